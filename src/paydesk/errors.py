@@ -1,0 +1,289 @@
+"""Every error that a caller may meet: a stable code, an HTTP status, a sentence with the fix.
+
+PaydeskError
+├── NotAuthenticated 401      ├── InsufficientCredits 402 (PAY001)
+├── NotPermitted 403          ├── PaymentFailed 402 (PAY002)
+├── NotFound 404              ├── InvalidPromoCode 422 (PAY003)
+├── InvalidRequest 422        ├── InvalidSignature 400 (PAY005)
+├── Conflict 409              ├── CreditLimitExceeded 422 (PAY006)
+├── RateLimited 429           ├── TransferNotAllowed 403 (PAY007)
+└── Unavailable 503           └── …
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class PaydeskError(Exception):
+    """An expected refusal. `code` is stable; `extra` holds members shown beside it in the answer."""
+
+    code: ClassVar[str] = "error"
+    http_status: ClassVar[int] = 400
+    title: ClassVar[str] = "The request was refused"
+    legacy_code: ClassVar[str | None] = None
+
+    def __init__(self, detail: str = "", *, param: str | None = None, **extra: Any) -> None:
+        super().__init__(detail or self.title)
+        self.detail = detail or self.title
+        self.param = param
+        self.extra = extra
+
+    def __getattr__(self, name: str) -> Any:
+        extra = self.__dict__.get("extra", {})
+        if name in extra:
+            return extra[name]
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+    def to_problem(self) -> dict[str, Any]:
+        """RFC 9457 members, without `request_id`, which the edge adds."""
+        body: dict[str, Any] = {
+            "type": f"/docs/errors/{self.code}",
+            "title": self.title,
+            "status": self.http_status,
+            "detail": self.detail,
+            "code": self.code,
+        }
+        if self.legacy_code:
+            body["legacy_code"] = self.legacy_code
+        if self.param:
+            body["param"] = self.param
+        return {**body, **self.extra}
+
+
+class InvalidRequest(PaydeskError):
+    """Something in the request has the wrong shape, type or range. `errors` points at each place."""
+
+    code = "invalid_request"
+    http_status = 422
+    title = "The request is not valid"
+
+
+class MalformedRequest(PaydeskError):
+    """The body is no JSON object that can be read."""
+
+    code = "malformed_request"
+    http_status = 400
+    title = "The request cannot be read"
+
+
+class BodyTooLarge(PaydeskError):
+    code = "body_too_large"
+    http_status = 413
+    title = "The request body is too large"
+
+
+class NotAuthenticated(PaydeskError):
+    code = "not_authenticated"
+    http_status = 401
+    title = "Credentials are missing or not valid"
+
+
+class NotPermitted(PaydeskError):
+    code = "not_permitted"
+    http_status = 403
+    title = "These credentials may not do this"
+
+
+class NotFound(PaydeskError):
+    """Absent, or another customer's: both answer alike."""
+
+    code = "not_found"
+    http_status = 404
+    title = "No such object"
+
+
+class MethodNotAllowed(PaydeskError):
+    code = "method_not_allowed"
+    http_status = 405
+    title = "This address does not take that method"
+
+
+class Conflict(PaydeskError):
+    code = "conflict"
+    http_status = 409
+    title = "The object is not in a state that allows this"
+
+
+class PaymentInFlight(Conflict):
+    """One payment at a time may be under way for a thing that is bought once."""
+
+    code = "payment_in_flight"
+    title = "A payment for this is already under way"
+
+
+class IdempotencyInProgress(Conflict):
+    code = "idempotency_in_progress"
+    title = "A request with this Idempotency-Key is still running"
+
+
+class IdempotencyKeyReused(PaydeskError):
+    code = "idempotency_key_reused"
+    http_status = 422
+    title = "This Idempotency-Key was used with another request"
+
+
+class IdempotencyKeyMissing(PaydeskError):
+    code = "idempotency_key_missing"
+    http_status = 400
+    title = "This request needs an Idempotency-Key header"
+
+
+class InvalidIdempotencyKey(PaydeskError):
+    code = "invalid_idempotency_key"
+    http_status = 400
+    title = "The Idempotency-Key header is not valid"
+
+
+class RateLimited(PaydeskError):
+    code = "rate_limited"
+    http_status = 429
+    title = "Too many requests"
+
+
+class Unavailable(PaydeskError):
+    """Nothing happened; try again after `retry_after_s`."""
+
+    code = "unavailable"
+    http_status = 503
+    title = "The service cannot take this right now"
+
+
+class Busy(Unavailable):
+    code = "busy"
+    title = "This customer's account is busy; nothing happened"
+
+
+class OutcomeUnknown(Unavailable):
+    code = "outcome_unknown"
+    title = "The outcome is not known yet; repeat with the same key"
+
+
+class ProviderUnavailable(PaydeskError):
+    """The payment provider did not answer in time; a sweep settles what is open."""
+
+    code = "provider_unavailable"
+    http_status = 503
+    title = "The payment provider does not answer"
+
+
+class ProviderRefused(PaydeskError):
+    code = "provider_refused"
+    http_status = 402
+    title = "The payment provider refused the request"
+
+
+class NotSupported(PaydeskError):
+    code = "not_supported"
+    http_status = 501
+    title = "This provider cannot do that"
+
+
+class InsufficientCredits(PaydeskError):
+    """`balance` and `needed` are whole credits."""
+
+    code = "insufficient_credits"
+    http_status = 402
+    title = "Not enough credits"
+    legacy_code = "PAY001"
+
+
+class PaymentFailed(PaydeskError):
+    code = "payment_failed"
+    http_status = 402
+    title = "The payment failed"
+    legacy_code = "PAY002"
+
+
+class InvalidPromoCode(PaydeskError):
+    """`reason` says which rule was not met."""
+
+    code = "invalid_promo_code"
+    http_status = 422
+    title = "This promo code cannot be used"
+    legacy_code = "PAY003"
+
+
+class InvalidSignature(PaydeskError):
+    code = "webhook_signature_invalid"
+    http_status = 400
+    title = "The webhook's signature is not valid"
+    legacy_code = "PAY005"
+
+
+class CreditLimitExceeded(PaydeskError):
+    """`limit` and `balance` are whole credits."""
+
+    code = "credit_limit_exceeded"
+    http_status = 422
+    title = "This would exceed the highest credit balance"
+    legacy_code = "PAY006"
+
+
+class TransferNotAllowed(PaydeskError):
+    code = "transfer_not_allowed"
+    http_status = 403
+    title = "Credits cannot be moved between these customers"
+    legacy_code = "PAY007"
+
+
+class AmountTooLarge(PaydeskError):
+    code = "amount_too_large"
+    http_status = 422
+    title = "The amount is above the limit for one transaction"
+
+
+class AmountTooSmall(PaydeskError):
+    code = "amount_too_small"
+    http_status = 422
+    title = "The amount is below the least that can be bought"
+
+
+class TransactionLimit(PaydeskError):
+    code = "transaction_limit"
+    http_status = 429
+    title = "This customer has reached the day's number of transactions"
+
+
+class AmountMismatch(PaydeskError):
+    """What the provider says was paid is not what was asked; the money is recorded, goods wait."""
+
+    code = "amount_mismatch"
+    http_status = 409
+    title = "The amount paid differs from the amount asked"
+
+
+class CheckoutExpired(Conflict):
+    code = "checkout_expired"
+    title = "This checkout has expired"
+
+
+class SpendNotRefundable(Conflict):
+    """More than the spend's remainder was asked back. `refundable` is in whole credits."""
+
+    code = "spend_not_refundable"
+    title = "This spend cannot be refunded by that much"
+
+
+class Misconfigured(PaydeskError):
+    code = "misconfigured"
+    http_status = 500
+    title = "A setting is missing or not valid"
+
+
+class InternalError(PaydeskError):
+    code = "internal_error"
+    http_status = 500
+    title = "A fault on our side; it was logged under the request id"
+
+
+def all_errors() -> dict[str, type[PaydeskError]]:
+    """Every error class by its code, for the docs, `paydesk explain` and tests."""
+    found: dict[str, type[PaydeskError]] = {}
+    todo: list[type[PaydeskError]] = [PaydeskError]
+    while todo:
+        kind = todo.pop()
+        todo.extend(kind.__subclasses__())
+        if kind is not PaydeskError:
+            found.setdefault(kind.code, kind)
+    return dict(sorted(found.items()))

@@ -1,0 +1,1 @@
+"""Transaction scripts: what happens, in order, with its SQL beside it."""

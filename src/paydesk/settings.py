@@ -1,0 +1,141 @@
+"""Settings: every value Paydesk can be told, with its default and the names it goes by.
+
+Order: argument > environment > `.env` > `paydesk.yaml` > default. `load()` says where each came from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from decimal import Decimal
+from typing import Any
+
+
+def _named(default: Any, *names: str, doc: str, secret: bool = False, least: int | None = None):
+    meta = {"names": names, "doc": doc, "secret": secret, "least": least}
+    return field(default=default, metadata=meta)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """One frozen set of values. Field metadata: environment names, a sentence, secret or not."""
+
+    # Where things are
+    port: int = _named(8000, "PAYDESK_PORT", "PAYMENT_SERVICE_PORT", doc="Port of the service.")
+    host: str = _named("127.0.0.1", "PAYDESK_HOST", doc="Address the service listens on.")
+    public_url: str = _named("", "PAYDESK_PUBLIC_URL", doc="Address that customers reach it by.")
+    service_name: str = _named("paydesk", "PAYDESK_SERVICE_NAME", "PAYMENT_SERVICE_NAME",
+                               doc="Name shown in health answers and logs.")
+    business_name: str = _named("Northwind Labs", "PAYDESK_BUSINESS_NAME",
+                                doc="Name that customers see on hosted pages.")
+    data_dir: str = _named(".paydesk", "PAYDESK_DATA_DIR",
+                           doc="Folder of the embedded database and the simulator.")
+    database_url: str = _named("", "DATABASE_URL", "PAYDESK_DATABASE_URL", secret=True,
+                               doc="PostgreSQL to use; empty: the embedded one.")
+    redis_url: str = _named("", "REDIS_URL", "PAYDESK_REDIS_URL", secret=True,
+                            doc="Redis or Valkey for caches, limits and push; empty: PostgreSQL.")
+    log_level: str = _named("info", "PAYDESK_LOG_LEVEL", "LOG_LEVEL", doc="debug, info, warning.")
+
+    # Stripe
+    stripe_secret_key: str = _named("", "STRIPE_SECRET_KEY", secret=True,
+                                    doc="Empty: the simulator stands in.")
+    stripe_publishable_key: str = _named("", "STRIPE_PUBLISHABLE_KEY", doc="For front ends.")
+    stripe_webhook_secret: str = _named("", "STRIPE_WEBHOOK_SECRET", secret=True,
+                                        doc="Signing secrets, newest first, comma-separated.")
+    stripe_api_version: str = _named("", "STRIPE_API_VERSION",
+                                     doc="Empty: the version of the installed SDK.")
+    stripe_return_url: str = _named("", "STRIPE_RETURN_URL",
+                                    doc="Success page where a checkout names none.")
+    simulator_url: str = _named("", "PAYDESK_SIMULATOR_URL",
+                                doc="A simulator that runs already; empty: one is started.")
+    webhook_tolerance_s: int = _named(300, "PAYDESK_WEBHOOK_TOLERANCE_S", least=1,
+                                      doc="Seconds a webhook's time stamp may differ, either way.")
+    events_are_proof: bool = _named(True, "PAYDESK_EVENTS_ARE_PROOF",
+                                    doc="A signed event that says paid needs no further look.")
+    provider_timeout_s: int = _named(10, "PAYDESK_PROVIDER_TIMEOUT_S", least=1,
+                                     doc="Seconds a provider may take to answer.")
+    provider_concurrency: int = _named(16, "PAYDESK_PROVIDER_CONCURRENCY", least=1,
+                                       doc="Provider calls under way at once in a process.")
+
+    # Who may
+    jwt_secret: str = _named("", "JWT_SECRET", "PAYDESK_JWT_SECRET", secret=True,
+                             doc="HS256 secret that customers' tokens are signed with.")
+    jwt_algorithm: str = _named("HS256", "JWT_ALGORITHM", "PAYDESK_JWT_ALGORITHM",
+                                doc="The one algorithm accepted.")
+    jwt_audience: str = _named("", "JWT_AUDIENCE", doc="Audience a token must name, if any.")
+    jwt_issuer: str = _named("", "JWT_ISSUER", doc="Issuer a token must name, if any.")
+    secret_key: str = _named("", "PAYDESK_SECRET_KEY", secret=True,
+                             doc="API key of role admin that always works; development makes one.")
+    cors_origins: str = _named("", "PAYDESK_CORS_ORIGINS", doc="Comma-separated origins.")
+    trusted_hosts: str = _named("*", "PAYDESK_TRUSTED_HOSTS", doc="Comma-separated host names.")
+    max_body_bytes: int = _named(262_144, "PAYDESK_MAX_BODY_BYTES", least=1024,
+                                 doc="Largest request body.")
+    require_idempotency: bool = _named(False, "PAYDESK_REQUIRE_IDEMPOTENCY",
+                                       doc="Refuse money-moving POSTs without Idempotency-Key.")
+    rate_limit: int = _named(600, "PAYDESK_RATE_LIMIT", least=1,
+                             doc="Requests a caller may make in a window.")
+    rate_window_s: int = _named(60, "PAYDESK_RATE_WINDOW_S", least=1, doc="The window in seconds.")
+
+    # Payments
+    default_currency: str = _named("usd", "PAYDESK_DEFAULT_CURRENCY", doc="ISO 4217, lower case.")
+    session_expiry_minutes: int = _named(30, "PAYDESK_SESSION_EXPIRY_MINUTES", least=1,
+                                         doc="Minutes a checkout can be paid.")
+    check_duplicates_before_credit: bool = _named(True, "PAYDESK_CHECK_DUPLICATES_BEFORE_CREDIT",
+                                                  doc="The tracker looks before it grants.")
+    recovery_enabled: bool = _named(True, "PAYDESK_RECOVERY_ENABLED",
+                                    doc="Lost webhooks are made up for by asking the provider.")
+    recovery_auto_verify_on_success_page: bool = _named(
+        True, "PAYDESK_RECOVERY_AUTO_VERIFY_ON_SUCCESS_PAGE",
+        doc="The success page asks the provider where no webhook came.")
+    recovery_max_verification_attempts: int = _named(
+        3, "PAYDESK_RECOVERY_MAX_VERIFICATION_ATTEMPTS", least=1,
+        doc="How often the success page asks for one checkout.")
+
+    # Credits
+    default_credit_price: Decimal = _named(Decimal("1.00"), "DEFAULT_CREDIT_PRICE",
+                                           doc="Price of a credit in the default currency.")
+    credit_expiry_days: int = _named(365, "CREDIT_EXPIRY_DAYS", least=1,
+                                     doc="Days that bought credits last where a pack says none.")
+    min_credit_purchase: int = _named(10, "MIN_CREDIT_PURCHASE", least=1,
+                                      doc="Fewest credits in a purchase by number.")
+    max_credit_balance: int = _named(10_000, "MAX_CREDIT_BALANCE", least=1,
+                                     doc="Highest balance that a purchase may lead to.")
+    max_daily_transactions: int = _named(100, "MAX_DAILY_TRANSACTIONS", least=1,
+                                         doc="Purchases, spends and transfers a UTC day.")
+    max_transaction_amount: int = _named(5_000, "MAX_TRANSACTION_AMOUNT", least=1,
+                                         doc="Major units of the default currency, or credits.")
+    credit_transfer_policy: str = _named("same_owner", "CREDIT_TRANSFER_POLICY",
+                                         doc="none, same_owner, organization or any.")
+    credit_order: str = _named("fifo", "CREDIT_ORDER", doc="fifo or expiring_first.")
+    refund_grace_days: int = _named(0, "CREDIT_REFUND_GRACE_DAYS", least=0,
+                                    doc="Days that credits refunded after their expiry last.")
+    promo_percent_min: int = _named(10, "PROMO_PERCENT_MIN", least=1, doc="Least percentage.")
+    promo_percent_max: int = _named(50, "PROMO_PERCENT_MAX", least=1, doc="Highest percentage.")
+    promo_fixed_min: Decimal = _named(Decimal("5"), "PROMO_FIXED_MIN", doc="Least fixed discount.")
+    promo_fixed_max: Decimal = _named(Decimal("50"), "PROMO_FIXED_MAX",
+                                      doc="Highest fixed discount.")
+
+    # Inner workings
+    lanes: int = _named(2, "PAYDESK_LANES", least=1, doc="Connections that groups commit on.")
+    pool_size: int = _named(12, "PAYDESK_POOL_SIZE", least=2, doc="Other connections a process.")
+    inbox_max_tries: int = _named(8, "PAYDESK_INBOX_MAX_TRIES", least=1,
+                                  doc="Tries before an event is parked.")
+
+    @property
+    def base_url(self) -> str:
+        """Where customers and providers find this service, without a slash at the end."""
+        return (self.public_url or f"http://localhost:{self.port}").rstrip("/")
+
+    @property
+    def live(self) -> bool:
+        """Whether real money moves: a live Stripe key is set."""
+        return self.stripe_secret_key.startswith(("sk_live_", "rk_live_"))
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the simulator stands in for Stripe."""
+        return not self.stripe_secret_key
+
+
+def all_fields() -> list[Any]:
+    """The dataclass fields, for documentation and the command line."""
+    return list(fields(Settings))
