@@ -71,6 +71,8 @@ create table transfers (
     request_key uuid,
     request_hash bigint,
     note text,
+    reference text,
+    metadata jsonb,
     effective_at timestamptz not null,
     created_at timestamptz not null default now(),
     primary key (customer_id, id),
