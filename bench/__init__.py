@@ -1,0 +1,1 @@
+"""Benchmarks: figures beside what pgbench reaches on the same PostgreSQL in the same run."""

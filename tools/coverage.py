@@ -1,0 +1,96 @@
+"""Fill the test column of docs/coverage.md from the comments in tests that name a requirement.
+
+`python tools/coverage.py` rewrites the page, `--check` exits with 1 when it is out of date.
+A comment like `# S2.13 I1` names the test function that it stands in, or the next one below.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "coverage.md"
+ROW = re.compile(r"^\| ((?:S\d\.\d+)|(?:I\d+)) \| (.*) \| ([^|]*) \|$")
+RANGE = re.compile(r"\b(S\d)\.(\d+)\s*[–-]\s*(?:S\d\.)?(\d+)\b")
+RANGE_I = re.compile(r"\bI(\d+)\s*[–-]\s*I(\d+)\b")
+NAME = re.compile(r"\b(S\d\.\d+|I\d{1,2})\b")
+NOT_YET = "not yet"
+
+
+def names_in(comment: str) -> set[str]:
+    """Requirement numbers in a comment, ranges such as `S2.1–S2.8` unfolded."""
+    found = set(NAME.findall(comment))
+    for family, first, last in RANGE.findall(comment):
+        found |= {f"{family}.{n}" for n in range(int(first), int(last) + 1)}
+    for first, last in RANGE_I.findall(comment):
+        found |= {f"I{n}" for n in range(int(first), int(last) + 1)}
+    return found
+
+
+def tests_in(path: Path) -> dict[str, str]:
+    """Requirement number -> first test in this file that names it."""
+    text = path.read_text(encoding="utf-8")
+    lines = text.splitlines()
+    spans = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith(
+            "test_"
+        ):
+            start = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+            spans.append((start, node.end_lineno or start, node.name))
+        elif isinstance(node, ast.ClassDef) and node.name.startswith("Test"):
+            spans.append((node.lineno, node.lineno, node.name))
+    spans.sort()
+    where = path.relative_to(ROOT).as_posix()
+    found: dict[str, str] = {}
+    for number, line in enumerate(lines, 1):
+        if "#" not in line:
+            continue
+        names = names_in(line[line.index("#") :])
+        if not names:
+            continue
+        inside = [s for s in spans if s[0] <= number <= s[1]]
+        below = [s for s in spans if s[0] > number]
+        chosen = inside[-1] if inside else below[0] if below else None
+        if chosen:
+            for name in names:
+                found.setdefault(name, f"{where}::{chosen[2]}")
+    return found
+
+
+def scan() -> dict[str, str]:
+    """Requirement number -> a test that names it, over all tests, in path order."""
+    found: dict[str, str] = {}
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        for name, test in tests_in(path).items():
+            found.setdefault(name, test)
+    return found
+
+
+def render(text: str, tests: dict[str, str]) -> str:
+    """The page with its last column filled."""
+    lines = []
+    for line in text.splitlines():
+        row = ROW.match(line)
+        if row:
+            test = tests.get(row[1])
+            line = f"| {row[1]} | {row[2]} | {f'`{test}`' if test else NOT_YET} |"
+        lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    old = PAGE.read_text(encoding="utf-8")
+    new = render(old, scan())
+    if "--check" in sys.argv:
+        print("up to date" if old == new else "out of date: run python tools/coverage.py")
+        return 0 if old == new else 1
+    PAGE.write_text(new, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
