@@ -1,17 +1,32 @@
 """Settings: every value Paydesk can be told, with its default and the names it goes by.
 
-Order: argument > environment > `.env` > `paydesk.yaml` > default. `load()` says where each came from.
+Order: argument > environment > `.env` > `paydesk.yaml` > default (`sources.load`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from paydesk.sources import Loaded
 
 
-def _named(default: Any, *names: str, doc: str, secret: bool = False, least: int | None = None):
-    meta = {"names": names, "doc": doc, "secret": secret, "least": least}
+def _named(
+    default: Any,
+    *names: str,
+    doc: str,
+    secret: bool = False,
+    least: int | None = None,
+    most: int | None = None,
+    choices: tuple[str, ...] = (),
+):
+    meta = {"names": names, "doc": doc, "secret": secret}
+    meta |= {"least": least, "most": most, "choices": choices}
     return field(default=default, metadata=meta)
 
 
@@ -20,7 +35,8 @@ class Settings:
     """One frozen set of values. Field metadata: environment names, a sentence, secret or not."""
 
     # Where things are
-    port: int = _named(8000, "PAYDESK_PORT", "PAYMENT_SERVICE_PORT", doc="Port of the service.")
+    port: int = _named(8000, "PAYDESK_PORT", "PAYMENT_SERVICE_PORT", least=0, most=65_535,
+                       doc="Port of the service; development takes the next free one.")
     host: str = _named("127.0.0.1", "PAYDESK_HOST", doc="Address the service listens on.")
     public_url: str = _named("", "PAYDESK_PUBLIC_URL", doc="Address that customers reach it by.")
     service_name: str = _named("paydesk", "PAYDESK_SERVICE_NAME", "PAYMENT_SERVICE_NAME",
@@ -33,7 +49,9 @@ class Settings:
                                doc="PostgreSQL to use; empty: the embedded one.")
     redis_url: str = _named("", "REDIS_URL", "PAYDESK_REDIS_URL", secret=True,
                             doc="Redis or Valkey for caches, limits and push; empty: PostgreSQL.")
-    log_level: str = _named("info", "PAYDESK_LOG_LEVEL", "LOG_LEVEL", doc="debug, info, warning.")
+    log_level: str = _named("info", "PAYDESK_LOG_LEVEL", "LOG_LEVEL",
+                            choices=("debug", "info", "warning", "error"),
+                            doc="debug, info, warning or error.")
 
     # Stripe
     stripe_secret_key: str = _named("", "STRIPE_SECRET_KEY", secret=True,
@@ -104,8 +122,10 @@ class Settings:
     max_transaction_amount: int = _named(5_000, "MAX_TRANSACTION_AMOUNT", least=1,
                                          doc="Major units of the default currency, or credits.")
     credit_transfer_policy: str = _named("same_owner", "CREDIT_TRANSFER_POLICY",
+                                         choices=("none", "same_owner", "organization", "any"),
                                          doc="none, same_owner, organization or any.")
-    credit_order: str = _named("fifo", "CREDIT_ORDER", doc="fifo or expiring_first.")
+    credit_order: str = _named("fifo", "CREDIT_ORDER", choices=("fifo", "expiring_first"),
+                               doc="Which batch is spent first: fifo or expiring_first.")
     refund_grace_days: int = _named(0, "CREDIT_REFUND_GRACE_DAYS", least=0,
                                     doc="Days that credits refunded after their expiry last.")
     promo_percent_min: int = _named(10, "PROMO_PERCENT_MIN", least=1, doc="Least percentage.")
@@ -139,3 +159,14 @@ class Settings:
 def all_fields() -> list[Any]:
     """The dataclass fields, for documentation and the command line."""
     return list(fields(Settings))
+
+
+def load(
+    argv_overrides: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+    cwd: str | Path | None = None,
+) -> Loaded:
+    """`sources.load`: the settings of this process and where each came from."""
+    from paydesk import sources
+
+    return sources.load(argv_overrides, environ, cwd)
