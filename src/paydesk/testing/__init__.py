@@ -1,0 +1,21 @@
+"""What tests of applications and extensions need: contracts, databases, a pytest plug-in."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+#: Each public name and its module, loaded on first use: pytest need not be installed.
+_MODULES = {
+    "StoreContract": "store_contract",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_MODULES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(_MODULES)
