@@ -1,0 +1,1 @@
+"""The database: run one, bring its schema up to date, talk to it."""

@@ -1,0 +1,399 @@
+"""Connections and transactions on PostgreSQL: one door through which all SQL goes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import threading
+import time
+import uuid
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg import IsolationLevel, errors, sql
+from psycopg.pq import TransactionStatus
+from psycopg.rows import DictRow, dict_row
+from psycopg.types.json import Jsonb, JsonbDumper
+from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
+
+from paydesk.db.errors import (
+    CommitUnknown,
+    ConnectionLost,
+    DatabaseUnavailable,
+    UnknownCustomer,
+)
+from paydesk.errors import Busy
+
+__all__ = [
+    "BEGINNING",
+    "CommitUnknown",
+    "ConnectionLost",
+    "Database",
+    "DatabaseUnavailable",
+    "Head",
+    "Tx",
+    "UnknownCustomer",
+    "in_transaction",
+    "jsonb",
+    "marked",
+]
+
+Params = Mapping[str, Any] | Sequence[Any] | None
+
+#: What a head's `last_at` of minus infinity is here: Python has no such instant.
+BEGINNING = datetime.min.replace(tzinfo=UTC)
+
+#: The server says that it takes no work now; the statement did nothing.
+_REFUSALS = (
+    errors.TooManyConnections, errors.CannotConnectNow, errors.DiskFull, errors.OutOfMemory,
+    errors.ReadOnlySqlTransaction, errors.ConfigurationLimitExceeded,
+)  # fmt: skip
+#: Somebody else holds what the statement needs; the transaction is rolled back.
+_COLLISIONS = (errors.LockNotAvailable, errors.DeadlockDetected, errors.SerializationFailure)
+
+#: The open transaction of this thread or task, with the process that opened it.
+_open_tx: ContextVar[tuple[int, Tx] | None] = ContextVar("paydesk_open_tx", default=None)
+
+
+def in_transaction() -> bool:
+    """Whether this thread or task has a transaction open. Providers are never called in one."""
+    found = _open_tx.get()
+    return found is not None and found[0] == os.getpid()
+
+
+def jsonb(value: Any) -> Jsonb:
+    """A parameter of type jsonb; dicts become one by themselves, lists would become arrays."""
+    return Jsonb(value)
+
+
+@dataclass(slots=True)
+class Head:
+    """A customer's locked head. `seq` is the last event's number; `last_at` never goes back."""
+
+    customer_id: uuid.UUID
+    seq: int
+    last_at: datetime
+    clock_id: uuid.UUID | None
+
+
+class Tx:
+    """One open transaction (or, from `Database.read`, single statements without one).
+
+    `heads` holds the heads locked so far. Rows are dicts.
+    """
+
+    __slots__ = ("_is_foreign", "conn", "heads")
+
+    def __init__(self, conn: psycopg.Connection[Any], *, is_foreign: bool = False) -> None:
+        self.conn = conn
+        self.heads: dict[uuid.UUID, Head] = {}
+        self._is_foreign = is_foreign
+
+    @classmethod
+    def joined(cls, conn: psycopg.Connection[Any]) -> Tx:
+        """Work inside the caller's own open transaction; the caller commits.
+
+        Only READ COMMITTED: at a higher level a locked head could show a stale state. Raises
+        ValueError for another level, and for a connection in autocommit mode without an open
+        transaction.
+        """
+        if conn.autocommit and conn.info.transaction_status == TransactionStatus.IDLE:
+            raise ValueError("the connection has no open transaction to join: it is in autocommit")
+        tx = cls(conn, is_foreign=True)
+        level = tx.value("select current_setting('transaction_isolation')")
+        if level != "read committed":
+            raise ValueError(f"only a READ COMMITTED transaction can be joined, not {level}")
+        return tx
+
+    def one(self, query: LiteralString, params: Params = None) -> DictRow | None:
+        """The only row, or None. Two rows are a bug and raise AssertionError."""
+        rows = self._execute(query, params).fetchmany(2)
+        assert len(rows) < 2, f"more than one row from: {query}"
+        return rows[0] if rows else None
+
+    def all(self, query: LiteralString, params: Params = None) -> list[DictRow]:
+        return self._execute(query, params).fetchall()
+
+    def value(self, query: LiteralString, params: Params = None) -> Any:
+        """The first column of the only row, or None."""
+        row = self.one(query, params)
+        return next(iter(row.values())) if row else None
+
+    def run(self, query: LiteralString, params: Params = None) -> int:
+        """Answers how many rows were changed."""
+        return self._execute(query, params).rowcount
+
+    def lock(self, *customers: uuid.UUID) -> None:
+        """Lock the heads of customers, in sorted order; those already locked are passed over.
+
+        Raises UnknownCustomer when one has no head, AssertionError when the order over all calls
+        of this transaction would not be sorted: two such transactions could wait for each other.
+        """
+        wanted = sorted(set(customers) - self.heads.keys())
+        if not wanted:
+            return
+        assert not self.heads or wanted[0] > max(self.heads), "heads must be locked in sorted order"
+        rows = self.all(
+            "select customer_id, seq, nullif(last_at, '-infinity') as last_at, clock_id"
+            " from heads where customer_id = any(%(wanted)s)"
+            " order by customer_id for no key update",
+            {"wanted": wanted},
+        )
+        for row in rows:
+            row["last_at"] = row["last_at"] or BEGINNING
+            self.heads[row["customer_id"]] = Head(**row)
+        if missing := [one for one in wanted if one not in self.heads]:
+            raise UnknownCustomer(f"No such customer: {missing[0]}")
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Undo what is done inside when it raises, and nothing before; its locks go too."""
+        heads = dict(self.heads)
+        try:
+            with self.conn.transaction():
+                yield
+        except BaseException:
+            self.heads = heads
+            raise
+
+    def _execute(self, query: LiteralString, params: Params) -> psycopg.Cursor[DictRow]:
+        cursor = self.conn.cursor(row_factory=dict_row)
+        if self._is_foreign:  # The caller's connection keeps its own ways; only this cursor adapts.
+            cursor.adapters.register_dumper(dict, JsonbDumper)
+        return cursor.execute(query, params)
+
+
+@contextmanager
+def marked(tx: Tx) -> Iterator[Tx]:
+    """Make `in_transaction()` true for the block; for transactions that were joined."""
+    token = _open_tx.set((os.getpid(), tx))
+    try:
+        yield tx
+    finally:
+        _open_tx.reset(token)
+
+
+class Database:
+    """A pool of connections to one database.
+
+    Opened on first use. A process forked from this one gets connections of its own and leaves
+    the inherited ones alone.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        min_size: int = 1,
+        max_size: int = 10,
+        name: str = "paydesk",
+        wait_timeout_s: float = 5.0,
+        lock_timeout_s: float = 10.0,
+        role: str | None = None,
+    ) -> None:
+        """`wait_timeout_s` bounds the wait for a free connection, `lock_timeout_s` that for rows
+        which another transaction holds. `role` is put on after connecting, where the DSN's own
+        user owns the tables and so could not be held to append-only."""
+        self.dsn = dsn
+        self.name = name
+        self._sizes = (min_size, max(max_size, min_size))
+        self._wait_timeout_s = wait_timeout_s
+        self._lock_timeout_s = lock_timeout_s
+        self._role = role
+        self._pool: ConnectionPool[psycopg.Connection[DictRow]] | None = None
+        self._lock = threading.Lock()
+        _databases.add(self)
+
+    def open(self) -> None:
+        """Connect now. Raises DatabaseUnavailable when the server does not answer."""
+        try:
+            self._ready_pool().wait(timeout=self._wait_timeout_s)
+        except PoolTimeout as exc:
+            self.close()
+            raise DatabaseUnavailable(self._why_not()) from exc
+
+    def close(self) -> None:
+        """Close every connection of this process. The next use opens anew."""
+        with self._lock:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.close(timeout=1.0)
+
+    def ping(self) -> float:
+        """Seconds that a statement takes to the server and back; raises DatabaseUnavailable."""
+        before = time.perf_counter()
+        with self.read() as tx:
+            tx.value("select 1")
+        return time.perf_counter() - before
+
+    @contextmanager
+    def transaction(self, *customers: uuid.UUID) -> Iterator[Tx]:
+        """READ COMMITTED, with the heads of the customers locked first.
+
+        Commits when the block ends, rolls back when it raises. Raises ConnectionLost when the
+        connection broke before the commit, CommitUnknown when it broke during it, Busy when a
+        lock could not be had in time.
+        """
+        with self._begun("begin isolation level read committed") as tx:
+            if customers:
+                tx.lock(*customers)
+            yield tx
+
+    @contextmanager
+    def read(self) -> Iterator[Tx]:
+        """Single statements, each its own snapshot, no locks."""
+        with self._connection() as conn:
+            try:
+                yield Tx(conn)
+            except psycopg.OperationalError as exc:
+                raise _translated(exc, conn) from exc
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Tx]:
+        """Several reads that all see one instant; nothing can be written."""
+        with self._begun("begin isolation level repeatable read read only") as tx:
+            yield tx
+
+    @contextmanager
+    def _begun(self, begin: LiteralString) -> Iterator[Tx]:
+        with self._connection() as conn:
+            is_committing = False
+            try:
+                conn.execute(begin)
+                with marked(Tx(conn)) as tx:
+                    yield tx
+                    is_committing = True
+                    conn.execute("commit")
+            except BaseException as exc:
+                _roll_back(conn)
+                if isinstance(exc, psycopg.OperationalError):
+                    raise _translated(exc, conn, is_committing=is_committing) from exc
+                raise
+
+    @contextmanager
+    def _connection(self) -> Iterator[psycopg.Connection[DictRow]]:
+        pool = self._ready_pool()
+        try:
+            conn = pool.getconn(timeout=self._wait_timeout_s)
+        except (PoolTimeout, PoolClosed, psycopg.OperationalError) as exc:
+            raise DatabaseUnavailable(self._why_not()) from exc
+        try:
+            yield conn
+        finally:
+            pool.putconn(conn)
+
+    def _ready_pool(self) -> ConnectionPool[psycopg.Connection[DictRow]]:
+        pool = self._pool
+        if pool is not None:
+            return pool
+        with self._lock:
+            if self._pool is None:
+                self._pool = self._new_pool()
+            return self._pool
+
+    def _new_pool(self) -> ConnectionPool[psycopg.Connection[DictRow]]:
+        least, most = self._sizes
+        return ConnectionPool(
+            self.dsn,
+            kwargs={
+                "autocommit": True,
+                "row_factory": dict_row,
+                "connect_timeout": 5,
+                "application_name": self.name,
+                "keepalives_idle": 30,
+                "keepalives_interval": 5,
+                "keepalives_count": 3,
+                "tcp_user_timeout": 20_000,
+            },
+            min_size=least,
+            max_size=most,
+            name=self.name,
+            open=True,
+            configure=self._configure,
+            check=_check,
+            # The pool waits ever longer between attempts; give up early, and the next caller
+            # tries at once, so that a server that is back is used within a second or two.
+            reconnect_timeout=2.0,
+            num_workers=2,
+        )
+
+    def _configure(self, conn: psycopg.Connection[DictRow]) -> None:
+        conn.adapters.register_dumper(dict, JsonbDumper)
+        conn.isolation_level = IsolationLevel.READ_COMMITTED
+        conn.execute(
+            "select set_config('timezone', 'UTC', false), set_config('lock_timeout', %s, false)",
+            (f"{int(self._lock_timeout_s * 1000)}ms",),
+        )
+        if self._role:
+            conn.execute(sql.SQL("set role {}").format(sql.Identifier(self._role)))
+
+    def _why_not(self) -> str:
+        """One direct attempt tells why the pool has nothing to give."""
+        try:
+            psycopg.connect(self.dsn, connect_timeout=2).close()
+        except psycopg.OperationalError as exc:
+            return f"The database cannot be reached: {str(exc).strip()}"
+        return f"No connection was free within {self._wait_timeout_s:g} s."
+
+    def _forget(self) -> None:
+        """In a forked child: the parent's connections are kept, unused, and never closed."""
+        if self._pool is not None:
+            _inherited.append(self._pool)
+        self._pool = None
+        self._lock = threading.Lock()
+
+
+_databases: weakref.WeakSet[Database] = weakref.WeakSet()
+_inherited: list[object] = []
+
+
+def _forget_all() -> None:
+    for database in list(_databases):
+        database._forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)
+
+
+def _check(conn: psycopg.Connection[Any]) -> None:
+    """Called before a pooled connection is handed out: is anything waiting to be read?
+
+    On an idle connection that is the server's farewell or the end of the stream, seen here
+    without a question to the server. Raises OperationalError, and the pool takes another.
+    """
+    poller = select.poll()
+    poller.register(conn.pgconn.socket, select.POLLIN | select.POLLHUP)
+    if poller.poll(0):
+        conn.execute("select 1")
+
+
+def _roll_back(conn: psycopg.Connection[Any]) -> None:
+    if conn.closed or conn.info.transaction_status == TransactionStatus.IDLE:
+        return
+    with contextlib.suppress(psycopg.Error):
+        if conn.info.transaction_status == TransactionStatus.ACTIVE:
+            conn.close()  # Interrupted in the middle of a statement: not worth saving.
+        else:
+            conn.execute("rollback")
+
+
+def _translated(
+    exc: psycopg.OperationalError, conn: psycopg.Connection[Any], *, is_committing: bool = False
+) -> Exception:
+    """Our own error for a driver's, by what the caller may do next."""
+    if conn.closed or conn.broken:
+        if is_committing:
+            return CommitUnknown("The connection was lost while committing; repeat with the key.")
+        return ConnectionLost("The connection to the database was lost; nothing was committed.")
+    if isinstance(exc, _COLLISIONS):
+        return Busy("Another operation holds this account; nothing happened, try again.")
+    if isinstance(exc, _REFUSALS):
+        return DatabaseUnavailable(f"The database takes no work now: {str(exc).strip()}")
+    return exc
