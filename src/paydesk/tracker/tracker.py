@@ -30,6 +30,7 @@ from .exceptions import (
     VersionConflict,
 )
 from .models import PaymentPage, PaymentRecord, PaymentStatistics, StatusChange, Verification
+from .statistics import summarize
 from .stores.base import PaymentStore
 
 __all__ = ["PaymentRecord", "PaymentStore", "PaymentTracker"]
@@ -155,31 +156,7 @@ class PaymentTracker:
 
     def statistics(self, user_id: str) -> PaymentStatistics:
         """A user's payments in sums; see PaymentStatistics for what each counts."""
-        spent: dict[str, int] = {}
-        sums = dict.fromkeys(("completed", "pending", "failed", "refunded", "credits", "total"), 0)
-        last: datetime | None = None
-        for payment in self._all(user_id=str(user_id)):
-            sums["total"] += 1
-            sums["completed"] += payment.state in ("succeeded", "partially_refunded")
-            sums["pending"] += models.PHASE[payment.state] <= 1
-            sums["failed"] += models.PHASE[payment.state] == 2
-            sums["refunded"] += payment.state in ("refunded", "partially_refunded")
-            sums["credits"] += payment.credits_to_add if payment.credits_added else 0
-            kept = payment.captured_cents - payment.refunded_cents
-            if kept:
-                spent[payment.currency] = spent.get(payment.currency, 0) + kept
-            last = last or payment.created_at
-        return PaymentStatistics(
-            total_payments=sums["total"],
-            completed_payments=sums["completed"],
-            pending_payments=sums["pending"],
-            failed_payments=sums["failed"],
-            refunded_payments=sums["refunded"],
-            total_credits_purchased=sums["credits"],
-            total_spent_usd=Decimal(spent.get("usd", 0)).scaleb(-2),
-            spent_cents=spent,
-            last_payment_at=last,
-        )
+        return summarize(self._all(user_id=str(user_id)))
 
     # One change of status each. News that comes late changes nothing and is no error.
 

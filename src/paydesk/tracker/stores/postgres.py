@@ -167,9 +167,13 @@ class PostgresPaymentStore(PaymentStore):
 
     @contextmanager
     def _transaction(self) -> Iterator[psycopg.Cursor[dict[str, Any]]]:
-        with self._connected() as connection, _translating():
-            with connection.transaction(), connection.cursor(row_factory=dict_row) as cursor:
-                yield cursor
+        with (
+            self._connected() as connection,
+            _translating(),
+            connection.transaction(),
+            connection.cursor(row_factory=dict_row) as cursor,
+        ):
+            yield cursor
 
     @contextmanager
     def _connected(self) -> Iterator[psycopg.Connection[Any]]:
