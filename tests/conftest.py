@@ -1,0 +1,162 @@
+"""Fixtures for every test: a database of its own, a clock that stands, an environment, a Stripe."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paydesk.clock import FixedClock
+from paydesk.settings import Settings
+from paydesk.testing import databases
+from paydesk.testing.fixtures_db import OpenDatabase, database, empty_database
+
+__all__ = ["database", "empty_database"]
+
+ROOT = Path(__file__).resolve().parent.parent
+WEBHOOK_SECRET = "whsec_test_of_the_desk_0123456789abcdef"
+JWT_SECRET = "a-secret-of-the-tests-thirty-two-bytes-long"
+
+
+@pytest.fixture
+def db(database: databases.TestDatabase) -> Iterator[OpenDatabase]:
+    """A migrated, empty database of this test alone. At the end the doctor looks at it."""
+    from paydesk.flows import doctor
+
+    opened = OpenDatabase(database)
+    yield opened
+    findings = [f for f in doctor.check(opened) if not f.ok]
+    opened.close()
+    assert not findings, findings
+
+
+@pytest.fixture
+def clock() -> FixedClock:
+    """A clock that stands at the present minute until it is moved."""
+    return FixedClock(datetime.now(UTC).replace(second=0, microsecond=0))
+
+
+@pytest.fixture(scope="session")
+def sim_server() -> Iterator[Any]:
+    """One simulator for all tests of a process; deliveries wait until a test takes them."""
+    from paydesk.simulator.testing import running_simulator
+
+    with running_simulator(webhook_url=None, secret=WEBHOOK_SECRET) as running:
+        yield running
+
+
+@pytest.fixture
+def sim(sim_server: Any) -> Any:
+    """A simulator without objects, with every switch at its default."""
+    sim_server.reset()
+    return sim_server
+
+
+@pytest.fixture
+def settings(db: OpenDatabase, tmp_path: Path) -> Settings:
+    return Settings(
+        database_url=db.dsn,
+        data_dir=str(tmp_path / "data"),
+        simulator_url="http://127.0.0.1:9",
+        stripe_webhook_secret=WEBHOOK_SECRET,
+        jwt_secret=JWT_SECRET,
+        secret_key="sk_test_of_the_tests",
+        business_name="Northwind Labs",
+        rate_limit=1_000_000,
+    )
+
+
+@pytest.fixture
+def env(request: pytest.FixtureRequest, db: OpenDatabase, settings: Settings, clock: FixedClock):
+    """Everything with side effects. It talks to the simulator where the test asks for `sim`."""
+    from paydesk.assemble import build_env
+
+    if "sim" in request.fixturenames:
+        running = request.getfixturevalue("sim")
+        settings = replace(settings, simulator_url=running.url)
+    made = build_env(settings, start_missing=False, clock=clock)
+    yield made
+    made.close()
+
+
+@dataclass
+class Make:
+    """Makes what a test starts from; each call makes another one."""
+
+    env: Any
+    numbers: Iterator[int]
+
+    def user(self, external_id: str | None = None, **more: Any):
+        from paydesk.flows import customers
+
+        return customers.ensure(self.env, external_id or f"user_{next(self.numbers)}", **more)
+
+    def credits(self, customer: Any, amount: int, *, days: float | None = 365,
+                kind: str = "promotional"):
+        """Grant credits to a customer (or its id) that last this many days; None: for ever."""
+        from paydesk.flows import credits
+
+        expires_at = self.env.now() + timedelta(days=days) if days is not None else None
+        return credits.grant_now(
+            self.env, getattr(customer, "uuid", customer), amount, kind=kind, expires_at=expires_at
+        )
+
+    def pack(self, key: str = "creator", **more: Any):
+        from paydesk.flows import catalog
+        from paydesk.rules.money import USD
+
+        told = {"name": "Creator Pack", "credits": 150, "price": USD("9.99"), **more}
+        return catalog.upsert_pack(self.env, key, **told)
+
+    def promo(self, code: str = "WELCOME10", **more: Any):
+        from paydesk.flows import promos
+
+        told = more or {"percent_off": 10}
+        return promos.upsert_promo(self.env, code, **told)
+
+
+@pytest.fixture
+def make(env: Any) -> Make:
+    return Make(env, itertools.count(1))
+
+
+@pytest.fixture
+def docs_namespace(database: databases.TestDatabase, sim: Any, tmp_path: Path,
+                   monkeypatch: pytest.MonkeyPatch):
+    """page -> the names its blocks start from: its fixture file's, beside an empty sandbox.
+
+    The sandbox is told by the environment, as an application would be. A fixture file may define
+    `setup(kit) -> dict` for what needs the simulator or has to be closed (`kit.stack`).
+    """
+    import contextlib
+    import runpy
+    from types import SimpleNamespace
+
+    told = {
+        "DATABASE_URL": database.dsn,
+        "PAYDESK_SIMULATOR_URL": sim.url,
+        "PAYDESK_DATA_DIR": str(tmp_path / "data"),
+        "STRIPE_WEBHOOK_SECRET": WEBHOOK_SECRET,
+        "JWT_SECRET": JWT_SECRET,
+        "PAYDESK_SECRET_KEY": "sk_test_of_the_tests",
+    }
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    with contextlib.ExitStack() as stack:
+
+        def names(page: str) -> dict[str, Any]:
+            path = ROOT / "tests" / "docs_fixtures" / f"{page}.py"
+            found: dict[str, Any] = runpy.run_path(str(path)) if path.exists() else {}
+            found["__name__"] = f"docs_{page}"
+            if "setup" in found:
+                kit = SimpleNamespace(sim=sim, stack=stack, database=database, folder=tmp_path)
+                found.update(found["setup"](kit))
+            return found
+
+        yield names
