@@ -26,10 +26,10 @@ JWT_SECRET = "a-secret-of-the-tests-thirty-two-bytes-long"
 @pytest.fixture
 def db(database: databases.TestDatabase) -> Iterator[OpenDatabase]:
     """A migrated, empty database of this test alone. At the end the doctor looks at it."""
-    from paydesk.flows import doctor
-
     opened = OpenDatabase(database)
     yield opened
+    from paydesk.flows import doctor
+
     findings = [f for f in doctor.check(opened) if not f.ok]
     opened.close()
     assert not findings, findings
