@@ -84,6 +84,7 @@ create unique index transfers_key on transfers (customer_id, request_key)
 create index transfers_reverses on transfers (customer_id, reverses_id)
     where reverses_id is not null;
 
+-- origin: the kind that refunded credits had before, so that a promotion stays one.
 create table batches (
     customer_id uuid not null,
     id uuid not null,
@@ -99,6 +100,7 @@ create table batches (
     source_id uuid,
     cost_minor bigint,
     currency text,
+    origin text,
     clock_id uuid,
     primary key (customer_id, id),
     check (remaining between 0 and granted),
@@ -325,17 +327,42 @@ create table events (
     primary key (customer_id, seq)
 );
 create index events_subject on events (customer_id, subject_id, seq);
+create index events_created on events using brin (created_at);
 
 -- Present whenever a feed is behind the customer's last event.
 create table news (
     customer_id uuid primary key
 );
+-- seq only grows. try_at: when a sink with handlers has something to do, and its lease.
 create table feeds (
     customer_id uuid not null,
     sink text not null,
     seq bigint not null,
+    try_at timestamptz,
     primary key (customer_id, sink)
 ) with (fillfactor = 50);
+create index feeds_due on feeds (sink, try_at) where try_at is not null;
+
+-- Sinks that keep a place of their own: the applications' handlers.
+create table sinks (
+    name text primary key check (length(name) between 1 and 100),
+    created_at timestamptz not null default now()
+);
+
+-- Events that a handler failed on: tried again, then parked where people see them.
+create table deliveries (
+    customer_id uuid not null,
+    sink text not null,
+    seq bigint not null,
+    state text not null check (state in ('waiting', 'parked', 'done')),
+    tries smallint not null default 1,
+    try_at timestamptz not null,
+    error text,
+    created_at timestamptz not null default now(),
+    primary key (customer_id, sink, seq)
+);
+create index deliveries_due on deliveries (sink, try_at) where state = 'waiting';
+create index deliveries_parked on deliveries (created_at) where state = 'parked';
 
 -- Answers of idempotent requests: a cache of 24 hours; the truth is the row that a key made.
 create table answers (
@@ -405,11 +432,13 @@ create table promo_uses (
     payment_id uuid not null,
     customer_id uuid not null,
     state text not null check (state in ('reserved', 'used', 'released')),
+    bonus_credits bigint not null default 0 check (bonus_credits >= 0),
     created_at timestamptz not null default now(),
     released_at timestamptz,
     primary key (promo_id, payment_id)
 );
 create index promo_uses_customer on promo_uses (promo_id, customer_id);
+create index promo_uses_reserved on promo_uses (created_at) where state = 'reserved';
 
 -- A code applied ahead of its checkout: the next checkout of `product` becomes payment_id.
 create table promo_reservations (

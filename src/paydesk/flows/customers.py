@@ -1,0 +1,272 @@
+"""Customers: made on first use, one winner under concurrency, found by either of their ids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from paydesk import ids
+from paydesk.db.postgres import BEGINNING, Head, Tx
+from paydesk.env import Env
+from paydesk.errors import InvalidRequest, NotFound
+from paydesk.flows import events
+from paydesk.rules import fields
+
+#: The customer of an external id never changes: kept an hour to bound the memory, not the age.
+_KEEP_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """Who pays. `uuid` is the key of all that is theirs, `external_id` the application's own id."""
+
+    uuid: UUID
+    external_id: str
+    email: str | None
+    name: str | None
+    owner_uuid: UUID
+    organization_uuid: UUID | None
+    metadata: dict[str, str]
+    clock_id: UUID | None
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def id(self) -> str:
+        return ids.show("customer", self.uuid)
+
+    @property
+    def owner_id(self) -> str:
+        """The customer whose credits these are; itself unless set."""
+        return ids.show("customer", self.owner_uuid)
+
+    @property
+    def organization_id(self) -> str | None:
+        return ids.show("customer", self.organization_uuid) if self.organization_uuid else None
+
+    def __repr__(self) -> str:
+        return f"<Customer {self.id} {self.external_id!r}>"
+
+
+class _TagTaken(Exception):
+    """The random tag drawn for a new customer belongs to another one."""
+
+
+def ensure(
+    env: Env,
+    ref: str | UUID | Customer,
+    *,
+    email: str | None = None,
+    name: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    create: bool = True,
+) -> Customer:
+    """The customer of our own id (`cus_…` or its UUID) or of the application's, made if absent.
+
+    An unknown id of ours is never made: NotFound, as for an unknown external id when `create` is
+    False. E-mail, name and metadata are only for the making; `update` changes them.
+    """
+    if isinstance(ref, Customer):
+        return ref
+    if isinstance(ref, UUID) or ids.looks_like_customer(ref):
+        return get(env, ref)
+    external_id = external(ref)
+    with env.db.read() as tx:
+        found = _by_external(tx, external_id)
+    if found is None and create:
+        found = _create(env, external_id, fields.email(email),
+                        fields.optional_text(name, "name", most=255),
+                        fields.metadata(metadata))  # fmt: skip
+    if found is None:
+        raise NotFound(f"No such customer: {external_id[:64]!r}.")
+    return found
+
+
+def resolve(env: Env, ref: str | UUID | Customer, *, create: bool = True) -> UUID:
+    """Only the customer's UUID, from memory where it is known: for hot paths.
+
+    Our own id is taken at its word: one that names nobody finds no head to lock.
+    """
+    if isinstance(ref, Customer):
+        return ref.uuid
+    if isinstance(ref, UUID):
+        return ref
+    if ids.looks_like_customer(ref):
+        return ids.parse("customer", ref)
+    known = env.cache.peek(f"customer:{ref}")
+    if known is not None:
+        return known
+    uuid = ensure(env, ref, create=create).uuid
+    env.cache.keep(f"customer:{ref}", uuid, ttl_s=_KEEP_S)
+    return uuid
+
+
+def external(value: Any) -> str:
+    """A text that may be an external id. Raises InvalidRequest for one of our ids' shape."""
+    text = fields.text(value, "customer", most=255)
+    if ids.looks_like_customer(text):
+        raise InvalidRequest("An external id may not look like our own (cus_…).", param="customer")
+    return text
+
+
+def get(env: Env, ref: str | UUID) -> Customer:
+    """An existing customer by either id. Raises NotFound."""
+    if isinstance(ref, str) and not ids.looks_like_customer(ref):
+        return ensure(env, ref, create=False)
+    uuid = ref if isinstance(ref, UUID) else ids.parse("customer", ref)
+    with env.db.read() as tx:
+        found = by_uuid(tx, uuid)
+    if found is None:
+        raise NotFound(f"No such customer: {str(ref)[:64]!r}.")
+    return found
+
+
+def by_uuid(tx: Tx, uuid: UUID) -> Customer | None:
+    row = tx.one(
+        "select customer_id, external_id, email, name, owner_id, organization_id, metadata,"
+        " clock_id, created_at, updated_at from customers where customer_id = %(uuid)s",
+        {"uuid": uuid},
+    )
+    return _customer(row) if row else None
+
+
+def list_(
+    env: Env, *, limit: int = 20, starting_after: str | None = None, q: str | None = None
+) -> list[Customer]:
+    """Customers, newest first. `q` matches an external id or e-mail exactly, else the beginning."""
+    last = get(env, starting_after) if starting_after else None
+    with env.db.read() as tx:
+        rows = tx.all(
+            "select customer_id, external_id, email, name, owner_id, organization_id, metadata,"
+            " clock_id, created_at, updated_at from customers"
+            " where (%(at)s::timestamptz is null or (created_at, customer_id) < (%(at)s, %(id)s))"
+            " and (%(q)s::text is null or starts_with(external_id, %(q)s)"
+            " or starts_with(email, %(q)s))"
+            " order by created_at desc, customer_id desc limit %(limit)s",
+            {"at": last.created_at if last else None, "id": last.uuid if last else None,
+             "q": q or None, "limit": limit},
+        )  # fmt: skip
+    return [_customer(row) for row in rows]
+
+
+_KEEP: Any = object()
+
+
+def update(
+    env: Env,
+    ref: str | UUID | Customer,
+    *,
+    email: str | None = _KEEP,
+    name: str | None = _KEEP,
+    owner: str | UUID | Customer = _KEEP,
+    organization: str | UUID | Customer | None = _KEEP,
+    metadata: Mapping[str, Any] = _KEEP,
+    cause: Mapping[str, Any] | None = None,
+) -> Customer:
+    """Change what is given, leave the rest. `metadata` replaces what was there."""
+    changes: dict[str, Any] = {}
+    if email is not _KEEP:
+        changes["email"] = fields.email(email)
+    if name is not _KEEP:
+        changes["name"] = fields.optional_text(name, "name", most=255)
+    if owner is not _KEEP:
+        changes["owner_id"] = ensure(env, owner, create=False).uuid
+    if organization is not _KEEP:
+        changes["organization_id"] = organization and ensure(env, organization).uuid
+    if metadata is not _KEEP:
+        changes["metadata"] = fields.metadata(metadata)
+    customer_id = ensure(env, ref, create=False).uuid
+    with env.db.transaction(customer_id) as tx:
+        before = by_uuid(tx, customer_id)
+        assert before is not None, "a head without a customer"
+        row = tx.one(
+            "update customers set email = %(email)s, name = %(name)s, owner_id = %(owner_id)s,"
+            " organization_id = %(organization_id)s, metadata = %(metadata)s"
+            " where customer_id = %(customer_id)s"
+            " returning customer_id, external_id, email, name, owner_id, organization_id, metadata,"
+            " clock_id, created_at, updated_at",
+            {"email": before.email, "name": before.name, "owner_id": before.owner_uuid,
+             "organization_id": before.organization_uuid, "metadata": before.metadata,
+             "customer_id": customer_id, **changes},
+        )  # fmt: skip
+        assert row is not None
+        if changes:
+            events.emit(tx, customer_id, "customer.updated", customer_id,
+                        {"changed": sorted(changes)}, cause, at=env.now())  # fmt: skip
+    return _customer(row)
+
+
+def _create(
+    env: Env, external_id: str, email: str | None, name: str | None, metadata: dict[str, str]
+) -> Customer:
+    while True:
+        try:
+            return _insert(env, external_id, email, name, metadata)
+        except _TagTaken:
+            continue
+
+
+def _insert(
+    env: Env, external_id: str, email: str | None, name: str | None, metadata: dict[str, str]
+) -> Customer:
+    """Claim the external id, then write head and customer; the loser waits, gets the winner's."""
+    customer_id = ids.new_customer()
+    with env.db.transaction() as tx:
+        won = tx.run(
+            "insert into customer_refs (external_id, customer_id)"
+            " values (%(external_id)s, %(customer_id)s) on conflict (external_id) do nothing",
+            {"external_id": external_id, "customer_id": customer_id},
+        )
+        if not won:
+            found = _by_external(tx, external_id)
+            assert found is not None, "a reference without a customer"
+            return found
+        head = tx.run(
+            "insert into heads (customer_id) values (%(customer_id)s) on conflict do nothing",
+            {"customer_id": customer_id},
+        )
+        if not head:
+            raise _TagTaken
+        tx.heads[customer_id] = Head(customer_id, 0, BEGINNING, None)
+        row = tx.one(
+            "insert into customers (customer_id, external_id, email, name, owner_id, metadata,"
+            " created_at) values (%(customer_id)s, %(external_id)s, %(email)s, %(name)s,"
+            " %(customer_id)s, %(metadata)s, %(now)s)"
+            " returning customer_id, external_id, email, name, owner_id, organization_id, metadata,"
+            " clock_id, created_at, updated_at",
+            {"customer_id": customer_id, "external_id": external_id, "email": email, "name": name,
+             "metadata": metadata, "now": env.now()},
+        )  # fmt: skip
+        assert row is not None
+        events.emit(tx, customer_id, "customer.created", customer_id,
+                    {"external_id": external_id}, at=env.now())  # fmt: skip
+    return _customer(row)
+
+
+def _by_external(tx: Tx, external_id: str) -> Customer | None:
+    row = tx.one(
+        "select c.customer_id, c.external_id, c.email, c.name, c.owner_id, c.organization_id,"
+        " c.metadata, c.clock_id, c.created_at, c.updated_at from customer_refs r"
+        " join customers c on c.customer_id = r.customer_id"
+        " where r.external_id = %(external_id)s",
+        {"external_id": external_id},
+    )
+    return _customer(row) if row else None
+
+
+def _customer(row: Mapping[str, Any]) -> Customer:
+    return Customer(
+        uuid=row["customer_id"],
+        external_id=row["external_id"],
+        email=row["email"],
+        name=row["name"],
+        owner_uuid=row["owner_id"],
+        organization_uuid=row["organization_id"],
+        metadata=row["metadata"],
+        clock_id=row["clock_id"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )

@@ -1,0 +1,195 @@
+"""Hears that a customer has something new, from any process, and tells who asked."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import structlog
+
+from paydesk.db.errors import DatabaseUnavailable
+from paydesk.env import Env
+from paydesk.flows.events import LIVE_CHANNEL
+
+log = structlog.get_logger(__name__)
+
+Callback = Callable[[UUID, int], None]
+
+_TICK_S = 0.25
+
+
+class Listener:
+    """One thread on the channel of hints. Callbacks run in it: they only hand on.
+
+    The channel may lose hints: every `recheck_s` (every `poll_s` while the channel is down) the
+    heads of the customers asked for are read as well, so every event is told of in the end.
+    """
+
+    def __init__(self, env: Env, *, poll_s: float = 1.0, recheck_s: float = 5.0) -> None:
+        self.is_connected = False
+        self.received = 0
+        self._env = env
+        self._poll_s = poll_s
+        self._recheck_s = recheck_s
+        self._callbacks: dict[UUID, list[Callback]] = {}
+        self._told: dict[UUID, int] = {}
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def subscribe(self, customer_id: UUID, callback: Callback) -> Callable[[], None]:
+        """Call `callback(customer_id, last number)` when there is something new.
+
+        Subscribe first, read afterwards: then nothing falls in between. Answers the function
+        that ends it.
+        """
+        with self._lock:
+            self._callbacks.setdefault(customer_id, []).append(callback)
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(
+                    target=self._run, name="paydesk-listener", daemon=True
+                )
+                self._thread.start()
+
+        def unsubscribe() -> None:
+            with self._lock:
+                left = self._callbacks.get(customer_id, [])
+                with contextlib.suppress(ValueError):
+                    left.remove(callback)
+                if not left:
+                    self._callbacks.pop(customer_id, None)
+                    self._told.pop(customer_id, None)
+
+        return unsubscribe
+
+    def close(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(timeout=5.0)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            channel = self._connect()
+            self.is_connected = channel is not None
+            try:
+                self._listen(channel)
+            except Exception as exc:  # The edge of a thread: a broken channel is opened anew.
+                log.warning("the channel of hints broke", error=str(exc))
+            finally:
+                self.is_connected = False
+                if channel is not None:
+                    with contextlib.suppress(Exception):
+                        channel.close()
+
+    def _connect(self) -> _Channel | None:
+        try:
+            if self._env.cache.redis is not None:
+                return _RedisChannel(self._env.cache.redis.url)
+            return _PostgresChannel(self._env.db.dsn)
+        except Exception as exc:  # Whatever a driver raises when nobody answers.
+            log.warning("the channel of hints cannot be opened", error=str(exc))
+            return None
+
+    def _listen(self, channel: _Channel | None) -> None:
+        """Until the channel breaks; without one, for as long as it takes to try again."""
+        next_check = 0.0
+        until = time.monotonic() + 2 * self._poll_s if channel is None else float("inf")
+        while not self._stop.is_set() and time.monotonic() < until:
+            if time.monotonic() >= next_check:
+                self._look()
+                wait_s = self._recheck_s if channel is not None else self._poll_s
+                next_check = time.monotonic() + wait_s
+            if channel is None:
+                self._stop.wait(_TICK_S)
+                continue
+            for payload in channel.receive(_TICK_S):
+                self.received += 1
+                for customer_id, seq in _parse(payload):
+                    self._tell(customer_id, seq)
+
+    def _look(self) -> None:
+        with self._lock:
+            wanted = list(self._callbacks)
+        if not wanted:
+            return
+        try:
+            with self._env.db.read() as tx:
+                rows = tx.all(
+                    "select customer_id, seq from heads where customer_id = any(%(wanted)s)",
+                    {"wanted": wanted},
+                )
+        except (DatabaseUnavailable, psycopg.Error) as exc:
+            log.warning("heads could not be read", error=str(exc))
+            return
+        for row in rows:
+            self._tell(row["customer_id"], row["seq"])
+
+    def _tell(self, customer_id: UUID, seq: int) -> None:
+        with self._lock:
+            callbacks = list(self._callbacks.get(customer_id, ()))
+            if not callbacks or seq <= self._told.get(customer_id, -1):
+                return
+            self._told[customer_id] = seq
+        for callback in callbacks:
+            try:
+                callback(customer_id, seq)
+            except Exception:  # A stranger's code must not end the thread for the others.
+                log.exception("a subscriber failed", customer_id=str(customer_id))
+
+
+class _Channel:
+    def receive(self, timeout_s: float) -> list[str]:
+        """Payloads that came within the time. Raises when the channel broke."""
+        raise AssertionError("abstract")
+
+    def close(self) -> None:
+        raise AssertionError("abstract")
+
+
+class _PostgresChannel(_Channel):
+    def __init__(self, dsn: str) -> None:
+        self._conn = psycopg.connect(
+            dsn, autocommit=True, connect_timeout=5, application_name="paydesk listener",
+            keepalives_idle=30, keepalives_interval=5, keepalives_count=3,
+        )  # fmt: skip
+        self._conn.execute("listen paydesk_live")
+
+    def receive(self, timeout_s: float) -> list[str]:
+        return [n.payload for n in self._conn.notifies(timeout=timeout_s, stop_after=1)]
+
+    def close(self) -> None:
+        self._conn.close()
+
+
+class _RedisChannel(_Channel):
+    def __init__(self, url: str) -> None:
+        import redis
+
+        self._client = redis.Redis.from_url(
+            url, socket_timeout=5.0, socket_connect_timeout=1.0, health_check_interval=10,
+            decode_responses=True,
+        )  # fmt: skip
+        self._channel: Any = self._client.pubsub(ignore_subscribe_messages=True)
+        self._channel.subscribe(LIVE_CHANNEL["redis"])
+
+    def receive(self, timeout_s: float) -> list[str]:
+        message = self._channel.get_message(timeout=timeout_s)
+        return [message["data"]] if message and message["type"] == "message" else []
+
+    def close(self) -> None:
+        self._channel.close()
+        self._client.close()
+
+
+def _parse(payload: str) -> list[tuple[UUID, int]]:
+    try:
+        return [(UUID(hex=one), int(seq)) for one, seq in json.loads(payload)]
+    except (ValueError, TypeError):
+        log.warning("a hint cannot be read", payload=payload[:200])
+        return []
