@@ -1,19 +1,20 @@
 """Databases for the tracker's tests."""
 
-import os
-import uuid
-
-import psycopg
 import pytest
-from psycopg import sql
+
+from paydesk.testing import databases
 
 
 @pytest.fixture(scope="module")
 def dsn():
-    base = os.environ["TRACKER_DSN"]
-    name = "t" + uuid.uuid4().hex
-    with psycopg.connect(base, autocommit=True) as c:
-        c.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
-    yield psycopg.conninfo.make_conninfo(base, dbname=name)
-    with psycopg.connect(base, autocommit=True) as c:
-        c.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+    """A database without a table, as its owner; shared by the tests of a module."""
+    made = databases.empty_database()
+    yield made.owner_dsn
+    databases.drop_database(made)
+
+
+@pytest.fixture(scope="module")
+def desk():
+    """A database with the service's tables; its addresses."""
+    with databases.lent_database() as made:
+        yield made

@@ -126,6 +126,9 @@ class JoinedStore(PaymentStore):
     payment need `customer_id`; another customer's payment is then a missing one.
     A DuplicatePayment leaves the transaction aborted, as PostgreSQL does: use a savepoint to
     go on.
+
+    Look-ups and updates are planned each time (`prepare=False`): a plan kept from when the
+    table was empty reads the whole table after it has grown.
     """
 
     keeps_status_history = False
@@ -265,7 +268,7 @@ class JoinedStore(PaymentStore):
 
     def _fetch(self, query: Any, values: dict[str, Any]) -> list[ServicePayment]:
         with self._connection.cursor(row_factory=dict_row) as cursor:
-            return [_from_row(row) for row in cursor.execute(query, values)]
+            return [_from_row(row) for row in cursor.execute(query, values, prepare=False)]
 
     def _write(
         self,
@@ -275,22 +278,23 @@ class JoinedStore(PaymentStore):
     ) -> set[Key]:
         values = _arrays(payments, ("customer_id", "id", *columns))
         with _translating(), self._connection.cursor(row_factory=dict_row) as cursor:
-            rows = cursor.execute(_update_sql(columns), {**values, "expect": [*expect]})
+            arrays = {**values, "expect": [*expect]}
+            rows = cursor.execute(_update_sql(columns), arrays, prepare=False)
             return {(row["customer_id"], row["id"]) for row in rows}
 
 
 @lru_cache(maxsize=1)
-def _insert_sql() -> sql.Composed:
+def _insert_sql() -> bytes:
     names = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
     arrays = sql.SQL(", ").join(map(_array, COLUMNS))
     return sql.SQL("insert into payments ({names}) select * from unnest({arrays})").format(
         names=names, arrays=arrays
-    )
+    ).as_bytes()
 
 
 @lru_cache(maxsize=256)
-def _update_sql(columns: tuple[str, ...]) -> sql.Composed:
-    """Few sets of columns occur, so that prepared statements are few too."""
+def _update_sql(columns: tuple[str, ...]) -> bytes:
+    """Few sets of columns occur: the text is made once for each."""
     every = ("customer_id", "id", *columns)
     return sql.SQL(
         "update payments p set {assignments}"
@@ -304,7 +308,7 @@ def _update_sql(columns: tuple[str, ...]) -> sql.Composed:
         ),
         arrays=sql.SQL(", ").join(map(_array, every)),
         names=sql.SQL(", ").join(map(sql.Identifier, every)),
-    )
+    ).as_bytes()
 
 
 def _array(column: str) -> sql.Composed:
