@@ -1,0 +1,1 @@
+../../src/paydesk/tracker/migrations/002_payment_tracking.sql
