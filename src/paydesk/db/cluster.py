@@ -18,7 +18,7 @@ from typing import Literal, LiteralString
 import psycopg
 from psycopg import sql
 
-from paydesk.db import binaries, processes
+from paydesk.db import processes
 from paydesk.db.binaries import Account, Binaries
 from paydesk.db.errors import DatabaseUnavailable, DatabaseVersionMismatch
 
@@ -158,23 +158,22 @@ def check_version(cluster: Path, programs: Binaries) -> None:
     made_by = major_of(cluster)
     if made_by is None or made_by == programs.major:
         return
-    old = next((one.bindir for one in binaries.candidates() if one.major == made_by), None)
-    bindir = old or f"/usr/lib/postgresql/{made_by}/bin"
     folder = cluster.parent
+    address = "postgresql://paydesk_admin@127.0.0.1:PORT/paydesk"
     raise DatabaseVersionMismatch(
-        f"The data in {cluster} was made by PostgreSQL {made_by}, and the server found is "
-        f"{programs.version}, which cannot read it. Nothing was changed. To move it, as the user "
-        f"that owns the folder `cluster` (the password is `admin_password` in "
-        f"{folder / 'server.json'}):\n"
-        f"  {bindir}/pg_ctl -D {cluster} -o '-p 5499 -c unix_socket_directories=' -w start\n"
-        f"  {programs.bindir}/pg_dump -Fc -h 127.0.0.1 -p 5499 -U paydesk_admin "
-        f"-d paydesk -f paydesk.dump\n"
-        f"  {bindir}/pg_ctl -D {cluster} -w stop\n"
+        f"The data in {cluster} was made by PostgreSQL {made_by}, and the server to be used is "
+        f"{programs.version}, which cannot read it. Nothing was changed.\n"
+        f"To keep the data as it is, install PostgreSQL {made_by} (on Debian: "
+        f"apt install postgresql-{made_by}) and let the engine be chosen by itself: the server "
+        f"that fits the data is found and used.\n"
+        f"To move it to {programs.major}, do that, and while Paydesk runs (PORT is `port` and the "
+        f"password is `admin_password` in {folder / 'server.json'}):\n"
+        f"  {programs.program('pg_dump')} -Fc -d {address} -f paydesk.dump\n"
+        f"then stop Paydesk and put the old data aside:\n"
         f"  mv {folder} {folder}.{made_by}\n"
-        f"then start Paydesk once, which makes an empty database, and while it runs, with the new "
-        f"password and port of the new {folder / 'server.json'}:\n"
-        f"  {programs.bindir}/pg_restore --clean --if-exists --exit-on-error -h 127.0.0.1 "
-        f"-p PORT -U paydesk_admin -d paydesk paydesk.dump"
+        f"then start Paydesk, which makes an empty database, and with the new PORT and password:\n"
+        f"  {programs.program('pg_restore')} --clean --if-exists --exit-on-error -d {address} "
+        f"paydesk.dump"
     )
 
 

@@ -65,7 +65,7 @@ def engine() -> embedded.Server:
     with _state_lock:
         key = (os.getpid(), choice)
         if key not in _servers:
-            folder = _place() / f"paydesk-tests-{os.getuid()}-{choice}"
+            folder = scratch_place() / f"paydesk-tests-{os.getuid()}-{choice}"
             _servers[key] = embedded.start(
                 folder, engine=choice, settings=_SETTINGS, ephemeral=True
             )
@@ -135,7 +135,7 @@ def _create(template: str) -> TestDatabase:
     )
 
 
-def _place() -> Path:
+def scratch_place() -> Path:
     """A folder in memory when there is room: a clone is hundreds of files, dear on a disk."""
     if os.access(_MEMORY, os.W_OK) and embedded.free_space(_MEMORY) > _ROOM_BYTES:
         return _MEMORY
