@@ -1,0 +1,45 @@
+"""What happens by itself as time passes: sessions and authorizations end, refunds finish."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from .engine import Call, Simulator
+from .objects import checkout, confirmation, refunds
+
+log = logging.getLogger("paydesk.simulator")
+
+PERIOD_S = 1.0
+
+
+def run_due(call: Call) -> int:
+    """Do everything whose time has come; returns how many objects changed."""
+    items = call.tx.due(call.now)
+    for item in items:
+        _run_one(call, item)
+    return len(items)
+
+
+def _run_one(call: Call, item: dict[str, Any]) -> None:
+    kind = item["object"]
+    if kind == "checkout.session" and item["status"] == "open":
+        checkout.expire(call, item)
+    elif kind == "payment_intent" and item["status"] == "requires_capture":
+        confirmation.cancel(call, item, "automatic")
+    elif kind == "refund" and "_outcome" in item:
+        refunds.finish_pending(call, item)
+    else:
+        call.save(item)
+
+
+async def run(sim: Simulator) -> None:
+    """Look every second until cancelled."""
+    while True:
+        try:
+            while await asyncio.wrap_future(sim.store.submit(sim.work(run_due))):
+                pass
+        except Exception:
+            log.exception("the timer could not do its work")
+        await asyncio.sleep(PERIOD_S)

@@ -1,0 +1,149 @@
+"""The command line: serve the simulator, or pay a session of a running one."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from dataclasses import dataclass
+from urllib.parse import urljoin
+
+DEFAULT_PORT = 12111
+DEFAULT_CARD = "4242424242424242"
+BASE_VARIABLE = "PAYDESK_SIMULATOR_URL"
+
+
+@dataclass(frozen=True)
+class Payment:
+    """How paying a session went: `status` is complete, declined, authentication_failed, expired,
+    invalid or unknown; `url` is where the customer would be sent."""
+
+    status: str
+    url: str | None = None
+    message: str | None = None
+    code: str | None = None
+    decline_code: str | None = None
+
+    @property
+    def complete(self) -> bool:
+        return self.status == "complete"
+
+
+def pay(
+    session_id: str,
+    card: str = DEFAULT_CARD,
+    base_url: str | None = None,
+    *,
+    approve: bool = True,
+    email: str = "buyer@example.com",
+) -> Payment:
+    """Pay a session over HTTP as its page would; 3-D Secure is approved, or failed on request.
+
+    Raises httpx.HTTPError where the simulator cannot be reached.
+    """
+    import httpx
+
+    base = base_url or os.environ.get(BASE_VARIABLE) or f"http://127.0.0.1:{DEFAULT_PORT}"
+    fields = {
+        "email": email, "name": "Ada Buyer", "number": card, "expiry": "12 / 40", "cvc": "123",
+    }
+    with httpx.Client(
+        base_url=base, headers={"Accept": "application/json"}, trust_env=False, timeout=30,
+        verify=base.startswith("https"),  # loading certificates takes longer than the payment
+    ) as client:
+        answer = client.post(f"/c/pay/{session_id}", data=fields).json()
+        if answer.get("status") == "requires_action":
+            outcome = {"outcome": "complete" if approve else "fail"}
+            answer = client.post(urljoin(base, answer["url"]), data=outcome).json()
+    known = {"status", "url", "message", "code", "decline_code"}
+    return Payment(**{name: value for name, value in answer.items() if name in known})
+
+
+def main(argv: list[str] | None = None) -> int:
+    """`--port N …` serves; `pay SESSION_ID …` pays. Returns the exit status."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["pay"]:
+        return _pay_command(argv[1:])
+    return _serve_command(argv)
+
+
+def _pay_command(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="paydesk simulator pay", description="Pay a Checkout Session of a running simulator."
+    )
+    parser.add_argument("session_id")
+    parser.add_argument("--card", default=DEFAULT_CARD, help="number of a Stripe test card")
+    parser.add_argument("--base", help=f"address of the simulator (or {BASE_VARIABLE})")
+    parser.add_argument("--fail-3ds", action="store_true", help="fail 3-D Secure, not approve it")
+    given = parser.parse_args(argv)
+    import httpx
+
+    try:
+        result = pay(given.session_id, given.card, given.base, approve=not given.fail_3ds)
+    except (httpx.HTTPError, ValueError) as error:
+        print(f"The simulator does not answer: {error}", file=sys.stderr)
+        return 2
+    if result.complete:
+        print(f"paid: {given.session_id}\nthen: {result.url}")
+        return 0
+    reason = f" ({result.decline_code or result.code})" if result.code else ""
+    print(f"{result.status}{reason}: {result.message or given.session_id}", file=sys.stderr)
+    return 1
+
+
+def _webhook(text: str) -> tuple[str, str]:
+    url, equals, secret = text.rpartition("=")
+    if not equals or not url.startswith(("http://", "https://")) or not secret:
+        raise argparse.ArgumentTypeError("give URL=SECRET")
+    return url, secret
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="paydesk simulator",
+        description="A Stripe that runs on this machine: API, checkout page, webhooks.",
+        epilog="`paydesk simulator pay SESSION_ID [--card NUMBER]` pays a session.",
+    )
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="0 takes a free one")
+    parser.add_argument("--fd", type=int, help="an inherited listening socket, instead of a port")
+    parser.add_argument("--db", default=":memory:", help="a file keeps objects across restarts")
+    parser.add_argument("--secret-key", help="the only key taken (default: any sk_test_ key)")
+    parser.add_argument("--webhook", type=_webhook, action="append", default=[],
+                        metavar="URL=SECRET", help="where events go and what signs them")
+    parser.add_argument("--base-url", default="", help="what links point at")
+    parser.add_argument("--merchant", default="Sandbox shop", help="name on the checkout page")
+    parser.add_argument("--exit-on-stdin-eof", action="store_true",
+                        help="stop when standard input ends")
+    return parser
+
+
+def _serve_command(argv: list[str]) -> int:
+    given = _parser().parse_args(argv)
+    from . import server
+    from .app import create_app
+    from .config import Config, Webhook
+
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        sock = (
+            server.inherited(given.fd) if given.fd is not None
+            else server.listen(given.host, given.port)
+        )
+    except OSError as error:
+        print(f"Port {given.port} cannot be used: {error.strerror}.", file=sys.stderr)
+        return 1
+    host, port = sock.getsockname()[:2]
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    config = Config(
+        db=given.db, secret_key=given.secret_key, merchant=given.merchant,
+        base_url=(given.base_url or address).rstrip("/"),
+        webhooks=tuple(Webhook(url, secret) for url, secret in given.webhook),
+    )
+    running = server.server(create_app(config))
+    if given.exit_on_stdin_eof:
+        server.stop_at_stdin_eof(running)
+    print(f"simulator: {address}", flush=True)
+    running.run(sockets=[sock])
+    return 0

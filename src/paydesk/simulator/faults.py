@@ -1,0 +1,93 @@
+"""Trouble on the wire: slow, refused, broken or lost answers, as the switches ask for."""
+
+from __future__ import annotations
+
+import asyncio
+from fnmatch import fnmatchcase
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from . import ids
+from .config import Fault
+from .engine import Simulator, encode
+from .errors import StripeError
+
+
+class Faults:
+    """Wraps the application; the switches' own paths are never disturbed."""
+
+    def __init__(self, app: ASGIApp, sim: Simulator) -> None:
+        self.app = app
+        self.sim = sim
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        fault = self._next(scope) if scope["type"] == "http" else None
+        if fault is None:
+            await self.app(scope, receive, send)
+            return
+        self.sim.count(f"fault_{fault.kind}")
+        if fault.kind == "slow":
+            await asyncio.sleep(fault.seconds)
+            await self.app(scope, receive, send)
+        elif fault.kind in ("429", "500"):
+            await _refuse(send, int(fault.kind))
+        elif fault.kind == "drop_before":
+            await _break(send)
+        else:
+            await self._after(fault, scope, receive, send)
+
+    def _next(self, scope: Scope) -> Fault | None:
+        """The first fault that fits this call; it is used up after its number of times."""
+        path = scope["path"]
+        if path.startswith("/_sim"):
+            return None
+        for fault in self.sim.switches.faults:
+            if fault.method in ("*", scope["method"]) and fnmatchcase(path, fault.path):
+                fault.times -= 1
+                if fault.times <= 0:
+                    self.sim.switches.faults.remove(fault)
+                return fault
+        return None
+
+    async def _after(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the call do its work, then keep its answer from the caller."""
+
+        async def swallow(message: Message) -> None:
+            return None
+
+        await self.app(scope, receive, swallow)
+        if fault.kind == "500_after":
+            await _refuse(send, 500)
+            return
+        if fault.kind == "timeout_after":
+            await asyncio.sleep(fault.seconds)
+        await _break(send)
+
+
+async def _refuse(send: Send, status: int) -> None:
+    request_id = ids.new("request")
+    if status == 429:
+        error = StripeError(
+            "Request rate limit exceeded. Learn more about rate limits here "
+            "https://stripe.com/docs/rate-limits.",
+            status=429, code="rate_limit",
+        )
+    else:
+        error = StripeError(
+            "Sorry, something went wrong on Stripe's end.", status=500, type="api_error"
+        )
+    body = encode(error.body(request_id))
+    headers = [
+        (b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()),
+        (b"request-id", request_id.encode()),
+    ]
+    if status == 429:
+        headers.append((b"stripe-rate-limited-reason", b"global-rate"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _break(send: Send) -> None:
+    """Break the connection: an answer begins and never ends, so the server hangs up."""
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"2000")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})

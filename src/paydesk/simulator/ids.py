@@ -1,0 +1,36 @@
+"""Random ids with Stripe's shapes."""
+
+from __future__ import annotations
+
+import secrets
+import string
+
+ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
+
+#: Prefix of each kind of object.
+PREFIXES = {
+    "balance_transaction": "txn_3",
+    "charge": "ch_3",
+    "checkout.session": "cs_test_a1",
+    "customer": "cus_",
+    "event": "evt_1",
+    "item": "li_1",
+    "payment_intent": "pi_3",
+    "payment_method": "pm_1",
+    "price": "price_1",
+    "product": "prod_",
+    "refund": "re_3",
+    "request": "req_",
+    "webhook_endpoint": "we_1",
+}
+#: Random characters after the prefix, where it is not 23.
+LENGTHS = {"checkout.session": 56, "customer": 14, "product": 14, "request": 14}
+
+
+def new(kind: str) -> str:
+    """A fresh id of an object of this kind."""
+    return PREFIXES[kind] + token(LENGTHS.get(kind, 23))
+
+
+def token(length: int) -> str:
+    return "".join(secrets.choice(ALPHABET) for _ in range(length))

@@ -1,0 +1,27 @@
+"""The objects of the simulator, a file for each family; importing this registers their calls."""
+
+from . import (
+    balance,
+    catalog,
+    charges,
+    checkout,
+    customers,
+    events,
+    payment_intents,
+    payment_methods,
+    refunds,
+    webhook_endpoints,
+)
+
+__all__ = [
+    "balance",
+    "catalog",
+    "charges",
+    "checkout",
+    "customers",
+    "events",
+    "payment_intents",
+    "payment_methods",
+    "refunds",
+    "webhook_endpoints",
+]

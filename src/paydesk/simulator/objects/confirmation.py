@@ -1,0 +1,221 @@
+"""The life of a payment intent: attempts, 3-D Secure, declines, capture, cancellation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import cards, errors, ids, money
+from ..cards import Decline
+from ..engine import Call
+from ..errors import StripeError
+from . import charges, payment_methods, refunds
+
+AUTHENTICATION_FAILED = (
+    "The provided PaymentMethod has failed authentication. You can provide payment_method_data or "
+    "a new PaymentMethod to attempt to fulfill this PaymentIntent again."
+)
+CONFIRMABLE = ("requires_payment_method", "requires_confirmation", "requires_action")
+
+
+def attempt(
+    call: Call,
+    intent: dict[str, Any],
+    method: dict[str, Any],
+    *,
+    off_session: bool = False,
+    authenticated: bool = False,
+) -> dict[str, Any]:
+    """Try to charge the method for the intent; returns the intent as it is afterwards.
+
+    Where the card asks for 3-D Secure the intent waits in `requires_action`. A decline raises
+    the card error; the failed charge, the intent and their events stay.
+    """
+    card = payment_methods.card_of(method)
+    intent |= {"payment_method": method["id"], "last_payment_error": None, "next_action": None}
+    if _needs_authentication(intent, method, card, off_session) and not authenticated:
+        if off_session or intent.get("_error_on_requires_action"):
+            raise _declined(call, intent, method, cards.DECLINES["authentication_required"])
+        return _ask_for_authentication(call, intent)
+    if card.decline is not None:
+        raise _declined(call, intent, method, cards.DECLINES[card.decline])
+    return _succeed(call, intent, method, authenticated)
+
+
+def _needs_authentication(
+    intent: dict[str, Any], method: dict[str, Any], card: cards.TestCard, off_session: bool
+) -> bool:
+    if card.three_d_secure == "required":
+        return True
+    if card.three_d_secure == "unless_set_up":
+        return not (off_session and method["customer"] and method.get("_set_up"))
+    options = (intent.get("payment_method_options") or {}).get("card") or {}
+    return (
+        card.three_d_secure == "optional"
+        and options.get("request_three_d_secure") in ("any", "challenge")
+        and not off_session
+    )
+
+
+def _ask_for_authentication(call: Call, intent: dict[str, Any]) -> dict[str, Any]:
+    intent["status"] = "requires_action"
+    return_url = intent.get("_return_url")
+    if return_url:
+        intent["next_action"] = {
+            "type": "redirect_to_url", "redirect_to_url": {"return_url": return_url, "url": None},
+        }
+    else:
+        intent["next_action"] = {
+            "type": "use_stripe_sdk",
+            "use_stripe_sdk": {"type": "three_d_secure_redirect", "source": f"src_{ids.token(24)}"},
+        }
+    call.save(intent)
+    call.emit("payment_intent.requires_action", intent)
+    return intent
+
+
+def _declined(
+    call: Call, intent: dict[str, Any], method: dict[str, Any], decline: Decline
+) -> StripeError:
+    """Record the failed charge and return the card error that tells of it."""
+    charge = charges.make(call, intent, method, captured=False, decline=decline)
+    error = StripeError(
+        decline.message,
+        status=402,
+        type="card_error",
+        code=decline.code,
+        param={"incorrect_cvc": "cvc", "expired_card": "exp_month"}.get(decline.code),
+        keep=True,
+        decline_code=decline.decline_code,
+        advice_code=decline.advice,
+        charge=charge["id"],
+        payment_method=call.show(method),
+    )
+    intent |= {
+        "status": "requires_payment_method",
+        "payment_method": None,
+        "latest_charge": charge["id"],
+        "last_payment_error": dict(error.fields),
+    }
+    call.save(intent)
+    call.emit("charge.failed", charge)
+    call.emit("payment_intent.payment_failed", intent)
+    error.fields["payment_intent"] = call.show(intent)
+    return error
+
+
+def _succeed(
+    call: Call, intent: dict[str, Any], method: dict[str, Any], authenticated: bool
+) -> dict[str, Any]:
+    manual = intent["capture_method"] == "manual"
+    at_once = intent["capture_method"] == "automatic"
+    charge = charges.make(
+        call, intent, method, captured=not manual, authenticated=authenticated
+    )
+    if at_once:
+        charges.settle(call, charge)
+    _keep_method(call, intent, method)
+    intent["latest_charge"] = charge["id"]
+    if manual:
+        intent |= {"status": "requires_capture", "amount_capturable": intent["amount"]}
+    else:
+        intent |= {"status": "succeeded", "amount_received": intent["amount"]}
+    call.save(intent, due_at=call.now + charges.AUTHORIZATION_S if manual else None)
+    call.emit("charge.succeeded", charge)
+    if manual:
+        call.emit("payment_intent.amount_capturable_updated", intent)
+    else:
+        call.emit("payment_intent.succeeded", intent)
+    if not manual and not at_once:
+        charges.settle_later(call, charge["id"])
+    return intent
+
+
+def _keep_method(call: Call, intent: dict[str, Any], method: dict[str, Any]) -> None:
+    """Save the method to the customer where that was asked for; a loose one is used up."""
+    if intent["setup_future_usage"] and intent["customer"]:
+        method["_set_up"] = intent["setup_future_usage"] == "off_session"
+        if not method["customer"]:
+            method["customer"] = intent["customer"]
+            call.save(method)
+            call.emit("payment_method.attached", method)
+            return
+    elif not method["customer"]:
+        method["_consumed"] = True
+    call.save(method)
+
+
+def authenticate(call: Call, intent: dict[str, Any], passed: bool) -> dict[str, Any]:
+    """The outcome of the 3-D Secure page; a decline after it raises as `attempt` does."""
+    method = call.find("payment_method", intent["payment_method"], "payment_method")
+    if passed:
+        return attempt(call, intent, method, authenticated=True)
+    error = StripeError(
+        AUTHENTICATION_FAILED, code="payment_intent_authentication_failure",
+        payment_method=call.show(method),
+    )
+    intent |= {
+        "status": "requires_payment_method", "payment_method": None, "next_action": None,
+        "last_payment_error": dict(error.fields),
+    }
+    call.save(intent)
+    call.emit("payment_intent.payment_failed", intent)
+    return intent
+
+
+def capture(call: Call, intent: dict[str, Any], amount: int | None) -> dict[str, Any]:
+    """Take the authorized money, or a part of it; what is left is released."""
+    if intent["status"] != "requires_capture":
+        raise errors.unexpected_state(
+            "This PaymentIntent could not be captured because it has a status of "
+            f"{intent['status']}. Only a PaymentIntent with one of the following statuses may be "
+            "captured: requires_capture.",
+            call.show(intent),
+        )
+    amount = intent["amount_capturable"] if amount is None else amount
+    if amount < 1:
+        raise StripeError(
+            "This value must be greater than or equal to 1.",
+            code="parameter_invalid_integer", param="amount_to_capture",
+        )
+    if amount > intent["amount_capturable"]:
+        left = money.shown(intent["amount_capturable"], intent["currency"])
+        raise StripeError(
+            "The requested capture amount is greater than the amount you can capture for this "
+            f"PaymentIntent, which is {left}.",
+            code="amount_too_large", param="amount_to_capture",
+        )
+    charge = call.find("charge", intent["latest_charge"], "charge")
+    charge |= {"captured": True, "amount_captured": amount}
+    charges.settle(call, charge)
+    intent |= {"status": "succeeded", "amount_capturable": 0, "amount_received": amount}
+    call.save(intent)
+    if amount < charge["amount"]:
+        refunds.make(call, charge, charge["amount"] - amount, booked=False)
+    call.emit("charge.captured", charge)
+    call.emit("payment_intent.succeeded", intent)
+    return intent
+
+
+def cancel(call: Call, intent: dict[str, Any], reason: str | None) -> dict[str, Any]:
+    """End an intent that has taken no money; an authorization is released."""
+    if intent["status"] in ("succeeded", "canceled", "processing"):
+        raise errors.unexpected_state(
+            f"You cannot cancel this PaymentIntent because it has a status of {intent['status']}. "
+            "Only a PaymentIntent with one of the following statuses may be canceled: "
+            "requires_payment_method, requires_capture, requires_confirmation, requires_action.",
+            call.show(intent),
+        )
+    held = intent["status"] == "requires_capture"
+    intent |= {
+        "status": "canceled", "canceled_at": call.now, "cancellation_reason": reason,
+        "amount_capturable": 0, "next_action": None,
+    }
+    call.save(intent)
+    if held:
+        charge = call.find("charge", intent["latest_charge"], "charge")
+        why = "expired_uncaptured_charge" if reason == "automatic" else None
+        refunds.make(call, charge, charge["amount"], booked=False, reason=why)
+        if reason == "automatic":
+            call.emit("charge.expired", charge)
+    call.emit("payment_intent.canceled", intent)
+    return intent

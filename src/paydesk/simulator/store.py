@@ -1,0 +1,207 @@
+"""SQLite keeps the objects: one thread does all the work, one transaction at a time."""
+
+from __future__ import annotations
+
+import json
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+SCHEMA = """
+create table if not exists objects (
+    seq integer primary key autoincrement,
+    id text not null unique,
+    kind text not null,
+    customer text,
+    payment_intent text,
+    charge text,
+    due_at integer,
+    hidden integer not null default 0,
+    data text not null
+);
+create index if not exists objects_kind on objects (kind, seq);
+create index if not exists objects_customer on objects (customer, kind, seq)
+    where customer is not null;
+create index if not exists objects_payment_intent on objects (payment_intent, kind, seq)
+    where payment_intent is not null;
+create index if not exists objects_charge on objects (charge, kind, seq)
+    where charge is not null;
+create index if not exists objects_due on objects (due_at) where due_at is not null;
+create table if not exists deliveries (
+    seq integer primary key autoincrement,
+    event text not null,
+    endpoint text not null,
+    state text not null,
+    due_at real not null,
+    attempts integer not null default 0,
+    last_status integer,
+    last_error text
+);
+create index if not exists deliveries_due on deliveries (state, due_at);
+create index if not exists deliveries_event on deliveries (event);
+create table if not exists idempotency (
+    key text primary key,
+    fingerprint text not null,
+    request text not null,
+    status integer not null,
+    body blob not null,
+    created integer not null
+);
+"""
+TABLES = ("objects", "deliveries", "idempotency")
+BATCH = 200
+
+
+class Transaction:
+    """What one unit of work sees: objects by id, newest first by kind, deliveries, replays."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.sql = connection
+
+    def get(self, object_id: str, kind: str | None = None) -> dict[str, Any] | None:
+        """The object with its private fields (names with `_` in front), or None."""
+        found = self.sql.execute("select kind, data from objects where id = ?", (object_id,))
+        row = found.fetchone()
+        if row is None or (kind is not None and row[0] != kind):
+            return None
+        return json.loads(row[1])
+
+    def put(self, item: dict[str, Any], *, due_at: int | None = None, hidden: bool = False) -> None:
+        """Insert or replace; `due_at` is when the background timer has to look at it."""
+        kind = item["object"]
+        self.sql.execute(
+            "insert into objects (id, kind, customer, payment_intent, charge, due_at, hidden, data)"
+            " values (?, ?, ?, ?, ?, ?, ?, ?) on conflict (id) do update set"
+            " customer = excluded.customer, payment_intent = excluded.payment_intent,"
+            " charge = excluded.charge, due_at = excluded.due_at, hidden = excluded.hidden,"
+            " data = excluded.data",
+            (
+                item["id"], kind, item.get("customer"), item.get("payment_intent"),
+                item.get("charge"), due_at, int(hidden),
+                json.dumps(item, separators=(",", ":"), ensure_ascii=False),
+            ),
+        )
+
+    def remove(self, object_id: str) -> None:
+        self.sql.execute("delete from objects where id = ?", (object_id,))
+
+    def position(self, object_id: str, kind: str) -> int | None:
+        """Where an object stands in the order of creation."""
+        row = self.sql.execute(
+            "select seq from objects where id = ? and kind = ?", (object_id, kind)
+        ).fetchone()
+        return row[0] if row else None
+
+    def scan(
+        self,
+        kind: str,
+        *,
+        link: tuple[str, str] | None = None,
+        before: int | None = None,
+        after: int | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """Objects of a kind, newest first; oldest first when `after` gives where to start.
+
+        `link` is an indexed column (customer, payment_intent, charge) and the id it must have.
+        """
+        forward = after is not None
+        clause, value = "", None
+        if link is not None:
+            assert link[0] in ("customer", "payment_intent", "charge")
+            clause, value = f" and {link[0]} = :value", link[1]
+        compare, order = (">", "asc") if forward else ("<", "desc")
+        # Only the fixed words above are put in; every value is a parameter.
+        query = (
+            "select seq, data from objects where kind = :kind and hidden = 0"  # noqa: S608
+            f" and seq {compare} :seq{clause} order by seq {order} limit {BATCH}"
+        )
+        seq = after if after is not None else before if before is not None else 2**62
+        while True:
+            rows = self.sql.execute(query, {"kind": kind, "seq": seq, "value": value}).fetchall()
+            for row in rows:
+                yield json.loads(row[1])
+            if len(rows) < BATCH:
+                return
+            seq = rows[-1][0]
+
+    def due(self, now: int, limit: int = 100) -> list[dict[str, Any]]:
+        """Objects whose timer has run out, the earliest first."""
+        rows = self.sql.execute(
+            "select data from objects where due_at <= ? order by due_at limit ?", (now, limit)
+        ).fetchall()
+        return [json.loads(row[0]) for row in rows]
+
+
+class Store:
+    """A thread with a connection of its own; work is handed to it as functions of a Transaction."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.after_commit: Callable[[], None] = lambda: None
+        self._work: queue.SimpleQueue[tuple[Callable[..., Any], Future[Any]] | None] = (
+            queue.SimpleQueue()
+        )
+        self._ready: Future[None] = Future()
+        self._thread = threading.Thread(target=self._run, name="simulator-store", daemon=True)
+        self._thread.start()
+        self._ready.result()
+
+    def submit(self, work: Callable[[Transaction], T]) -> Future[T]:
+        """Run `work` in one transaction; it is committed when the future has its result."""
+        future: Future[T] = Future()
+        self._work.put((work, future))
+        return future
+
+    def call(self, work: Callable[[Transaction], T]) -> T:
+        """The same for callers outside an event loop: waits for the result."""
+        return self.submit(work).result()
+
+    def clear(self) -> None:
+        def empty(tx: Transaction) -> None:
+            for name in TABLES:
+                tx.sql.execute(f"delete from {name}")  # noqa: S608  (the names above)
+
+        self.call(empty)
+
+    def close(self) -> None:
+        self._work.put(None)
+        self._thread.join(10)
+
+    def _run(self) -> None:
+        try:
+            connection = self._open()
+        except Exception as error:
+            self._ready.set_exception(error)
+            return
+        self._ready.set_result(None)
+        transaction = Transaction(connection)
+        while (item := self._work.get()) is not None:
+            work, future = item
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                connection.execute("begin immediate")
+                result = work(transaction)
+                connection.execute("commit")
+            except BaseException as error:
+                if connection.in_transaction:
+                    connection.execute("rollback")
+                future.set_exception(error)
+            else:
+                self.after_commit()
+                future.set_result(result)
+        connection.close()
+
+    def _open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, isolation_level=None, timeout=10)
+        # With WAL, `normal` survives the death of the process; only a power cut could lose the
+        # last transactions, never the file.
+        connection.execute("pragma journal_mode = wal")
+        connection.execute("pragma synchronous = normal")
+        connection.executescript(SCHEMA)
+        return connection

@@ -1,0 +1,268 @@
+"""The simulator for tests: on a port in a thread of its own, or without any server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from . import api, background, cards, cli, control, delivery, forms, server, signing
+from .app import create_app
+from .cli import Payment
+from .config import Config, Webhook
+from .engine import Call, Simulator
+from .errors import StripeError
+from .objects import checkout, confirmation
+from .store import Transaction
+
+SECRET_KEY = "sk_test_sandbox_of_the_tests"
+WEBHOOK_SECRET = "whsec_sandbox_of_the_tests"
+CARD = "4242424242424242"
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """An event as it is sent: post `body` with `headers` wherever the test wants it."""
+
+    event_id: str
+    type: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def event(self) -> dict[str, Any]:
+        return json.loads(self.body)
+
+
+class Sandbox:
+    """A simulator in this process; all methods may be called from any thread."""
+
+    def __init__(self, sim: Simulator, url: str, secret_key: str, webhook_secret: str) -> None:
+        self.sim = sim
+        self.url = url
+        self.secret_key = secret_key
+        self.webhook_secret = webhook_secret
+
+    def config(self, **switches: Any) -> dict[str, Any]:
+        """Set switches (docs/simulator.md) and return all of them."""
+        return control.change(self.sim, switches)
+
+    def fault(self, kind: str, path: str = "*", **more: Any) -> None:
+        """Trouble for the next call that matches; `method`, `times`, `seconds` as in Fault."""
+        faults = self.sim.switches.shown()["faults"]
+        self.config(faults=[*faults, {"kind": kind, "path": path, **more}])
+
+    def reset(self) -> None:
+        control.reset(self.sim)
+
+    def stats(self) -> dict[str, Any]:
+        return control.stats(self.sim)
+
+    def advance(self, seconds: int) -> None:
+        """Move the simulator's clock ahead; what is due then happens before this returns."""
+        self.config(clock_offset_s=self.sim.switches.clock_offset_s + seconds)
+
+    def pay(
+        self, session_id: str, card: str = CARD, *, approve: bool = True,
+        email: str = "buyer@example.com",
+    ) -> Payment:
+        """Pay a session as its page would, in a few milliseconds and without HTTP."""
+        unit = self.sim.work(
+            lambda call: _pay(call, session_id, card, approve, email), base_url=self.url
+        )
+        return self.sim.store.call(unit)
+
+    def pay_by_http(self, session_id: str, card: str = CARD, *, approve: bool = True) -> Payment:
+        """The same through the hosted page."""
+        return cli.pay(session_id, card, self.url, approve=approve)
+
+    def pay_many(
+        self, session_ids: Iterable[str], card: str = CARD, *, threads: int = 8
+    ) -> list[Payment]:
+        """Pay sessions in parallel through the hosted page, results in the order given."""
+        with ThreadPoolExecutor(threads) as pool:
+            return list(pool.map(lambda one: self.pay_by_http(one, card), session_ids))
+
+    def request(self, method: str, path: str, params: dict[str, Any] | None = None,
+                **headers: str) -> dict[str, Any]:
+        """An API call without HTTP; `params` nested as in the SDK. Raises StripeError."""
+        key, values = api.route(method, path)
+        cast = forms.cast(key, _as_form(params or {}))
+        work = self.sim.api_work(
+            key, cast, path=values, base_url=self.url,
+            idempotency_key=headers.get("idempotency_key"),
+        )
+        answer = self.sim.store.call(work)
+        body = json.loads(answer.body)
+        if answer.status >= 400:
+            raise StripeError(body["error"].get("message", ""), status=answer.status,
+                              type=body["error"]["type"], code=body["error"].get("code"))
+        return body
+
+    def get(self, object_id: str) -> dict[str, Any]:
+        """Any object by its id, as the API shows it; KeyError where there is none."""
+
+        def read(tx: Transaction) -> dict[str, Any] | None:
+            item = tx.get(object_id)
+            return self.sim.show(tx, item, self.url) if item else None
+
+        found = self.sim.store.call(read)
+        if found is None:
+            raise KeyError(object_id)
+        return found
+
+    def objects(self, kind: str) -> list[dict[str, Any]]:
+        """Every object of a kind (`checkout.session`, `refund`, ...), oldest first."""
+        return self.sim.store.call(
+            lambda tx: [self.sim.show(tx, one, self.url) for one in tx.scan(kind, after=0)]
+        )
+
+    def events(self, *types: str) -> list[dict[str, Any]]:
+        """Every event so far, oldest first; of these types where some are named."""
+        return [one for one in self.objects("event") if not types or one["type"] in types]
+
+    def suspend_delivery(self) -> None:
+        """Hold events back from now on; take them with `deliveries()`."""
+        self.config(suspended=True)
+
+    def resume_delivery(self) -> None:
+        """Send what was held back, and what comes, to the endpoints again."""
+        self.config(suspended=False)
+
+    def deliveries(
+        self, *types: str, about: str | None = None, timestamp: int | None = None
+    ) -> list[Delivery]:
+        """Every event so far, signed with the sandbox's webhook secret, oldest first.
+
+        `about` keeps those whose object is, or belongs to, the session or intent of this id;
+        `timestamp` (Unix seconds) is the signature's time instead of now.
+        """
+        at = int(self.sim.config.clock()) if timestamp is None else timestamp
+
+        def read(tx: Transaction) -> list[Delivery]:
+            ids = _family(tx, about) if about else None
+            return [
+                self._signed(delivery.event_body(self.sim, tx, event, self.url), event, at)
+                for event in tx.scan("event", after=0)
+                if (not types or event["type"] in types) and _belongs(event, ids)
+            ]
+
+        return self.sim.store.call(read)
+
+    def _signed(self, body: bytes, event: dict[str, Any], at: int) -> Delivery:
+        headers = {
+            "Content-Type": "application/json; charset=utf-8",
+            "User-Agent": delivery.USER_AGENT,
+            "Stripe-Signature": signing.header(self.webhook_secret, body, at),
+        }
+        return Delivery(event["id"], event["type"], headers, body)
+
+    def wait_until_delivered(self, timeout_s: float = 10.0) -> None:
+        """Wait until no delivery is pending; raises TimeoutError."""
+        end = time.monotonic() + timeout_s
+        while self.stats()["deliveries"].get("pending"):
+            if time.monotonic() > end:
+                raise TimeoutError("deliveries are still pending")
+            time.sleep(0.005)
+
+    def run_due(self) -> None:
+        """Do now what the timer would do within a second: expire sessions, finish refunds."""
+        while self.sim.store.call(self.sim.work(background.run_due)):
+            pass
+
+
+def _family(tx: Transaction, about: str) -> set[str]:
+    item = tx.get(about) or {}
+    ids = {about, item.get("payment_intent"), item.get("_session"), item.get("_customer")}
+    return {one for one in ids if one}
+
+
+def _belongs(event: dict[str, Any], ids: set[str] | None) -> bool:
+    item = event["data"]["object"]
+    return ids is None or bool(ids & {item.get("id"), item.get("payment_intent")})
+
+
+def _as_form(value: Any) -> Any:
+    """Parameters as the form would carry them: texts all through, lists by index."""
+    if isinstance(value, dict):
+        return {name: _as_form(item) for name, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return {str(index): _as_form(item) for index, item in enumerate(value)}
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _pay(call: Call, session_id: str, card: str, approve: bool, email: str) -> Payment:
+    session = call.tx.get(session_id, "checkout.session")
+    if session is None:
+        return Payment("unknown")
+    contact = {"email": session["customer_email"] or email, "name": "Ada Buyer"}
+    try:
+        chosen = cards.by_number(card)
+        if checkout.current(call, session)["status"] == "open":
+            method = checkout.method_from_page(call, chosen, 12, 2040, contact)
+            session = checkout.pay(call, session, method, contact)
+        if session["status"] == "open":
+            intent = call.find("payment_intent", session["payment_intent"], "intent")
+            intent = checkout.authenticated(call, intent, approve)
+            session = call.find("checkout.session", session_id, "session")
+            if intent["status"] == "requires_payment_method":
+                return Payment("authentication_failed", None, confirmation.AUTHENTICATION_FAILED)
+    except StripeError as error:
+        return Payment("declined", None, str(error), error.code, error.fields.get("decline_code"))
+    url = session["success_url"].replace("{CHECKOUT_SESSION_ID}", session_id)
+    return Payment(session["status"], url if session["status"] == "complete" else None)
+
+
+@contextlib.contextmanager
+def running_simulator(
+    webhook_url: str | None = None,
+    secret: str = WEBHOOK_SECRET,
+    db: str = ":memory:",
+    *,
+    secret_key: str = SECRET_KEY,
+    port: int = 0,
+    clock: Callable[[], float] = time.time,
+    merchant: str = "Sandbox shop",
+) -> Iterator[Sandbox]:
+    """A simulator on a port of its own, in a thread of its own, until the block ends."""
+    sock = server.listen("127.0.0.1", port)
+    url = f"http://127.0.0.1:{sock.getsockname()[1]}"
+    webhooks = (Webhook(webhook_url, secret),) if webhook_url else ()
+    sim = Simulator(
+        Config(db=db, secret_key=secret_key, webhooks=webhooks, base_url=url, clock=clock,
+               merchant=merchant)
+    )
+    control.register(sim)
+    running = server.server(create_app(sim=sim), log_level="error")
+    thread = threading.Thread(
+        target=lambda: asyncio.run(running.serve(sockets=[sock])), name="simulator", daemon=True
+    )
+    thread.start()
+    try:
+        while not running.started:
+            if not thread.is_alive():
+                raise RuntimeError("the simulator did not start")
+            time.sleep(0.002)
+        yield Sandbox(sim, url, secret_key, secret)
+    finally:
+        running.should_exit = True
+        thread.join(10)
+        sim.store.close()
+
+
+@contextlib.contextmanager
+def sandbox_in_process(
+    secret: str = WEBHOOK_SECRET, *, clock: Callable[[], float] = time.time, db: str = ":memory:"
+) -> Iterator[Sandbox]:
+    """A simulator without a server: `request`, `pay` and `deliveries` alone, the fastest way."""
+    sim = Simulator(Config(db=db, base_url="http://simulator.test", clock=clock))
+    try:
+        yield Sandbox(sim, "http://simulator.test", SECRET_KEY, secret)
+    finally:
+        sim.store.close()
