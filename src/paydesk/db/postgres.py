@@ -58,6 +58,17 @@ _REFUSALS = (
 #: Somebody else holds what the statement needs; the transaction is rolled back.
 _COLLISIONS = (errors.LockNotAvailable, errors.DeadlockDetected, errors.SerializationFailure)
 
+#: How every connection is opened.
+_CONNECTION: dict[str, Any] = {
+    "autocommit": True,
+    "row_factory": dict_row,
+    "connect_timeout": 5,
+    "keepalives_idle": 30,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+
 #: The open transaction of this thread or task, with the process that opened it.
 _open_tx: ContextVar[tuple[int, Tx] | None] = ContextVar("paydesk_open_tx", default=None)
 
@@ -226,6 +237,16 @@ class Database:
         if pool is not None:
             pool.close(timeout=1.0)
 
+    def connect(self, *, lock_timeout_s: float | None = None) -> psycopg.Connection[DictRow]:
+        """A connection of one's own, outside the pool, set up like those in it; the caller closes
+        it. Raises DatabaseUnavailable."""
+        try:
+            conn = psycopg.connect(self.dsn, **_CONNECTION, application_name=self.name)
+            self._configure(conn, lock_timeout_s)
+        except psycopg.OperationalError as exc:
+            raise DatabaseUnavailable(f"The database cannot be reached: {exc}".strip()) from exc
+        return conn
+
     def ping(self) -> float:
         """Seconds that a statement takes to the server and back; raises DatabaseUnavailable."""
         before = time.perf_counter()
@@ -280,14 +301,26 @@ class Database:
     @contextmanager
     def _connection(self) -> Iterator[psycopg.Connection[DictRow]]:
         pool = self._ready_pool()
-        try:
-            conn = pool.getconn(timeout=self._wait_timeout_s)
-        except (PoolTimeout, PoolClosed, psycopg.OperationalError) as exc:
-            raise DatabaseUnavailable(self._why_not()) from exc
+        conn = self._living(pool)
         try:
             yield conn
         finally:
             pool.putconn(conn)
+
+    def _living(
+        self, pool: ConnectionPool[psycopg.Connection[DictRow]]
+    ) -> psycopg.Connection[DictRow]:
+        """A connection that the server has not left. The pool's own check would pause for a
+        second after each dead one, and a restart of the server leaves a pool full of them."""
+        deadline = time.monotonic() + self._wait_timeout_s
+        while True:
+            try:
+                conn = pool.getconn(timeout=max(deadline - time.monotonic(), 0.001))
+            except (PoolTimeout, PoolClosed, psycopg.OperationalError) as exc:
+                raise DatabaseUnavailable(self._why_not()) from exc
+            if _is_alive(conn):
+                return conn
+            pool.putconn(conn)  # Sees that it is dead and connects anew.
 
     def _ready_pool(self) -> ConnectionPool[psycopg.Connection[DictRow]]:
         pool = self._pool
@@ -302,34 +335,27 @@ class Database:
         least, most = self._sizes
         return ConnectionPool(
             self.dsn,
-            kwargs={
-                "autocommit": True,
-                "row_factory": dict_row,
-                "connect_timeout": 5,
-                "application_name": self.name,
-                "keepalives_idle": 30,
-                "keepalives_interval": 5,
-                "keepalives_count": 3,
-                "tcp_user_timeout": 20_000,
-            },
+            kwargs={**_CONNECTION, "application_name": self.name},
             min_size=least,
             max_size=most,
             name=self.name,
             open=True,
             configure=self._configure,
-            check=_check,
             # The pool waits ever longer between attempts; give up early, and the next caller
             # tries at once, so that a server that is back is used within a second or two.
             reconnect_timeout=2.0,
             num_workers=2,
         )
 
-    def _configure(self, conn: psycopg.Connection[DictRow]) -> None:
+    def _configure(
+        self, conn: psycopg.Connection[DictRow], lock_timeout_s: float | None = None
+    ) -> None:
+        timeout_s = self._lock_timeout_s if lock_timeout_s is None else lock_timeout_s
         conn.adapters.register_dumper(dict, JsonbDumper)
         conn.isolation_level = IsolationLevel.READ_COMMITTED
         conn.execute(
             "select set_config('timezone', 'UTC', false), set_config('lock_timeout', %s, false)",
-            (f"{int(self._lock_timeout_s * 1000)}ms",),
+            (f"{int(timeout_s * 1000)}ms",),
         )
         if self._role:
             conn.execute(sql.SQL("set role {}").format(sql.Identifier(self._role)))
@@ -362,16 +388,20 @@ def _forget_all() -> None:
 os.register_at_fork(after_in_child=_forget_all)
 
 
-def _check(conn: psycopg.Connection[Any]) -> None:
-    """Called before a pooled connection is handed out: is anything waiting to be read?
+def _is_alive(conn: psycopg.Connection[Any]) -> bool:
+    """Whether the server is still there, told without asking it in the usual case.
 
-    On an idle connection that is the server's farewell or the end of the stream, seen here
-    without a question to the server. Raises OperationalError, and the pool takes another.
+    Something to read on an idle connection is the server's farewell or the end of the stream.
     """
     poller = select.poll()
     poller.register(conn.pgconn.socket, select.POLLIN | select.POLLHUP)
-    if poller.poll(0):
+    if not poller.poll(0):
+        return True
+    try:
         conn.execute("select 1")
+    except psycopg.OperationalError:
+        return False
+    return True
 
 
 def _roll_back(conn: psycopg.Connection[Any]) -> None:
