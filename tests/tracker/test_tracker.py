@@ -3,8 +3,10 @@
 import logging
 import random
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+import yaml
 
 from paydesk.testing.store_contract import Clock, Crash, at_once, crash, keys_of
 from paydesk.tracker import (
@@ -300,6 +302,12 @@ def test_the_shipped_settings_are_the_documented_ones():
         "auto_verify_on_success_page": True,
         "max_verification_attempts": 3,
     }
+
+
+def test_the_page_shows_the_shipped_settings():
+    page = Path(__file__).resolve().parents[2] / "docs" / "tracker.md"
+    shown = page.read_text(encoding="utf-8").partition("```yaml\n")[2].partition("```")[0]
+    assert yaml.safe_load(shown) == load_settings().model_dump()
 
 
 def test_a_file_changes_what_it_names_and_an_argument_wins(tmp_path):

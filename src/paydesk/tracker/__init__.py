@@ -27,6 +27,7 @@ from .exceptions import (
     VerificationExhausted,
     VersionConflict,
 )
+from .migrations import MIGRATION, migration_sql
 from .models import (
     STATUS_OF,
     TRANSITIONS,
@@ -40,8 +41,6 @@ from .models import (
 )
 from .stores import PaymentStore, make_store, register_store
 from .tracker import PaymentTracker
-
-MIGRATION = Path(__file__).parent / "migrations" / "002_payment_tracking.sql"
 
 
 def get_payment_tracker(
@@ -65,11 +64,6 @@ def get_payment_tracker(
     elif options:
         raise ConfigError(f"not understood beside store=: {', '.join(sorted(options))}")
     return PaymentTracker(store, settings=settings, clock=clock)
-
-
-def migration_sql() -> str:
-    """The SQL that creates `payment_transactions`, or adds what an existing one lacks."""
-    return MIGRATION.read_text(encoding="utf-8")
 
 
 __all__ = [

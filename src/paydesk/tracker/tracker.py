@@ -12,7 +12,6 @@ from decimal import Decimal
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
-from . import models
 from .base import PaymentProvider
 from .config import TrackerSettings, default_settings
 from .exceptions import (
@@ -29,7 +28,19 @@ from .exceptions import (
     VerificationExhausted,
     VersionConflict,
 )
-from .models import PaymentPage, PaymentRecord, PaymentStatistics, StatusChange, Verification
+from .models import (
+    MAX_HISTORY,
+    PAID_STATES,
+    PaymentPage,
+    PaymentRecord,
+    PaymentStatistics,
+    ProviderReport,
+    StatusChange,
+    Verification,
+    absorbs,
+    check_transition,
+    status_words,
+)
 from .statistics import summarize
 from .stores.base import PaymentStore
 
@@ -140,7 +151,7 @@ class PaymentTracker:
         """A user's payments, newest first; `status` takes every alias of a status word."""
         if page < 1 or not 1 <= page_size <= BATCH:
             raise ValueError(f"page starts at 1, page_size is 1 to {BATCH}")
-        words = models.status_words(status) if status else None
+        words = status_words(status) if status else None
         total = self._store_call("count", user_id=str(user_id), statuses=words)
         offset = (page - 1) * page_size
         found = self._store_call(
@@ -200,7 +211,7 @@ class PaymentTracker:
                 if self.settings.payment_tracking.check_duplicates_before_credit:
                     raise AlreadyCredited(f"credits of payment {payment.id} were added before")
                 return None
-            if payment.state not in models.PAID_STATES:
+            if payment.state not in PAID_STATES:
                 raise NotPaid(f"payment {payment.id} is {payment.status}; mark_completed first")
             key = credit_transaction_id or payment.credit_transaction_id
             return {**self._credited(), "credit_transaction_id": key and str(key)}
@@ -327,7 +338,7 @@ class PaymentTracker:
         """
         self._require_recovery()
         payment = self.get_by_session(session_id)
-        if payment.credits_added or payment.state in models.PAID_STATES:
+        if payment.credits_added or payment.state in PAID_STATES:
             if grant is not None:
                 self.complete_once(session_id, grant)
             return self._standing(session_id)
@@ -390,7 +401,7 @@ class PaymentTracker:
     def _next(
         self, record: Record, to_state: str, now: datetime, changes: dict[str, Any]
     ) -> Record:
-        models.check_transition(record, to_state)
+        check_transition(record, to_state)
         fields = type(record).model_fields
         unknown = changes.keys() - fields.keys() | changes.keys() & {"id", "state", "version"}
         if unknown:
@@ -398,10 +409,9 @@ class PaymentTracker:
         values: dict[str, Any] = {**record.__dict__, **_stamps(record, to_state, now), **changes}
         values |= {"state": to_state, "version": record.version + 1, "updated_at": now}
         if self._keeps_history and to_state != record.state:
-            step = StatusChange(
-                from_state=record.state, to_state=to_state, at=now, version=values["version"]
-            )
-            values["status_history"] = (*record.status_history, step)[-models.MAX_HISTORY :]
+            step = {"from_state": record.state, "to_state": to_state, "at": now}
+            step = StatusChange.model_validate({**step, "version": values["version"]})
+            values["status_history"] = (*record.status_history, step)[-MAX_HISTORY:]
         return type(record).model_validate(values)
 
     def _try(
@@ -418,8 +428,8 @@ class PaymentTracker:
         for _ in range(MAX_TRIES):
             with self._lock:
                 payment = self.get(payment_id)
-                late = to_state == "succeeded" and payment.state in models.PAID_STATES
-                if late or models.absorbs(payment.state, to_state):
+                late = to_state == "succeeded" and payment.state in PAID_STATES
+                if late or absorbs(payment.state, to_state):
                     return payment
                 done = self._try(payment, to_state, changes(payment))
             if done is not None:
@@ -452,7 +462,7 @@ class PaymentTracker:
                 payment = read()
                 if not _grantable(payment, now):
                     return None
-                paid = payment.state in models.PAID_STATES
+                paid = payment.state in PAID_STATES
                 claim = {
                     **({} if paid else changes(payment)),
                     "credit_transaction_id": payment.credit_transaction_id or str(uuid4()),
@@ -498,7 +508,7 @@ class PaymentTracker:
     def _credited(self) -> dict[str, Any]:
         return {"credits_added": True, "credits_added_at": self.clock(), "claim_expires_at": None}
 
-    def _record_report(self, payment_id: str, report: models.ProviderReport) -> None:
+    def _record_report(self, payment_id: str, report: ProviderReport) -> None:
         error = {"error_code": report.error_code, "error_message": report.error_message}
         if report.state == "pending":
             return
@@ -521,7 +531,7 @@ class PaymentTracker:
 
     def _standing(self, session_id: str) -> Verification:
         payment = self.get_by_session(session_id)
-        paid = payment.state in models.PAID_STATES
+        paid = payment.state in PAID_STATES
         return Verification(
             success=paid,
             payment_verified=paid,
@@ -571,7 +581,7 @@ def _paid(
 def _refund_state(payment: PaymentRecord, refunded_cents: int) -> str:
     if type(refunded_cents) is not int:
         raise TypeError("refunded_cents is a whole number of the currency's minor unit")
-    if payment.state not in models.PAID_STATES:
+    if payment.state not in PAID_STATES:
         raise IllegalTransition(payment.id, payment.state, "refunded")
     if not 0 <= refunded_cents <= payment.captured_cents:
         captured = payment.captured_cents

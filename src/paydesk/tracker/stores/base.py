@@ -9,7 +9,7 @@ from typing import Any
 
 from ..models import PaymentRecord
 
-Records = list[PaymentRecord]
+Records = Sequence[PaymentRecord]
 
 
 class PaymentStore(ABC):

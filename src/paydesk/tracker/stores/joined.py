@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from functools import lru_cache
@@ -11,7 +11,7 @@ from uuid import UUID
 
 import psycopg
 from psycopg import sql
-from psycopg.rows import dict_row
+from psycopg.rows import dict_row, scalar_row
 from psycopg.types.json import Jsonb
 
 from ..exceptions import DuplicatePayment, PaymentNotFound
@@ -238,9 +238,8 @@ class JoinedStore(PaymentStore):
     ) -> int:
         values = self._filter_values(user_id, customer_id, statuses, states, filters)
         query = sql.SQL("select count(*) from payments where {where}").format(where=_where(values))
-        with self._connection.cursor() as cursor:
-            row = cursor.execute(query, values).fetchone()
-        return next(iter(row.values())) if isinstance(row, Mapping) else row[0] if row else 0
+        with self._connection.cursor(row_factory=scalar_row) as cursor:
+            return cursor.execute(query, values).fetchone() or 0
 
     def _filter_values(
         self,
@@ -287,28 +286,34 @@ class JoinedStore(PaymentStore):
 def _insert_sql() -> bytes:
     names = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
     arrays = sql.SQL(", ").join(map(_array, COLUMNS))
-    return sql.SQL("insert into payments ({names}) select * from unnest({arrays})").format(
-        names=names, arrays=arrays
-    ).as_bytes()
+    return (
+        sql.SQL("insert into payments ({names}) select * from unnest({arrays})")
+        .format(names=names, arrays=arrays)
+        .as_bytes()
+    )
 
 
 @lru_cache(maxsize=256)
 def _update_sql(columns: tuple[str, ...]) -> bytes:
     """Few sets of columns occur: the text is made once for each."""
     every = ("customer_id", "id", *columns)
-    return sql.SQL(
-        "update payments p set {assignments}"
-        " from unnest({arrays}, %(expect)s::int[]) as n({names}, expect_version)"
-        " where p.customer_id = n.customer_id and p.id = n.id"
-        " and p.version = coalesce(n.expect_version, p.version)"
-        " returning p.customer_id, p.id"
-    ).format(
-        assignments=sql.SQL(", ").join(
-            sql.SQL("{0} = n.{0}").format(sql.Identifier(name)) for name in columns
-        ),
-        arrays=sql.SQL(", ").join(map(_array, every)),
-        names=sql.SQL(", ").join(map(sql.Identifier, every)),
-    ).as_bytes()
+    return (
+        sql.SQL(
+            "update payments p set {assignments}"
+            " from unnest({arrays}, %(expect)s::int[]) as n({names}, expect_version)"
+            " where p.customer_id = n.customer_id and p.id = n.id"
+            " and p.version = coalesce(n.expect_version, p.version)"
+            " returning p.customer_id, p.id"
+        )
+        .format(
+            assignments=sql.SQL(", ").join(
+                sql.SQL("{0} = n.{0}").format(sql.Identifier(name)) for name in columns
+            ),
+            arrays=sql.SQL(", ").join(map(_array, every)),
+            names=sql.SQL(", ").join(map(sql.Identifier, every)),
+        )
+        .as_bytes()
+    )
 
 
 def _array(column: str) -> sql.Composed:

@@ -15,6 +15,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from ..exceptions import AmountTooLarge, ConfigError, DuplicatePayment, PaymentNotFound
+from ..migrations import migration_sql
 from ..models import COLUMNS, PaymentRecord
 from .base import PaymentStore, Records
 
@@ -74,8 +75,6 @@ class PostgresPaymentStore(PaymentStore):
 
     def migrate(self) -> None:
         """Run `002_payment_tracking.sql`: creates the table or adds what it lacks."""
-        from .. import migration_sql
-
         with self._transaction() as cursor:
             cursor.execute(migration_sql().encode())
 
