@@ -217,13 +217,14 @@ create table attempts (
     error_message text,
     expires_at timestamptz,
     ended_at timestamptz,
+    clock_id uuid,
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
     primary key (customer_id, id),
     foreign key (customer_id, payment_id) references payments (customer_id, id)
 );
 create index attempts_payment on attempts (customer_id, payment_id, created_at);
-create index attempts_due on attempts (expires_at) where state = 'open';
+create index attempts_due on attempts (expires_at) where ended_at is null and clock_id is null;
 
 -- The provider's own customer for ours.
 create table provider_customers (
@@ -298,6 +299,7 @@ create table provider_events (
     account text not null,
     event_id text not null,
     type text not null,
+    ref text,
     body text not null,
     state text not null check (state in ('new', 'waiting', 'done', 'parked')),
     tries smallint not null default 0,

@@ -1,0 +1,508 @@
+"""Promo codes: definitions, quotes, and uses whose limits are exact under any concurrency.
+
+A use is reserved under the customer's head in a short transaction of its own, before the payment
+exists, by the id that the payment will have. It goes back once, and only when nobody can pay
+for it any more. Eligibility is decided when the use is reserved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from paydesk import crash, ids
+from paydesk.db.postgres import Tx
+from paydesk.env import Env
+from paydesk.errors import InvalidPromoCode, NotFound
+from paydesk.flows import catalog, customers, events, heads
+from paydesk.flows.customers import Customer
+from paydesk.flows.promo_codes import Promo, get_promo, list_promos, promo_in, upsert_promo
+from paydesk.rules import promo as rules
+from paydesk.rules.money import Money
+
+__all__ = [
+    "Discount",
+    "Promo",
+    "Reservation",
+    "apply",
+    "claim",
+    "confirm",
+    "get_promo",
+    "list_promos",
+    "product_of",
+    "promo_in",
+    "quote",
+    "release",
+    "release_expired",
+    "reserve",
+    "take_reservation",
+    "upsert_promo",
+]
+
+#: A use reserved this long ago for a payment that never came to be is given back: no checkout
+#: takes that long between the two transactions.
+_ORPHAN_AGE = timedelta(minutes=15)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discount:
+    """What a code takes off a price, and the credits that it adds. Nothing is reserved by it."""
+
+    promo_id: UUID
+    code: str
+    kind: str
+    price: Money
+    discount: Money
+    bonus_credits: int
+
+    @property
+    def discount_minor(self) -> int:
+        return self.discount.minor
+
+    @property
+    def total(self) -> Money:
+        return self.price - self.discount
+
+    def __repr__(self) -> str:
+        return f"<Discount {self.code} -{self.discount} +{self.bonus_credits} credits>"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation(Discount):
+    """A use that is kept for the customer's next checkout of the product, until it expires."""
+
+    product: str
+    payment_id: UUID
+    expires_at: datetime
+
+    def __repr__(self) -> str:
+        return f"<Reservation {self.code} for {self.product} until {self.expires_at:%H:%M}>"
+
+
+def product_of(
+    *, pack: catalog.Pack | None = None, credits: int | None = None, amount: Money | None = None
+) -> str:
+    """The name under which a reservation finds its checkout."""
+    if pack is not None:
+        return f"pack:{pack.key}"
+    if credits is not None:
+        return f"credits:{credits}"
+    assert amount is not None, "a pack, a number of credits or an amount"
+    return f"amount:{amount.minor}:{amount.currency}"
+
+
+# Asking ----------------------------------------------------------------------------------------
+
+
+def quote(
+    env: Env,
+    code: str,
+    customer: Customer | str | UUID,
+    *,
+    pack: catalog.Pack | str | None = None,
+    credits: int | None = None,
+    price: Money | None = None,
+    now: datetime | None = None,
+) -> Discount:
+    """What the code would give this customer now; reserves nothing. `price` with `credits`, or
+    alone, where no pack names it. Raises InvalidPromoCode with a `reason` of rules.REFUSALS."""
+    who = customers.ensure(env, customer)
+    found, price, product = _what(env, pack, credits, price)
+    with env.db.read() as tx:
+        promo = _named(tx, code)
+        _check(tx, promo, who, found, price, now or env.now())
+        held = _reservation(tx, who.uuid, product, now or env.now())
+        if held is None or held["promo_id"] != promo.uuid:
+            _check_limits(tx, promo, who.uuid)
+    return Discount(**_gives(promo, price))
+
+
+# Reserving -------------------------------------------------------------------------------------
+
+
+def apply(
+    env: Env,
+    code: str,
+    customer: Customer | str | UUID,
+    *,
+    pack: catalog.Pack | str | None = None,
+    credits: int | None = None,
+    price: Money | None = None,
+) -> Reservation:
+    """Keep a use for this customer's next checkout of this product, until a session would expire.
+
+    Again with the same code answers the same reservation; another code takes its place.
+    """
+    found = claim(env, customer, pack=pack, credits=credits, price=price, code=code)
+    assert found is not None
+    return found
+
+
+def claim(
+    env: Env,
+    customer: Customer | str | UUID,
+    *,
+    pack: catalog.Pack | str | None = None,
+    credits: int | None = None,
+    price: Money | None = None,
+    code: str | None = None,
+) -> Reservation | None:
+    """The reservation that a checkout of this product uses: that of `code`, reserved if need be,
+    or without a code the one applied earlier, or None.
+
+    The checkout gives its payment the reservation's `payment_id` and takes the reservation in
+    the transaction that writes the payment (`take_reservation`). A crash in between leaves it
+    for the repeated checkout. Raises InvalidPromoCode.
+    """
+    who = customers.ensure(env, customer)
+    found, price, product = _what(env, pack, credits, price)
+    with env.db.transaction(who.uuid) as tx:
+        now = heads.decide(tx, env.now(), who.uuid)
+        held = _reservation(tx, who.uuid, product, now)
+        if code is None:
+            if held is None:
+                return None
+            promo = promo_in(tx, held["promo_id"])
+            return Reservation(**_gives(promo, price), **_place(held))
+        promo = _named(tx, code)
+        if held is not None and held["promo_id"] == promo.uuid:
+            return Reservation(**_gives(promo, price), **_place(held))
+        _check(tx, promo, who, found, price, now)
+        row = {
+            "customer_id": who.uuid, "product": product, "promo_id": promo.uuid,
+            "payment_id": ids.new_owned(who.uuid), "now": now,
+            "expires_at": now + timedelta(minutes=env.settings.session_expiry_minutes),
+        }  # fmt: skip
+        _replace(tx, row)
+        events.emit(tx, who.uuid, "promo.applied", promo.uuid,
+                    {"code": promo.code, "product": product})  # fmt: skip
+        _reserve(tx, promo.uuid, who.uuid, row["payment_id"], now)
+        crash.at("promo_before_commit")
+    crash.at("promo_after_reserve")
+    return Reservation(**_gives(promo, price), **_place(row))
+
+
+def reserve(
+    env: Env, promo_id: UUID, customer_id: UUID, payment_id: UUID, now: datetime | None = None
+) -> None:
+    """Count one use for a payment that is about to be made; again with the same id is the same.
+
+    Raises InvalidPromoCode when a limit is reached, and when the payment's use was given back.
+    """
+    with env.db.transaction(customer_id) as tx:
+        _reserve(tx, promo_id, customer_id, payment_id, now or env.now())
+        crash.at("promo_before_commit")
+    crash.at("promo_after_reserve")
+
+
+def take_reservation(
+    tx: Tx, customer_id: UUID, product: str, now: datetime
+) -> tuple[UUID, UUID] | None:
+    """End the reservation of this product because its payment is being written: (promo, payment).
+
+    None when there is none any more, or when it expired: claim again.
+    """
+    row = tx.one(
+        "delete from promo_reservations where customer_id = %(customer_id)s"
+        " and product = %(product)s and expires_at > %(now)s returning promo_id, payment_id",
+        {"customer_id": customer_id, "product": product, "now": now},
+    )
+    return (row["promo_id"], row["payment_id"]) if row else None
+
+
+def _replace(tx: Tx, row: Mapping[str, Any]) -> None:
+    """Write the customer's reservation of a product; another one there is given back first."""
+    old = tx.one(
+        "select promo_id, payment_id from promo_reservations"
+        " where customer_id = %(customer_id)s and product = %(product)s",
+        row,
+    )
+    if old is not None:
+        # Two counters in one transaction: locked in order, as every such transaction does.
+        tx.all(
+            "select promo_id from promo_counts where promo_id = any(%(both)s)"
+            " order by promo_id for no key update",
+            {"both": [old["promo_id"], row["promo_id"]]},
+        )
+        if not _has_payment(tx, row["customer_id"], old["payment_id"]):
+            _release(tx, old["promo_id"], old["payment_id"], row["now"])
+    tx.run(
+        "insert into promo_reservations (customer_id, product, promo_id, payment_id, expires_at)"
+        " values (%(customer_id)s, %(product)s, %(promo_id)s, %(payment_id)s, %(expires_at)s)"
+        " on conflict (customer_id, product) do update set promo_id = excluded.promo_id,"
+        " payment_id = excluded.payment_id, expires_at = excluded.expires_at,"
+        " created_at = now()",
+        row,
+    )
+
+
+def _reserve(tx: Tx, promo_id: UUID, customer_id: UUID, payment_id: UUID, now: datetime) -> None:
+    """The customer's own limits are exact because every use of theirs is reserved under their
+    head; the code's limit because its counter is raised only below the cap. The counter, which
+    all redeemers share, is locked last and for one statement.
+    """
+    assert customer_id in tx.heads, "the head must be locked"
+    keys = {"promo_id": promo_id, "customer_id": customer_id, "payment_id": payment_id, "now": now}
+    own = tx.one(
+        "select state, customer_id from promo_uses"
+        " where promo_id = %(promo_id)s and payment_id = %(payment_id)s",
+        keys,
+    )
+    if own is not None:
+        if own["customer_id"] != customer_id or own["state"] == "released":
+            raise _refused("already_settled")
+        return
+    _check_own_limits(tx, promo_in(tx, promo_id), customer_id)
+    counted = tx.run(
+        "with counted as ("
+        " update promo_counts c set used = c.used + 1 from promos p"
+        " where c.promo_id = %(promo_id)s and p.id = c.promo_id"
+        " and (p.cap is null or c.used < p.cap)"
+        " returning p.id, coalesce(p.bonus_credits, 0) as bonus)"
+        " insert into promo_uses"
+        " (promo_id, payment_id, customer_id, state, bonus_credits, created_at)"
+        " select id, %(payment_id)s, %(customer_id)s, 'reserved', bonus, %(now)s from counted",
+        keys,
+    )
+    if not counted:
+        raise _refused("limit_reached")
+
+
+# Settling --------------------------------------------------------------------------------------
+
+
+def confirm(tx: Tx, payment_ids: Iterable[UUID]) -> dict[UUID, int]:
+    """Mark the uses of payments that were paid; answers the bonus credits of each, where any.
+
+    A use that had been given back, because the provider had called the session dead and then
+    took money all the same, is counted again, over the limit if it must be: it happened.
+    """
+    wanted = list(payment_ids)
+    if not wanted:
+        return {}
+    rows = tx.all(
+        "select u.promo_id, u.payment_id, u.state, u.bonus_credits from payments p"
+        " join promo_uses u on u.promo_id = p.promo_id and u.payment_id = p.id"
+        " where p.customer_id = any(%(owners)s) and p.id = any(%(ids)s)"
+        " and p.promo_id is not null order by u.promo_id, u.payment_id",
+        {"ids": wanted, "owners": list({ids.customer_of(one) for one in wanted})},
+    )
+    if not rows:
+        return {}
+    tx.run(
+        "update promo_uses set state = 'used', released_at = null"
+        " where promo_id = any(%(promos)s) and payment_id = any(%(payments)s) and state <> 'used'",
+        {"promos": [r["promo_id"] for r in rows], "payments": [r["payment_id"] for r in rows]},
+    )
+    for row in rows:
+        if row["state"] == "released":
+            tx.run("update promo_counts set used = used + 1 where promo_id = %(promo_id)s",
+                   {"promo_id": row["promo_id"]})  # fmt: skip
+    return {row["payment_id"]: row["bonus_credits"] for row in rows if row["bonus_credits"]}
+
+
+def release(env: Env, payment_id: UUID) -> bool:
+    """Give a payment's use back, once; whether this call did it.
+
+    For payments that the provider confirmed dead: one that can still be paid, or was, keeps it.
+    """
+    customer_id = ids.customer_of(payment_id)
+    with env.db.transaction(customer_id) as tx:
+        row = tx.one(
+            "select promo_id, state from payments"
+            " where customer_id = %(customer_id)s and id = %(payment_id)s",
+            {"customer_id": customer_id, "payment_id": payment_id},
+        )
+        if row is None or row["promo_id"] is None:
+            return False
+        if row["state"] not in ("expired", "failed", "canceled"):
+            return False
+        return _give_back(tx, customer_id, row["promo_id"], payment_id,
+                          heads.decide(tx, env.now(), customer_id))  # fmt: skip
+
+
+def release_expired(env: Env, *, limit: int = 100) -> int:
+    """Sweep: give back what is reserved for nothing; answers how many uses went back.
+
+    That is: a reservation whose time is over without a checkout; a use whose payment was never
+    written; a use whose payment ended and whose every attempt the provider confirmed dead.
+    """
+    now = env.now()
+    with env.db.read() as tx:
+        rows = tx.all(
+            _CANDIDATES + " limit %(limit)s",
+            {"now": now, "old": now - _ORPHAN_AGE, "limit": limit, "payment_id": None},
+        )
+    done = 0
+    for row in rows:
+        with env.db.transaction(row["customer_id"]) as tx:
+            at = heads.decide(tx, env.now(), row["customer_id"])
+            again = tx.one(
+                _CANDIDATES + " and u.promo_id = %(promo_id)s",
+                {"now": now, "old": now - _ORPHAN_AGE, "payment_id": row["payment_id"],
+                 "promo_id": row["promo_id"]},
+            )  # fmt: skip
+            if again is not None:
+                done += _give_back(tx, row["customer_id"], row["promo_id"], row["payment_id"], at)
+    return done
+
+
+#: Uses that nobody can pay for any more.
+_CANDIDATES = """
+    select u.promo_id, u.payment_id, u.customer_id from promo_uses u
+    left join payments p on p.customer_id = u.customer_id and p.id = u.payment_id
+    where u.state = 'reserved'
+    and (%(payment_id)s::uuid is null or u.payment_id = %(payment_id)s)
+    and case when p.id is null then
+            not exists (select 1 from promo_reservations r where r.customer_id = u.customer_id
+                and r.payment_id = u.payment_id and r.expires_at > %(now)s)
+            and (u.created_at < %(old)s or exists (select 1 from promo_reservations r
+                where r.customer_id = u.customer_id and r.payment_id = u.payment_id))
+        else p.state in ('expired', 'failed', 'canceled')
+            and not exists (select 1 from attempts a where a.customer_id = u.customer_id
+                and a.payment_id = u.payment_id and a.ended_at is null)
+        end
+"""
+
+
+def _give_back(
+    tx: Tx, customer_id: UUID, promo_id: UUID, payment_id: UUID, now: datetime
+) -> bool:
+    tx.run(
+        "delete from promo_reservations"
+        " where customer_id = %(customer_id)s and payment_id = %(payment_id)s",
+        {"customer_id": customer_id, "payment_id": payment_id},
+    )
+    if not _release(tx, promo_id, payment_id, now):
+        return False
+    events.emit(tx, customer_id, "promo.released", promo_id, {"code": promo_in(tx, promo_id).code})
+    return True
+
+
+def _release(tx: Tx, promo_id: UUID, payment_id: UUID, now: datetime) -> bool:
+    """The counter goes down only if this very statement changed the use."""
+    return bool(
+        tx.run(
+            "with changed as ("
+            " update promo_uses set state = 'released', released_at = %(now)s"
+            " where promo_id = %(promo_id)s and payment_id = %(payment_id)s"
+            " and state = 'reserved' returning promo_id)"
+            " update promo_counts c set used = c.used - 1 from changed"
+            " where c.promo_id = changed.promo_id",
+            {"promo_id": promo_id, "payment_id": payment_id, "now": now},
+        )
+    )
+
+
+# Checking --------------------------------------------------------------------------------------
+
+
+def _what(
+    env: Env, pack: catalog.Pack | str | None, credits: int | None, price: Money | None
+) -> tuple[catalog.Pack | None, Money, str]:
+    """What is bought, what it costs, and its name for reservations."""
+    if pack is not None:
+        found = catalog.get_pack(env, pack, active_only=True)
+        return found, found.price, product_of(pack=found)
+    assert price is not None, "a pack, or a price"
+    return None, price, product_of(credits=credits, amount=price)
+
+
+def _named(tx: Tx, code: str) -> Promo:
+    try:
+        return promo_in(tx, code)
+    except NotFound:
+        raise _refused("unknown") from None
+
+
+def _check(
+    tx: Tx, promo: Promo, who: Customer, pack: catalog.Pack | None, price: Money, now: datetime
+) -> None:
+    """Everything but the limits. Raises InvalidPromoCode."""
+    purchase = rules.Purchase(
+        price_minor=price.minor,
+        currency=price.currency,
+        pack=pack.key if pack else None,
+        customer_ids=(who.external_id, who.id),
+        metadata=who.metadata,
+        has_purchased=promo.first_purchase and _has_purchased(tx, who.uuid),
+    )
+    if reason := rules.refusal(promo.terms, purchase, now):
+        raise _refused(reason)
+
+
+def _check_limits(tx: Tx, promo: Promo, customer_id: UUID) -> None:
+    sql = "select used from promo_counts where promo_id = %(promo_id)s"
+    used = tx.value(sql, {"promo_id": promo.uuid}) or 0
+    if promo.cap is not None and used >= promo.cap:
+        raise _refused("limit_reached")
+    _check_own_limits(tx, promo, customer_id)
+
+
+def _check_own_limits(tx: Tx, promo: Promo, customer_id: UUID) -> None:
+    """What one customer may: so many uses; one purchase at a time that claims to be the first."""
+    keys = {"promo_id": promo.uuid, "customer_id": customer_id}
+    if promo.per_customer is not None:
+        used = tx.value(
+            "select count(*) from promo_uses where promo_id = %(promo_id)s"
+            " and customer_id = %(customer_id)s and state <> 'released'",
+            keys,
+        )
+        if used >= promo.per_customer:
+            raise _refused("customer_limit_reached")
+    if promo.first_purchase and (
+        _has_purchased(tx, customer_id)
+        or tx.one(
+            "select 1 as one from promos p join promo_uses u on u.promo_id = p.id"
+            " where p.first_purchase and u.customer_id = %(customer_id)s"
+            " and u.state <> 'released' limit 1",
+            keys,
+        )
+    ):
+        raise _refused("not_first_purchase")
+
+
+def _has_purchased(tx: Tx, customer_id: UUID) -> bool:
+    return tx.one(
+        "select 1 as one from payments where customer_id = %(customer_id)s"
+        " and captured_minor > 0 limit 1",
+        {"customer_id": customer_id},
+    ) is not None  # fmt: skip
+
+
+def _has_payment(tx: Tx, customer_id: UUID, payment_id: UUID) -> bool:
+    return tx.one(
+        "select 1 as one from payments where customer_id = %(customer_id)s and id = %(id)s",
+        {"customer_id": customer_id, "id": payment_id},
+    ) is not None  # fmt: skip
+
+
+def _reservation(tx: Tx, customer_id: UUID, product: str, now: datetime) -> Any:
+    return tx.one(
+        "select product, promo_id, payment_id, expires_at from promo_reservations"
+        " where customer_id = %(customer_id)s and product = %(product)s and expires_at > %(now)s",
+        {"customer_id": customer_id, "product": product, "now": now},
+    )
+
+
+def _gives(promo: Promo, price: Money) -> dict[str, Any]:
+    taken = rules.discount(promo.terms, price.minor, price.currency)
+    return {
+        "promo_id": promo.uuid,
+        "code": promo.code,
+        "kind": promo.kind,
+        "price": price,
+        "discount": Money(taken, price.currency, minor=True),
+        "bonus_credits": promo.bonus_credits or 0,
+    }
+
+
+def _place(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: row[key] for key in ("product", "payment_id", "expires_at")}
+
+
+def _refused(reason: str) -> InvalidPromoCode:
+    return InvalidPromoCode(rules.REFUSALS[reason], reason=reason, param="code")
