@@ -169,7 +169,7 @@ def _wheel_bindir() -> Path | None:
 
 def _version(bindir: Path, account: Account | None = None) -> str | None:
     """What `postgres --version` says, None when it cannot be run."""
-    arguments = account.popen() if account else {"env": _ENVIRONMENT}
+    arguments: dict[str, Any] = account.popen() if account else {"env": _ENVIRONMENT}
     try:
         answer = subprocess.run(
             [bindir / "postgres", "--version"],

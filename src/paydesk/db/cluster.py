@@ -45,7 +45,8 @@ class Facts:
 
     @classmethod
     def fresh(cls) -> Facts:
-        return cls(0, *(secrets.token_urlsafe(24) for _ in range(3)))
+        admin, owner, app = (secrets.token_urlsafe(24) for _ in range(3))
+        return cls(0, admin, owner, app)
 
     def dsn(self, role: Role, database: str = "paydesk") -> str:
         password = getattr(self, f"{role}_password")

@@ -364,6 +364,7 @@ def _supervise(
     Answers False when a supervisor turned out to be there, left by a starter that was killed.
     """
     _trim_log(folder / "postgres.log")
+    error: str | None = None
     for attempt in range(8):
         facts.port = cluster.choose_port(wish.port, facts.port)
         facts.version = programs.version

@@ -218,7 +218,7 @@ class Database:
         self._wait_timeout_s = wait_timeout_s
         self._lock_timeout_s = lock_timeout_s
         self._role = role
-        self._pool: ConnectionPool[psycopg.Connection[DictRow]] | None = None
+        self._pool: ConnectionPool[psycopg.Connection[Any]] | None = None
         self._lock = threading.Lock()
         _databases.add(self)
 
@@ -237,7 +237,7 @@ class Database:
         if pool is not None:
             pool.close(timeout=1.0)
 
-    def connect(self, *, lock_timeout_s: float | None = None) -> psycopg.Connection[DictRow]:
+    def connect(self, *, lock_timeout_s: float | None = None) -> psycopg.Connection[Any]:
         """A connection of one's own, outside the pool, set up like those in it; the caller closes
         it. Raises DatabaseUnavailable."""
         try:
@@ -299,7 +299,7 @@ class Database:
                 raise
 
     @contextmanager
-    def _connection(self) -> Iterator[psycopg.Connection[DictRow]]:
+    def _connection(self) -> Iterator[psycopg.Connection[Any]]:
         pool = self._ready_pool()
         conn = self._living(pool)
         try:
@@ -307,9 +307,7 @@ class Database:
         finally:
             pool.putconn(conn)
 
-    def _living(
-        self, pool: ConnectionPool[psycopg.Connection[DictRow]]
-    ) -> psycopg.Connection[DictRow]:
+    def _living(self, pool: ConnectionPool[psycopg.Connection[Any]]) -> psycopg.Connection[Any]:
         """A connection that the server has not left. The pool's own check would pause for a
         second after each dead one, and a restart of the server leaves a pool full of them."""
         deadline = time.monotonic() + self._wait_timeout_s
@@ -322,7 +320,7 @@ class Database:
                 return conn
             pool.putconn(conn)  # Sees that it is dead and connects anew.
 
-    def _ready_pool(self) -> ConnectionPool[psycopg.Connection[DictRow]]:
+    def _ready_pool(self) -> ConnectionPool[psycopg.Connection[Any]]:
         pool = self._pool
         if pool is not None:
             return pool
@@ -331,7 +329,7 @@ class Database:
                 self._pool = self._new_pool()
             return self._pool
 
-    def _new_pool(self) -> ConnectionPool[psycopg.Connection[DictRow]]:
+    def _new_pool(self) -> ConnectionPool[psycopg.Connection[Any]]:
         least, most = self._sizes
         return ConnectionPool(
             self.dsn,
@@ -348,7 +346,7 @@ class Database:
         )
 
     def _configure(
-        self, conn: psycopg.Connection[DictRow], lock_timeout_s: float | None = None
+        self, conn: psycopg.Connection[Any], lock_timeout_s: float | None = None
     ) -> None:
         timeout_s = self._lock_timeout_s if lock_timeout_s is None else lock_timeout_s
         conn.adapters.register_dumper(dict, JsonbDumper)
