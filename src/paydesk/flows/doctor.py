@@ -1,0 +1,190 @@
+"""The doctor: proves on any database that the books balance and that nothing was lost or doubled.
+
+Set-based and read-only, in one snapshot. `CHECKS` names every statement with the promise it
+proves; each answers the rows that break it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, LiteralString
+
+from paydesk.db.postgres import Database, Tx
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check. `detail` says what was looked at, or names the first rows that break it."""
+
+    check: str
+    ok: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """`table`: where it is empty there is nothing to prove. `broken`: a query for culprits."""
+
+    name: str
+    promise: str
+    table: str
+    broken: LiteralString
+
+
+CHECKS: tuple[Check, ...] = (
+    Check(
+        "books_balance", "I2: every customer's accounts sum to zero in every asset", "accounts",
+        "select customer_id, asset, sum(balance) as total from accounts"
+        " group by customer_id, asset having sum(balance) <> 0 limit 4",
+    ),
+    Check(
+        "balances_equal_entries", "I3: a stored balance is the sum of its transfers", "accounts",
+        "select customer_id, code, asset, sum(stored) as stored, sum(moved) as posted from ("
+        " select customer_id, code, asset, balance as stored, 0 as moved from accounts"
+        " union all select customer_id, debit, asset, 0, -amount from transfers"
+        " union all select customer_id, credit, asset, 0, amount from transfers) l"
+        " group by customer_id, code, asset having sum(stored) <> sum(moved) limit 4",
+    ),
+    Check(
+        "floors", "I3: credits, wallet and held funds are never below zero", "accounts",
+        "select customer_id, code, asset, balance from accounts"
+        " where balance < floor or (code in (1, 2, 3) and floor <> 0) limit 4",
+    ),
+    Check(
+        "running_balances", "I3: each transfer carries the balances after it", "transfers",
+        "select customer_id, seq, code from (select customer_id, seq, code, after,"
+        " sum(delta) over (partition by customer_id, code, asset order by seq) as total from ("
+        " select customer_id, seq, debit as code, asset, -amount as delta, debit_after as after"
+        "  from transfers"
+        " union all select customer_id, seq, credit, asset, amount, credit_after from transfers"
+        " ) l) r where total <> after limit 4",
+    ),
+    Check(
+        "entries_gap_free", "I4: transfers are numbered without gaps", "transfers",
+        "select t.customer_id, t.n, t.top, h.entry_seq from (select customer_id, count(*) as n,"
+        " max(seq) as top from transfers group by customer_id) t"
+        " left join heads h on h.customer_id = t.customer_id"
+        " where t.n <> t.top or t.top is distinct from h.entry_seq limit 4",
+    ),
+    Check(
+        "events_gap_free", "events are numbered without gaps", "events",
+        "select e.customer_id, e.n, e.top, h.seq from (select customer_id, count(*) as n,"
+        " max(seq) as top from events group by customer_id) e"
+        " left join heads h on h.customer_id = e.customer_id"
+        " where e.n <> e.top or e.top is distinct from h.seq limit 4",
+    ),
+    Check(
+        "batches_hold_the_balance", "I15: the batches hold what the balance says", "batches",
+        "select customer_id, sum(held) as in_batches, sum(booked) as balance from ("
+        " select customer_id, remaining as held, 0 as booked from batches where open"
+        " union all select customer_id, 0, balance from accounts"
+        "  where code = 1 and asset = 'CREDIT') l"
+        " group by customer_id having sum(held) <> sum(booked) limit 4",
+    ),
+    Check(
+        "batches_match_draws", "I15: what left a batch is named by draws", "batches",
+        "select b.customer_id, b.id, b.granted, b.remaining, coalesce(d.taken, 0) as drawn"
+        " from batches b left join (select customer_id, batch_id, sum(amount) as taken from draws"
+        "  group by customer_id, batch_id) d on d.customer_id = b.customer_id and d.batch_id = b.id"
+        " where b.remaining <> b.granted - coalesce(d.taken, 0) limit 4",
+    ),
+    Check(
+        "draws_match_transfers", "I15: every transfer of credits names its batches", "transfers",
+        "select t.customer_id, t.id, t.amount, d.taken, b.granted from transfers t"
+        " left join (select customer_id, transfer_id, sum(amount) as taken from draws"
+        "  group by customer_id, transfer_id) d"
+        "  on d.customer_id = t.customer_id and d.transfer_id = t.id"
+        " left join batches b on b.customer_id = t.customer_id and b.id = t.subject_id"
+        " where t.asset = 'CREDIT' and ((t.debit = 1 and d.taken is distinct from t.amount)"
+        "  or (t.credit = 1 and d.taken is distinct from -t.amount"
+        "   and (d.taken is not null or b.granted is distinct from t.amount))) limit 4",
+    ),
+    Check(
+        "batches_were_granted", "I15: every batch was filled by exactly one transfer", "batches",
+        "select b.customer_id, b.id, count(t.id) as grants from batches b left join transfers t"
+        " on t.customer_id = b.customer_id and t.subject_id = b.id and t.credit = 1"
+        " and t.asset = 'CREDIT' group by b.customer_id, b.id having count(t.id) <> 1 limit 4",
+    ),
+    Check(
+        "debts_match", "what is owed on batches is the debt account", "batches",
+        "select customer_id, sum(owed) as owed, sum(debt) as debt from ("
+        " select customer_id, owed, 0 as debt from batches where owed > 0"
+        " union all select customer_id, 0, -balance from accounts"
+        "  where code = 4 and asset = 'CREDIT') l"
+        " group by customer_id having sum(owed) <> sum(debt) limit 4",
+    ),
+    Check(
+        "next_expiry", "I16: no batch ends before the customer's next known expiry", "batches",
+        "select b.customer_id, min(b.expires_at) as soonest from batches b"
+        " left join accounts a on a.customer_id = b.customer_id and a.code = 1"
+        "  and a.asset = 'CREDIT' where b.open group by b.customer_id"
+        " having not coalesce(bool_and(a.next_expiry <= b.expires_at), false) limit 4",
+    ),
+    Check(
+        "refunds_within_captures", "I7: never more refunded than captured", "payments",
+        "select customer_id, id, state, captured_minor, refunded_minor from payments"
+        " where (refunded_minor > captured_minor and review is null)"
+        " or (state = 'refunded' and refunded_minor < captured_minor)"
+        " or (state = 'partially_refunded'"
+        "  and (refunded_minor = 0 or refunded_minor >= captured_minor)) limit 4",
+    ),
+    Check(
+        "fulfillments_are_posted", "goods handed over are in the books", "fulfillments",
+        "select f.customer_id, f.payment_id, f.purpose, f.txn_id from fulfillments f"
+        " where f.state in ('done', 'reversed') and not exists (select from transfers t"
+        "  where t.customer_id = f.customer_id and t.txn_id = f.txn_id) limit 4",
+    ),
+    Check(
+        "credits_granted_once", "I1: a payment's credits were granted at most once", "payments",
+        "select customer_id, payment_id, count(*) as grants from batches"
+        " where kind = 'purchased' and payment_id is not null and source_id is null"
+        " group by customer_id, payment_id having count(*) > 1 limit 4",
+    ),
+    Check(
+        "promo_counts", "promo codes: the count is the uses that were not given back",
+        "promo_uses",
+        "select u.promo_id, u.n, c.used from (select promo_id,"
+        " count(*) filter (where state <> 'released') as n from promo_uses group by promo_id) u"
+        " left join promo_counts c on c.promo_id = u.promo_id"
+        " where u.n is distinct from coalesce(c.used, 0) limit 4",
+    ),
+)  # fmt: skip
+
+
+def check(where: Database | Tx) -> list[Finding]:
+    """Every check on a database, or inside a transaction that is open. Changes nothing."""
+    if isinstance(where, Tx):
+        return _check(where)
+    with where.snapshot() as tx:
+        return _check(tx)
+
+
+def _check(tx: Tx) -> list[Finding]:
+    filled = tx.one(
+        "select exists (select from accounts) as accounts,"
+        " exists (select from transfers) as transfers, exists (select from events) as events,"
+        " exists (select from batches) as batches, exists (select from payments) as payments,"
+        " exists (select from fulfillments) as fulfillments,"
+        " exists (select from promo_uses) as promo_uses"
+    )
+    assert filled is not None
+    return [_finding(tx, one) if filled[one.table] else _nothing(one) for one in CHECKS]
+
+
+def _finding(tx: Tx, one: Check) -> Finding:
+    rows = tx.all(one.broken)
+    if not rows:
+        return Finding(one.name, True, one.promise)
+    shown = "; ".join(_show(row) for row in rows[:_SHOWN])
+    more = " and more" if len(rows) > _SHOWN else ""
+    return Finding(one.name, False, f"{one.promise}, but: {shown}{more}")
+
+
+def _nothing(one: Check) -> Finding:
+    return Finding(one.name, True, f"{one.promise} (nothing there yet)")
+
+
+def _show(row: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in row.items())
