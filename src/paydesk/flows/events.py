@@ -167,7 +167,7 @@ def follow(tx: Tx, customer_id: UUID, after_seq: int, *, limit: int = 100) -> li
         " where customer_id = %(customer_id)s and seq > %(after)s order by seq limit %(limit)s",
         {"customer_id": customer_id, "after": after_seq, "limit": limit},
     )
-    return [_event(row) for row in rows]
+    return [event_of(row) for row in rows]
 
 
 def last_seq(tx: Tx, customer_id: UUID) -> int:
@@ -190,7 +190,7 @@ def get_event(env: Env, event: str, *, customer_id: UUID | None = None) -> Event
         )
     if row is None:
         raise NotFound(f"No such event: {event[:64]!r}.")
-    return _event(row)
+    return event_of(row)
 
 
 def list_events(
@@ -219,7 +219,7 @@ def list_events(
             {"customer_id": customer_id, "before": cursor.seq if cursor else 2**62,
              "types": list(types) if types else None, "subject_id": subject_id, "limit": limit},
         )  # fmt: skip
-    return [_event(row) for row in rows]
+    return [event_of(row) for row in rows]
 
 
 #: A page of everybody's events is looked for in ever wider windows of time, which an index of
@@ -249,10 +249,11 @@ def _everybodys(
             )  # fmt: skip
             if len(rows) >= limit:
                 break
-    return [_event(row) for row in rows]
+    return [event_of(row) for row in rows]
 
 
-def _event(row: Mapping[str, Any]) -> Event:
+def event_of(row: Mapping[str, Any]) -> Event:
+    """The event of a whole row of the table."""
     return Event(
         id=ids.show("event", row["id"]),
         customer_id=row["customer_id"],

@@ -1,0 +1,94 @@
+"""Puts an environment together, and in the sandbox starts what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from paydesk import children, providers
+from paydesk.cache import Cache
+from paydesk.clock import Clock, SystemClock
+from paydesk.db import embedded, migrate
+from paydesk.db.group_commit import Lanes
+from paydesk.db.postgres import Database
+from paydesk.env import Env
+from paydesk.errors import Misconfigured
+from paydesk.flows import credits, inbox
+from paydesk.settings import Settings
+
+#: Modules whose import makes their kinds of work known to the lanes.
+_LANE_KINDS = (credits, inbox)
+
+
+class _Owned:
+    """Something of ours that is let go by this call."""
+
+    def __init__(self, thing: Any, close: Callable[[], Any]) -> None:
+        self.thing = thing
+        self.close = close
+
+
+def build_env(
+    settings: Settings,
+    *,
+    start_missing: bool = True,
+    clock: Clock | None = None,
+    name: str = "paydesk",
+) -> Env:
+    """Everything that flows need, from these settings. `Env.close()` ends what was started.
+
+    With `start_missing` a missing database is the embedded one under `data_dir`, the schema is
+    brought up to date, and without a Stripe key the simulator runs beside us. Without it nothing
+    is started: raises Misconfigured where no database is named.
+    """
+    owned: list[Any] = []
+    try:
+        if start_missing:
+            settings = _start_missing(settings, owned)
+        if not settings.database_url:
+            raise Misconfigured("DATABASE_URL is not set.", param="DATABASE_URL")
+        db = Database(settings.database_url, max_size=settings.pool_size, name=name)
+        clock = clock or _measured(db)
+        cache = Cache(settings.redis_url)
+        offered = providers.load(settings)
+        owned += [cache, offered]
+        return Env(
+            db=db,
+            lanes=Lanes(db, settings, clock),
+            providers=offered,
+            cache=cache,
+            settings=settings,
+            clock=clock,
+            owned=tuple(owned),
+        )
+    except BaseException:
+        for thing in reversed(owned):
+            thing.close()
+        raise
+
+
+def _start_missing(settings: Settings, owned: list[Any]) -> Settings:
+    """The settings with the addresses of what was started, which is added to `owned`."""
+    folder = Path(settings.data_dir).absolute()
+    if not settings.database_url:
+        server = embedded.start(folder)
+        owned.append(_Owned(server, server.stop))
+        migrate.migrate(server.owner_dsn)
+        settings = replace(settings, database_url=server.dsn)
+    elif not migrate.status(settings.database_url).is_current:
+        migrate.migrate(settings.database_url)
+    if settings.simulated and not settings.simulator_url:
+        simulator = children.start_simulator(folder, merchant=settings.business_name)
+        owned.append(simulator)
+        settings = replace(settings, simulator_url=simulator.url)
+    return settings
+
+
+def _measured(db: Database) -> SystemClock:
+    """The system's clock, set by the database's once now; `housekeeping` repeats it."""
+    clock = SystemClock()
+    with db.read() as tx:
+        clock.measure(lambda: tx.value("select clock_timestamp()"))
+    return clock
