@@ -154,6 +154,14 @@ def test_a_refund_during_the_grant_does_not_lose_the_mark(tracker, payment):
     assert (stored.status, stored.credits_added) == ("refunded", True)
 
 
+def test_a_payment_refunded_in_part_is_granted_and_stays_refunded_in_part(tracker, payment):
+    tracker.mark_completed(payment.id)
+    tracker.mark_refunded(payment.id, 100)
+    seen = []
+    assert tracker.complete_once("cs_1", lambda p: seen.append(p.refunded_cents)) is True
+    assert (seen, tracker.get(payment.id).status) == ([100], "partially_refunded")
+
+
 def test_a_slow_caller_that_lost_its_lease_is_not_the_one_who_credited(tracker, payment, clock):
     keys = []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import Any
 
@@ -14,7 +15,11 @@ _MODULES = {
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_MODULES[name]}", __name__), name)
+    module = f"{__name__}.{_MODULES[name]}"
+    if "pytest" in sys.modules and module not in sys.modules:
+        # A failing contract then shows the values it compared.
+        sys.modules["pytest"].register_assert_rewrite(module)
+    return getattr(import_module(module), name)
 
 
 def __dir__() -> list[str]:

@@ -22,7 +22,6 @@ from .exceptions import (
     NotPaid,
     PaymentNotFound,
     RecoveryDisabled,
-    RefundTooLarge,
     SingleWriterWarning,
     StoreLacks,
     VerificationExhausted,
@@ -41,6 +40,7 @@ from .models import (
     check_transition,
     status_words,
 )
+from .rules import grantable, paid_changes, refund_state, stamps
 from .statistics import summarize
 from .stores.base import PaymentStore
 
@@ -193,7 +193,7 @@ class PaymentTracker:
         """
 
         def changes(payment: PaymentRecord) -> dict[str, Any]:
-            return _paid(payment, provider_payment_id, captured_cents)
+            return paid_changes(payment, provider_payment_id, captured_cents)
 
         return self._mark(payment_id, "succeeded", changes)
 
@@ -244,7 +244,7 @@ class PaymentTracker:
             with self._lock:
                 payment = self.get(payment_id)
                 total = payment.captured_cents if refunded_cents is None else refunded_cents
-                to_state = _refund_state(payment, total)
+                to_state = refund_state(payment, total)
                 if payment.state == to_state and payment.refunded_cents == total:
                     return payment
                 done = self._try(payment, to_state, {"refunded_cents": total})
@@ -285,7 +285,8 @@ class PaymentTracker:
         number of callers at once one gets True, the others False. `payment.credit_transaction_id`
         was stored before the call: the grant must use it as its key, since a caller that died
         after granting is repeated by `recover` with the same id. Returns False, too, while
-        another caller holds the claim and for a payment refunded in full.
+        another caller holds the claim and for a payment refunded in full; one refunded in part is
+        granted, and `grant` sees its `refunded_cents`.
 
         What `grant` raises is passed on; the claim is given up and a repeat grants with the same
         id. Raises PaymentNotFound. Warns SingleWriterWarning when the store cannot compare and
@@ -300,7 +301,7 @@ class PaymentTracker:
             )
         claimed = self._claim(
             lambda: self.get_by_session(session_id),
-            lambda payment: _paid(payment, provider_payment_id, captured_cents),
+            lambda payment: paid_changes(payment, provider_payment_id, captured_cents),
             self.clock(),
         )
         return claimed is not None and self._grant(claimed, grant)
@@ -314,7 +315,7 @@ class PaymentTracker:
         self._require_recovery()
         now = now or self.clock()
         credited: list[PaymentRecord] = []
-        for found in self._store_call("list", claims_before=now, limit=BATCH):
+        for found in list(self._all(claims_before=now)):
             claimed = self._claim(lambda found=found: self.get(found.id), lambda p: {}, now)
             if claimed is None:
                 continue
@@ -406,11 +407,17 @@ class PaymentTracker:
         unknown = changes.keys() - fields.keys() | changes.keys() & {"id", "state", "version"}
         if unknown:
             raise TypeError(f"advance cannot set {', '.join(sorted(unknown))}")
-        values: dict[str, Any] = {**record.__dict__, **_stamps(record, to_state, now), **changes}
+        values: dict[str, Any] = {**record.__dict__, **stamps(record, to_state, now), **changes}
         values |= {"state": to_state, "version": record.version + 1, "updated_at": now}
         if self._keeps_history and to_state != record.state:
-            step = {"from_state": record.state, "to_state": to_state, "at": now}
-            step = StatusChange.model_validate({**step, "version": values["version"]})
+            step = StatusChange.model_validate(
+                {
+                    "from_state": record.state,
+                    "to_state": to_state,
+                    "at": now,
+                    "version": values["version"],
+                }
+            )
             values["status_history"] = (*record.status_history, step)[-MAX_HISTORY:]
         return type(record).model_validate(values)
 
@@ -460,7 +467,7 @@ class PaymentTracker:
         for _ in range(MAX_TRIES):
             with self._lock:
                 payment = read()
-                if not _grantable(payment, now):
+                if not grantable(payment, now):
                     return None
                 paid = payment.state in PAID_STATES
                 claim = {
@@ -560,42 +567,3 @@ class PaymentTracker:
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
-
-
-def _grantable(payment: PaymentRecord, now: datetime) -> bool:
-    """Are there credits to grant, and does nobody else grant them at this moment?"""
-    if payment.credits_added or payment.state == "refunded":
-        return False
-    return payment.claim_expires_at is None or payment.claim_expires_at <= now
-
-
-def _paid(
-    payment: PaymentRecord, provider_payment_id: str | None, captured_cents: int | None
-) -> dict[str, Any]:
-    return {
-        "captured_cents": payment.amount_cents if captured_cents is None else captured_cents,
-        "provider_payment_id": provider_payment_id or payment.provider_payment_id,
-    }
-
-
-def _refund_state(payment: PaymentRecord, refunded_cents: int) -> str:
-    if type(refunded_cents) is not int:
-        raise TypeError("refunded_cents is a whole number of the currency's minor unit")
-    if payment.state not in PAID_STATES:
-        raise IllegalTransition(payment.id, payment.state, "refunded")
-    if not 0 <= refunded_cents <= payment.captured_cents:
-        captured = payment.captured_cents
-        raise RefundTooLarge(f"payment {payment.id}: {refunded_cents} of {captured} captured")
-    if refunded_cents == 0:
-        return "succeeded"
-    return "refunded" if refunded_cents == payment.captured_cents else "partially_refunded"
-
-
-def _stamps(record: PaymentRecord, to_state: str, now: datetime) -> dict[str, datetime]:
-    """The time of the first arrival in a state, where the record has a field for it."""
-    column = {"succeeded": "completed_at", "failed": "failed_at", "canceled": "canceled_at"}.get(
-        to_state
-    )
-    if column is None or to_state == record.state or column not in type(record).model_fields:
-        return {}
-    return {} if getattr(record, column) else {column: now}

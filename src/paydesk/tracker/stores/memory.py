@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from ..exceptions import DuplicatePayment, PaymentNotFound
 from ..models import PaymentRecord
 from .base import PaymentStore, Records
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 class MemoryPaymentStore(PaymentStore):
@@ -71,7 +73,7 @@ class MemoryPaymentStore(PaymentStore):
             found = [p for p in found if p.expires_at and p.expires_at <= expires_before]
         if claims_before is not None:
             found = [p for p in found if _claimed_until(p, claims_before)]
-        found.sort(key=lambda p: (p.created_at, p.id), reverse=True)
+        found.sort(key=lambda p: (p.created_at or _NEVER, p.id), reverse=True)
         return [p.model_copy(deep=True) for p in found[offset : offset + limit]]
 
     def count(self, *, user_id: str, statuses: Collection[str] | None = None) -> int:
