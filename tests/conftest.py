@@ -44,9 +44,10 @@ def clock() -> FixedClock:
 @pytest.fixture(scope="session")
 def sim_server() -> Iterator[Any]:
     """One simulator for all tests of a process; deliveries wait until a test takes them."""
+    from paydesk.providers.stripe import SIMULATOR_KEY
     from paydesk.simulator.testing import running_simulator
 
-    with running_simulator(webhook_url=None, secret=WEBHOOK_SECRET) as running:
+    with running_simulator(secret=WEBHOOK_SECRET, secret_key=SIMULATOR_KEY) as running:
         yield running
 
 

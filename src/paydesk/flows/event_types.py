@@ -59,8 +59,13 @@ TYPES: dict[str, EventType] = {
         "The money is reserved and not captured.", "payment", {**_PAYMENT, "status": "authorized"}
     ),
     "payment.succeeded": EventType("The money was captured.", "payment", _PAYMENT),
+    "payment.declined": EventType(
+        "A try to pay was declined, and another is still possible; `error_code` is the provider's.",
+        "payment",
+        {**_PAYMENT, "status": "pending", "error_code": "insufficient_funds"},
+    ),
     "payment.failed": EventType(
-        "An attempt to pay was declined; `error_code` is the provider's.",
+        "The payment ended without money; `error_code` is the provider's.",
         "payment",
         {**_PAYMENT, "status": "failed", "error_code": "card_declined"},
     ),

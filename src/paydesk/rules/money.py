@@ -125,6 +125,13 @@ def divide_half_up(numerator: int, denominator: int) -> int:
     return sign * ((2 * abs(numerator) + denominator) // (2 * denominator))
 
 
+def times(price: Decimal, count: int, currency: str) -> Money:
+    """`count` things at a price in major units, rounded half up to the minor unit once, at last."""
+    scaled = price.scaleb(exponent(currency)) * count
+    numerator, denominator = scaled.as_integer_ratio()
+    return Money(divide_half_up(numerator, denominator), currency, minor=True)
+
+
 def split(total: int, weights: Sequence[int]) -> list[int]:
     """Shares of `total` in proportion to `weights`, by largest remainder; they sum exactly.
 

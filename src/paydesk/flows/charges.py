@@ -1,0 +1,415 @@
+"""Charges: what a provider says is laid onto payments; facts only accumulate, each posted once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from paydesk import crash, ids
+from paydesk.db.errors import UnknownCustomer
+from paydesk.db.postgres import Tx
+from paydesk.env import Env
+from paydesk.errors import Conflict, NotFound
+from paydesk.flows import attempts, fulfillment, heads, ledger, promos
+from paydesk.flows.attempts import Attempt, state_event
+from paydesk.flows.events import NewEvent, emit_many
+from paydesk.providers.base import Charge
+from paydesk.rules.money import Money
+from paydesk.rules.payments import DEAD_STATES, OPEN_STATES, judge, needs_asking
+from paydesk.settings import Settings
+from paydesk.tracker.models import PAID_STATES
+from paydesk.tracker.stores.joined import JoinedStore, ServicePayment
+
+Key = tuple[UUID, UUID]
+
+#: What became of a claim. `ask`: the provider must confirm it. `stale`: the payment has changed
+#: since the provider was asked. `unknown`: no such payment. `foreign`: not this payment's.
+DONE, ASK, STALE, UNKNOWN, FOREIGN = "done", "ask", "stale", "unknown", "foreign"
+
+#: How often a provider is asked anew because the payment changed meanwhile.
+MAX_ASKS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A charge that is said to belong to a payment.
+
+    `version` is the payment's when the provider was asked, None for an event's claim; `proof`:
+    the claim is signed by a provider whose events may be believed.
+    """
+
+    customer_id: UUID
+    payment_id: UUID
+    provider: str
+    account: str
+    charge: Charge
+    path: str
+    proof: bool = False
+    version: int | None = None
+
+    @property
+    def key(self) -> Key:
+        return self.customer_id, self.payment_id
+
+    @property
+    def fact_key(self) -> UUID:
+        """The request key of this capture's posting: the same money, the same key."""
+        return ids.request_key(self.provider, self.account, self.charge.capture_fact)
+
+    @property
+    def refs(self) -> list[str]:
+        return [r for r in (self.charge.session_ref, self.charge.payment_ref) if r]
+
+
+@dataclass(slots=True)
+class _Work:
+    """One payment while claims are laid onto it, in order."""
+
+    payment: ServicePayment
+    state: str
+    captured_minor: int
+    path: str = ""
+    attempts: list[Attempt] = field(default_factory=list)
+    changed: dict[UUID, Attempt] = field(default_factory=dict)
+    added: list[Attempt] = field(default_factory=list)
+    captures: dict[UUID, Money] = field(default_factory=dict)
+    goods: str = "none"
+    problem: str | None = None
+    changes: dict[str, Any] = field(default_factory=dict)
+    refs: list[attempts.Ref] = field(default_factory=list)
+    events: list[NewEvent] = field(default_factory=list)
+
+
+def settle(env: Env, claims: Sequence[Claim]) -> list[str]:
+    """Lay claims onto their payments in one transaction; answers what became of each.
+
+    Customers whose clock is ahead of ours take a transaction of their own: raises Conflict when
+    one of several is.
+    """
+    if not claims:
+        return []
+    try:
+        with env.db.transaction(*{c.customer_id for c in claims}) as tx:
+            now = _now(env, tx)
+            outcomes, dead = apply(tx, now, claims, env.settings)
+            crash.at("apply_before_commit")
+    except UnknownCustomer:
+        if len(claims) > 1:
+            raise
+        return [UNKNOWN]
+    crash.at("apply_after_commit")
+    for payment_id in dead:
+        promos.release(env, payment_id)
+    return outcomes
+
+
+def _now(env: Env, tx: Tx) -> datetime:
+    if len(tx.heads) > 1 and any(h.last_at > env.now() or h.clock_id for h in tx.heads.values()):
+        raise Conflict("These customers' clocks differ: one transaction for each.")
+    return max(heads.decide(tx, env.now(), one) for one in tx.heads)
+
+
+def refresh(
+    env: Env, customer_id: UUID, payment_id: UUID, path: str, *, ref: str | None = None
+) -> tuple[str, Charge | None]:
+    """Ask the provider how a payment stands and record it; answers (outcome, charge).
+
+    `ref`: what to ask about where no session is attached yet. The charge is None where the
+    provider knows of nothing that could be asked about.
+    """
+    outcome, charge = STALE, None
+    for _ in range(MAX_ASKS):
+        with env.db.read() as tx:
+            payment = JoinedStore(tx.conn).get_many([(customer_id, payment_id)])[0]
+        if payment is None:
+            raise NotFound(f"No such payment: {ids.show('payment', payment_id)}.")
+        asked = payment.session_id or ref
+        if asked is None:
+            return UNKNOWN, None
+        charge = env.providers.call(payment.provider, "fetch", asked)
+        crash.at("apply_after_fetch")
+        outcome = record(env, payment, charge, path)
+        if outcome != STALE:
+            break
+    return outcome, charge
+
+
+def record(env: Env, payment: ServicePayment, charge: Charge, path: str) -> str:
+    """Lay a charge that the provider was just asked for onto the payment as it was then read."""
+    claim = Claim(
+        customer_id=payment.customer_id,
+        payment_id=payment.key[1],
+        provider=payment.provider,
+        account=payment.provider_account,
+        charge=charge,
+        path=path,
+        proof=True,
+        version=payment.version,
+    )
+    return settle(env, [claim])[0]
+
+
+def apply(
+    tx: Tx, now: datetime, claims: Sequence[Claim], settings: Settings
+) -> tuple[list[str], list[UUID]]:
+    """The step inside the transaction: (what became of each claim, payments that ended unpaid).
+
+    All heads are locked. About a dozen statements, however many claims.
+    """
+    keys = list(dict.fromkeys(c.key for c in claims))
+    found = JoinedStore(tx.conn).get_many(keys)
+    works = {p.key: _Work(p, p.state, p.captured_cents) for p in found if p is not None}
+    for attempt in attempts.of_payments(tx, list(works)):
+        works[attempt.customer_id, attempt.payment_id].attempts.append(attempt)
+    paid = [c for c in claims if c.charge.status == "succeeded" and c.key in works]
+    posted = set(ledger.known(tx, list(dict.fromkeys((c.customer_id, c.fact_key) for c in paid))))
+    owners = _owners(tx, [c for c in claims if c.key in works], works)
+    outcomes = [_lay(works.get(c.key), c, posted, owners, now) for c in claims]
+    busy = [w for w in works.values() if w.changed or w.added or w.changes or w.captures
+            or w.state != w.payment.state]  # fmt: skip
+    _write(tx, now, busy, settings)
+    dead = [w.payment.key[1] for w in busy if w.payment.promo_id and w.state in DEAD_STATES
+            and w.payment.state not in DEAD_STATES]  # fmt: skip
+    return outcomes, dead
+
+
+def _owners(
+    tx: Tx, claims: Iterable[Claim], works: dict[Key, _Work]
+) -> dict[tuple[str, str, str], Key]:
+    """Whose the references are that these payments' attempts do not carry yet."""
+    wanted = set()
+    for c in claims:
+        known = {r for a in works[c.key].attempts for r in (a.session_ref, a.provider_payment_ref)}
+        wanted |= {(c.provider, c.account, r) for r in c.refs if r not in known}
+    if not wanted:
+        return {}
+    rows = tx.all(
+        "select r.* from unnest(%(providers)s::text[], %(accounts)s::text[], %(refs)s::text[])"
+        "  as k(provider, account, ref)"
+        " cross join lateral (select provider, account, ref, customer_id, object_id"
+        "  from provider_refs where provider = k.provider and account = k.account"
+        "  and ref = k.ref limit 1) r",
+        {
+            "providers": [w[0] for w in wanted],
+            "accounts": [w[1] for w in wanted],
+            "refs": [w[2] for w in wanted],
+        },
+    )
+    return {
+        (r["provider"], r["account"], r["ref"]): (r["customer_id"], r["object_id"]) for r in rows
+    }
+
+
+def _lay(
+    work: _Work | None,
+    claim: Claim,
+    posted: set[tuple[UUID, UUID]],
+    owners: dict[tuple[str, str, str], Key],
+    now: datetime,
+) -> str:
+    """Lay one claim onto the payment in memory."""
+    if work is None:
+        return UNKNOWN
+    payment, charge = work.payment, claim.charge
+    if not _belongs(payment, claim, owners):
+        return FOREIGN
+    asked = Money(payment.amount_cents, payment.currency, minor=True)
+    is_posted = (claim.customer_id, claim.fact_key) in posted
+    is_new = charge.status == "succeeded" and not is_posted
+    if claim.version is None:
+        if not is_posted and needs_asking(
+            work.state, asked, status=charge.status, amount=charge.amount, ended=charge.ended,
+            proof=claim.proof,
+        ):  # fmt: skip
+            return ASK
+    elif charge.status != "succeeded" and claim.version != payment.version:
+        return STALE
+    work.path = claim.path
+    _lay_attempt(work, claim, now)
+    verdict = judge(
+        work.state, asked, work.captured_minor, status=charge.status, amount=charge.amount,
+        is_new=is_new, is_fresh=claim.version is not None,
+    )  # fmt: skip
+    if is_new and charge.amount is not None:
+        posted.add((claim.customer_id, claim.fact_key))
+        if charge.amount.minor:
+            work.captures[claim.fact_key] = charge.amount
+        work.captured_minor += verdict.captured_minor
+        work.changes["captured_cents"] = work.captured_minor
+        work.changes |= {"error_code": None, "error_message": None}
+        _set_review(work, verdict.review, now)
+    if verdict.goods != "none":
+        work.goods, work.problem = verdict.goods, verdict.problem
+    _move(work, verdict.state, now)
+    return DONE
+
+
+def _belongs(payment: ServicePayment, claim: Claim, owners: dict[Any, Key]) -> bool:
+    """Provider, account and mode are the payment's, and no reference is another's."""
+    if (claim.provider, claim.account) != (payment.provider, payment.provider_account):
+        return False
+    if claim.charge.livemode is not None and claim.charge.livemode != payment.livemode:
+        return False
+    seen = (owners.get((claim.provider, claim.account, ref)) for ref in claim.refs)
+    return all(owner is None or owner == payment.key for owner in seen)
+
+
+def _lay_attempt(work: _Work, claim: Claim, now: datetime) -> None:
+    """References, end and method of the try this charge came through; a declined try as its own."""
+    payment, charge = work.payment, claim.charge
+    known = {r for a in work.attempts for r in (a.session_ref, a.provider_payment_ref)}
+    attempt = _attempt_of(work, charge)
+    if attempt is not None:
+        before = (attempt.session_ref, attempt.provider_payment_ref, attempt.state,
+                  attempt.ended_at, attempt.method)  # fmt: skip
+        attempt.session_ref = attempt.session_ref or charge.session_ref
+        attempt.provider_payment_ref = attempt.provider_payment_ref or charge.payment_ref
+        attempt.method = attempt.method or charge.method
+        if charge.ended and attempt.ended_at is None:
+            attempt.ended_at = now
+        if charge.status == "succeeded":
+            attempt.state = "succeeded"
+        elif charge.ended and attempt.state == "open" and charge.status in DEAD_STATES:
+            attempt.state = charge.status
+        after = (attempt.session_ref, attempt.provider_payment_ref, attempt.state,
+                 attempt.ended_at, attempt.method)  # fmt: skip
+        if after != before:
+            work.changed[attempt.id] = attempt
+    for name, value in (("session_id", charge.session_ref), ("method", charge.method),
+                        ("provider_payment_id", charge.payment_ref)):  # fmt: skip
+        if value and getattr(payment, name) is None and name not in work.changes:
+            work.changes[name] = value
+    work.refs += [
+        (claim.provider, claim.account, ref, *payment.key) for ref in claim.refs if ref not in known
+    ]
+    if charge.decline_ref and charge.decline_ref not in {
+        a.provider_payment_ref for a in (*work.attempts, *work.added)
+    }:
+        _lay_decline(work, charge, now)
+
+
+def _lay_decline(work: _Work, charge: Charge, now: datetime) -> None:
+    payment = work.payment
+    assert charge.decline_ref is not None
+    work.added.append(
+        attempts.declined(payment, charge.decline_ref, charge.error_code, charge.error_message)
+    )
+    work.events.append(
+        state_event(payment, now, type="payment.declined", state=work.state,
+                    error_code=charge.error_code)
+    )  # fmt: skip
+    if work.state in OPEN_STATES:
+        work.changes |= {"error_code": charge.error_code, "error_message": charge.error_message}
+
+
+def _attempt_of(work: _Work, charge: Charge) -> Attempt | None:
+    """The session that a charge came through; an intent without one belongs to the only session."""
+    sessions = [a for a in work.attempts if a.call_id is not None]
+    if charge.session_ref:
+        same = [a for a in sessions if a.session_ref == charge.session_ref]
+        return next(iter(same or [a for a in sessions if a.session_ref is None]), None)
+    same = [a for a in sessions if a.provider_payment_ref == charge.payment_ref]
+    free = [a for a in sessions if a.provider_payment_ref is None]
+    return next(iter(same or free), None)
+
+
+def _set_review(work: _Work, review: str | None, now: datetime) -> None:
+    standing = work.changes.get("review", work.payment.review)
+    if review is None and standing != "underpaid":
+        return
+    if review != standing:
+        work.changes["review"] = review
+        if review:
+            work.events.append(
+                state_event(work.payment, now, type="payment.review", state="succeeded",
+                            review=review)
+            )  # fmt: skip
+
+
+def _move(work: _Work, state: str, now: datetime) -> None:
+    if state == work.state:
+        return
+    ended_by_customer = any(a.state == "canceled" for a in work.attempts)
+    if state == "expired" and ended_by_customer:
+        state = "canceled"
+    work.state = state
+    payment = work.payment
+    code = work.changes.get("error_code", payment.error_code)
+    checkout = {"succeeded": "checkout.completed", "expired": "checkout.expired",
+                "canceled": "checkout.expired"}.get(state)  # fmt: skip
+    if checkout and payment.checkout_id:
+        work.events.append(
+            NewEvent(
+                customer_id=payment.customer_id,
+                type=checkout,
+                subject_id=payment.checkout_id,
+                data={
+                    "payment": ids.show("payment", payment.key[1]),
+                    "amount": payment.amount_cents,
+                    "currency": payment.currency,
+                },
+                at=now,
+            )
+        )
+    work.events.append(
+        state_event(payment, now, state=state, error_code=code if state in DEAD_STATES else None)
+    )
+
+
+def _write(tx: Tx, now: datetime, busy: list[_Work], settings: Settings) -> None:
+    """All facts of all payments: money, events, goods, payments, attempts, references."""
+    if not busy:
+        return
+    ledger.post(
+        tx,
+        [
+            ledger.Entry(
+                customer_id=w.payment.customer_id,
+                debit="clearing",
+                credit="deposits",
+                asset=amount.currency,
+                amount=amount.minor,
+                reason="PAYMENT_CAPTURE",
+                txn_id=ids.new_owned(w.payment.customer_id),
+                subject_id=w.payment.key[1],
+                request_key=fact,
+                effective_at=now,
+            )
+            for w in busy
+            for fact, amount in w.captures.items()
+        ],
+    )
+    emit_many(tx, [event for w in busy for event in w.events])
+    by_path: dict[str, list[_Work]] = {}
+    for w in busy:
+        if w.goods != "none" and w.state in PAID_STATES:
+            by_path.setdefault(w.path, []).append(w)
+    for path, some in by_path.items():
+        ready = [_as_captured(w) for w in some if w.goods == "hand_over"]
+        handed = []
+        if ready:
+            handed = fulfillment.hand_over(tx, now, ready, path, settings=settings)
+        blocked = [(w.payment, w.problem) for w in some if w.goods == "blocked" and w.problem]
+        handed += fulfillment.block(tx, now, blocked, path) if blocked else []
+        works = {w.payment.key: w for w in some}
+        for h in handed:
+            works[h.payment.key].changes |= h.changes
+    attempts.advance(tx, now, [(w.payment, w.state, w.changes) for w in busy
+                               if w.changes or w.state != w.payment.state])  # fmt: skip
+    attempts.save(
+        tx, [a for w in busy for a in w.changed.values()], [a for w in busy for a in w.added], now
+    )
+    attempts.add_refs(tx, [ref for w in busy for ref in w.refs])
+
+
+def _as_captured(work: _Work) -> ServicePayment:
+    """The payment as its goods see it: with the money that has just come."""
+    return work.payment.model_copy(
+        update={
+            "captured_cents": work.captured_minor,
+            "review": work.changes.get("review", work.payment.review),
+        }
+    )

@@ -1,0 +1,375 @@
+"""Payments as they are read: one by any of its ids, lists, pages, sums and the timeline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from paydesk import ids
+from paydesk.db.postgres import Tx
+from paydesk.env import Env
+from paydesk.errors import InvalidRequest, NotFound
+from paydesk.rules.money import Money
+from paydesk.rules.payments import HANDLE_PREFIX, payment_of_handle
+from paydesk.tracker.models import PAID_STATES, STATE_OF, STATUS_OF
+from paydesk.tracker.stores.joined import JoinedStore, ServicePayment
+
+Key = tuple[UUID, UUID]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FulfillmentView:
+    """Whether the goods were handed over, who did it, and what stands in the way."""
+
+    purpose: str
+    state: str
+    path: str
+    txn_id: UUID | None = None
+    error_code: str | None = None
+    error: str | None = None
+    tries: int = 0
+    done_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentView:
+    """A payment. `state` is our word, `status` document 002's; amounts are Money."""
+
+    id: UUID
+    customer_id: UUID
+    checkout_id: UUID | None
+    handle: str
+    state: str
+    status: str
+    amount: Money
+    captured: Money
+    refunded: Money
+    price: Money
+    discount: Money
+    credits: int
+    credits_added: bool
+    credits_added_at: datetime | None
+    credit_txn_id: UUID | None
+    provider: str
+    method: str | None
+    session_ref: str | None
+    payment_ref: str | None
+    package_id: str | None
+    package_name: str | None
+    promo_id: UUID | None
+    purpose: str
+    description: str | None
+    reference: str | None
+    review: str | None
+    error_code: str | None
+    error_message: str | None
+    metadata: dict[str, Any]
+    livemode: bool
+    fulfillment: FulfillmentView | None
+    created_at: datetime
+    updated_at: datetime
+    completed_at: datetime | None
+    expires_at: datetime | None
+
+    @property
+    def currency(self) -> str:
+        return self.amount.currency
+
+    @property
+    def in_review(self) -> bool:
+        return self.review is not None
+
+    @property
+    def paid(self) -> bool:
+        return self.state in PAID_STATES
+
+    def __repr__(self) -> str:
+        return f"<Payment {ids.show('payment', self.id)} {self.state} {self.amount}>"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptView:
+    """One try to pay: a session at the provider, or a declined charge in it."""
+
+    id: UUID
+    state: str
+    provider: str
+    session_ref: str | None
+    payment_ref: str | None
+    url: str | None
+    method: str | None
+    error_code: str | None
+    error_message: str | None
+    expires_at: datetime | None
+    ended_at: datetime | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One entry of a payment's timeline."""
+
+    at: datetime
+    type: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stats:
+    """A customer's payments in sums; money by currency, captured and not given back."""
+
+    total_payments: int
+    by_status: dict[str, int]
+    credits_purchased: int
+    spent: dict[str, Money]
+    last_payment_at: datetime | None
+
+
+def get(env: Env, customer_id: UUID | None, ref: str | UUID) -> PaymentView:
+    """The payment of any of our ids, a uuid, a handle, a ledger transaction or a provider's ref.
+
+    `customer_id`: whose it must be; another's answers NotFound, as one that does not exist.
+    """
+    with env.db.read() as tx:
+        return view(tx, *find(env, tx, ref, customer_id))
+
+
+def find(env: Env, tx: Tx, ref: str | UUID, customer_id: UUID | None = None) -> Key:
+    """(customer, payment) that a reference stands for. Raises NotFound."""
+    key = _look_up(env, tx, ref)
+    if key is None or (customer_id is not None and key[0] != customer_id):
+        raise NotFound(f"No such payment: {str(ref)[:64]!r}.")
+    return key
+
+
+def _look_up(env: Env, tx: Tx, ref: str | UUID) -> Key | None:
+    if isinstance(ref, UUID):
+        return _of_uuid(tx, ref)
+    if ref.startswith(HANDLE_PREFIX):
+        return _of_uuid(tx, payment_of_handle(ref))
+    for kind in ("payment", "checkout", "transfer"):
+        try:
+            owned = ids.parse(kind, ref)
+        except NotFound:
+            continue
+        return _of_uuid(tx, owned)
+    if not ref.isprintable() or len(ref) > 255:
+        return None
+    for name, provider in env.providers.items():
+        row = tx.one(
+            "select customer_id, object_id from provider_refs"
+            " where provider = %(provider)s and account = %(account)s and ref = %(ref)s",
+            {"provider": name, "account": provider.account, "ref": ref},
+        )
+        if row:
+            return row["customer_id"], row["object_id"]
+    return None
+
+
+def _of_uuid(tx: Tx, value: UUID) -> Key | None:
+    """A bare uuid may be a payment, a checkout, or a transaction of one."""
+    customer_id = ids.customer_of(value)
+    row = tx.one(
+        "select coalesce("
+        " (select id from payments where customer_id = %(customer_id)s and id = %(id)s),"
+        " (select payment_id from checkouts where customer_id = %(customer_id)s and id = %(id)s),"
+        " (select p.id from transfers t join payments p"
+        "   on p.customer_id = t.customer_id and p.id = t.subject_id"
+        "   where t.customer_id = %(customer_id)s and t.id = %(id)s)) as id",
+        {"customer_id": customer_id, "id": value},
+    )
+    return (customer_id, row["id"]) if row and row["id"] else None
+
+
+def view(tx: Tx, customer_id: UUID, payment_id: UUID) -> PaymentView:
+    """One payment as it stands in this transaction. Raises NotFound."""
+    found = views(tx, [(customer_id, payment_id)])
+    if not found:
+        raise NotFound(f"No such payment: {ids.show('payment', payment_id)}.")
+    return found[0]
+
+
+def views(tx: Tx, keys: Sequence[Key]) -> list[PaymentView]:
+    """The payments of these keys, in order; missing ones are left out. Two statements."""
+    if not keys:
+        return []
+    found = JoinedStore(tx.conn).get_many(keys)
+    rows = tx.all(
+        "select f.* from unnest(%(customers)s::uuid[], %(payments)s::uuid[]) as k(c, p)"
+        " cross join lateral (select customer_id, payment_id, purpose, state, path, txn_id,"
+        "  error_code, error, tries, done_at from fulfillments"
+        "  where customer_id = k.c and payment_id = k.p order by purpose limit 1) f",
+        {"customers": [k[0] for k in keys], "payments": [k[1] for k in keys]},
+    )
+    goods = {(r.pop("customer_id"), r.pop("payment_id")): FulfillmentView(**r) for r in rows}
+    return [_view(one, goods.get(one.key)) for one in found if one is not None]
+
+
+def _view(one: ServicePayment, goods: FulfillmentView | None) -> PaymentView:
+    def money(minor: int) -> Money:
+        return Money(minor, one.currency, minor=True)
+
+    assert one.created_at is not None and one.updated_at is not None
+    txn = one.credit_transaction_id
+    return PaymentView(
+        id=one.key[1], customer_id=one.customer_id, checkout_id=one.checkout_id,
+        handle=one.handle, state=one.state, status=one.status, amount=money(one.amount_cents),
+        captured=money(one.captured_cents), refunded=money(one.refunded_cents),
+        price=money(one.price_minor), discount=money(one.discount_minor),
+        credits=one.credits_to_add, credits_added=one.credits_added_at is not None,
+        credits_added_at=one.credits_added_at, credit_txn_id=UUID(txn) if txn else None,
+        provider=one.provider, method=one.method, session_ref=one.session_id,
+        payment_ref=one.provider_payment_id, package_id=one.package_id,
+        package_name=one.package_name, promo_id=one.promo_id, purpose=one.purpose,
+        description=one.description, reference=one.reference, review=one.review,
+        error_code=one.error_code, error_message=one.error_message, metadata=one.metadata,
+        livemode=one.livemode, fulfillment=goods, created_at=one.created_at,
+        updated_at=one.updated_at, completed_at=one.completed_at, expires_at=one.expires_at,
+    )  # fmt: skip
+
+
+def list_(
+    env: Env,
+    customer_id: UUID | None = None,
+    *,
+    limit: int = 20,
+    after: UUID | None = None,
+    before: UUID | None = None,
+    status: str | None = None,
+    method: str | None = None,
+    currency: str | None = None,
+    reference: str | None = None,
+    review: bool | None = None,
+    created_from: datetime | None = None,
+    created_to: datetime | None = None,
+    offset: int = 0,
+) -> list[PaymentView]:
+    """Payments, newest first: one customer's, or everybody's.
+
+    `after` and `before` are payment ids: older than, newer than. `status` takes every alias.
+    """
+    values = {
+        "customer_id": customer_id, "limit": limit, "offset": offset, "method": method,
+        "currency": currency, "reference": reference, "review": review,
+        "states": states_of(status), "from": created_from, "to": created_to,
+        "cursor": None, "cursor_at": None, "back": before is not None,
+    }  # fmt: skip
+    with env.db.read() as tx:
+        if (mark := after or before) is not None:
+            found = view(tx, ids.customer_of(mark), mark)
+            if customer_id is not None and found.customer_id != customer_id:
+                raise NotFound(f"No such payment: {ids.show('payment', mark)}.")
+            values |= {"cursor": mark, "cursor_at": found.created_at}
+        rows = tx.all(_NEWER if values["back"] else _OLDER, values)
+        keys = [(row["customer_id"], row["id"]) for row in rows]
+        return views(tx, keys[::-1] if values["back"] else keys)
+
+
+_OLDER = """
+    select customer_id, id from payments
+    where (%(customer_id)s::uuid is null or customer_id = %(customer_id)s)
+      and (%(states)s::text[] is null or state = any(%(states)s))
+      and (%(method)s::text is null or method = %(method)s)
+      and (%(currency)s::text is null or currency = %(currency)s)
+      and (%(reference)s::text is null or reference = %(reference)s)
+      and (%(review)s::boolean is null or (review is not null) = %(review)s)
+      and (%(from)s::timestamptz is null or created_at >= %(from)s)
+      and (%(to)s::timestamptz is null or created_at < %(to)s)
+      and (%(cursor)s::uuid is null or (created_at, id) < (%(cursor_at)s, %(cursor)s))
+    order by created_at desc, id desc limit %(limit)s offset %(offset)s
+"""
+_NEWER = """
+    select customer_id, id from payments
+    where (%(customer_id)s::uuid is null or customer_id = %(customer_id)s)
+      and (%(states)s::text[] is null or state = any(%(states)s))
+      and (%(method)s::text is null or method = %(method)s)
+      and (%(currency)s::text is null or currency = %(currency)s)
+      and (%(reference)s::text is null or reference = %(reference)s)
+      and (%(review)s::boolean is null or (review is not null) = %(review)s)
+      and (%(from)s::timestamptz is null or created_at >= %(from)s)
+      and (%(to)s::timestamptz is null or created_at < %(to)s)
+      and (created_at, id) > (%(cursor_at)s, %(cursor)s)
+    order by created_at, id limit %(limit)s offset %(offset)s
+"""
+
+
+def states_of(status: str | None) -> list[str] | None:
+    """The states that a filter's word means; every document's word is understood."""
+    if status is None:
+        return None
+    word = status.lower()
+    if word not in STATE_OF:
+        raise InvalidRequest(f"{status[:40]!r} is no payment status.", param="status")
+    if word in STATUS_OF:
+        return [word] if STATUS_OF[word] != word else [s for s, w in STATUS_OF.items() if w == word]
+    return [s for s, w in STATUS_OF.items() if w == STATUS_OF[STATE_OF[word]]]
+
+
+def history(
+    env: Env, customer_id: UUID, *, page: int = 1, page_size: int = 20, status: str | None = None
+) -> tuple[list[PaymentView], int]:
+    """One numbered page of a customer's payments, newest first, and how many there are in all."""
+    with env.db.read() as tx:
+        total = JoinedStore(tx.conn, customer_id).count(
+            customer_id=customer_id, states=states_of(status)
+        )
+    found = list_(
+        env, customer_id, limit=page_size, offset=(page - 1) * page_size, status=status
+    )
+    return found, total
+
+
+def stats(env: Env, customer_id: UUID) -> Stats:
+    """A customer's payments in sums."""
+    with env.db.read() as tx:
+        rows = tx.all(
+            "select state, currency, count(*) as n, max(created_at) as last_at,"
+            " sum(captured_minor - refunded_minor)::bigint as spent,"
+            " coalesce(sum(credits_to_add) filter (where credits_added_at is not null), 0)::bigint"
+            "  as credits"
+            " from payments where customer_id = %(customer_id)s group by state, currency",
+            {"customer_id": customer_id},
+        )
+    by_status: dict[str, int] = {}
+    spent: dict[str, Money] = {}
+    for row in rows:
+        word = STATUS_OF[row["state"]]
+        by_status[word] = by_status.get(word, 0) + row["n"]
+        more = Money(row["spent"], row["currency"], minor=True)
+        spent[more.currency] = spent[more.currency] + more if more.currency in spent else more
+    return Stats(
+        total_payments=sum(by_status.values()),
+        by_status=by_status,
+        credits_purchased=sum(row["credits"] for row in rows),
+        spent={code: money for code, money in spent.items() if money},
+        last_payment_at=max((row["last_at"] for row in rows), default=None),
+    )
+
+
+def attempts(tx: Tx, customer_id: UUID, payment_id: UUID) -> list[AttemptView]:
+    """Every try to pay, oldest first."""
+    rows = tx.all(
+        "select id, state, provider, session_ref, provider_payment_ref as payment_ref, url, method,"
+        " error_code, error_message, expires_at, ended_at, created_at from attempts"
+        " where customer_id = %(customer_id)s and payment_id = %(payment_id)s"
+        " order by created_at, id limit 200",
+        {"customer_id": customer_id, "payment_id": payment_id},
+    )
+    return [AttemptView(**row) for row in rows]
+
+
+def timeline(tx: Tx, payment: PaymentView) -> list[Step]:
+    """What happened to a payment and its checkout, oldest first."""
+    rows = tx.all(
+        "select created_at as at, type, data from events"
+        " where customer_id = %(customer_id)s and subject_id = any(%(subjects)s)"
+        " order by seq limit 500",
+        {
+            "customer_id": payment.customer_id,
+            "subjects": [one for one in (payment.id, payment.checkout_id) if one],
+        },
+    )
+    return [Step(at=row["at"], type=row["type"], data=row["data"] or {}) for row in rows]

@@ -1,0 +1,275 @@
+"""What a payment provider is: the words it answers in, and the one way it is called."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import importlib
+import importlib.metadata
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from paydesk.db.postgres import in_transaction
+from paydesk.errors import InvalidSignature, NotFound, NotSupported
+from paydesk.providers.circuit import Circuit
+from paydesk.rules.money import Money
+from paydesk.settings import Settings
+
+#: Entry points under which installed packages offer providers.
+ENTRY_POINTS = "paydesk.providers"
+#: Providers of this package, imported on first use.
+BUILT_IN = {"stripe": "paydesk.providers.stripe"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderLine:
+    """One line of what is bought. `amount` is for the whole line, after its discount."""
+
+    name: str
+    amount: Money
+    quantity: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What a provider is asked to collect.
+
+    `key` is the idempotency key: the same key and request never make a second session.
+    `expires_in_s` is how long the session should stay payable. `request` is the provider's own
+    body, built once by `checkout_request`, kept, and sent unchanged by every repeat.
+    """
+
+    id: str
+    customer: str
+    key: str
+    amount: Money
+    description: str
+    lines: tuple[OrderLine, ...] = ()
+    email: str | None = None
+    success_url: str = ""
+    cancel_url: str = ""
+    expires_in_s: int = 1800
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    request: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteCheckout:
+    """A session that the provider opened. `expires_in`: seconds, where the provider says."""
+
+    id: str
+    url: str
+    expires_in: int | None = None
+    payment_ref: str | None = None
+    account: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Charge:
+    """How a payment stands at its provider.
+
+    `status` is one of pending, processing, requires_action, authorized, succeeded, failed,
+    expired, canceled. `amount` is what was captured when it is `succeeded`, what is held when
+    `authorized`. `fact` names the capture: the same money always under the same word. `ended`
+    says that no money can come through `ref` any more. `decline_ref` names a declined try.
+    """
+
+    ref: str
+    status: str
+    amount: Money | None = None
+    fact: str | None = None
+    ended: bool = False
+    session_ref: str | None = None
+    payment_ref: str | None = None
+    payment_id: str | None = None
+    customer_id: str | None = None
+    method: str | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    decline_ref: str | None = None
+    account: str = ""
+    livemode: bool | None = None
+
+    @property
+    def capture_fact(self) -> str:
+        """The word under which this capture is posted once."""
+        return f"capture:{self.fact or self.payment_ref or self.ref}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProviderEvent:
+    """A provider's message. `charge` is what it claims, None where the provider must be asked.
+
+    `kind` is `charge.updated`, or `ignored` for news that changes nothing here. `problem` says
+    why an event that was properly signed cannot be used: it is stored and parked.
+    """
+
+    id: str
+    kind: str
+    ref: str | None = None
+    type: str = ""
+    body: str = ""
+    account: str = ""
+    livemode: bool | None = None
+    charge: Charge | None = None
+    problem: str | None = None
+
+
+class Provider:
+    """Base of all providers. Methods may be `def` or `async def`; they keep nothing.
+
+    They raise ProviderRefused when nothing happened and never will for this request,
+    ProviderUnavailable when nothing happened but may later, OutcomeUnknown when nobody can tell.
+    """
+
+    name: ClassVar[str] = ""
+    #: What it can do, of: checkout, expire, charge, capture, void, refund, fetch, search, webhooks.
+    can: ClassVar[frozenset[str] | set[str]] = frozenset({"fetch"})
+    #: Currencies it takes; None for all.
+    currencies: ClassVar[frozenset[str] | set[str] | None] = None
+    #: Shortest life of a session that the provider allows.
+    least_session_s: ClassVar[int] = 0
+    #: Whether a signed event that says paid may be believed without asking.
+    events_are_proof: ClassVar[bool] = False
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @property
+    def account(self) -> str:
+        """The account at the provider, as its events name it; empty for its only one."""
+        return ""
+
+    @property
+    def livemode(self) -> bool:
+        """Whether real money moves."""
+        return self.settings.live
+
+    def checkout_request(self, order: Order) -> dict[str, Any]:
+        """The exact body to send for this order: JSON, built once and kept."""
+        return {}
+
+    def create_checkout(self, order: Order) -> Any:
+        """Open a session. The same `order.key` opens no second one."""
+        raise self._lacks("checkout")
+
+    def expire_checkout(self, ref: str, key: str) -> Any:
+        """End a session so that no money can come; answers the Charge as it then stands."""
+        raise self._lacks("expire")
+
+    def charge(self, order: Order, method: str) -> Any:
+        """Take money from a saved method now."""
+        raise self._lacks("charge")
+
+    def capture(self, ref: str, amount: Money, key: str) -> Any:
+        """Take held money."""
+        raise self._lacks("capture")
+
+    def void(self, ref: str, key: str) -> Any:
+        """Let held money go."""
+        raise self._lacks("void")
+
+    def refund(self, ref: str, amount: Money, key: str) -> Any:
+        """Give money back."""
+        raise self._lacks("refund")
+
+    def fetch(self, ref: str) -> Any:
+        """The Charge of a session or payment as it stands. Has no effect."""
+        raise self._lacks("fetch")
+
+    def search(self, payment_id: str, request: Mapping[str, Any]) -> Any:
+        """The Charge that carries our payment id, or None; `request` is the call's stored body."""
+        raise self._lacks("search")
+
+    def parse_webhook(self, body: bytes, headers: Mapping[str, str]) -> list[ProviderEvent]:
+        """Check the signature and read. Raises InvalidSignature or MalformedRequest."""
+        raise self._lacks("webhooks")
+
+    def read_event(self, body: str, ref: str | None) -> ProviderEvent:
+        """A stored event once more, unsigned: what it is about, so that the provider is asked."""
+        return ProviderEvent(id="", kind="charge.updated", ref=ref, body=body)
+
+    def verify_hmac(self, body: bytes, signature: str, secret: str, digest: str = "sha256") -> None:
+        """Compare a hexadecimal HMAC of the body in constant time. Raises InvalidSignature."""
+        wanted = hmac.new(secret.encode(), body, getattr(hashlib, digest)).hexdigest()
+        given = signature.encode("utf-8", "replace")
+        if not secret or not hmac.compare_digest(wanted.encode(), given):
+            raise InvalidSignature()
+
+    def close(self) -> None:
+        """Let go of connections."""
+
+    def _lacks(self, what: str) -> NotSupported:
+        return NotSupported(f"The provider {self.name!r} offers no {what}.")
+
+
+_registry: dict[str, type[Provider]] = {}
+
+
+def provider(name: str) -> Callable[[type[Provider]], type[Provider]]:
+    """Class decorator: make a provider known under this name."""
+
+    def register(kind: type[Provider]) -> type[Provider]:
+        kind.name = name
+        _registry[name] = kind
+        return kind
+
+    return register
+
+
+class Providers(Mapping[str, Provider]):
+    """The providers of one environment, each behind a circuit of its own."""
+
+    def __init__(self, settings: Settings, known: Mapping[str, Provider], default: str) -> None:
+        self._known = dict(known)
+        self._circuits = {
+            name: Circuit(
+                name, size=settings.provider_concurrency, timeout_s=settings.provider_timeout_s
+            )
+            for name in known
+        }
+        self.default = default
+
+    def __getitem__(self, name: str) -> Provider:
+        try:
+            return self._known[name]
+        except KeyError:
+            raise NotFound(f"No provider is called {name[:64]!r}.", param="provider") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def call(self, name: str, method: str, *args: Any) -> Any:
+        """Call a provider within its deadline. Never inside a transaction.
+
+        Raises ProviderUnavailable (nothing happened), ProviderRefused, OutcomeUnknown.
+        """
+        assert not in_transaction(), f"{name}.{method} must not be called inside a transaction"
+        known = self[name]
+        return self._circuits[name].call(getattr(known, method), *args)
+
+    def health(self) -> dict[str, str]:
+        """Each provider's circuit: `closed` (well), `open` (resting), `trying`."""
+        return {name: circuit.state for name, circuit in self._circuits.items()}
+
+    def close(self) -> None:
+        for circuit in self._circuits.values():
+            circuit.close()
+        for known in self._known.values():
+            known.close()
+
+
+def load(settings: Settings, *extra: Provider, default: str = "stripe") -> Providers:
+    """The built-in providers, the installed ones (entry points) and `extra`, ready to be called."""
+    for module in BUILT_IN.values():
+        importlib.import_module(module)
+    for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        if point.name not in _registry:
+            point.load()
+    known: dict[str, Provider] = {name: kind(settings) for name, kind in _registry.items()}
+    known.update({one.name: one for one in extra})
+    return Providers(settings, known, default)

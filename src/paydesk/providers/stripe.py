@@ -1,0 +1,182 @@
+"""Stripe through its official SDK; without a secret key the simulator on this machine answers."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from paydesk.errors import OutcomeUnknown, ProviderRefused, ProviderUnavailable
+from paydesk.providers.base import (
+    Charge,
+    Order,
+    Provider,
+    ProviderEvent,
+    RemoteCheckout,
+    provider,
+)
+from paydesk.providers.stripe_shapes import check_signature, of_intent, of_session, read_event
+from paydesk.rules.money import to_stripe
+
+if TYPE_CHECKING:
+    from stripe import StripeClient
+
+#: Stripe ends no session earlier than this. https://docs.stripe.com/api/checkout/sessions/create
+LEAST_SESSION_S = 1800
+#: Room for a repeat of the very same request some minutes later.
+SESSION_MARGIN_S = 300
+MOST_SESSION_S = 86_400
+#: What the simulator is told; it takes any test key.
+SIMULATOR_KEY = "sk_test_simulator"
+#: How many sessions a search by our payment id reads at most.
+SEARCH_PAGES = 10
+
+
+@provider("stripe")
+class Stripe(Provider):
+    """Checkout Sessions in payment mode. Our ids travel as metadata on session and intent."""
+
+    can = frozenset({"checkout", "expire", "fetch", "search", "webhooks"})
+    least_session_s = LEAST_SESSION_S + SESSION_MARGIN_S
+    events_are_proof = True
+
+    @cached_property
+    def _client(self) -> StripeClient:
+        import stripe  # Takes about a second: only who talks to Stripe waits for it.
+
+        settings = self.settings
+        options: dict[str, Any] = {}
+        if settings.simulated:
+            if not settings.simulator_url:
+                raise ProviderUnavailable("No Stripe key is set and no simulator runs.")
+            options["base_addresses"] = {"api": settings.simulator_url.rstrip("/")}
+        if settings.stripe_api_version:
+            options["stripe_version"] = settings.stripe_api_version
+        timeout_s = settings.provider_timeout_s
+        return stripe.StripeClient(
+            settings.stripe_secret_key or SIMULATOR_KEY,
+            max_network_retries=0,
+            http_client=stripe.RequestsClient(timeout=(min(3, timeout_s), timeout_s)),
+            **options,
+        )
+
+    def checkout_request(self, order: Order) -> dict[str, Any]:
+        """The parameters of the session: one line, so that its total is the amount asked."""
+        metadata = dict(order.metadata)
+        life_s = min(max(order.expires_in_s, self.least_session_s), MOST_SESSION_S)
+        request: dict[str, Any] = {
+            "mode": "payment",
+            "client_reference_id": order.id,
+            "line_items": [
+                {
+                    "quantity": 1,
+                    "price_data": {
+                        "currency": order.amount.currency,
+                        "unit_amount": to_stripe(order.amount.minor, order.amount.currency),
+                        "product_data": {"name": order.description[:250]},
+                    },
+                }
+            ],
+            "metadata": metadata,
+            "payment_intent_data": {"metadata": metadata, "description": order.description[:250]},
+            "success_url": order.success_url,
+            "expires_at": int(time.time()) + life_s,  # Stripe's clock, not ours.
+        }
+        if order.cancel_url:
+            request["cancel_url"] = order.cancel_url
+        if order.email:
+            request["customer_email"] = order.email
+        return request
+
+    def create_checkout(self, order: Order) -> RemoteCheckout:
+        request = dict(order.request or self.checkout_request(order))
+        raw = self._ask(
+            lambda: self._client.v1.checkout.sessions.create(
+                request, {"idempotency_key": order.key}
+            )
+        )
+        return RemoteCheckout(
+            id=raw["id"], url=raw["url"], expires_in=raw["expires_at"] - int(time.time())
+        )
+
+    def expire_checkout(self, ref: str, key: str) -> Charge:
+        """End the session; one that was paid or ended before is read instead."""
+        # Refused when it is no longer open: how it ended stands in the session.
+        with contextlib.suppress(ProviderRefused):
+            # Without the key: ending is safe to repeat, and a key would repeat a failure for a day.
+            self._ask(lambda: self._client.v1.checkout.sessions.expire(ref))
+        return self.fetch(ref)
+
+    def fetch(self, ref: str) -> Charge:
+        """How a session (`cs_`) or a payment intent (`pi_`) stands."""
+        if ref.startswith("pi_"):
+            raw = self._ask(
+                lambda: self._client.v1.payment_intents.retrieve(ref, {"expand": ["latest_charge"]})
+            )
+            found = of_intent(raw)
+        else:
+            raw = self._ask(
+                lambda: self._client.v1.checkout.sessions.retrieve(
+                    ref, {"expand": ["payment_intent.latest_charge"]}
+                )
+            )
+            found = of_session(raw)
+        if found is None:
+            raise OutcomeUnknown(f"Stripe's answer about {ref} cannot be understood.")
+        return found
+
+    def search(self, payment_id: str, request: Mapping[str, Any]) -> Charge | None:
+        """Look through the sessions that this request can have made, by our payment id."""
+        latest = request["expires_at"] - LEAST_SESSION_S
+        created = {"gte": latest - MOST_SESSION_S, "lte": latest + LEAST_SESSION_S}
+        params: dict[str, Any] = {"limit": 100, "created": created}
+        for _ in range(SEARCH_PAGES):
+            page = self._ask(lambda: self._client.v1.checkout.sessions.list(params))
+            for raw in page["data"]:
+                if raw.get("client_reference_id") == payment_id:
+                    return self.fetch(raw["id"])
+            if not page.get("has_more"):
+                return None
+            params["starting_after"] = page["data"][-1]["id"]
+        raise OutcomeUnknown(f"Too many sessions to find payment {payment_id} among.")
+
+    def parse_webhook(self, body: bytes, headers: Mapping[str, str]) -> list[ProviderEvent]:
+        header = next((v for k, v in headers.items() if k.lower() == "stripe-signature"), None)
+        secrets = [s.strip() for s in self.settings.stripe_webhook_secret.split(",") if s.strip()]
+        check_signature(
+            body,
+            header,
+            secrets,
+            now_s=time.time(),  # Real time, also where a customer's clock is virtual.
+            tolerance_s=self.settings.webhook_tolerance_s,
+        )
+        return [read_event(body)]
+
+    def read_event(self, body: str, ref: str | None) -> ProviderEvent:
+        return read_event(body.encode())
+
+    def _ask(self, send: Any) -> dict[str, Any]:
+        """The answer's JSON; the SDK's errors told apart by what may have happened."""
+        import stripe
+
+        try:
+            answer = send()
+        except stripe.RateLimitError as exc:
+            raise ProviderUnavailable("Stripe asks us to slow down.", retry_after_s=2) from exc
+        except (stripe.AuthenticationError, stripe.PermissionError) as exc:
+            raise ProviderUnavailable("Stripe does not accept our key.") from exc
+        except (stripe.InvalidRequestError, stripe.CardError) as exc:
+            if exc.http_status == 429:
+                raise ProviderUnavailable("Stripe asks us to slow down.", retry_after_s=2) from exc
+            if exc.http_status == 409:
+                raise OutcomeUnknown("The same request is under way at Stripe.") from exc
+            raise ProviderRefused(_sentence(exc), provider_code=exc.code) from exc
+        except stripe.StripeError as exc:
+            raise OutcomeUnknown("Stripe did not say what happened.", retry_after_s=2) from exc
+        return answer.last_response.data
+
+
+def _sentence(exc: Any) -> str:
+    return str(exc.user_message or "Stripe refused the request.")[:500]

@@ -1,0 +1,277 @@
+"""Stripe's objects and events, read in the shapes of old and new API versions alike."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from paydesk.errors import InvalidRequest, InvalidSignature, MalformedRequest
+from paydesk.providers.base import Charge, ProviderEvent
+from paydesk.rules.money import Money, from_stripe
+
+#: More candidates than any roll of secrets needs; each costs a comparison.
+MAX_SIGNATURES = 16
+MAX_HEADER = 4096
+#: A payment intent's status in our words.
+INTENT_STATUS = {
+    "requires_payment_method": "pending",
+    "requires_confirmation": "pending",
+    "requires_action": "requires_action",
+    "processing": "processing",
+    "requires_capture": "authorized",
+    "succeeded": "succeeded",
+    "canceled": "canceled",
+}
+#: Event types that are read, and the kind of object inside.
+SESSION_EVENTS = frozenset({
+    "checkout.session.completed",
+    "checkout.session.async_payment_succeeded",
+    "checkout.session.async_payment_failed",
+    "checkout.session.expired",
+})
+INTENT_EVENTS = frozenset({
+    "payment_intent.created",
+    "payment_intent.processing",
+    "payment_intent.requires_action",
+    "payment_intent.amount_capturable_updated",
+    "payment_intent.succeeded",
+    "payment_intent.payment_failed",
+    "payment_intent.failed",
+    "payment_intent.canceled",
+})
+CHARGE_EVENTS = frozenset({
+    "charge.succeeded", "charge.captured", "charge.failed", "charge.pending", "charge.updated",
+})
+
+
+def check_signature(
+    body: bytes, header: str | None, secrets: list[str], *, now_s: float, tolerance_s: int
+) -> None:
+    """Raise InvalidSignature unless one secret signed this body within the tolerance, either way.
+
+    Every secret is compared with every signature: the time taken says nothing about which failed.
+    """
+    if not header or len(header) > MAX_HEADER or not header.isascii() or not secrets:
+        raise InvalidSignature("The Stripe-Signature header is missing or cannot be read.")
+    stamp, given = _header_parts(header)
+    signed = stamp.encode() + b"." + body
+    matches = 0
+    for secret in secrets:
+        wanted = hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()
+        for signature in given:
+            matches |= hmac.compare_digest(wanted, signature)
+    if not matches:
+        raise InvalidSignature("No signature of this webhook fits.")
+    if abs(now_s - int(stamp)) > tolerance_s:
+        raise InvalidSignature("The webhook's time stamp is outside the tolerance.")
+
+
+def _header_parts(header: str) -> tuple[str, list[str]]:
+    stamps, signatures = [], []
+    for part in header.split(","):
+        name, _, value = part.strip().partition("=")
+        if name == "t":
+            stamps.append(value)
+        elif name == "v1":
+            signatures.append(value)
+    if len(stamps) != 1 or not stamps[0].isdigit() or len(stamps[0]) > 12:
+        raise InvalidSignature("The Stripe-Signature header has no usable time stamp.")
+    if not 1 <= len(signatures) <= MAX_SIGNATURES:
+        raise InvalidSignature("The Stripe-Signature header has no usable signature.")
+    return stamps[0], signatures
+
+
+def read_event(body: bytes) -> ProviderEvent:
+    """A signed body as an event. Raises MalformedRequest for what is no JSON object.
+
+    An object that lacks what is needed gives an event with a `problem`.
+    """
+    try:
+        text = body.decode("utf-8")
+        raw = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise MalformedRequest("The webhook's body is not JSON.") from None
+    if not isinstance(raw, dict):
+        raise MalformedRequest("The webhook's body is no JSON object.")
+    event_id, kind = _word(raw.get("id")), _word(raw.get("type"))
+    data = raw.get("data")
+    inner = data.get("object") if isinstance(data, dict) else None
+    account = raw.get("account")
+    common: dict[str, Any] = {
+        "id": event_id or "sha256:" + hashlib.sha256(body).hexdigest(),
+        "type": kind or "unknown",
+        "body": text,
+        "account": account if isinstance(account, str) else "",
+        "livemode": raw.get("livemode") if isinstance(raw.get("livemode"), bool) else None,
+    }
+    if event_id is None or kind is None or not isinstance(inner, dict):
+        return ProviderEvent(kind="charge.updated", problem="id, type or data.object is missing",
+                             **common)
+    return _of_object(kind, inner, common)
+
+
+def _of_object(kind: str, inner: dict[str, Any], common: dict[str, Any]) -> ProviderEvent:
+    if kind not in SESSION_EVENTS | INTENT_EVENTS | CHARGE_EVENTS:
+        return ProviderEvent(kind="ignored", **common)
+    if kind in SESSION_EVENTS and inner.get("mode") not in (None, "payment"):
+        return ProviderEvent(kind="ignored", **common)
+    ref = _word(inner.get("id"))
+    if ref is None:
+        return ProviderEvent(kind="charge.updated", problem="data.object.id is missing", **common)
+    try:
+        if kind in SESSION_EVENTS:
+            charge = of_session(inner)
+            if kind == "checkout.session.async_payment_failed":
+                charge = None  # Whether the session can be paid anew, only the provider knows.
+        elif kind in INTENT_EVENTS:
+            charge = of_intent(inner)
+        else:
+            charge = of_charge(inner)
+            ref = charge.payment_ref if charge else ref
+            if charge is None:
+                return ProviderEvent(kind="ignored", **common)
+    except (InvalidRequest, ValueError, TypeError, KeyError, AttributeError):
+        charge = None  # A shape that is not understood is read from the provider instead.
+    return ProviderEvent(kind="charge.updated", ref=ref, charge=charge, **common)
+
+
+def of_session(session: Mapping[str, Any]) -> Charge | None:
+    """A Checkout Session, with its payment intent when that was expanded."""
+    intent = session.get("payment_intent")
+    expanded = intent if isinstance(intent, dict) else None
+    inner = of_intent(expanded) if expanded else None
+    ref = session["id"]
+    common: dict[str, Any] = {
+        "ref": ref,
+        "session_ref": ref,
+        "payment_ref": _ref(intent),
+        "method": (inner and inner.method) or _only(session.get("payment_method_types")),
+        "livemode": session.get("livemode"),
+        "decline_ref": inner.decline_ref if inner else None,
+        "error_code": inner.error_code if inner else None,
+        "error_message": inner.error_message if inner else None,
+        **_ours(session),
+    }
+    status, paid = session.get("status"), session.get("payment_status")
+    if inner and inner.status in ("succeeded", "authorized"):
+        return Charge(status=inner.status, amount=inner.amount, fact=inner.fact, ended=True,
+                      **common)
+    if paid == "paid":
+        if common["payment_ref"] is None:
+            return None
+        amount = _money(session["amount_total"], session["currency"])
+        return Charge(status="succeeded", amount=amount, fact=common["payment_ref"], ended=True,
+                      **common)
+    if status == "expired":
+        return Charge(status="expired", ended=True, **common)
+    if status == "complete":
+        failed = inner is not None and inner.status in ("pending", "canceled")
+        return Charge(status="failed" if failed else "processing", ended=failed, **common)
+    return Charge(status=inner.status if inner else "pending", **common)
+
+
+def of_intent(intent: Mapping[str, Any]) -> Charge | None:
+    """A payment intent: `charges.data` (before 2022-11-15) or `latest_charge`."""
+    status = INTENT_STATUS.get(intent.get("status", ""))
+    if status is None:
+        return None
+    ref = intent["id"]
+    charges = intent.get("charges")
+    listed = charges["data"] if isinstance(charges, dict) and charges.get("data") else []
+    latest = intent.get("latest_charge")
+    charge = latest if isinstance(latest, dict) else listed[0] if listed else None
+    amount = None
+    if status == "succeeded":
+        amount = _money(intent["amount_received"], intent["currency"])
+    elif status == "authorized":
+        amount = _money(intent["amount_capturable"], intent["currency"])
+    error = intent.get("last_payment_error")
+    error = error if isinstance(error, dict) else {}
+    details = charge.get("payment_method_details") if charge else None
+    method = details.get("type") if isinstance(details, dict) else None
+    return Charge(
+        ref=ref,
+        status=status,
+        amount=amount,
+        fact=ref,
+        ended=status in ("succeeded", "canceled", "authorized"),
+        payment_ref=ref,
+        method=method or _only(intent.get("payment_method_types")),
+        livemode=intent.get("livemode"),
+        decline_ref=_decline(error, latest) if status == "pending" else None,
+        error_code=error.get("decline_code") or error.get("code"),
+        error_message=error.get("message"),
+        **_ours(intent),
+    )
+
+
+def of_charge(charge: Mapping[str, Any]) -> Charge | None:
+    """A charge of a payment intent; None for one that stands alone or says nothing new."""
+    intent = _ref(charge.get("payment_intent"))
+    if intent is None:
+        return None
+    details = charge.get("payment_method_details")
+    common: dict[str, Any] = {
+        "ref": intent,
+        "payment_ref": intent,
+        "fact": intent,
+        "method": details.get("type") if isinstance(details, dict) else None,
+        "livemode": charge.get("livemode"),
+        **_ours(charge),
+    }
+    if charge.get("status") == "succeeded" and charge.get("captured") and charge.get("paid"):
+        captured = charge.get("amount_captured", charge["amount"])
+        amount = _money(captured, charge["currency"])
+        return Charge(status="succeeded", amount=amount, ended=True, **common)
+    if charge.get("status") == "failed":
+        outcome = charge.get("outcome")
+        reason = outcome.get("reason") if isinstance(outcome, dict) else None
+        return Charge(
+            status="pending",
+            decline_ref=charge["id"],
+            error_code=reason or charge.get("failure_code"),
+            error_message=charge.get("failure_message"),
+            **common,
+        )
+    return None
+
+
+def _decline(error: Mapping[str, Any], latest: Any) -> str | None:
+    if not error:
+        return None
+    return _ref(error.get("charge")) or _ref(latest)
+
+
+def _ours(thing: Mapping[str, Any]) -> dict[str, str | None]:
+    metadata = thing.get("metadata")
+    metadata = metadata if isinstance(metadata, dict) else {}
+    return {
+        "payment_id": _word(metadata.get("payment_id")),
+        "customer_id": _word(metadata.get("customer_id")),
+    }
+
+
+def _money(amount: Any, currency: Any) -> Money:
+    if type(amount) is not int or amount < 0 or not isinstance(currency, str):
+        raise ValueError("an amount must be a whole number with a currency")
+    code = currency.lower()
+    return Money(from_stripe(amount, code), code, minor=True)
+
+
+def _ref(value: Any) -> str | None:
+    return _word(value.get("id")) if isinstance(value, dict) else _word(value)
+
+
+def _only(methods: Any) -> str | None:
+    return methods[0] if isinstance(methods, list) and len(methods) == 1 else None
+
+
+def _word(value: Any) -> str | None:
+    """A text that can be an id or a type: printable ASCII, no blanks, at most 255."""
+    if not isinstance(value, str) or not 0 < len(value) <= 255 or not value.isascii():
+        return None
+    return value if value.isprintable() and " " not in value else None

@@ -1,0 +1,133 @@
+"""The worker: sweeps that take up what is due. What is due is a row; the worker keeps nothing."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import psycopg
+import structlog
+
+from paydesk.env import Env
+from paydesk.errors import PaydeskError
+from paydesk.flows import (
+    checkout,
+    credits,
+    events,
+    fulfillment,
+    housekeeping,
+    inbox,
+    promos,
+    provider_calls,
+)
+
+log = structlog.get_logger(__name__)
+
+#: A sweep takes up what is due, at most so much at a time, and answers how much it did.
+Sweep = Callable[[Env], int]
+
+#: (name, what to do, seconds to rest when nothing was due).
+SWEEPS: list[tuple[str, Sweep, float]] = [
+    ("publisher", events.publish, 0.2),
+    ("inbox", inbox.apply_waiting, 1.0),
+    ("fulfillment", fulfillment.fulfil_due, 2.0),
+    ("provider_calls", provider_calls.resolve_due, 2.0),
+    ("sessions", checkout.expire_due, 5.0),
+    ("credit_expiry", credits.expire_due, 5.0),
+    ("promo_uses", promos.release_expired, 10.0),
+    ("housekeeping", housekeeping.forget, 60.0),
+]
+#: How often a sweep says that it lives.
+BEAT_S = 5.0
+#: The rest after a failure: the database or a provider is away.
+PAUSE_S = 2.0
+
+
+class Worker:
+    """One thread for each sweep, so that a slow provider delays no other. Any number of workers
+    may run side by side: every sweep locks and looks again before it acts."""
+
+    def __init__(self, env: Env, sweeps: Sequence[tuple[str, Sweep, float]] | None = None) -> None:
+        self.env = env
+        self.sweeps = list(SWEEPS if sweeps is None else sweeps)
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Run all sweeps from now on, each in a thread of its own."""
+        assert not self._threads, "the worker runs already"
+        self._stop.clear()
+        self._threads = [
+            threading.Thread(
+                target=self._loop, args=sweep, name=f"paydesk-{sweep[0]}", daemon=True
+            )
+            for sweep in self.sweeps
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self, timeout_s: float = 20.0) -> bool:
+        """Begin nothing new and wait for what runs; whether all of it ended in time."""
+        self._stop.set()
+        until = time.monotonic() + timeout_s
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        ended = not any(thread.is_alive() for thread in self._threads)
+        self._threads = []
+        return ended
+
+    def run_once(self, name: str | None = None) -> dict[str, int]:
+        """Run one sweep, or each in turn, here and now; answers how much each did.
+
+        What a sweep raises comes through.
+        """
+        chosen = [s for s in self.sweeps if name in (None, s[0])]
+        assert chosen, f"no sweep is called {name!r}"
+        return {known: sweep(self.env) for known, sweep, _ in chosen}
+
+    def run_forever(self) -> None:
+        """Work until SIGTERM or SIGINT; what runs then is finished first."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._stop.set())
+        self.start()
+        self._stop.wait()
+        self.stop()
+
+    def _loop(self, name: str, sweep: Sweep, every_s: float) -> None:
+        beaten_at = 0.0
+        while not self._stop.is_set():
+            rest_s = every_s
+            try:
+                if sweep(self.env):
+                    rest_s = 0.0
+                if time.monotonic() - beaten_at >= BEAT_S:
+                    beat(self.env, name)
+                    beaten_at = time.monotonic()
+            except (PaydeskError, psycopg.Error) as exc:
+                log.warning("a sweep failed", sweep=name, error=repr(exc)[:300])
+                rest_s = max(PAUSE_S, every_s)
+            except Exception:  # The edge of a sweep: its own fault must not end it for good.
+                log.exception("a sweep failed", sweep=name)
+                rest_s = max(PAUSE_S, every_s)
+            self._stop.wait(rest_s)
+
+
+def beat(env: Env, name: str) -> None:
+    """Say that this sweep lives; readiness and `paydesk doctor` look at it."""
+    with env.db.transaction() as tx:
+        tx.run(
+            "insert into heartbeats (name, beat_at) values (%(name)s, %(now)s)"
+            " on conflict (name) do update set beat_at = greatest(heartbeats.beat_at,"
+            " excluded.beat_at)",
+            {"name": name, "now": env.now()},
+        )
+
+
+def beats(env: Env) -> dict[str, Any]:
+    """When each sweep was last seen alive."""
+    with env.db.read() as tx:
+        rows = tx.all("select name, beat_at from heartbeats order by name limit 100")
+    return {row["name"]: row["beat_at"] for row in rows}
