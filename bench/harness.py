@@ -9,16 +9,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from uuid import UUID
 
 from psycopg.conninfo import conninfo_to_dict
 
 from paydesk.assemble import build_env
 from paydesk.db import embedded
 from paydesk.env import Env
+from paydesk.flows import customers
 from paydesk.settings import Settings
 
 #: Limits are lifted, so that a benchmark measures work and not refusals.
@@ -123,8 +126,8 @@ def pgbench(desk: Desk, *, hot: bool = False, seconds: int = 8) -> float:
                      " with (fillfactor = 70)")
         conn.execute("create table bench_entries (id bigserial primary key, a int, b int,"
                      " amount bigint)")
-        conn.execute("insert into bench_accounts select g, 0 from generate_series(1, %d) g"
-                     % ACCOUNTS)
+        conn.execute("insert into bench_accounts select g, 0 from generate_series(1, %s) g",
+                     (ACCOUNTS,))
         conn.execute("vacuum analyze bench_accounts")
     environ["PGOPTIONS"] = "-c search_path=bench"
     script = _SCRIPT.format(accounts=ACCOUNTS)
@@ -148,6 +151,12 @@ def percentile(values: list[float], share: float) -> float:
     """The value below which this share of the sorted list lies; 0 for an empty list."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+
+
+def many_customers(env: Env, external_ids: Sequence[str]) -> list[UUID]:
+    """Customers by the application's ids, made where they are absent."""
+    with ThreadPoolExecutor(8) as pool:
+        return [c.uuid for c in pool.map(lambda ref: customers.ensure(env, ref), external_ids)]
 
 
 def timed(work: Callable[[], object]) -> float:

@@ -10,15 +10,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future
 from datetime import timedelta
 from uuid import UUID
 
-from bench.harness import Desk, Row, percentile, timed
-from paydesk import ids
+from bench.harness import Desk, Row, many_customers, percentile, timed
 from paydesk.assemble import build_env
 from paydesk.env import Env
-from paydesk.flows import credits, customers
+from paydesk.flows import credit_grants, credits
 from paydesk.settings import Settings
 
 CUSTOMERS = 5_000
@@ -27,26 +26,24 @@ CREDITS = 100_000_000
 
 def stock(env: Env, count: int, batches: int = 1, prefix: str = "bench") -> list[UUID]:
     """Customers that hold credits in this many open batches each."""
-    found = customers.ensure_many(env, [f"{prefix}-{batches}-{n}" for n in range(count)])
-    owners = [c.id for c in found]
+    owners = many_customers(env, [f"{prefix}-{batches}-{n}" for n in range(count)])
     now = env.now()
     per_group = max(1, 2_000 // batches)
     for at in range(0, len(owners), per_group):
         part = owners[at : at + per_group]
         with env.db.transaction(*part) as tx:
             grants = [
-                credits.Grant(owner, CREDITS // batches, "promotional",
-                              expires_at=now + timedelta(days=365),
-                              txn_id=ids.new_owned(owner))
+                credit_grants.Grant(customer_id=owner, amount=CREDITS // batches,
+                                    kind="promotional", expires_at=now + timedelta(days=365))
                 for owner in part
                 for _ in range(batches)
             ]
-            credits.grant(tx, grants, now)
+            credit_grants.grant(tx, grants, now)
     return owners
 
 
 def item(owner: UUID) -> credits.Spend:
-    return credits.Spend(owner, 1, "CREDIT_USAGE", ids.new_owned(owner))
+    return credits.new_spend(owner, 1, "bench")
 
 
 def drive(env: Env, owners: list[UUID], callers: int, seconds: float) -> tuple[float, list[float]]:
@@ -161,9 +158,9 @@ def load_batches(desk: Desk, owner: UUID, count: int) -> None:
     now = desk.env.now()
     for _ in range(count // grants):
         with desk.env.db.transaction(owner) as tx:
-            credits.grant(tx, [
-                credits.Grant(owner, 1, "promotional", expires_at=now + timedelta(days=365),
-                              txn_id=ids.new_owned(owner))
+            credit_grants.grant(tx, [
+                credit_grants.Grant(customer_id=owner, amount=1, kind="promotional",
+                                    expires_at=now + timedelta(days=365))
                 for _ in range(grants)
             ], now)
 
@@ -190,7 +187,7 @@ def child(told: str, number: str) -> None:
     settings = Settings(database_url=words["dsn"], simulator_url="http://127.0.0.1:9", **limits)
     env = build_env(settings, start_missing=False)
     half = range(int(number), CUSTOMERS, 2)
-    owners = [c.id for c in customers.ensure_many(env, [f"bench-1-{n}" for n in half])]
+    owners = many_customers(env, [f"bench-1-{n}" for n in half])
     drive(env, owners, words["callers"], 0.5)
     rate, latencies = drive(env, owners, words["callers"], words["seconds"])
     env.close()

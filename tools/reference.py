@@ -22,8 +22,8 @@ OUT = ROOT / "docs" / "reference"
 def settings_page() -> str:
     """Every setting: environment names, default, what it is for."""
     lines = ["# Settings", "",
-             "Order: argument, environment, `.env`, `paydesk.yaml`, default. `paydesk config` shows",
-             "each value and where it came from.", "",
+             "Order: argument, environment, `.env`, `paydesk.yaml`, default. `paydesk config`",
+             "shows each value and where it came from.", "",
              "| setting | environment | default | what it is for |", "|---|---|---|---|"]
     for item in all_fields():
         names = ", ".join(f"`{n}`" for n in item.metadata["names"])
@@ -36,9 +36,8 @@ def settings_page() -> str:
 def errors_page() -> str:
     """Every error code with its status, meaning and the document that answers it."""
     lines = ["# Errors", "",
-             "Every refusal is an RFC 9457 problem. `code` is stable; `paydesk explain CODE` prints",
-             "the same text. Document 004's codes stand in `legacy_code`.".replace(
-                 "Document 004's", "The bookings family's"), ""]
+             "Every refusal is an RFC 9457 problem. `code` is stable; `paydesk explain CODE`",
+             "prints the same text. The bookings family's codes stand in `legacy_code`.", ""]
     for code, kind in all_errors().items():
         lines += [f"## {code}", "", f"{kind.http_status} · {kind.title}."]
         if kind.legacy_code:
