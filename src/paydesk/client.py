@@ -1,0 +1,195 @@
+"""Paydesk, the library's front: thin over flows, in plain synchronous calls."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+import psycopg
+
+from paydesk.assemble import build_env
+from paydesk.client_parts import (
+    Credits,
+    CustomerRef,
+    Customers,
+    Events,
+    Joined,
+    PackRef,
+    Packs,
+    Payments,
+    Promos,
+    id_of,
+    request_key,
+    spent,
+)
+from paydesk.clock import Clock
+from paydesk.delivery import Delivery, Handler
+from paydesk.env import Env
+from paydesk.flows import checkout, customers
+from paydesk.flows import credits as credit_flows
+from paydesk.results import Payment, Session, Spent
+from paydesk.rules.money import Money
+from paydesk.settings import Settings, load
+
+__all__ = ["CustomerRef", "PackRef", "Paydesk"]
+
+
+class Paydesk:
+    """The desk. Settings come from the environment; with none at all it is a sandbox.
+
+    Opens on first use: an embedded PostgreSQL and a simulator of Stripe under `data_dir` where
+    no other is named. `close()`, or leaving the `with` block, ends what was started. One object
+    serves all threads of a process.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        clock: Clock | None = None,
+        env: Env | None = None,
+        background: bool = True,
+        **overrides: Any,
+    ) -> None:
+        """`overrides` are single settings. `background`: run handlers in a thread once there are
+        some; without it `deliver()` runs them. `env`: stand on one that others opened."""
+        self._settings = settings
+        self._overrides = overrides
+        self._clock = clock
+        self._given = env
+        self._opened = env
+        self._background = background
+        self._lock = threading.RLock()
+        self.delivery = Delivery(lambda: self.env)
+        self.packs = Packs(self)
+        self.promos = Promos(self)
+        self.credits = Credits(self)
+        self.payments = Payments(self)
+        self.customers = Customers(self)
+        self.events = Events(self)
+
+    @property
+    def env(self) -> Env:
+        """Everything with side effects; opened by the first use."""
+        if self._opened is None:
+            with self._lock:
+                if self._opened is None:
+                    self._opened = build_env(self._read_settings(), clock=self._clock)
+                    self._start_handlers()
+        return self._opened
+
+    def checkout(
+        self,
+        customer: CustomerRef,
+        *,
+        pack: PackRef | None = None,
+        credits: int | None = None,
+        amount: Money | None = None,
+        promo: str | None = None,
+        email: str | None = None,
+        success_url: str | None = None,
+        cancel_url: str | None = None,
+        provider: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        description: str | None = None,
+        reference: str | None = None,
+        key: str | None = None,
+    ) -> Session:
+        """Open a checkout of a pack, a number of credits, or an amount; send the customer to
+        `session.url`. The same `key` gives the same session.
+
+        Raises InvalidPromoCode, CreditLimitExceeded, InvalidRequest and other PaydeskErrors.
+        """
+        who = customers.ensure(self.env, customer, email=email)
+        wanted = checkout.StartCheckout(
+            customer_id=who.uuid, pack=pack, credits=credits, amount=amount, promo=promo,
+            email=email or who.email, provider=provider, success_url=success_url,
+            cancel_url=cancel_url, metadata=metadata or {}, description=description,
+            reference=reference, request_key=request_key(key),
+        )  # fmt: skip
+        return self._session(checkout.start(self.env, wanted))
+
+    def verify(self, session: str | UUID | Session | Payment) -> Session:
+        """Ask the provider how it stands and hand over what was paid; safe to call twice."""
+        return self._session(checkout.verify(self.env, id_of(session), path="verify"))
+
+    def spend(
+        self,
+        customer: CustomerRef,
+        amount: int,
+        *,
+        reason: str | None = None,
+        reference: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        key: str | None = None,
+    ) -> Spent:
+        """Take credits, oldest batch first; the same `key` is the same spend.
+
+        Raises InsufficientCredits with `needed`, `balance` and `top_up_url`.
+        """
+        item = credit_flows.new_spend(
+            customers.resolve(self.env, customer), amount, reason, reference=reference,
+            metadata=metadata, request_key=request_key(key),
+        )  # fmt: skip
+        return spent(self.env, item, credit_flows.spend_now(self.env, item))
+
+    def using(self, conn: psycopg.Connection[Any]) -> Joined:
+        """Spend and grant inside the caller's own open transaction (READ COMMITTED): both become
+        true with the caller's commit, or neither."""
+        return Joined(self, conn)
+
+    def on(self, *types: str) -> Callable[[Handler], Handler]:
+        """Decorator: call the function with every event of these types, at least once, after the
+        commit. Functions may be `async def`."""
+        add = self.delivery.on(*types)
+
+        def started(handler: Handler) -> Handler:
+            add(handler)
+            if self._opened is not None:
+                self._start_handlers()
+            return handler
+
+        return started
+
+    def deliver(self) -> int:
+        """Hand on now what is due to handlers; answers how many events were handled."""
+        return self.delivery.run_once()
+
+    def open(self) -> None:
+        """Open now what the first use would open."""
+        assert self.env is not None
+
+    def close(self) -> None:
+        """End handlers and everything that was started. A later use opens anew."""
+        self.delivery.stop()
+        with self._lock:
+            opened, self._opened = self._opened, self._given
+        if opened is not None and self._given is None:
+            opened.close()
+
+    def __enter__(self) -> Paydesk:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "not opened" if self._opened is None else "open"
+        return f"<Paydesk {state}>"
+
+    def _read_settings(self) -> Settings:
+        if self._settings is not None:
+            return replace(self._settings, **self._overrides)
+        return load(self._overrides).settings
+
+    def _start_handlers(self) -> None:
+        if self.delivery.has_handlers:
+            self.delivery.register()
+            if self._background:
+                self.delivery.start()
+
+    def _session(self, view: checkout.CheckoutView) -> Session:
+        return Session.of(view, is_served=bool(self.env.settings.public_url))
