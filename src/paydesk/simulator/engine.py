@@ -266,7 +266,7 @@ class Simulator:
         value = shown.get(name)
         if isinstance(value, str):
             value = shown[name] = self._fetched(call, shown, name, path)
-        elif value is None and not _expandable(shown, name):
+        elif not _expandable(shown, name) and not (rest and isinstance(value, dict | list)):
             raise StripeError(f"This property cannot be expanded ({path}).", param="expand")
         if value is not None and rest:
             self._expand_names(call, value, rest, path)

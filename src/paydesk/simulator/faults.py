@@ -12,6 +12,9 @@ from .config import Fault
 from .engine import Simulator, encode
 from .errors import StripeError
 
+#: Where the server puts the connection of a call, for those that are to be broken off.
+CONNECTION = "paydesk.connection"
+
 
 class Faults:
     """Wraps the application; the switches' own paths are never disturbed."""
@@ -32,7 +35,7 @@ class Faults:
         elif fault.kind in ("429", "500"):
             await _refuse(send, int(fault.kind))
         elif fault.kind == "drop_before":
-            await _break(send)
+            await _break(scope, send)
         else:
             await self._after(fault, scope, receive, send)
 
@@ -61,7 +64,7 @@ class Faults:
             return
         if fault.kind == "timeout_after":
             await asyncio.sleep(fault.seconds)
-        await _break(send)
+        await _break(scope, send)
 
 
 async def _refuse(send: Send, status: int) -> None:
@@ -87,7 +90,12 @@ async def _refuse(send: Send, status: int) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-async def _break(send: Send) -> None:
-    """Break the connection: an answer begins and never ends, so the server hangs up."""
+async def _break(scope: Scope, send: Send) -> None:
+    """Hang up without an answer; under another server, begin an answer that never ends."""
+    connection = scope.get("extensions", {}).get(CONNECTION)
+    if connection is not None:
+        connection.close()
+        await asyncio.sleep(0.01)  # until the server has noticed
+        return
     headers = [(b"content-type", b"application/json"), (b"content-length", b"2000")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})

@@ -41,7 +41,7 @@ def _put(nested: dict[str, Any], key: str, value: str) -> None:
     name, bracket, _ = key.partition("[")
     rest = key[len(name) :]
     parts = _PART.findall(rest)
-    if not name or (bracket and "".join(f"[{part}]" for part in parts) != rest):
+    if not name or "]" in name or (bracket and "".join(f"[{part}]" for part in parts) != rest):
         raise StripeError(f"Invalid parameter name: {key[:100]}", param=key[:100])
     if len(parts) > MAX_DEPTH:
         raise StripeError("The request's form is nested too deeply.", param=name)

@@ -9,8 +9,19 @@ import threading
 
 import uvicorn
 from starlette.applications import Starlette
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+from .faults import CONNECTION
 
 BACKLOG = 1024
+
+
+class Protocol(AutoHTTPProtocol):  # type: ignore[misc,valid-type]
+    """Uvicorn's protocol that lets a switch hang up before the answer has begun."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope.setdefault("extensions", {})[CONNECTION] = self.transport
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -37,8 +48,8 @@ def server(app: Starlette, *, log_level: str = "warning") -> uvicorn.Server:
     """A server for the app; start it with `serve(sockets=[...])` or `run(sockets=[...])`."""
     logging.getLogger("uvicorn.error").addFilter(_not_broken_on_purpose)
     config = uvicorn.Config(
-        app, log_level=log_level, access_log=False, lifespan="on", timeout_graceful_shutdown=1,
-        server_header=False, date_header=True, backlog=BACKLOG,
+        app, http=Protocol, log_level=log_level, access_log=False, lifespan="on",
+        timeout_graceful_shutdown=1, server_header=False, backlog=BACKLOG,
     )
     return uvicorn.Server(config)
 
