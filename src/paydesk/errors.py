@@ -73,6 +73,29 @@ class BodyTooLarge(PaydeskError):
     title = "The request body is too large"
 
 
+class UnsupportedMediaType(PaydeskError):
+    """Bodies are `application/json` in UTF-8."""
+
+    code = "unsupported_media_type"
+    http_status = 415
+    title = "The request body is of a kind that is not read here"
+
+
+class CardNumberRefused(InvalidRequest):
+    """A text holds what looks like a card number; it was neither stored nor logged."""
+
+    code = "card_number_refused"
+    title = "Card numbers are not accepted here"
+
+
+class MisdirectedRequest(PaydeskError):
+    """The Host header names a service that this is not."""
+
+    code = "misdirected_request"
+    http_status = 421
+    title = "This host name is not served here"
+
+
 class NotAuthenticated(PaydeskError):
     code = "not_authenticated"
     http_status = 401

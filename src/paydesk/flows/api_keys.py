@@ -1,0 +1,114 @@
+"""Keys of servers (hashed at rest, with a role) and the list of customers' tokens that are void."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from paydesk import ids
+from paydesk.errors import InvalidRequest, NotFound
+
+if TYPE_CHECKING:
+    from paydesk.env import Env
+
+ROLES = ("service", "admin", "finance", "support")
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key without its secret: `hint` is its first and last letters."""
+
+    id: UUID
+    name: str
+    hint: str
+    role: str
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+def digest(secret: str) -> bytes:
+    """What is kept of a key: 32 random bytes need no slow hash."""
+    return hashlib.sha256(secret.encode()).digest()
+
+
+def create(
+    env: Env, name: str, role: str, expires_at: datetime | None = None
+) -> tuple[ApiKey, str]:
+    """A new key and its secret, which is shown this once and kept nowhere."""
+    if role not in ROLES:
+        raise InvalidRequest(f"A role is one of {', '.join(ROLES)}.", param="role")
+    secret = f"sk_{'live' if env.settings.live else 'test'}_{secrets.token_urlsafe(32)}"
+    with env.db.transaction() as tx:
+        row = tx.one(
+            "insert into api_keys (id, name, hint, key_hash, role, created_at, expires_at)"
+            " values (%(id)s, %(name)s, %(hint)s, %(key_hash)s, %(role)s, %(now)s, %(expires_at)s)"
+            " returning id, name, hint, role, created_at, expires_at, revoked_at",
+            {
+                "id": ids.new_catalog(), "name": name, "hint": f"{secret[:8]}…{secret[-4:]}",
+                "key_hash": digest(secret), "role": role, "now": env.now(),
+                "expires_at": expires_at,
+            },
+        )  # fmt: skip
+    assert row is not None
+    return ApiKey(**row), secret
+
+
+def list_(env: Env, limit: int = 100, after: UUID | None = None) -> list[ApiKey]:
+    """Keys, newest first, revoked ones too."""
+    with env.db.read() as tx:
+        rows = tx.all(
+            "select id, name, hint, role, created_at, expires_at, revoked_at from api_keys"
+            " where %(after)s::uuid is null or id < %(after)s order by id desc limit %(limit)s",
+            {"after": after, "limit": limit},
+        )
+    return [ApiKey(**row) for row in rows]
+
+
+def revoke(env: Env, key_id: UUID) -> ApiKey:
+    """End a key; ending it again changes nothing. Raises NotFound."""
+    with env.db.transaction() as tx:
+        row = tx.one(
+            "update api_keys set revoked_at = coalesce(revoked_at, %(now)s) where id = %(id)s"
+            " returning id, name, hint, role, created_at, expires_at, revoked_at",
+            {"id": key_id, "now": env.now()},
+        )
+    if row is None:
+        raise NotFound(f"No such key: {ids.show('key', key_id)!r}.")
+    return ApiKey(**row)
+
+
+def usable(env: Env) -> dict[bytes, ApiKey]:
+    """Every key that is not revoked, by the digest of its secret."""
+    with env.db.read() as tx:
+        rows = tx.all(
+            "select id, name, hint, role, created_at, expires_at, revoked_at, key_hash"
+            " from api_keys where revoked_at is null limit 100000"
+        )
+    return {bytes(row.pop("key_hash")): _key(row) for row in rows}
+
+
+def _key(row: dict[str, Any]) -> ApiKey:
+    return ApiKey(**row)
+
+
+def revoke_token(env: Env, jti: str, expires_at: datetime | None = None) -> None:
+    """No token with this `jti` is accepted any more. It is forgotten a day after `expires_at`."""
+    until = (expires_at or env.now() + timedelta(days=365)) + timedelta(days=1)
+    with env.db.transaction() as tx:
+        tx.run(
+            "insert into revoked_tokens (jti, expires_at) values (%(jti)s, %(until)s)"
+            " on conflict (jti) do update set expires_at ="
+            " greatest(revoked_tokens.expires_at, excluded.expires_at)",
+            {"jti": jti, "until": until},
+        )
+
+
+def revoked_tokens(env: Env) -> frozenset[str]:
+    with env.db.read() as tx:
+        rows = tx.all("select jti from revoked_tokens limit 1000000")
+    return frozenset(row["jti"] for row in rows)

@@ -1,0 +1,13 @@
+"""The documents' own addresses, words and shapes; every route one call into flows and a shape."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+
+def routers() -> list[APIRouter]:
+    """Every router of the compatibility families."""
+    from paydesk.http.compat.bookings import bookings
+    from paydesk.http.compat.credits import credits
+
+    return [credits, bookings]

@@ -1,0 +1,217 @@
+"""The outermost layer: request ids, headers, hosts, body size, credentials, limits, logs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from paydesk import ids
+from paydesk.errors import (
+    BodyTooLarge,
+    InternalError,
+    MisdirectedRequest,
+    NotAuthenticated,
+    PaydeskError,
+    Unavailable,
+)
+from paydesk.http import limits, metrics, problems
+
+if TYPE_CHECKING:
+    from paydesk.env import Env
+    from paydesk.http.auth import Gatekeeper
+    from paydesk.http.limits import Limiter
+
+log = structlog.get_logger("paydesk.http")
+
+API_POLICY = b"default-src 'none'; frame-ancestors 'none'"
+PAGE_POLICY = (
+    b"default-src 'self'; img-src 'self' data:; style-src 'self'; script-src 'self';"
+    b" object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
+)
+#: On every answer, unless the answer says otherwise.
+HEADERS: tuple[tuple[bytes, bytes], ...] = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=(), payment=(self)"),
+    (b"x-permitted-cross-domain-policies", b"none"),
+)
+HSTS = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
+READS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class Edge:
+    """Pure ASGI. Every answer leaves with a Request-Id and security headers; no fault leaves
+    without being logged and answered as a problem."""
+
+    def __init__(self, app: ASGIApp, env: Env) -> None:
+        self.app = app
+        self._max_body = env.settings.max_body_bytes
+        self._hosts = _hosts(env.settings.trusted_hosts)
+        extra = (HSTS,) if env.settings.base_url.startswith("https://") else ()
+        self._headers = (*HEADERS, *extra)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        request_id = ids.show("request", ids.new_catalog())
+        scope["paydesk.request_id"] = request_id
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        await self._http(scope, receive, send, request_id)
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        started, status = time.perf_counter(), 0
+
+        async def sender(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = self._with_headers(scope, message.get("headers", ()))
+            await send(message)
+
+        try:
+            refusal = self._refusal(scope)
+            if refusal is not None:
+                await _answer(refusal, scope, receive, sender)
+            else:
+                await self.app(scope, _limited(receive, self._max_body), sender)
+        except BodyTooLarge as exc:
+            if not status:
+                await _answer(exc, scope, receive, sender)
+        except Exception as exc:
+            log.error("fault", path=scope["path"], method=scope["method"], exc_info=exc)
+            if status:
+                raise
+            await _answer(InternalError(), scope, receive, sender)
+        finally:
+            self._note(scope, status, time.perf_counter() - started)
+
+    def _refusal(self, scope: Scope) -> PaydeskError | None:
+        length = host = b""
+        for name, value in scope["headers"]:
+            if name == b"content-length":
+                length = value
+            elif name == b"host":
+                host = value
+        if self._hosts is not None:
+            named = host.decode("latin-1").rpartition("]")[2] or host.decode("latin-1")
+            if named.partition(":")[0].lower() not in self._hosts:
+                return MisdirectedRequest("The Host header names no service that runs here.")
+        if length and (not length.isdigit() or int(length[:19]) > self._max_body):
+            return BodyTooLarge(f"A body may have {self._max_body} bytes.")
+        return None
+
+    def _with_headers(self, scope: Scope, given: Iterable[Any]) -> list[tuple[bytes, bytes]]:
+        headers = [(bytes(k), bytes(v)) for k, v in given]
+        names = {k.lower() for k, _ in headers}
+        headers.append((b"request-id", scope["paydesk.request_id"].encode()))
+        headers += [h for h in self._headers if h[0] not in names]
+        headers += [h for h in scope.get("paydesk.limit_fields", ()) if h[0] not in names]
+        is_page = any(k == b"content-type" and v.startswith(b"text/html") for k, v in headers)
+        if b"content-security-policy" not in names:
+            headers.append((b"content-security-policy", PAGE_POLICY if is_page else API_POLICY))
+        if b"cache-control" not in names:
+            headers.append((b"cache-control", b"no-store"))
+        return headers
+
+    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+        route = scope.get("paydesk.route") or getattr(scope.get("route"), "path", "none")
+        metrics.REQUEST_S.labels(scope["method"], route, status).observe(seconds)
+        write = log.warning if status >= 500 else log.info
+        write(
+            "request", method=scope["method"], path=scope["path"][:512], status=status,
+            ms=round(seconds * 1000, 2),
+        )  # fmt: skip
+
+
+class Gate:
+    """Finds out who calls, and counts the request against his quota."""
+
+    def __init__(self, app: ASGIApp, env: Env, gatekeeper: Gatekeeper, limiter: Limiter) -> None:
+        self.app = app
+        self._env = env
+        self._gatekeeper = gatekeeper
+        self._limiter = limiter
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        try:
+            scope["paydesk.caller"] = await self._caller(scope)
+            await self._count(scope)
+        except PaydeskError as exc:
+            await _answer(exc, scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+    async def _caller(self, scope: Scope) -> Any:
+        """The Principal, None, or the NotAuthenticated that a guarded route will raise."""
+        values = [v for k, v in scope["headers"] if k == b"authorization"]
+        if not values:
+            return None
+        try:
+            if len(values) > 1:
+                raise NotAuthenticated("Send one Authorization header.")
+            return await self._gatekeeper.identify(values[0].decode("latin-1"))
+        except NotAuthenticated as exc:
+            return exc
+
+    async def _count(self, scope: Scope) -> None:
+        caller = scope["paydesk.caller"]
+        who = None if isinstance(caller, NotAuthenticated) else caller
+        address = (scope.get("client") or ("unknown",))[0]
+        quotas = limits.quotas_for(self._env, who, address, scope["path"])
+        if not quotas:
+            return
+        try:
+            standings = await self._limiter.take(quotas)
+        except PaydeskError:
+            if scope["method"] in READS:
+                return  # Open for reads, closed for money.
+            raise
+        except Exception as exc:
+            log.error("limits fail", exc_info=exc)
+            if scope["method"] in READS:
+                return
+            raise Unavailable("Requests cannot be counted right now.", retry_after_s=2) from exc
+        scope["paydesk.limit_fields"] = limits.fields(standings)
+        if (refused := limits.refusal(standings)) is not None:
+            raise refused
+
+
+async def _answer(error: PaydeskError, scope: Scope, receive: Receive, send: Send) -> None:
+    page = problems.wants_page(scope)
+    response = problems.problem(error, problems.request_id_of(scope), as_page=page)
+    await response(scope, receive, send)
+
+
+def _limited(receive: Receive, most: int) -> Receive:
+    """Stops reading beyond the limit, whatever the Content-Length said."""
+    total = 0
+
+    async def limited() -> Message:
+        nonlocal total
+        message = await receive()
+        if message["type"] == "http.request":
+            total += len(message.get("body", b""))
+            if total > most:
+                raise BodyTooLarge(f"A body may have {most} bytes.")
+        return message
+
+    return limited
+
+
+def _hosts(setting: str) -> frozenset[str] | None:
+    names = {n.strip().lower() for n in setting.split(",") if n.strip()}
+    return None if not names or "*" in names else frozenset(names)

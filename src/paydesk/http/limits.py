@@ -1,0 +1,223 @@
+"""Rate limits: exact counts of a window over all processes, told in the RateLimit fields.
+
+Windows are fixed: `window_s` seconds from a common start. Every request is counted before it is
+answered, in PostgreSQL (`rate_windows`) or Redis, in groups: what arrives while a statement is in
+flight is counted by the next one. So no process ever guesses, and no quota lies unused elsewhere.
+When Redis fails, PostgreSQL counts. When nothing counts, reads pass and writes are refused.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from paydesk.errors import PaydeskError, RateLimited, Unavailable
+from paydesk.http.auth import Principal
+from paydesk.http.batches import Batcher
+
+if TYPE_CHECKING:
+    from paydesk.env import Env
+
+#: How much more a server may ask than a customer.
+SERVER_FACTOR = 10
+#: What share of the quota goes to addresses where codes or sessions could be guessed.
+GUESS_SHARE = 10
+#: Here a wrong guess costs nothing, so fewer are allowed.
+GUESSABLE = frozenset(
+    {
+        "/v1/promos/validate",
+        "/v1/promos/apply",
+        "/payment/promo-codes/validate",
+        "/payment/promo-codes/apply",
+        "/api/credits/verify-payment",
+    }
+)
+#: Signed by their senders, or asked by machines that watch over us: never limited.
+EXEMPT_PREFIXES = ("/health", "/api/health", "/v1/webhooks/")
+EXEMPT = frozenset(
+    {"/api/credits/webhook", "/payment/webhooks/stripe", "/api/webhooks/stripe", "/metrics"}
+)
+REDIS_REST_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """`allowed` requests in `window_s` seconds for whoever `bucket` names."""
+
+    policy: str
+    bucket: str
+    allowed: int
+    window_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is left of a quota after this request; less than 0 when it is one too many."""
+
+    quota: Quota
+    left: int
+    resets_in_s: int
+
+
+class Limiter:
+    """Counts requests against quotas; one per process."""
+
+    def __init__(self, env: Env) -> None:
+        self._env = env
+        self._batcher = Batcher[Sequence[tuple[str, datetime]], list[int]]("limits", self._count)
+        #: Buckets that were full when last counted -> the end of that window.
+        self._full: dict[str, float] = {}
+        self._redis = _redis(env.settings.redis_url)
+        self._redis_rests_until = 0.0
+
+    async def take(self, quotas: Sequence[Quota]) -> list[Standing]:
+        """Count one request against each quota. Raises Unavailable when nothing can count."""
+        now = self._env.now().timestamp()
+        ends = [(now // q.window_s + 1) * q.window_s for q in quotas]
+        full = [self._full.get(q.bucket, 0.0) >= end for q, end in zip(quotas, ends, strict=True)]
+        if any(full):
+            used = [q.allowed + 1 if f else 0 for q, f in zip(quotas, full, strict=True)]
+        else:
+            wanted = [
+                (q.bucket, datetime.fromtimestamp(end - q.window_s, UTC))
+                for q, end in zip(quotas, ends, strict=True)
+            ]
+            used = await self._ask(wanted)
+        self._remember_full(quotas, ends, used)
+        return [
+            Standing(q, q.allowed - u, max(1, math.ceil(end - now)))
+            for q, u, end in zip(quotas, used, ends, strict=True)
+        ]
+
+    def close(self) -> None:
+        self._batcher.close()
+
+    async def _ask(self, wanted: list[tuple[str, datetime]]) -> list[int]:
+        try:
+            return await self._batcher.ask(wanted)
+        except TimeoutError:
+            raise Unavailable("Requests cannot be counted right now.", retry_after_s=2) from None
+
+    def _remember_full(
+        self, quotas: Sequence[Quota], ends: Sequence[float], used: Sequence[int]
+    ) -> None:
+        for quota, end, count in zip(quotas, ends, used, strict=True):
+            if count > quota.allowed:
+                if len(self._full) > 10_000:
+                    self._full.clear()
+                self._full[quota.bucket] = end
+
+    def _count(self, group: Sequence[Sequence[tuple[str, datetime]]]) -> list[list[int]]:
+        """Each request's place in its windows, counted from 1."""
+        totals: dict[tuple[str, datetime], int] = {}
+        for request in group:
+            for key in request:
+                totals[key] = totals.get(key, 0) + 1
+        after = self._add(totals)
+        place = {key: after[key] - count for key, count in totals.items()}
+        places: list[list[int]] = []
+        for request in group:
+            mine = []
+            for key in request:
+                place[key] += 1
+                mine.append(place[key])
+            places.append(mine)
+        return places
+
+    def _add(self, totals: dict[tuple[str, datetime], int]) -> dict[tuple[str, datetime], int]:
+        if self._redis is not None and time.monotonic() >= self._redis_rests_until:
+            try:
+                return self._add_in_redis(totals)
+            except _redis_errors():
+                self._redis_rests_until = time.monotonic() + REDIS_REST_S
+        return self._add_in_postgres(totals)
+
+    def _add_in_redis(self, totals: dict[tuple[str, datetime], int]) -> dict[Any, int]:
+        pipe = self._redis.pipeline(transaction=False)
+        for (bucket, window), count in totals.items():
+            name = f"paydesk:rate:{bucket}:{int(window.timestamp())}"
+            pipe.incrby(name, count)
+            pipe.expire(name, 7200)
+        return dict(zip(totals, pipe.execute()[::2], strict=True))
+
+    def _add_in_postgres(self, totals: dict[tuple[str, datetime], int]) -> dict[Any, int]:
+        """A lost count after a power cut harms nobody, so the commit does not wait for the disk."""
+        with self._env.db.read() as tx:
+            rows = tx.all(
+                "insert into rate_windows (bucket, window_at, used)"
+                " select w.bucket, w.window_at, w.used from unnest(%(buckets)s::text[],"
+                " %(windows)s::timestamptz[], %(counts)s::bigint[]) as w(bucket, window_at, used),"
+                " (select set_config('synchronous_commit', 'off', true)) as quick"
+                " order by w.bucket, w.window_at"
+                " on conflict (bucket, window_at)"
+                " do update set used = rate_windows.used + excluded.used"
+                " returning bucket, window_at, used",
+                {
+                    "buckets": [bucket for bucket, _ in totals],
+                    "windows": [window for _, window in totals],
+                    "counts": list(totals.values()),
+                },
+            )
+        return {(row["bucket"], row["window_at"]): row["used"] for row in rows}
+
+
+def quotas_for(env: Env, who: Principal | None, address: str, path: str) -> list[Quota]:
+    """What a request is counted against: its caller, or its address when it names none."""
+    if path.startswith(EXEMPT_PREFIXES) or path in EXEMPT:
+        return []
+    allowed, window_s = env.settings.rate_limit, env.settings.rate_window_s
+    if who is None:
+        found = Quota("address", f"a:{address}"[:300], allowed, window_s)
+    elif who.is_customer:
+        found = Quota("default", f"c:{who.caller}", allowed, window_s)
+    else:
+        found = Quota("server", f"s:{who.caller}", allowed * SERVER_FACTOR, window_s)
+    if path not in GUESSABLE:
+        return [found]
+    share = max(1, found.allowed // GUESS_SHARE)
+    return [found, Quota("lookup", f"l:{found.bucket}", share, window_s)]
+
+
+def refusal(standings: Sequence[Standing]) -> PaydeskError | None:
+    """The problem to answer with when a quota is used up."""
+    over = [s for s in standings if s.left < 0]
+    if not over:
+        return None
+    worst = max(over, key=lambda s: s.resets_in_s)
+    return RateLimited(
+        f"At most {worst.quota.allowed} requests in {worst.quota.window_s} s;"
+        f" the next may come in {worst.resets_in_s} s.",
+        retry_after_s=worst.resets_in_s,
+        **{"violated-policies": [s.quota.policy for s in over]},
+    )
+
+
+def fields(standings: Sequence[Standing]) -> list[tuple[bytes, bytes]]:
+    """The RateLimit and RateLimit-Policy fields (draft-ietf-httpapi-ratelimit-headers)."""
+    if not standings:
+        return []
+    left = ", ".join(
+        f'"{s.quota.policy}";r={max(0, s.left)};t={s.resets_in_s}' for s in standings
+    )
+    policy = ", ".join(
+        f'"{s.quota.policy}";q={s.quota.allowed};w={s.quota.window_s}' for s in standings
+    )
+    return [(b"ratelimit", left.encode()), (b"ratelimit-policy", policy.encode())]
+
+
+def _redis(url: str) -> Any:
+    if not url:
+        return None
+    import redis
+
+    return redis.Redis.from_url(url, socket_timeout=0.5, socket_connect_timeout=0.5)
+
+
+def _redis_errors() -> tuple[type[Exception], ...]:
+    import redis
+
+    return (redis.RedisError, OSError)

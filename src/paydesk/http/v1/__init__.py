@@ -1,0 +1,21 @@
+"""The v1 API: a file for each resource, every route one call into flows and a shape."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+
+def routers() -> list[APIRouter]:
+    """Every router of v1."""
+    from paydesk.http.v1.catalog import customers_v1, packs_v1
+    from paydesk.http.v1.checkouts import checkouts_v1
+    from paydesk.http.v1.credits import credits_v1
+    from paydesk.http.v1.events import events_v1
+    from paydesk.http.v1.keys import keys_v1
+    from paydesk.http.v1.payments import payments_v1
+    from paydesk.http.v1.promos import promos_v1
+
+    return [
+        checkouts_v1, payments_v1, credits_v1, customers_v1, packs_v1, promos_v1, events_v1,
+        keys_v1,
+    ]  # fmt: skip

@@ -1,0 +1,85 @@
+"""v1: keys of servers, and tokens that are void."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from paydesk import ids
+from paydesk.errors import InvalidRequest
+from paydesk.flows import api_keys
+from paydesk.flows.api_keys import ApiKey
+from paydesk.http import fields
+from paydesk.http.fields import DEFAULT_LIMIT, Limit, reply
+from paydesk.http.routes import cell, env_of, router
+from paydesk.http.v1.models import KeyIn, KeyOut, TokenRevocation, page_of
+
+keys_v1 = router("keys")
+
+
+def key_shape(one: ApiKey, livemode: bool, secret: str | None = None) -> dict[str, Any]:
+    shape = {
+        "id": ids.show("key", one.id),
+        "object": "key",
+        "livemode": livemode,
+        "name": one.name,
+        "hint": one.hint,
+        "role": one.role,
+        "created_at": fields.instant(one.created_at),
+        "expires_at": fields.instant(one.expires_at),
+        "revoked_at": fields.instant(one.revoked_at),
+    }
+    return shape if secret is None else {**shape, "secret": secret}
+
+
+@keys_v1.post(
+    "/v1/keys", status_code=201, response_model=None, summary="Make an API key",
+    responses={201: {"model": KeyOut}}, **cell("admin"),
+)  # fmt: skip
+def create_key(request: Request, body: KeyIn) -> Response:
+    """`secret` is shown this once. No answer of this address is kept for repeats."""
+    env = env_of(request)
+    if body.expires_at is not None and body.expires_at <= env.now():
+        raise InvalidRequest("expires_at is in the past.", param="expires_at")
+    one, secret = api_keys.create(env, body.name, body.role, body.expires_at)
+    return reply(key_shape(one, env.settings.live, secret), 201)
+
+
+@keys_v1.get(
+    "/v1/keys", response_model=None, summary="List API keys",
+    responses={200: {"model": page_of(KeyOut)}}, **cell("admin"),
+)  # fmt: skip
+def list_keys(
+    request: Request, limit: Limit = DEFAULT_LIMIT, starting_after: str | None = None
+) -> Response:
+    """Newest first, revoked ones too; never with their secrets."""
+    env = env_of(request)
+    after = None if starting_after is None else ids.parse("key", starting_after)
+    found = api_keys.list_(env, limit + 1, after)
+    live = env.settings.live
+    return reply(fields.page(found, limit, lambda one: key_shape(one, live)))
+
+
+@keys_v1.delete(
+    "/v1/keys/{key}", response_model=None, summary="Revoke an API key",
+    responses={200: {"model": KeyOut}}, **cell("admin"),
+)  # fmt: skip
+def revoke_key(request: Request, key: str) -> Response:
+    """Refused at once by this process and within 3 seconds by all others."""
+    env = env_of(request)
+    one = api_keys.revoke(env, ids.parse("key", key))
+    request.app.state.gatekeeper.forget()
+    return reply(key_shape(one, env.settings.live))
+
+
+@keys_v1.post(
+    "/v1/tokens/revoke", status_code=204, response_model=None, summary="Void a token",
+    **cell("admin", "service"),
+)  # fmt: skip
+def revoke_token(request: Request, body: TokenRevocation) -> Response:
+    """No token with this `jti` is accepted any more, here at once, elsewhere within 3 seconds."""
+    api_keys.revoke_token(env_of(request), body.jti, body.expires_at)
+    request.app.state.gatekeeper.forget()
+    return Response(status_code=204)

@@ -1,0 +1,191 @@
+"""v1: payments, their timelines, and what waits for a person."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from paydesk import ids
+from paydesk.errors import InvalidRequest
+from paydesk.flows import customers, fulfillment, payments
+from paydesk.flows.payments import AttemptView, FulfillmentView, PaymentView, Step
+from paydesk.http import fields, owners
+from paydesk.http.auth import STAFF
+from paydesk.http.fields import DEFAULT_LIMIT, Instant, Limit, reply
+from paydesk.http.idempotency import attempt_of, once
+from paydesk.http.routes import cell, env_of, router, who_of
+from paydesk.http.v1.catalog import customer_shape
+from paydesk.http.v1.models import PaymentOut, ResolveIn, page_of
+
+payments_v1 = router("payments")
+
+EXPANDABLE = ("customer",)
+
+
+def payment_shape(one: PaymentView) -> dict[str, Any]:
+    return {
+        "id": ids.show("payment", one.id),
+        "object": "payment",
+        "livemode": one.livemode,
+        "customer": ids.show("customer", one.customer_id),
+        "checkout": fields.shown("checkout", one.checkout_id),
+        "handle": one.handle,
+        "status": one.state,
+        **fields.money(one.amount),
+        "currency": one.currency,
+        **fields.money(one.captured, "captured"),
+        **fields.money(one.refunded, "refunded"),
+        **fields.money(one.price, "price"),
+        **fields.money(one.discount, "discount"),
+        "credits": one.credits,
+        "credits_added": one.credits_added,
+        "credits_added_at": fields.instant(one.credits_added_at),
+        "credit_transaction": fields.shown("transfer", one.credit_txn_id),
+        "pack": one.package_id,
+        "pack_name": one.package_name,
+        "promo": fields.shown("promo", one.promo_id),
+        "provider": one.provider,
+        "provider_session_id": one.session_ref,
+        "provider_payment_id": one.payment_ref,
+        "method": one.method,
+        "description": one.description,
+        "reference": one.reference,
+        "review": one.review,
+        "error_code": one.error_code,
+        "error_message": one.error_message,
+        "fulfillment": _fulfillment(one.fulfillment),
+        "metadata": one.metadata,
+        "created_at": fields.instant(one.created_at),
+        "updated_at": fields.instant(one.updated_at),
+        "completed_at": fields.instant(one.completed_at),
+        "expires_at": fields.instant(one.expires_at),
+    }
+
+
+def _fulfillment(one: FulfillmentView | None) -> dict[str, Any] | None:
+    return one and {
+        "purpose": one.purpose,
+        "state": one.state,
+        "path": one.path,
+        "transaction": fields.shown("transfer", one.txn_id),
+        "error_code": one.error_code,
+        "error": one.error,
+        "done_at": fields.instant(one.done_at),
+    }
+
+
+def _step(one: Step) -> dict[str, Any]:
+    return {"at": fields.instant(one.at), "type": one.type, "data": one.data}
+
+
+def _attempt(one: AttemptView) -> dict[str, Any]:
+    return {
+        "id": ids.show("attempt", one.id),
+        "object": "attempt",
+        "status": one.state,
+        "provider": one.provider,
+        "provider_session_id": one.session_ref,
+        "provider_payment_id": one.payment_ref,
+        "method": one.method,
+        "error_code": one.error_code,
+        "error_message": one.error_message,
+        "created_at": fields.instant(one.created_at),
+        "expires_at": fields.instant(one.expires_at),
+        "ended_at": fields.instant(one.ended_at),
+    }
+
+
+@payments_v1.get(
+    "/v1/payments", response_model=None, summary="List payments",
+    responses={200: {"model": page_of(PaymentOut)}}, **cell("customer", *STAFF, owner="own"),
+)  # fmt: skip
+def list_payments(
+    request: Request,
+    customer: Annotated[str | None, Query(max_length=255)] = None,
+    status: Annotated[str | None, Query(max_length=40)] = None,
+    method: Annotated[str | None, Query(max_length=64)] = None,
+    currency: Annotated[str | None, Query(max_length=3)] = None,
+    reference: Annotated[str | None, Query(max_length=255)] = None,
+    in_review: bool | None = None,
+    created_from: Annotated[Instant | None, Query(alias="created_at[gte]")] = None,
+    created_to: Annotated[Instant | None, Query(alias="created_at[lt]")] = None,
+    limit: Limit = DEFAULT_LIMIT,
+    starting_after: str | None = None,
+    expand: Annotated[list[str] | None, Query(max_length=5)] = None,
+) -> Response:
+    """Newest first. `status` takes every word that any of the documents has for it."""
+    env, who = env_of(request), who_of(request)
+    wanted = expansions(expand, *EXPANDABLE)
+    found = payments.list_(
+        env, owners.scope_of(env, who, customer), limit=limit + 1,
+        after=None if starting_after is None else ids.parse("payment", starting_after),
+        status=status, method=method, currency=currency and currency.lower(),
+        reference=reference, review=in_review, created_from=created_from, created_to=created_to,
+    )  # fmt: skip
+    result = fields.page(found, limit, payment_shape)
+    if "customer" in wanted:
+        kept: dict[UUID, dict[str, Any]] = {}
+        for one, shape in zip(found, result["data"], strict=False):
+            if one.customer_id not in kept:
+                named = customers.get(env, one.customer_id)
+                kept[one.customer_id] = customer_shape(named, env.settings.live)
+            shape["customer"] = kept[one.customer_id]
+    return reply(result)
+
+
+@payments_v1.get(
+    "/v1/payments/{payment}", response_model=None, summary="Get a payment",
+    responses={200: {"model": PaymentOut}}, **cell("customer", *STAFF, owner="own"),
+)  # fmt: skip
+def get_payment(
+    request: Request,
+    payment: str,
+    expand: Annotated[list[str] | None, Query(max_length=5)] = None,
+) -> Response:
+    """With its timeline and attempts. By our id, a uuid, the handle, or the provider's id."""
+    env, who = env_of(request), who_of(request)
+    wanted = expansions(expand, *EXPANDABLE)
+    with env.db.read() as tx:
+        key = payments.find(env, tx, payment, owners.only_own(env, who))
+        one = payments.view(tx, *key)
+        steps, tries = payments.timeline(tx, one), payments.attempts(tx, *key)
+    shape = payment_shape(one)
+    if "customer" in wanted:
+        named = customers.get(env, one.customer_id)
+        shape["customer"] = customer_shape(named, env.settings.live)
+    shape["timeline"] = [_step(step) for step in steps]
+    shape["attempts"] = [_attempt(attempt) for attempt in tries]
+    return reply(shape)
+
+
+@payments_v1.post(
+    "/v1/payments/{payment}/resolve", response_model=None,
+    summary="Settle goods that are due or blocked",
+    responses={200: {"model": PaymentOut}}, **cell("admin"),
+)  # fmt: skip
+def resolve_payment(request: Request, payment: str, body: ResolveIn) -> Response:
+    """For captured money whose goods could not be handed over."""
+    env, who = env_of(request), who_of(request)
+    key = payments.get(env, None, payment)
+
+    def work() -> Response:
+        one = fulfillment.resolve(
+            env, key.customer_id, key.id, body.action, actor=who.caller
+        )
+        return reply(payment_shape(one))
+
+    return once(env, attempt_of(request, who), key.customer_id, work)
+
+
+def expansions(asked: list[str] | None, *known: str) -> set[str]:
+    """The names to expand. Raises InvalidRequest for one that is not known."""
+    for name in asked or ():
+        if name not in known:
+            raise InvalidRequest(
+                f"{name[:40]!r} cannot be expanded here; {', '.join(known)} can.", param="expand"
+            )
+    return set(asked or ())
