@@ -521,3 +521,20 @@ def test_an_ephemeral_server_takes_its_data_with_it(folder):
 def test_a_server_that_cannot_start_says_why(folder):
     with pytest.raises(DatabaseUnavailable, match="max_connections"):
         embedded.start(folder, settings={**QUICK, "max_connections": "nonsense"})
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc and /dev/shm")
+def test_an_ephemeral_server_killed_with_its_owner_leaves_nothing_in_shared_memory(folder):
+    server = embedded.start(folder, settings=QUICK, ephemeral=True)
+    handles = mapped(server.pid)
+    assert handles
+    os.kill(server.pid, signal.SIGKILL)
+    server.stop()
+    eventually(lambda: not folder.exists())
+    assert not [path for path in handles if path.exists()]
+
+
+def mapped(pid: int) -> set[Path]:
+    """The named shared memory a process has mapped."""
+    lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
+    return {Path(line.split()[-1]) for line in lines if "/dev/shm/PostgreSQL." in line}

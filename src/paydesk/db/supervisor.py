@@ -93,18 +93,31 @@ def _watch(spec: Spec, pid: int, owners_fd: int) -> None:
         if _is_abandoned(owners_fd):
             break
         if pid == 0 and time.monotonic() - started_s > pause_s:
-            _free_reserve(spec)
-            # The file names a process that we have seen end; another may have its number by now.
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(f"{spec['folder']}/cluster/postmaster.pid")
             _say(spec, "the server is gone; starting it again")
             # A server that keeps dying is tried at most every two seconds.
             lived_s = time.monotonic() - started_s
             pause_s = 0.02 if lived_s > 10 else min(pause_s * 2, 2.0)
             started_s = time.monotonic()
-            pid = _start(spec)
+            pid = _start_again(spec)
+    if spec["ephemeral"] and not pid:
+        # Its shared memory outlives a killed server; only the next one of that data removes it,
+        # and starts only when the last process of the killed one is gone.
+        for _ in range(20):
+            pid = _start_again(spec)
+            if _await_ready(spec, pid) is None:
+                break
+            pid = 0
+            _nap(0.05)
     if pid:
         _stop(pid, steps=_STOP_STEPS[1:] if spec["ephemeral"] else _STOP_STEPS)
+
+
+def _start_again(spec: Spec) -> int:
+    _free_reserve(spec)
+    # The file names a process that we have seen end; another may have its number by now.
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(f"{spec['folder']}/cluster/postmaster.pid")
+    return _start(spec)
 
 
 def _start(spec: Spec) -> int:
