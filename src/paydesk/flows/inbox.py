@@ -302,15 +302,16 @@ def _apply_group(
             states[row.key] = ("waiting", "It belongs to no payment that is known here.")
         else:
             ready.append(row)
-    outcomes: list[str | None] = [None] * len(ready)
-    claims = [_claim(env, row, path) for row in ready]
-    if len(ready) > 1 and all(claims):
+    claims = {row.key: claim for row in ready if (claim := _claim(env, row, path)) is not None}
+    outcomes: dict[tuple[str, str, str], str] = {}
+    if len(claims) > 1:
         try:
-            outcomes = [*charges.settle(env, [c for c in claims if c])]
-        except (PaydeskError, psycopg.Error, AssertionError, ValueError) as exc:
+            found = charges.settle(env, list(claims.values()))
+            outcomes = dict(zip(claims, found, strict=True))
+        except Exception as exc:  # One event's fault must not stop the others: each goes alone.
             log.warning("a group of events goes one by one", error=repr(exc)[:300])
-    for row, outcome in zip(ready, outcomes, strict=True):
-        states[row.key] = _one(env, row, outcome, path)
+    for row in ready:
+        states[row.key] = _one(env, row, outcomes.get(row.key), path)
     return states
 
 

@@ -252,6 +252,10 @@ class Providers(Mapping[str, Provider]):
         known = self[name]
         return self._circuits[name].call(getattr(known, method), *args)
 
+    def circuit(self, name: str) -> Circuit:
+        """The circuit that a provider is called through."""
+        return self._circuits[name]
+
     def health(self) -> dict[str, str]:
         """Each provider's circuit: `closed` (well), `open` (resting), `trying`."""
         return {name: circuit.state for name, circuit in self._circuits.items()}

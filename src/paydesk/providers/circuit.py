@@ -31,7 +31,7 @@ class Circuit:
         self.name = name
         self._size = size
         self._timeout_s = timeout_s
-        self._rest_s = rest_s
+        self.rest_s = rest_s
         self._lock = threading.Lock()
         self._reset()
 
@@ -122,7 +122,7 @@ class Circuit:
             self._failures += 1
             self._trying = False
             if self._failures >= FAILURES_TO_OPEN:
-                self._open_until = time.monotonic() + self._rest_s
+                self._open_until = time.monotonic() + self.rest_s
 
     def _worked(self) -> None:
         with self._lock:
