@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import psycopg
+import structlog
 
 from paydesk import children, providers
 from paydesk.cache import Cache
@@ -14,10 +18,13 @@ from paydesk.db import embedded, migrate
 from paydesk.db.group_commit import Lanes
 from paydesk.db.postgres import Database
 from paydesk.env import Env
-from paydesk.errors import Misconfigured
+from paydesk.errors import Misconfigured, PaydeskError
 from paydesk.flows import credits, inbox
 from paydesk.settings import Settings
 
+log = structlog.get_logger(__name__)
+
+_MEASURE_EVERY_S = 60.0
 #: Modules whose import makes their kinds of work known to the lanes.
 _LANE_KINDS = (credits, inbox)
 
@@ -50,7 +57,7 @@ def build_env(
         if not settings.database_url:
             raise Misconfigured("DATABASE_URL is not set.", param="DATABASE_URL")
         db = Database(settings.database_url, max_size=settings.pool_size, name=name)
-        clock = clock or _measured(db)
+        clock = clock or _measured(db, owned)
         cache = Cache(settings.redis_url)
         offered = providers.load(settings)
         owned += [cache, offered]
@@ -86,9 +93,23 @@ def _start_missing(settings: Settings, owned: list[Any]) -> Settings:
     return settings
 
 
-def _measured(db: Database) -> SystemClock:
-    """The system's clock, set by the database's once now; `housekeeping` repeats it."""
-    clock = SystemClock()
-    with db.read() as tx:
-        clock.measure(lambda: tx.value("select clock_timestamp()"))
+def _measured(db: Database, owned: list[Any]) -> SystemClock:
+    """The system's clock, set by the database's now and each minute."""
+    clock, stop = SystemClock(measure_every_s=0.0), threading.Event()
+
+    def measure() -> None:
+        with db.read() as tx:
+            clock.measure(lambda: tx.value("select clock_timestamp()"))
+
+    def repeat() -> None:
+        while not stop.wait(_MEASURE_EVERY_S):
+            try:
+                measure()
+            except (PaydeskError, psycopg.Error) as exc:
+                log.warning("the clock was not measured", error=str(exc))
+
+    measure()
+    thread = threading.Thread(target=repeat, name="paydesk-clock", daemon=True)
+    thread.start()
+    owned.append(_Owned(thread, stop.set))
     return clock

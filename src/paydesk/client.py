@@ -63,17 +63,20 @@ class Paydesk:
         self._opened = env
         self._background = background
         self._lock = threading.RLock()
-        self.delivery = Delivery(lambda: self.env)
-        self.packs = Packs(self)
-        self.promos = Promos(self)
-        self.credits = Credits(self)
-        self.payments = Payments(self)
-        self.customers = Customers(self)
-        self.events = Events(self)
+        self.delivery = Delivery(self._open)
+        self.packs = Packs(self._open)
+        self.promos = Promos(self._open)
+        self.credits = Credits(self._open)
+        self.payments = Payments(self._open)
+        self.customers = Customers(self._open)
+        self.events = Events(self._open)
 
     @property
     def env(self) -> Env:
         """Everything with side effects; opened by the first use."""
+        return self._open()
+
+    def _open(self) -> Env:
         if self._opened is None:
             with self._lock:
                 if self._opened is None:
@@ -139,7 +142,7 @@ class Paydesk:
     def using(self, conn: psycopg.Connection[Any]) -> Joined:
         """Spend and grant inside the caller's own open transaction (READ COMMITTED): both become
         true with the caller's commit, or neither."""
-        return Joined(self, conn)
+        return Joined(self._open, conn)
 
     def on(self, *types: str) -> Callable[[Handler], Handler]:
         """Decorator: call the function with every event of these types, at least once, after the

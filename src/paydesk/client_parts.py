@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -37,9 +37,6 @@ from paydesk.results import (
 from paydesk.rules import fields
 from paydesk.rules.money import Money
 
-if TYPE_CHECKING:
-    from paydesk.client import Paydesk
-
 #: A customer: the application's own id, ours (`cus_…`), or the object.
 CustomerRef = str | UUID | Customer
 #: A pack: its key, its id, or the object.
@@ -49,12 +46,12 @@ PackRef = str | UUID | Pack
 class _Part:
     """A group of methods of one Paydesk."""
 
-    def __init__(self, pay: Paydesk) -> None:
-        self._pay = pay
+    def __init__(self, opened: Callable[[], Env]) -> None:
+        self._opened = opened
 
     @property
     def _env(self) -> Env:
-        return self._pay.env
+        return self._opened()
 
 
 class Packs(_Part):
@@ -334,11 +331,11 @@ class Events(_Part):
         return Event.of(events.get_event(self._env, id_of(event)))
 
 
-class Joined:
+class Joined(_Part):
     """Credits inside the caller's own transaction; nothing is true before the caller commits."""
 
-    def __init__(self, pay: Paydesk, conn: psycopg.Connection[Any]) -> None:
-        self._pay = pay
+    def __init__(self, opened: Callable[[], Env], conn: psycopg.Connection[Any]) -> None:
+        super().__init__(opened)
         self._conn = conn
 
     def spend(
@@ -352,7 +349,7 @@ class Joined:
         key: str | None = None,
     ) -> Spent:
         """As `pay.spend`. The customer stays locked until the caller's transaction ends."""
-        env = self._pay.env
+        env = self._env
         item = credits.new_spend(
             customers.resolve(env, customer), amount, reason, reference=reference,
             metadata=metadata, request_key=request_key(key),
@@ -375,7 +372,7 @@ class Joined:
         key: str | None = None,
     ) -> Granted:
         """As `pay.credits.grant`."""
-        env = self._pay.env
+        env = self._env
         wanted = credits.Grant(
             customer_id=customers.resolve(env, customer),
             amount=fields.whole(amount, "amount"), kind=kind,
@@ -387,7 +384,7 @@ class Joined:
 
     def balance(self, customer: CustomerRef) -> int:
         """Credits as the caller's transaction sees them."""
-        env = self._pay.env
+        env = self._env
         return credits.balance_total(
             Tx.joined(self._conn), customers.resolve(env, customer), env.now()
         )

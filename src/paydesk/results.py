@@ -151,9 +151,9 @@ class Balance(int):
     `by_kind` sums per kind of credits; `by_expiry` is (instant or None, credits), soonest first.
     """
 
-    by_kind: Mapping[str, int]
-    by_expiry: tuple[tuple[datetime | None, int], ...]
-    next_expiry: datetime | None
+    by_kind: Mapping[str, int] = {}
+    by_expiry: tuple[tuple[datetime | None, int], ...] = ()
+    next_expiry: datetime | None = None
 
     def __new__(
         cls,

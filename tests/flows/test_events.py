@@ -240,16 +240,17 @@ def test_a_listener_hears_of_its_own_customers_only(env, listener):
     assert (mine, 3) not in heard
 
 
-def test_a_listener_whose_connection_is_ended_catches_up(env, listener):
+def test_a_listener_whose_connection_is_ended_catches_up(env, db, listener):
     """I28 I42"""
     customer = customers.ensure(env, "u").uuid
     heard: list = []
     listener.subscribe(customer, lambda c, seq: heard.append(seq))
     wait_until(lambda: listener.is_connected)
-    with psycopg.connect(env.db.admin_dsn, autocommit=True) as admin:
+    with psycopg.connect(db.admin_dsn, autocommit=True) as admin:
         admin.execute(
             "select pg_terminate_backend(pid) from pg_stat_activity"
-            " where query ilike 'listen%' and datname = current_database()"
+            " where application_name = 'paydesk listener' and datname = %s",
+            (db.made.name,),
         )
     make_news(env, [customer])
     wait_until(lambda: 2 in heard)

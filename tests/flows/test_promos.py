@@ -44,17 +44,15 @@ def reason(call, *args, **more) -> str | None:
 
 def put_payment(env, promo, payment_id, state="pending", *, captured=0, ended=False):
     """A payment as a checkout writes it, with one attempt, in the given state."""
-    from psycopg import connect
-
     customer_id = ids.customer_of(payment_id)
-    with connect(env.db.admin_dsn, autocommit=True) as admin:
-        admin.execute(
+    with env.db.transaction() as tx:
+        tx.run(
             "insert into payments (customer_id, id, state, provider, currency, asked_minor,"
             " captured_minor, price_minor, handle, request_key, request_hash, promo_id)"
             " values (%s, %s, %s, 'stripe', 'usd', 899, %s, 999, %s, gen_random_uuid(), '', %s)",
             (customer_id, payment_id, state, captured, str(payment_id), promo and promo.uuid),
         )
-        admin.execute(
+        tx.run(
             "insert into attempts (customer_id, id, payment_id, provider, state, ended_at)"
             " values (%s, %s, %s, 'stripe', %s, %s)",
             (customer_id, ids.new_owned(customer_id), payment_id,
@@ -64,12 +62,10 @@ def put_payment(env, promo, payment_id, state="pending", *, captured=0, ended=Fa
 
 
 def set_state(env, payment_id, state, *, ended=True):
-    from psycopg import connect
-
-    with connect(env.db.admin_dsn, autocommit=True) as admin:
-        admin.execute("update payments set state = %s where id = %s", (state, payment_id))
-        admin.execute("update attempts set ended_at = %s where payment_id = %s",
-                      (env.now() if ended else None, payment_id))  # fmt: skip
+    with env.db.transaction() as tx:
+        tx.run("update payments set state = %s where id = %s", (state, payment_id))
+        tx.run("update attempts set ended_at = %s where payment_id = %s",
+               (env.now() if ended else None, payment_id))  # fmt: skip
 
 
 # Limits ----------------------------------------------------------------------------------------

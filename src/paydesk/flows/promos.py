@@ -102,7 +102,7 @@ def quote(
     code: str,
     customer: Customer | str | UUID,
     *,
-    pack: catalog.Pack | str | None = None,
+    pack: catalog.Pack | UUID | str | None = None,
     credits: int | None = None,
     price: Money | None = None,
     now: datetime | None = None,
@@ -128,7 +128,7 @@ def apply(
     code: str,
     customer: Customer | str | UUID,
     *,
-    pack: catalog.Pack | str | None = None,
+    pack: catalog.Pack | UUID | str | None = None,
     credits: int | None = None,
     price: Money | None = None,
 ) -> Reservation:
@@ -145,7 +145,7 @@ def claim(
     env: Env,
     customer: Customer | str | UUID,
     *,
-    pack: catalog.Pack | str | None = None,
+    pack: catalog.Pack | UUID | str | None = None,
     credits: int | None = None,
     price: Money | None = None,
     code: str | None = None,
@@ -171,15 +171,16 @@ def claim(
         if held is not None and held["promo_id"] == promo.uuid:
             return Reservation(**_gives(promo, price), **_place(held))
         _check(tx, promo, who, found, price, now)
+        payment_id = ids.new_owned(who.uuid)
         row = {
             "customer_id": who.uuid, "product": product, "promo_id": promo.uuid,
-            "payment_id": ids.new_owned(who.uuid), "now": now,
+            "payment_id": payment_id, "now": now,
             "expires_at": now + timedelta(minutes=env.settings.session_expiry_minutes),
         }  # fmt: skip
         _replace(tx, row)
         events.emit(tx, who.uuid, "promo.applied", promo.uuid,
                     {"code": promo.code, "product": product})  # fmt: skip
-        _reserve(tx, promo.uuid, who.uuid, row["payment_id"], now)
+        _reserve(tx, promo.uuid, who.uuid, payment_id, now)
         crash.at("promo_before_commit")
     crash.at("promo_after_reserve")
     return Reservation(**_gives(promo, price), **_place(row))
@@ -401,7 +402,7 @@ def _release(tx: Tx, promo_id: UUID, payment_id: UUID, now: datetime) -> bool:
 
 
 def _what(
-    env: Env, pack: catalog.Pack | str | None, credits: int | None, price: Money | None
+    env: Env, pack: catalog.Pack | UUID | str | None, credits: int | None, price: Money | None
 ) -> tuple[catalog.Pack | None, Money, str]:
     """What is bought, what it costs, and its name for reservations."""
     if pack is not None:
