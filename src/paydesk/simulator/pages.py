@@ -159,7 +159,6 @@ class Pages:
                 session = found.session or session
                 if found.error is not None:
                     typed.problems["form"] = str(found.error)
-                    typed.cvc = ""
             if typed.problems:
                 if json_wanted:
                     return _refused_json(typed, found.error)
