@@ -34,9 +34,11 @@ KINDS: dict[str, Kind] = {}
 _inherited: list[object] = []
 
 
-def register(name: str, step: Step, *, max_group: int = 256) -> Kind:
+def register(
+    name: str, step: Step, *, max_group: int = 256, is_one_call: bool = False
+) -> Kind:
     """Make a kind of work known to all lanes."""
-    KINDS[name] = kind = Kind(name, step, max_group)
+    KINDS[name] = kind = Kind(name, step, max_group, is_one_call)
     return kind
 
 

@@ -196,7 +196,7 @@ def _step(tx: Tx, items: Sequence[Spend], how: How) -> Sequence[Any]:
     return verdicts
 
 
-group_commit.register("spend", _step, max_group=256)
+group_commit.register("spend", _step, max_group=256, is_one_call=True)
 
 
 def _spend(tx: Tx, items: Sequence[Spend], call: _Call) -> list[SpendVerdict]:
