@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from paydesk.crash import CrashNow
 from paydesk.errors import PaydeskError
 from paydesk.flows import checkout, credits, inbox, payments
 from paydesk.flows.checkout import CheckoutView, StartCheckout
@@ -62,11 +63,15 @@ class Desk:
                 worker.run_once(name)
 
     def recover(self, *, minutes: int = 4, rounds: int = 12) -> None:
-        """Let time pass and only the sweeps work, as after a crash with nobody there."""
+        """Let time pass and only the sweeps work, as after a crash with nobody there.
+
+        A sweep that dies or is refused is started again in the next round.
+        """
         for _ in range(rounds):
             self.clock.advance(minutes=minutes)
-            with contextlib.suppress(PaydeskError):
-                self.sweep()
+            for name in SWEEPS:
+                with contextlib.suppress(PaydeskError, CrashNow):
+                    self.sweep(name)
 
     def all(self, sql: Any, **values: Any) -> list[dict[str, Any]]:
         with self.env.db.read() as tx:

@@ -22,6 +22,7 @@ from paydesk.errors import (
     IdempotencyInProgress,
     IdempotencyKeyReused,
     NotFound,
+    NotSupported,
     PaymentFailed,
     PaymentInFlight,
     ProviderRefused,
@@ -422,7 +423,8 @@ def count_verification(env: Env, customer_id: UUID, checkout_id: UUID, most: int
 def expire_now(env: Env, customer_id: UUID, ref: str | UUID) -> CheckoutView:
     """The customer gives up: end the session at the provider. Money that came first stays.
 
-    Raises Conflict where it is over already, ProviderUnavailable (the sweep goes on ending it).
+    Raises Conflict where it is over already, NotSupported where the provider ends no sessions,
+    ProviderUnavailable (the sweep goes on ending it).
     """
     with env.db.transaction(customer_id) as tx:
         now = heads.decide(tx, env.now(), customer_id)
@@ -430,6 +432,8 @@ def expire_now(env: Env, customer_id: UUID, ref: str | UUID) -> CheckoutView:
         payment = payments.view(tx, *key)
         if payment.state not in OPEN_STATES:
             raise Conflict(f"This checkout is {payment.state} already.")
+        if "expire" not in env.providers[payment.provider].can:
+            raise NotSupported(f"{payment.provider} ends no sessions before their time.")
         # Written down first: whoever ends it, the sweep included, knows that the customer did.
         tx.run(
             "update attempts set state = 'canceled', expires_at = %(now)s"
@@ -457,9 +461,12 @@ def end(env: Env, customer_id: UUID, payment_id: UUID, path: str) -> str:
         assert payment is not None
     if payment.session_id is None:
         return payment.state
-    charge = env.providers.call(
-        payment.provider, "expire_checkout", payment.session_id, f"end-{payment.id}"
-    )
+    if "expire" in env.providers[payment.provider].can:
+        charge = env.providers.call(
+            payment.provider, "expire_checkout", payment.session_id, f"end-{payment.id}"
+        )
+    else:  # It ends by the provider's own clock: look whether it has.
+        charge = env.providers.call(payment.provider, "fetch", payment.session_id)
     crash.at("apply_after_fetch")
     if charges.record(env, payment, charge, path) == charges.STALE:
         charges.refresh(env, customer_id, payment_id, path)

@@ -333,7 +333,7 @@ def _one(env: Env, row: _Row, outcome: str | None, path: str) -> tuple[str, str 
     except PaydeskError as exc:
         return "waiting", f"{exc.code}: {exc.detail}"
     except Exception as exc:  # The edge of one event: a fault of its own must not stop the others.
-        log.exception("an event cannot be applied", event=row.event.id)
+        log.exception("an event cannot be applied", event_id=row.event.id)
         return "waiting", f"{type(exc).__name__}: {exc}"
 
 
