@@ -66,9 +66,7 @@ def test_the_webhook_answers_success_and_credits_arrive(sim, http, user, bought)
 def test_verify_payment_makes_up_for_a_lost_webhook_once(sim, user, bought):
     # S2.15 I1
     for _ in range(3):
-        answer = user.post(
-            "/api/credits/verify-payment", json={"session_id": bought["session_id"]}
-        )
+        answer = user.post("/api/credits/verify-payment", json={"session_id": bought["session_id"]})
         assert answer.status_code == 200, answer.text
         assert answer.json() == {
             "success": True, "payment_verified": True, "credits_added": 150, "new_balance": 150,
@@ -88,9 +86,7 @@ def test_verify_payment_of_an_unpaid_session_adds_nothing(sim, user, make):
 def test_anothers_session_answers_like_a_missing_one(sim, http, bought):
     # I33
     stranger = http.as_user("user_999")
-    theirs = stranger.post(
-        "/api/credits/verify-payment", json={"session_id": bought["session_id"]}
-    )
+    theirs = stranger.post("/api/credits/verify-payment", json={"session_id": bought["session_id"]})
     missing = stranger.post("/api/credits/verify-payment", json={"session_id": "cs_test_nothing"})
     for answer, named in ((theirs, bought["session_id"]), (missing, "cs_test_nothing")):
         body = problem_of(answer, 404, "not_found")

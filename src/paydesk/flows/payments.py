@@ -178,7 +178,12 @@ def _of_uuid(tx: Tx, value: UUID) -> Key | None:
         " (select payment_id from checkouts where customer_id = %(customer_id)s and id = %(id)s),"
         " (select p.id from transfers t join payments p"
         "   on p.customer_id = t.customer_id and p.id = t.subject_id"
-        "   where t.customer_id = %(customer_id)s and t.id = %(id)s)) as id",
+        "   where t.customer_id = %(customer_id)s and t.id = %(id)s),"
+        " (select b.payment_id from transfers t join batches b"
+        "   on b.customer_id = t.customer_id and b.id = t.subject_id"
+        "   where t.customer_id = %(customer_id)s and t.id = %(id)s),"
+        " (select f.payment_id from fulfillments f where f.customer_id = %(customer_id)s"
+        "   and f.txn_id = %(id)s limit 1)) as id",
         {"customer_id": customer_id, "id": value},
     )
     return (customer_id, row["id"]) if row and row["id"] else None

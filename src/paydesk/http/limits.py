@@ -200,9 +200,7 @@ def fields(standings: Sequence[Standing]) -> list[tuple[bytes, bytes]]:
     """The RateLimit and RateLimit-Policy fields (draft-ietf-httpapi-ratelimit-headers)."""
     if not standings:
         return []
-    left = ", ".join(
-        f'"{s.quota.policy}";r={max(0, s.left)};t={s.resets_in_s}' for s in standings
-    )
+    left = ", ".join(f'"{s.quota.policy}";r={max(0, s.left)};t={s.resets_in_s}' for s in standings)
     policy = ", ".join(
         f'"{s.quota.policy}";q={s.quota.allowed};w={s.quota.window_s}' for s in standings
     )

@@ -133,7 +133,7 @@ async def websocket(socket: WebSocket) -> None:
         async with feeds.place(who):
             await socket.accept(subprotocol=protocol)
             is_let_in = partial(socket.app.state.gatekeeper.identify, credentials)
-            await _serve(socket, feeds.changes(customer_id, is_let_in, None), customer_id)
+            await serve(socket, feeds.changes(customer_id, is_let_in, None), customer_id)
     except PaydeskError as exc:
         request_id = problems.request_id_of(socket.scope)
         with contextlib.suppress(RuntimeError, WebSocketDisconnect):
@@ -150,7 +150,7 @@ def _credentials(socket: WebSocket) -> tuple[str | None, str | None]:
     return given, None
 
 
-async def _serve(socket: WebSocket, changes: Any, customer_id: UUID) -> None:
+async def serve(socket: WebSocket, changes: Any, customer_id: UUID) -> None:
     """Send until either side ends; what the client says is read and not heeded."""
     gone = asyncio.create_task(_until_gone(socket))
     customer, told = ids.show("customer", customer_id), None

@@ -194,9 +194,7 @@ def transfer(request: Request, body: TransferCredits) -> Response:
 
     def work() -> Response:
         target = recipient(request, body.to_user_id)
-        done = credit_flows.transfer_now(
-            env, customer_id, target, body.credits, **keyed(attempt)
-        )
+        done = credit_flows.transfer_now(env, customer_id, target, body.credits, **keyed(attempt))
         return reply(_moved(request, customer_id, done.transfer_id, done.balance))
 
     return once(env, attempt, customer_id, work)
@@ -225,9 +223,7 @@ def refund(request: Request, body: RefundCredits) -> Response:
     return once(env, attempt, customer_id, work)
 
 
-def _moved(
-    request: Request, customer_id: UUID, transfer_id: UUID, balance: int
-) -> dict[str, Any]:
+def _moved(request: Request, customer_id: UUID, transfer_id: UUID, balance: int) -> dict[str, Any]:
     shown = records.one(env_of(request), customer_id, transfer_id)
     return {"success": True, "balance": balance, "transaction": shown}
 

@@ -213,9 +213,7 @@ def payment_history(
     """Newest first, by numbered pages."""
     env = env_of(request)
     customer_id = owner(env, who_of(request), user_id)
-    found, total = payments.history(
-        env, customer_id, page=page, page_size=page_size, status=status
-    )
+    found, total = payments.history(env, customer_id, page=page, page_size=page_size, status=status)
     named = _external_id(env, customer_id)
     return reply(
         {

@@ -96,9 +96,7 @@ def _shape(
     }
 
 
-def _metadata(
-    line: Line, payment: PaymentView | None, codes: dict[UUID, str]
-) -> dict[str, Any]:
+def _metadata(line: Line, payment: PaymentView | None, codes: dict[UUID, str]) -> dict[str, Any]:
     if payment is not None:
         promo = codes.get(payment.promo_id) if payment.promo_id else None
         return {"packId": payment.package_id, "promoCode": promo}

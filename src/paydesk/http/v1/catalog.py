@@ -76,9 +76,7 @@ def create_customer(request: Request, body: CustomerIn) -> Response:
             metadata=body.metadata,
         )  # fmt: skip
         status = 201 if one.created_at >= started else 200
-        return reply(
-            customer_shape(one, live), status, {"Location": f"/v1/customers/{one.id}"}
-        )
+        return reply(customer_shape(one, live), status, {"Location": f"/v1/customers/{one.id}"})
 
     return once(env, attempt_of(request, who_of(request), moves_money=False), None, work)
 

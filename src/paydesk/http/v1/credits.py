@@ -89,16 +89,12 @@ def history(
     "/v1/credits/batches", response_model=None, summary="Batches in order of taking",
     responses={200: {"model": page_of(BatchOut)}}, **cell("customer", *STAFF, owner="own"),
 )  # fmt: skip
-def batches(
-    request: Request, customer: Whose = None, include_empty: bool = False
-) -> Response:
+def batches(request: Request, customer: Whose = None, include_empty: bool = False) -> Response:
     """At most 200; those that can be spent, or with `include_empty` all."""
     env = env_of(request)
     customer_id = owners.owner(env, who_of(request), customer)
     with env.db.read() as tx:
-        found = credits.batches(
-            tx, customer_id, env.now(), limit=200, include_empty=include_empty
-        )
+        found = credits.batches(tx, customer_id, env.now(), limit=200, include_empty=include_empty)
     live = env.settings.live
     return reply(fields.page(found, 200, lambda one: batch_shape(one, live)))
 

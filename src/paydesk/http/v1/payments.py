@@ -173,9 +173,7 @@ def resolve_payment(request: Request, payment: str, body: ResolveIn) -> Response
     key = payments.get(env, None, payment)
 
     def work() -> Response:
-        one = fulfillment.resolve(
-            env, key.customer_id, key.id, body.action, actor=who.caller
-        )
+        one = fulfillment.resolve(env, key.customer_id, key.id, body.action, actor=who.caller)
         return reply(payment_shape(one))
 
     return once(env, attempt_of(request, who), key.customer_id, work)
