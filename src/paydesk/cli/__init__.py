@@ -1,0 +1,57 @@
+"""The command line: `paydesk COMMAND`. Tables for people, JSON lines for pipes."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from paydesk import __version__
+from paydesk.cli import catalogue, desk, money, service
+from paydesk.cli.output import fail
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="paydesk",
+    help="The payment desk: run it, look into it, settle what waits.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+service.add_to(app)
+money.add_to(app)
+catalogue.add_to(app)
+desk.add_to(app)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"paydesk {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    """Exit codes: 0 done, 1 a problem was found, 2 wrong usage, 3 something is not reachable."""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run a command; every expected refusal is one line and an exit code."""
+    arguments = sys.argv[1:] if argv is None else argv
+    try:
+        if arguments[:1] == ["simulator"]:
+            # The simulator has a command line of its own, so that it runs without the rest.
+            from paydesk.cli.simulate import run
+
+            raise SystemExit(run(arguments[1:]))
+        app(args=arguments, prog_name="paydesk")
+    except (KeyboardInterrupt, BrokenPipeError):
+        raise SystemExit(130) from None
+    except Exception as exc:
+        fail(exc)

@@ -1,0 +1,51 @@
+"""Pages that this process renders: dashboard, checkout, portal, sandbox and reference.
+
+`router` holds them all; include it in an application whose `state.env` is the environment.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Form, Request
+from fastapi.responses import Response
+
+from paydesk.errors import NotFound
+from paydesk.pages import checkout, dashboard, docs, look, portal, sandbox, session
+from paydesk.pages.routing import new_router
+
+__all__ = ["router"]
+
+router = new_router()
+
+
+@router.get("/")
+def front(request: Request) -> Response:
+    """The sandbox's home in development, the dashboard otherwise."""
+    return look.go("/dev" if session.is_development(request) else "/dashboard")
+
+
+@router.get("/assets/{stamp}/{name:path}")
+def static_file(stamp: str, name: str) -> Response:
+    """Fonts, styles and the script; `stamp` changes with them."""
+    if name not in look.static_files():
+        raise NotFound("There is no such file.")
+    return look.serve_asset(name)
+
+
+@router.post("/theme")
+def theme(
+    request: Request,
+    theme: Annotated[str, Form(max_length=10)],
+    next: Annotated[str, Form(max_length=2000)] = "/",
+) -> Response:
+    """Light or dark, kept in a cookie so that pages come in the right colors."""
+    session.check_origin(request)
+    answer = look.go(look.local_path(next, "/"))
+    if theme in ("light", "dark"):
+        answer.set_cookie("paydesk_theme", theme, max_age=31_536_000, samesite="lax", path="/")
+    return answer
+
+
+for part in (checkout, portal, sandbox, docs, dashboard):
+    router.include_router(part.router)

@@ -1,0 +1,387 @@
+"""The dashboard: overview, payments, customers, packs, promo codes, and what developers look at."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+from fastapi import Form, Request
+from fastapi.responses import Response
+
+from paydesk import ids
+from paydesk.errors import NotAuthenticated, NotPermitted
+from paydesk.flows import api_keys, catalog, checkout, credits, events, fulfillment, inbox, reports
+from paydesk.pages import charts, look, session, story
+from paydesk.pages.routing import new_router
+
+router = new_router()
+
+TABS = [
+    ("all", "All"), ("succeeded", "Succeeded"), ("failed", "Failed"), ("refunded", "Refunded"),
+    ("unconfirmed", "Unconfirmed"), ("ended", "Expired"), ("review", "To look at"),
+]  # fmt: skip
+_OPEN = ("pending", "processing", "requires_action")
+_ATTENTION_ICONS = {
+    "blocked": "shield-alert", "due": "hourglass", "parked": "webhook", "unknown": "git-compare",
+    "review": "triangle-alert",
+}  # fmt: skip
+#: What is said after an action, by the word that it leaves in the address.
+NOTICES = {
+    "verified": ("ok", "circle-check", "The provider was asked; this is what it says."),
+    "retry": ("ok", "circle-check", "The goods were handed over."),
+    "waive": ("ok", "circle-check", "What came was accepted; the goods were handed over."),
+    "replayed": ("ok", "circle-check", "The webhook was applied again."),
+    "still": ("warn", "triangle-alert", "It was tried again and still cannot be applied."),
+}
+
+
+def show(request: Request, name: str, **context: Any) -> Response:
+    """A page inside the dashboard's frame. Raises SignInNeeded."""
+    who = context.pop("who", None) or session.operator(request)
+    env = request.app.state.env
+    with env.db.read() as tx:
+        parked = tx.value("select count(*) from provider_events where state = 'parked'")
+    tone, icon, text = NOTICES.get(request.query_params.get("done", ""), ("", "", ""))
+    context["notice"] = {"tone": tone, "icon": icon, "text": text} if text else None
+    return look.page(
+        request, name, who=who, parked=parked, development=session.is_development(request),
+        **context,
+    )  # fmt: skip
+
+
+def _rows(rows: list[reports.Row]) -> list[reports.Row]:
+    for row in rows:
+        row["ident"] = ids.show("payment", row["id"])
+        row["customer"] = ids.show("customer", row["customer_id"])
+        row["method_text"] = method_text(row["method"], "—")
+    return rows
+
+
+def method_text(method: str | None, otherwise: str = "") -> str:
+    """A method with a capital letter: `Card`, `Visa •• 4242`."""
+    text = method or otherwise
+    return text[:1].upper() + text[1:].replace("_", " ")
+
+
+def _older(path: str, cursor: str, **kept: str) -> str:
+    if not cursor:
+        return ""
+    return f"{path}?{urlencode({**{k: v for k, v in kept.items() if v}, 'before': cursor})}"
+
+
+# Signing in ---------------------------------------------------------------------------------------
+
+
+@router.get("/dashboard/sign-in")
+def sign_in_page(request: Request, next: str = "/dashboard", problem: str = "") -> Response:
+    env = request.app.state.env
+    answer = look.page(request, "sign_in.html", csrf="", next=next, problem=problem)
+    token = session.new_form_token(env, answer)
+    body = look.page(request, "sign_in.html", csrf=token, next=next, problem=problem)
+    body.headers["set-cookie"] = answer.headers["set-cookie"]
+    return body
+
+
+@router.post("/dashboard/sign-in")
+def sign_in(
+    request: Request,
+    key: Annotated[str, Form(max_length=300)],
+    csrf: Annotated[str, Form(max_length=100)] = "",
+    next: Annotated[str, Form(max_length=2000)] = "/dashboard",
+) -> Response:
+    session.check_form_token(request, csrf)
+    answer = look.go(look.local_path(next, "/dashboard"))
+    try:
+        session.sign_in(request.app.state.env, answer, key.strip())
+    except (NotAuthenticated, NotPermitted) as exc:
+        page = look.page(
+            request, "sign_in.html", status=exc.http_status, csrf=csrf, next=next,
+            problem=exc.detail,
+        )  # fmt: skip
+        return page
+    return answer
+
+
+@router.post("/dashboard/sign-out")
+def sign_out(request: Request, csrf: Annotated[str, Form(max_length=100)] = "") -> Response:
+    session.check_origin(request)
+    answer = look.go("/dashboard/sign-in")
+    session.sign_out(answer)
+    return answer
+
+
+# Overview -----------------------------------------------------------------------------------------
+
+
+@router.get("/dashboard")
+def overview(request: Request, days: int = 30) -> Response:
+    env, who = request.app.state.env, session.operator(request)
+    days = days if days in (7, 30, 90, 365) else 30
+    found = reports.overview(env, days=days)
+    recent, _ = reports.payments_page(env, limit=8)
+    fills = ["", "fill-2", "fill-3", "fill-4", "fill-0"]
+    for number, method in enumerate(found.methods):
+        method["text"] = method_text(method["name"])
+        method["share"] = f"{method['permille'] // 10}.{method['permille'] % 10}%"
+        method["fill"] = fills[number]
+    for row in found.attention:
+        row["icon"] = _ATTENTION_ICONS[row["kind"]]
+    rate = found.success_permille
+    shown = [d for d in reversed(found.days) if d.volume or d.before or d.succeeded or d.failed]
+    return show(
+        request, "overview.html", who=who, o=found, days=days, recent=_rows(recent),
+        rate="—" if rate is None else f"{rate // 10}.{rate % 10}%",
+        revenue=charts.revenue(found.days, found.currency), outcomes=charts.outcomes(found.days),
+        sparks={
+            "volume": charts.spark([d.volume for d in found.days]),
+            "rate": charts.spark([d.succeeded for d in found.days]),
+            "credits": charts.spark([d.succeeded for d in found.days]),
+        },
+        changes={
+            "volume": _change(found.volume, found.volume_before),
+            "credits": _change(found.credits_sold, found.credits_sold_before),
+        },
+        revenue_rows=[
+            (look.day_of(d.day), look.amount(d.volume, found.currency),
+             look.amount(d.before, found.currency)) for d in shown
+        ],
+        outcome_rows=[(look.day_of(d.day), d.succeeded, d.failed) for d in shown],
+    )  # fmt: skip
+
+
+def _change(now: int, before: int) -> str | None:
+    """`+18.4%` against the period before; None where that had nothing."""
+    if not before:
+        return None
+    permille = (now - before) * 1000 // before
+    sign = "+" if permille >= 0 else "−"
+    return f"{sign}{abs(permille) // 10}.{abs(permille) % 10}%"
+
+
+@router.get("/dashboard/search")
+def search(request: Request, q: str = "") -> Response:
+    session.operator(request)
+    text = q.strip()[:200].replace("\x00", "")
+    found = reports.find(request.app.state.env, text) if text else None
+    return look.go(found or f"/dashboard/payments?{urlencode({'q': text})}")
+
+
+# Payments -----------------------------------------------------------------------------------------
+
+
+@router.get("/dashboard/payments")
+def payments(
+    request: Request, tab: str = "all", q: str = "", customer: str = "", before: str = ""
+) -> Response:
+    env, who = request.app.state.env, session.operator(request)
+    tab = tab if tab in dict(TABS) else "all"
+    owner = ids.parse("customer", customer) if customer else None
+    rows, cursor = reports.payments_page(env, tab=tab, q=q, customer_id=owner, before=before)
+    path = "/dashboard/payments"
+    return show(
+        request, "payments.html", who=who, rows=_rows(rows), tab=tab, tabs=TABS, q=q,
+        next_url=_older(path, cursor, tab=tab, q=q, customer=customer), is_first=not before,
+        first_url=f"{path}?{urlencode({'tab': tab, 'q': q})}",
+    )  # fmt: skip
+
+
+@router.get("/dashboard/payments/{ident}")
+def payment(request: Request, ident: str) -> Response:
+    env, who = request.app.state.env, session.operator(request)
+    found = reports.payment_page(env, ids.parse("payment", ident))
+    pay = found.payment
+    for entry in found.entries:
+        is_credit = entry["asset"] == "CREDIT"
+        entry["text"] = (
+            f"{look.count(entry['amount'])} credits" if is_credit
+            else look.amount(entry["amount"], entry["asset"].lower())
+        )  # fmt: skip
+    return show(
+        request, "payment.html", who=who, p=found, ident=ids.show("payment", pay["id"]),
+        customer_ident=ids.show("customer", pay["customer_id"]),
+        checkout_ident=ids.show("checkout", pay["checkout_id"]) if pay["checkout_id"] else "",
+        total=look.amount(pay["captured_minor"] or pay["asked_minor"], pay["currency"]),
+        method_text=method_text(pay["method"], "not chosen yet"), steps=story.of_payment(found),
+        is_open=pay["state"] in _OPEN, paths=story.PATHS,
+        stuck=[f for f in found.fulfillments if f["state"] in ("due", "blocked")],
+    )  # fmt: skip
+
+
+@router.post("/dashboard/payments/{ident}/verify")
+def verify(request: Request, ident: str, csrf: Annotated[str, Form()] = "") -> Response:
+    who = session.operator(request)
+    session.check_form(request, who, csrf)
+    checkout.verify(request.app.state.env, ident, path="admin")
+    return look.go(f"/dashboard/payments/{ident}?done=verified")
+
+
+@router.post("/dashboard/payments/{ident}/resolve")
+def resolve(
+    request: Request,
+    ident: str,
+    action: Annotated[str, Form()],
+    csrf: Annotated[str, Form()] = "",
+) -> Response:
+    who = session.operator(request)
+    session.check_form(request, who, csrf)
+    payment_id = ids.parse("payment", ident)
+    action = "waive" if action == "waive" else "retry"
+    fulfillment.resolve(
+        request.app.state.env, ids.customer_of(payment_id), payment_id, action=action,
+        actor=who.name,
+    )  # fmt: skip
+    return look.go(f"/dashboard/payments/{ident}?done={action}")
+
+
+# Customers ----------------------------------------------------------------------------------------
+
+
+@router.get("/dashboard/customers")
+def customers(request: Request, q: str = "", before: str = "") -> Response:
+    env, who = request.app.state.env, session.operator(request)
+    rows, cursor = reports.customers_page(env, q=q, before=before)
+    for row in rows:
+        row["ident"] = ids.show("customer", row["customer_id"])
+    path = "/dashboard/customers"
+    return show(
+        request, "customers.html", who=who, rows=rows, q=q, is_first=not before,
+        next_url=_older(path, cursor, q=q), first_url=f"{path}?{urlencode({'q': q})}",
+    )  # fmt: skip
+
+
+@router.get("/dashboard/customers/{ident}")
+def customer(request: Request, ident: str) -> Response:
+    env, who = request.app.state.env, session.operator(request)
+    customer_id = ids.parse("customer", ident)
+    row = reports.customer_row(env, customer_id)
+    paid, _ = reports.payments_page(env, customer_id=customer_id, limit=10)
+    return show(
+        request, "customer.html", who=who, c=row, ident=ids.show("customer", customer_id),
+        payments=_rows(paid), steps=[story.of_event(e) for e in recent_events(env, customer_id)],
+        **credit_facts(env, customer_id),
+    )  # fmt: skip
+
+
+def credit_facts(env: Any, customer_id: Any, limit: int = 20) -> dict[str, Any]:
+    """Balance, open batches and history, read at one instant."""
+    with env.db.snapshot() as tx:
+        now = env.now()
+        return {
+            "balance": credits.balance(tx, customer_id, now),
+            "batches": credits.batches(tx, customer_id, now, limit=50),
+            "history": credits.history(tx, customer_id, limit=limit),
+        }
+
+
+def recent_events(env: Any, customer_id: Any, limit: int = 15) -> list[reports.Row]:
+    return [
+        {"type": e.type, "data": e.data, "created_at": e.created_at}
+        for e in events.list_events(env, customer_id=customer_id, limit=limit)
+    ]
+
+
+@router.post("/dashboard/customers/{ident}/portal")
+def open_portal(request: Request, ident: str, csrf: Annotated[str, Form()] = "") -> Response:
+    who = session.operator(request)
+    session.check_form(request, who, csrf)
+    env = request.app.state.env
+    row = reports.customer_row(env, ids.parse("customer", ident))
+    link = session.portal_link(env, row["external_id"])
+    return look.go(link.removeprefix(env.settings.base_url))
+
+
+# Catalogue ----------------------------------------------------------------------------------------
+
+
+@router.get("/dashboard/packs")
+def packs(request: Request) -> Response:
+    who = session.operator(request)
+    rows = catalog.list_packs(request.app.state.env, include_inactive=True)
+    return show(request, "packs.html", who=who, rows=rows)
+
+
+@router.get("/dashboard/promos")
+def promos(request: Request) -> Response:
+    env, who = request.app.state.env, session.operator(request)
+    rows = reports.promos_page(env)
+    for row in rows:
+        row["gives"] = promo_gives(row)
+        row["limits"] = _promo_limits(row, env.settings.default_currency)
+    return show(request, "promos.html", who=who, rows=rows)
+
+
+def promo_gives(row: reports.Row) -> str:
+    if row["kind"] == "percent":
+        return f"{row['percent_off']}% off"
+    if row["kind"] == "fixed":
+        return f"{look.amount(row['amount_off_minor'], row['currency'])} off"
+    return f"{look.count(row['bonus_credits'])} credits on top"
+
+
+def _promo_limits(row: reports.Row, currency: str) -> str:
+    parts = [", ".join(row["packs"]) if row["packs"] else "everything"]
+    if row["first_purchase"]:
+        parts.append("first purchase")
+    if row["per_customer"]:
+        parts.append(f"{row['per_customer']} each")
+    if row["min_purchase_minor"]:
+        least = look.amount(row["min_purchase_minor"], row["currency"] or currency)
+        parts.append(f"from {least}")
+    return " · ".join(parts)
+
+
+# Developers ---------------------------------------------------------------------------------------
+
+
+@router.get("/dashboard/events")
+def events_page(request: Request, before: str = "") -> Response:
+    env, who = request.app.state.env, session.operator(request)
+    found = events.list_events(env, limit=51, before=before or None)
+    rows = []
+    for event in found[:50]:
+        step = story.of_event(
+            {"type": event.type, "data": event.data, "created_at": event.created_at}
+        )
+        shown, href = story.subject_link(event.type, event.subject_id, event.customer_id)
+        rows.append({
+            "title": step.title, "text": step.text, "type": event.type, "seq": event.seq,
+            "at": event.created_at, "subject": shown, "href": href,
+        })  # fmt: skip
+    cursor = found[49].id if len(found) > 50 else ""
+    return show(
+        request, "events.html", who=who, rows=rows, is_first=not before,
+        next_url=_older("/dashboard/events", cursor),
+    )  # fmt: skip
+
+
+@router.get("/dashboard/webhooks")
+def webhooks(request: Request, state: str = "", before: str = "") -> Response:
+    env, who = request.app.state.env, session.operator(request)
+    state = state if state in ("done", "waiting", "parked", "new") else ""
+    rows = reports.inbox_page(env, state=state, before=before, limit=50)
+    cursor = rows[-1]["received_at"].isoformat() if len(rows) == 50 else ""
+    return show(
+        request, "inbox.html", who=who, rows=rows, state=state, is_first=not before,
+        next_url=_older("/dashboard/webhooks", cursor, state=state),
+    )  # fmt: skip
+
+
+@router.post("/dashboard/webhooks/replay")
+def replay(
+    request: Request,
+    provider: Annotated[str, Form()],
+    event_id: Annotated[str, Form()],
+    account: Annotated[str, Form()] = "",
+    csrf: Annotated[str, Form()] = "",
+) -> Response:
+    who = session.operator(request)
+    session.check_form(request, who, csrf)
+    env = request.app.state.env
+    state = inbox.replay(env, provider, account, event_id)
+    return look.go(f"/dashboard/webhooks?done={'replayed' if state == 'done' else 'still'}")
+
+
+@router.get("/dashboard/keys")
+def keys(request: Request) -> Response:
+    who = session.operator(request)
+    return show(request, "keys.html", who=who, rows=api_keys.list_(request.app.state.env))
