@@ -123,10 +123,11 @@ class AsyncPaydesk:
         clock: Clock | None = None,
         env: Env | None = None,
         background: bool = True,
+        paydesk: Paydesk | None = None,
         **overrides: Any,
     ) -> None:
-        """As Paydesk. Nothing is opened before the first use."""
-        self.paydesk = Paydesk(
+        """As Paydesk, or around one. Nothing is opened before the first use."""
+        self.paydesk = paydesk or Paydesk(
             settings, clock=clock, env=env, background=background, **overrides
         )
         self._threads = Threads()

@@ -27,3 +27,17 @@ def apay(env: Any, sim: Any) -> AsyncPaydesk:
 def run() -> Any:
     """Runs a coroutine to its end."""
     return asyncio.run
+
+
+@pytest.fixture
+def wait_until() -> Any:
+    """Waits for a condition, not for a time."""
+    import time
+
+    def wait(condition: Any, timeout_s: float = 10.0) -> None:
+        end = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < end, "it did not come to be in time"
+            time.sleep(0.01)
+
+    return wait

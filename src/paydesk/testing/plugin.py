@@ -1,0 +1,58 @@
+"""Pytest fixtures for applications that use Paydesk: `pay`, `clock`, `paydesk_simulator`.
+
+    def test_a_pack_is_sold(pay, clock): ...
+
+Each test has a database of its own on a real, embedded PostgreSQL, and a simulator of Stripe in
+this process. Time stands until the test moves it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from paydesk import Paydesk
+    from paydesk.clock import FixedClock
+
+_WEBHOOK_SECRET = "whsec_of_an_applications_tests"
+
+
+@pytest.fixture
+def clock() -> FixedClock:
+    """A clock that stands at the present minute: `clock.advance(days=31)`."""
+    from paydesk.clock import FixedClock
+
+    return FixedClock(datetime.now(UTC).replace(second=0, microsecond=0))
+
+
+@pytest.fixture(scope="session")
+def paydesk_simulator() -> Iterator[Any]:
+    """A simulator of Stripe: `paydesk_simulator.pay(session.payment.provider_session)`."""
+    from paydesk.simulator.testing import running_simulator
+
+    with running_simulator(webhook_url=None, secret=_WEBHOOK_SECRET) as running:
+        yield running
+
+
+@pytest.fixture
+def pay(clock: FixedClock, paydesk_simulator: Any, tmp_path: Path) -> Iterator[Paydesk]:
+    """An empty desk. Handlers run when the test says `pay.deliver()`."""
+    from paydesk import Paydesk, Settings
+    from paydesk.testing import databases
+
+    paydesk_simulator.reset()
+    with databases.lent_database() as made:
+        settings = Settings(
+            database_url=made.dsn,
+            data_dir=str(tmp_path / "paydesk"),
+            simulator_url=paydesk_simulator.url,
+            stripe_webhook_secret=_WEBHOOK_SECRET,
+        )
+        with Paydesk(settings, clock=clock, background=False) as desk:
+            yield desk
