@@ -68,6 +68,7 @@ def test_a_missing_parameter_is_named(client):
         ("amount=500&currency=usd&payment_method_types=card", None, "payment_method_types"),
         ("amount=500&currency=usd&metadata=card", None, "metadata"),
         ("amount[a]=500&currency=usd", None, "amount"),
+        ("amount=500&currency=usd&payment_details=text", None, "payment_details"),
         ("amount=500&currency=zzz", None, "currency"),
         ("amount=49&currency=usd", "amount_too_small", "amount"),
         ("amount=100000000&currency=usd", "amount_too_large", "amount"),

@@ -123,8 +123,8 @@ def _union(choices: list[Any], value: Any, path: str) -> Any:
             return ""
         raise errors.empty_param(path)
     else:
+        nodes = [n for n in nodes if n != {"e": [""]}]
         fitting = [n for n in nodes if isinstance(n, str) or "e" in n]
-        fitting = [n for n in fitting if not (isinstance(n, dict) and n["e"] == [""])]
         fitting.sort(key=lambda n: (n if isinstance(n, str) else "e")[0] == "s")
     refused: StripeError | None = None
     for node in fitting or nodes:

@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import ids, money, shapes
 from ..engine import Call, operation
-from ..errors import StripeError, missing_param, not_simulated
+from ..errors import StripeError, empty_param, missing_param, not_simulated
 from . import listing, search
 
 PRODUCT_FIELDS = (
@@ -119,8 +119,11 @@ def retrieve_product(call: Call) -> dict[str, Any]:
 def update_product(call: Call) -> dict[str, Any]:
     product = call.find("product", call.path["id"], "id")
     before, params = dict(product), call.params
+    if params.get("name") == "":
+        raise empty_param("name")
     listing.assign(product, params, (*PRODUCT_FIELDS, "active", "name", "marketing_features"))
-    product["images"] = product["images"] or []
+    for name in ("images", "marketing_features"):
+        product[name] = product[name] or []
     if params.get("default_price"):
         call.find("price", params["default_price"], "default_price", 400)
         product["default_price"] = params["default_price"]
