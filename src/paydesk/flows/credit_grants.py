@@ -143,15 +143,12 @@ def grant_now(
 def settle(tx: Tx, customers: Iterable[UUID], now: datetime) -> None:
     """Book every batch that has ended by now, for customers whose heads are locked."""
     rows = tx.all(
-        "select c.id from unnest(%(customers)s::uuid[]) c(id)"
-        " cross join lateral (select t.next_expiry from accounts t where t.customer_id = c.id"
-        "  and t.code = 1 and t.asset = 'CREDIT' limit 1) a"
-        " cross join lateral (select t.last_at from heads t where t.customer_id = c.id limit 1) h"
-        " where a.next_expiry <= greatest(%(now)s, h.last_at)",
+        "select customer_id from books_v1(%(customers)s::uuid[], 1::smallint, 'CREDIT', %(now)s)"
+        " where is_due",
         {"customers": list(customers), "now": now},
     )
     for row in rows:
-        while expire(tx, row["id"], now, SWEEP_EXPIRIES)[1]:
+        while expire(tx, row["customer_id"], now, SWEEP_EXPIRIES)[1]:
             pass
 
 
@@ -284,14 +281,10 @@ def _stored(tx: Tx, wanted: Sequence[Grant]) -> dict[int, Granted]:
     if not keys:
         return {}
     rows = tx.all(
-        "select k.customer_id, k.key, t.* from"
-        " unnest(%(customers)s::uuid[], %(keys)s::uuid[]) k(customer_id, key)"
-        " cross join lateral (select x.id, x.txn_id, x.subject_id, x.request_hash, x.amount,"
-        "  x.credit_after from transfers x"
-        "  where x.customer_id = k.customer_id and x.request_key = k.key limit 1) t",
+        "select * from known_v1(%(customers)s::uuid[], %(keys)s::uuid[])",
         {"customers": [k[0] for k in keys], "keys": [k[1] for k in keys]},
     )
-    found = {(row["customer_id"], row["key"]): row for row in rows}
+    found = {keys[row["i"] - 1]: row for row in rows}
     answer: dict[int, Granted] = {}
     for index, one in enumerate(wanted):
         row = found.get((one.customer_id, one.request_key)) if one.request_key else None

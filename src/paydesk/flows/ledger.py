@@ -134,13 +134,10 @@ def known(
     if not keys:
         return {}
     rows = tx.all(
-        "select k.customer_id, k.key, t.id, t.request_hash"
-        " from unnest(%(customers)s::uuid[], %(keys)s::uuid[]) k(customer_id, key)"
-        " cross join lateral (select x.id, x.request_hash from transfers x"
-        "  where x.customer_id = k.customer_id and x.request_key = k.key limit 1) t",
+        "select i, id, request_hash from known_v1(%(customers)s::uuid[], %(keys)s::uuid[])",
         {"customers": [k[0] for k in keys], "keys": [k[1] for k in keys]},
     )
-    return {(r["customer_id"], r["key"]): (r["id"], r["request_hash"]) for r in rows}
+    return {keys[row["i"] - 1]: (row["id"], row["request_hash"]) for row in rows}
 
 
 def balances(
@@ -149,12 +146,11 @@ def balances(
     """The stored balance of one account for each customer; 0 where it was never used."""
     wanted = list(dict.fromkeys(customers))
     rows = tx.all(
-        "select c.id, a.balance from unnest(%(customers)s::uuid[]) c(id)"
-        " cross join lateral (select t.balance from accounts t where t.customer_id = c.id"
-        "  and t.code = %(code)s and t.asset = %(asset)s limit 1) a",
+        "select customer_id, balance from books_v1(%(customers)s::uuid[], %(code)s::smallint,"
+        " %(asset)s, '-infinity')",
         {"customers": wanted, "code": CODES[account], "asset": asset},
     )
-    return {**dict.fromkeys(wanted, 0), **{r["id"]: r["balance"] for r in rows}}
+    return {**dict.fromkeys(wanted, 0), **{r["customer_id"]: r["balance"] for r in rows}}
 
 
 def last_instant(tx: Tx, customer_id: UUID, now: datetime) -> datetime:

@@ -101,21 +101,37 @@ begin
             from heads x where x.customer_id = p_customers[l.i] limit 1) t;
     end loop;
 
-    if p_keys is not null or p_again then
+    -- The order makes the planner take the one index that holds key or id, whatever it believes
+    -- about the table's size.
+    if p_keys is not null then
+        select array_agg(l.i), array_agg(t.id), array_agg(t.request_hash), array_agg(t.debit_after),
+            array_agg(t.is_spend)
+        into known_items, known_ids, k_hash, k_balance, k_spend
+        from unnest(p_of, p_keys) with ordinality l(o, key, i)
+        cross join lateral (
+            select x.id, x.request_key, x.request_hash, x.debit_after,
+                x.reason = 'CREDIT_USAGE' as is_spend
+            from transfers x
+            where x.customer_id = p_customers[l.o] and x.request_key >= l.key
+            order by x.request_key limit 1) t
+        where t.request_key = l.key;
+    end if;
+    if p_again then
         select array_agg(f.i), array_agg(f.id), array_agg(f.request_hash), array_agg(f.debit_after),
             array_agg(f.is_spend)
         into known_items, known_ids, k_hash, k_balance, k_spend
         from (
-            select l.i, t.* from unnest(p_of, p_keys, p_ids) with ordinality l(o, key, id, i)
+            select * from unnest(known_items, known_ids, k_hash, k_balance, k_spend)
+                r(i, id, request_hash, debit_after, is_spend)
+            union
+            select l.i, t.* from unnest(p_of, p_ids) with ordinality l(o, id, i)
             cross join lateral (
-                select x.id, x.request_hash, x.debit_after, x.reason = 'CREDIT_USAGE' as is_spend
-                from transfers x
-                where x.customer_id = p_customers[l.o] and x.request_key = l.key
-                union
                 select x.id, x.request_hash, x.debit_after, x.reason = 'CREDIT_USAGE'
                 from transfers x
-                where p_again and x.customer_id = p_customers[l.o] and x.id = l.id
-                limit 1) t
+                where x.customer_id = p_customers[l.o] and x.id >= l.id
+                order by x.id limit 1) t
+            where t.id = l.id
+            order by 1
         ) f;
     end if;
 

@@ -1,0 +1,135 @@
+"""The doctor finds every kind of damage, says nothing where all is well, and changes nothing."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+import psycopg
+import pytest
+
+from paydesk.flows import credits, doctor
+from paydesk.flows.credits import new_spend
+from paydesk.testing import databases
+
+
+@pytest.fixture
+def desk(database, make_env):
+    """A desk of its own with some history, and a way to damage it."""
+    return make_env(database)
+
+
+@pytest.fixture
+def make_env(tmp_path, clock):
+    """Environments on databases that nobody examines afterwards: they are damaged on purpose."""
+    from paydesk.assemble import build_env
+    from paydesk.flows import customers
+    from paydesk.settings import Settings
+
+    made = []
+
+    def build(database: databases.TestDatabase):
+        env = build_env(
+            Settings(database_url=database.dsn, data_dir=str(tmp_path), jwt_secret="x" * 32,
+                     stripe_webhook_secret="whsec_x", simulator_url="http://127.0.0.1:9",
+                     secret_key="sk_test_x"),
+            start_missing=False, clock=clock,
+        )  # fmt: skip
+        made.append(env)
+        user = customers.ensure(env, "user_1").uuid
+        end = env.now() + timedelta(days=9)
+        credits.grant_now(env, user, 100, expires_at=end)
+        credits.grant_now(env, user, 50, kind="purchased")
+        verdict = credits.spend_now(env, new_spend(user, 120))
+        credits.refund_spend_now(env, user, verdict.transfer_id, 30)
+        return env
+
+    yield build
+    for env in made:
+        env.close()
+
+
+def broken(where) -> set[str]:
+    return {finding.check for finding in doctor.check(where) if not finding.ok}
+
+
+def damage(database, *statements: str) -> None:
+    """Change what no role may change: the guards are put aside for it."""
+    with psycopg.connect(database.admin_dsn, autocommit=True) as admin:
+        admin.execute("set session_replication_role = replica")
+        for statement in statements:
+            admin.execute(statement)
+
+
+def test_a_sound_database_passes_every_check(desk):
+    found = doctor.check(desk.db)
+    assert [f.check for f in found] == [c.name for c in doctor.CHECKS]
+    assert all(f.ok for f in found)
+    with desk.db.transaction() as tx:
+        assert all(f.ok for f in doctor.check(tx))
+
+
+DAMAGE = {
+    "books_balance": "update accounts set balance = balance + 1 where code = 7",
+    "balances_equal_entries": "update accounts set balance = balance + 1 where code = 7",
+    "floors": "update accounts set floor = -5 where code = 1",
+    "running_balances": "update transfers set debit_after = debit_after + 1 where seq = 3",
+    "entries_gap_free": "update heads set entry_seq = entry_seq + 1",
+    "events_gap_free": "delete from events where seq = 2",
+    "batches_hold_the_balance": "update batches set remaining = remaining - 1 where open",
+    "batches_match_draws": "update batches set remaining = remaining - 1 where open",
+    "draws_match_transfers": "delete from draws where amount < 0",
+    "batches_were_granted": "update transfers set subject_id = null where seq = 1",
+    "debts_match": "update batches set owed = 3 where open",
+    "next_expiry": "update accounts set next_expiry = 'infinity'",
+    "refunds_within_captures": (
+        "insert into payments (customer_id, id, state, provider, currency, asked_minor,"
+        " captured_minor, refunded_minor, price_minor, handle, request_key, request_hash)"
+        " select customer_id, customer_id, 'partially_refunded', 'stripe', 'usd', 10, 10, 11, 10,"
+        " 'h', customer_id, '' from customers"
+    ),
+    "fulfillments_are_posted": (
+        "insert into fulfillments (customer_id, payment_id, purpose, state, path, txn_id)"
+        " select customer_id, customer_id, 'credits', 'done', 'webhook', customer_id"
+        " from customers"
+    ),
+    "credits_granted_once": (
+        "with p as (insert into payments (customer_id, id, state, provider, currency,"
+        " asked_minor, price_minor, handle, request_key, request_hash) select customer_id,"
+        " customer_id, 'pending', 'stripe', 'usd', 10, 10, 'h', customer_id, '' from customers)"
+        " update batches set kind = 'purchased', payment_id = customer_id"
+    ),
+    "promo_counts": (
+        "insert into promo_uses (promo_id, payment_id, customer_id, state)"
+        " select customer_id, customer_id, customer_id, 'used' from customers"
+    ),
+}
+
+
+def test_every_check_has_its_damage():
+    assert set(DAMAGE) == {c.name for c in doctor.CHECKS}
+
+
+@pytest.mark.parametrize("name", sorted(DAMAGE))
+def test_damage_is_found(desk, database, name):  # I2 I3 I7 I15
+    damage(database, DAMAGE[name])
+    found = {f.check: f for f in doctor.check(desk.db)}
+    assert not found[name].ok and "but: " in found[name].detail
+
+
+def test_the_doctor_changes_nothing(desk):
+    with desk.db.snapshot() as tx:
+        assert broken(tx) == set()
+        assert tx.value("select pg_current_xact_id_if_assigned()::text") is None
+
+
+def test_an_empty_database_is_examined_at_once(db):
+    doctor.check(db)
+    best = min(_seconds(db) for _ in range(5))
+    assert best < 0.1  # A few milliseconds; the bound is for busy machines.
+
+
+def _seconds(db) -> float:
+    began = time.perf_counter()
+    doctor.check(db)
+    return time.perf_counter() - began
