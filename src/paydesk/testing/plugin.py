@@ -34,9 +34,10 @@ def clock() -> FixedClock:
 @pytest.fixture(scope="session")
 def paydesk_simulator() -> Iterator[Any]:
     """A simulator of Stripe: `paydesk_simulator.pay(session.payment.provider_session)`."""
+    from paydesk.providers.stripe import SIMULATOR_KEY
     from paydesk.simulator.testing import running_simulator
 
-    with running_simulator(webhook_url=None, secret=_WEBHOOK_SECRET) as running:
+    with running_simulator(secret=_WEBHOOK_SECRET, secret_key=SIMULATOR_KEY) as running:
         yield running
 
 
