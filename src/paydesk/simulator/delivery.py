@@ -86,6 +86,7 @@ class Worker:
         self.sim = sim
         self._awake = asyncio.Event()
         self._busy: set[int] = set()
+        self._clients: dict[bool, httpx.AsyncClient] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
         sim.wake = self.wake
@@ -97,21 +98,29 @@ class Worker:
 
     async def run(self) -> None:
         """Send until cancelled; what is being sent then is sent again after the next start."""
-        # Some receivers are on this machine under a name; proxies of the environment stay out.
-        async with httpx.AsyncClient(trust_env=False, follow_redirects=False) as client:
-            try:
-                while True:
-                    self._awake.clear()
-                    pause = await self._send_due(client)
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._awake.wait(), pause)
-            finally:
-                self.sim.wake = lambda: None
-                for task in self._tasks:
-                    task.cancel()
-                await asyncio.gather(*self._tasks, return_exceptions=True)
+        try:
+            while True:
+                self._awake.clear()
+                pause = await self._send_due()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._awake.wait(), pause)
+        finally:
+            self.sim.wake = lambda: None
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            for client in self._clients.values():
+                await client.aclose()
 
-    async def _send_due(self, client: httpx.AsyncClient) -> float:
+    def _client(self, url: str) -> httpx.AsyncClient:
+        """The client for an address; certificates are loaded only for one that needs them."""
+        secure = url.startswith("https:")
+        if secure not in self._clients:
+            # Receivers are often on this machine: proxies of the environment stay out.
+            self._clients[secure] = httpx.AsyncClient(verify=secure, trust_env=False)
+        return self._clients[secure]
+
+    async def _send_due(self) -> float:
         """Start what may start; returns how long to sleep, in seconds."""
         sim, room = self.sim, self.sim.switches.concurrency - len(self._busy)
         if room <= 0:
@@ -122,13 +131,13 @@ class Worker:
         )
         for parcel in parcels:
             self._busy.add(parcel.seq)
-            task = asyncio.create_task(self._send(client, parcel))
+            task = asyncio.create_task(self._send(parcel))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         waiting = due_at is not None and due_at > time.time()
         return min(IDLE_S, due_at - time.time()) if waiting and due_at is not None else IDLE_S
 
-    async def _send(self, client: httpx.AsyncClient, parcel: Parcel) -> None:
+    async def _send(self, parcel: Parcel) -> None:
         sim = self.sim
         timeout = sim.switches.delivery_timeout_s or sim.config.delivery_timeout_s
         headers = {
@@ -140,7 +149,7 @@ class Worker:
         }
         status, problem = None, None
         try:
-            answer = await client.post(
+            answer = await self._client(parcel.url).post(
                 parcel.url, content=parcel.body, headers=headers, timeout=timeout
             )
             status = answer.status_code

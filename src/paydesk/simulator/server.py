@@ -16,12 +16,12 @@ from .faults import CONNECTION
 BACKLOG = 1024
 
 
-class Protocol(AutoHTTPProtocol):  # type: ignore[misc,valid-type]
+class Protocol(AutoHTTPProtocol):  # type: ignore[misc,valid-type]  # chosen at run time
     """Uvicorn's protocol that lets a switch hang up before the answer has begun."""
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self.scope.setdefault("extensions", {})[CONNECTION] = self.transport
+        super().on_message_begin()  # type: ignore[misc]
+        self.scope.setdefault("extensions", {})[CONNECTION] = self.transport  # type: ignore
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -122,7 +122,7 @@ def _check_scalar(node: str, value: Any, path: str) -> Iterator[str]:
     }[kind]
     if not right:
         yield f"{path}: {value!r} is not of type {kind}"
-    elif limit and len(value) > int(limit):
+    elif limit and len(str(value)) > int(limit):
         yield f"{path}: longer than {limit}"
 
 

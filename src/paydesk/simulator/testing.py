@@ -146,11 +146,11 @@ class Sandbox:
         at = int(self.sim.config.clock()) if timestamp is None else timestamp
 
         def read(tx: Transaction) -> list[Delivery]:
-            ids = _family(tx, about) if about else None
+            events = _events_about(tx, about) if about else tx.scan("event", after=0)
             return [
                 self._signed(delivery.event_body(self.sim, tx, event, self.url), event, at)
-                for event in tx.scan("event", after=0)
-                if (not types or event["type"] in types) and _belongs(event, ids)
+                for event in events
+                if not types or event["type"] in types
             ]
 
         return self.sim.store.call(read)
@@ -177,15 +177,22 @@ class Sandbox:
             pass
 
 
-def _family(tx: Transaction, about: str) -> set[str]:
+def _events_about(tx: Transaction, about: str) -> Iterator[dict[str, Any]]:
+    """Events of an object and of what belongs to the same purchase, oldest first."""
     item = tx.get(about) or {}
-    ids = {about, item.get("payment_intent"), item.get("_session"), item.get("_customer")}
-    return {one for one in ids if one}
-
-
-def _belongs(event: dict[str, Any], ids: set[str] | None) -> bool:
-    item = event["data"]["object"]
-    return ids is None or bool(ids & {item.get("id"), item.get("payment_intent")})
+    related = [item.get(name) for name in ("payment_intent", "_session", "_customer")]
+    ids = {about, *(str(one) for one in related if one)}
+    # Events that name one of the ids somewhere; which of them are about it is seen below.
+    rows = tx.sql.execute(
+        "select data from objects where kind = 'event' and exists"
+        " (select 1 from json_each(?) wanted where instr(objects.data, wanted.value)) order by seq",
+        (json.dumps(sorted(ids)),),
+    ).fetchall()
+    for row in rows:
+        event = json.loads(row[0])
+        told = event["data"]["object"]
+        if ids & {told.get("id"), told.get("payment_intent")}:
+            yield event
 
 
 def _as_form(value: Any) -> Any:

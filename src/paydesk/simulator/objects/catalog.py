@@ -23,7 +23,7 @@ PRICE_UNSIMULATED = {
 
 def make_product(call: Call, given: dict[str, Any]) -> dict[str, Any]:
     """A new product, saved and announced; `given` is as `product_data` has it."""
-    product = {
+    product: dict[str, Any] = {
         **shapes.blank("product"),
         "id": given.get("id") or ids.new("product"),
         "object": "product",

@@ -48,7 +48,7 @@ def create(call: Call) -> dict[str, Any]:
             code="amount_too_small" if word == "least" else "amount_too_large",
         )
     expires_at = _expiry(call, params.get("expires_at"))
-    session = {
+    session: dict[str, Any] = {
         **shapes.blank("checkout.session"),
         "id": ids.new("checkout.session"),
         "object": "checkout.session",

@@ -171,7 +171,7 @@ def capture(call: Call, intent: dict[str, Any], amount: int | None) -> dict[str,
             "captured: requires_capture.",
             call.show(intent),
         )
-    amount = intent["amount_capturable"] if amount is None else amount
+    amount = int(intent["amount_capturable"]) if amount is None else amount
     if amount < 1:
         raise StripeError(
             "This value must be greater than or equal to 1.",

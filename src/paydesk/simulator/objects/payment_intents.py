@@ -30,7 +30,7 @@ def make(call: Call, given: dict[str, Any]) -> dict[str, Any]:
     own_types = given.get("payment_method_types")
     automatic = given.get("automatic_payment_methods") or {"enabled": not own_types}
     enabled = automatic["enabled"]
-    intent = {
+    intent: dict[str, Any] = {
         **shapes.blank("payment_intent"),
         "id": intent_id,
         "object": "payment_intent",

@@ -21,7 +21,7 @@ def make(
 
     The release of an authorization is a refund too, without a balance transaction.
     """
-    refund = {
+    refund: dict[str, Any] = {
         **shapes.blank("refund"),
         "id": ids.new("refund"),
         "object": "refund",
