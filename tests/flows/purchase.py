@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import hmac
 import os
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +16,20 @@ from paydesk.flows import checkout, credits, inbox, payments
 from paydesk.flows.checkout import CheckoutView, StartCheckout
 from paydesk.worker import Worker
 
+#: What tests/conftest.py signs webhooks with.
+SECRET = "whsec_test_of_the_desk_0123456789abcdef"
 DECLINED = "4000000000000002"
 PROVE = os.environ.get("PAYDESK_PROVE") == "1"
 
 #: Sweeps of the purchase, in an order in which one's work can be the next one's.
 SWEEPS = ("provider_calls", "inbox", "fulfillment", "sessions", "promo_uses", "publisher")
+
+
+def signed(body: bytes, *, secret: str = SECRET, at: int | None = None) -> dict[str, str]:
+    """Headers of a webhook signed the way Stripe documents it."""
+    at = int(time.time()) if at is None else at
+    mac = hmac.new(secret.encode(), f"{at}.".encode() + body, hashlib.sha256).hexdigest()
+    return {"Stripe-Signature": f"t={at},v1={mac}"}
 
 
 @dataclass

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import time
 
 import pytest
-from purchase import DECLINED, Desk
+from purchase import DECLINED, SECRET, Desk, signed
 
 from paydesk.errors import BodyTooLarge, InvalidSignature, MalformedRequest, Unavailable
 from paydesk.flows import attempts, charges, inbox
 from paydesk.providers.stripe_shapes import check_signature, read_event
-
-SECRET = "whsec_test_of_the_desk_0123456789abcdef"
-
-
-def signed(body: bytes, *, secret: str = SECRET, at: int | None = None) -> dict[str, str]:
-    at = int(time.time()) if at is None else at
-    mac = hmac.new(secret.encode(), f"{at}.".encode() + body, hashlib.sha256).hexdigest()
-    return {"Stripe-Signature": f"t={at},v1={mac}"}
 
 
 def event(desk: Desk, view, kind="checkout.session.completed", **more):

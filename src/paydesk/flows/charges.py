@@ -29,6 +29,8 @@ Key = tuple[UUID, UUID]
 #: since the provider was asked. `unknown`: no such payment. `foreign`: not this payment's.
 DONE, ASK, STALE, UNKNOWN, FOREIGN = "done", "ask", "stale", "unknown", "foreign"
 
+#: Statuses in which it is known what was paid with.
+METHOD_KNOWN = frozenset({"succeeded", "authorized", "processing"})
 #: How often a provider is asked anew because the payment changed meanwhile.
 MAX_ASKS = 3
 
@@ -261,13 +263,15 @@ def _lay_attempt(work: _Work, claim: Claim, now: datetime) -> None:
     """References, end and method of the try this charge came through; a declined try as its own."""
     payment, charge = work.payment, claim.charge
     known = {r for a in work.attempts for r in (a.session_ref, a.provider_payment_ref)}
+    # Until something was paid, what a session offers is not yet how it was paid.
+    method = charge.method if charge.status in METHOD_KNOWN else None
     attempt = _attempt_of(work, charge)
     if attempt is not None:
         before = (attempt.session_ref, attempt.provider_payment_ref, attempt.state,
                   attempt.ended_at, attempt.method)  # fmt: skip
         attempt.session_ref = attempt.session_ref or charge.session_ref
         attempt.provider_payment_ref = attempt.provider_payment_ref or charge.payment_ref
-        attempt.method = attempt.method or charge.method
+        attempt.method = attempt.method or method
         if charge.ended and attempt.ended_at is None:
             attempt.ended_at = now
         if charge.status == "succeeded":
@@ -278,7 +282,7 @@ def _lay_attempt(work: _Work, claim: Claim, now: datetime) -> None:
                  attempt.ended_at, attempt.method)  # fmt: skip
         if after != before:
             work.changed[attempt.id] = attempt
-    for name, value in (("session_id", charge.session_ref), ("method", charge.method),
+    for name, value in (("session_id", charge.session_ref), ("method", method),
                         ("provider_payment_id", charge.payment_ref)):  # fmt: skip
         if value and getattr(payment, name) is None and name not in work.changes:
             work.changes[name] = value
