@@ -317,7 +317,7 @@ class Event:
     def of(cls, event: StoredEvent, payment: Payment | None = None) -> Event:
         return cls(
             id=event.id, type=event.type, customer=ids.show("customer", event.customer_id),
-            sequence=event.seq, subject=event.subject, data=event.data,
+            sequence=event.seq, subject=event.subject, data=event.shown_data,
             created_at=event.created_at, payment=payment,
         )  # fmt: skip
 

@@ -14,7 +14,9 @@ class EventType(NamedTuple):
 
 
 _PAYMENT = {"amount": 899, "currency": "usd", "status": "succeeded", "credits": 150}
-_CREDITS = {"amount": 12, "balance": 138, "reason": "CREDIT_USAGE"}
+_TRANSFER = "019dfb2e-5f50-8d3c-a1b2-3c4d5e6f7a8b"
+_BATCH = "019dfb2e-5f50-8d3c-a1b2-3c4d5e6f7a8c"
+_CREDITS = {"amount": 12, "balance": 138, "transfer_id": _TRANSFER}
 
 TYPES: dict[str, EventType] = {
     "customer.created": EventType(
@@ -106,18 +108,33 @@ TYPES: dict[str, EventType] = {
         {"purpose": "credits", "action": "retry"},
     ),
     "credits.granted": EventType(
-        "Credits were added.", "transfer", {**_CREDITS, "amount": 150, "kind": "purchased"}
+        "Credits were added; `repaid` of them went to a debt.",
+        "transfer",
+        {**_CREDITS, "amount": 150, "balance": 150, "kind": "purchased", "batch_id": _BATCH,
+         "reason": "CREDIT_PURCHASE", "expires_at": "2027-01-15T12:00:00+00:00", "repaid": 0,
+         "over_limit": False, "payment_id": "019dfb2e-5f50-8d3c-a1b2-3c4d5e6f7a8d"},
     ),
-    "credits.spent": EventType("Credits were used.", "transfer", _CREDITS),
+    "credits.spent": EventType(
+        "Credits were used; `reason` is the caller's word.",
+        "transfer",
+        {**_CREDITS, "reason": "render"},
+    ),
     "credits.refunded": EventType(
-        "Credits of a spend went back to their batches.", "transfer", _CREDITS
+        "Credits of a spend went back to their batches; `lapsed` ones had ended since.",
+        "transfer",
+        {**_CREDITS, "spend_id": _BATCH, "put_back": 12, "regranted": 0, "lapsed": 0, "repaid": 0},
     ),
     "credits.transferred": EventType(
-        "Credits moved between two customers; `amount` is negative on the sender's side.",
+        "Credits moved between two customers; `direction` is in or out, seen from this one.",
         "transfer",
-        _CREDITS,
+        {**_CREDITS, "direction": "out", "from": "8c31403c-3a1d-8081-892f-1824d049df38",
+         "to": "549a3f31-d2fc-817d-ae71-5e763e4b6e35"},
     ),
-    "credits.expired": EventType("Credits reached their expiry unused.", "transfer", _CREDITS),
+    "credits.expired": EventType(
+        "Credits reached their expiry unused.",
+        "transfer",
+        {**_CREDITS, "batch_id": _BATCH, "expires_at": "2027-01-15T12:00:00+00:00"},
+    ),
     "promo.applied": EventType(
         "A promo code was reserved for a checkout.",
         "promo",

@@ -45,6 +45,11 @@ class NewEvent:
     at: datetime | None = None
 
 
+#: Members of an event's data that are kept without their prefix, and what they name.
+_ID_MEMBERS = {"transfer_id": "transfer", "batch_id": "batch", "payment_id": "payment",
+               "spend_id": "transfer", "from": "customer", "to": "customer"}  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """One event as stored. `seq` counts the customer's events from 1 on, without gaps."""
@@ -63,6 +68,16 @@ class Event:
         """The prefixed id of what the event is about."""
         return ids.show(TYPES[self.type].subject if self.type in TYPES else "event",
                         self.subject_id)
+
+    @property
+    def shown_data(self) -> dict[str, Any]:
+        """The data with prefixed ids, as people and other programs see it."""
+        return {
+            name: ids.show(_ID_MEMBERS[name], UUID(value))
+            if value and name in _ID_MEMBERS
+            else value
+            for name, value in self.data.items()
+        }
 
     def __repr__(self) -> str:
         return f"<Event {self.id} {self.type} #{self.seq}>"

@@ -29,7 +29,7 @@ def event_shape(one: Event, livemode: bool) -> dict[str, Any]:
         "customer": ids.show("customer", one.customer_id),
         "sequence": one.seq,
         "subject": one.subject,
-        "data": one.data,
+        "data": one.shown_data,
         "created_at": fields.instant(one.created_at),
     }
 
