@@ -198,3 +198,27 @@ def test_many_sessions_are_paid_at_once(sandbox):
     assert [one.status for one in sandbox.pay_many(ids)] == ["complete"] * 20
     assert time.monotonic() - start < 20
     assert len(sandbox.events("charge.succeeded")) == 20
+
+
+@pytest.mark.parametrize(
+    ("text", "url", "secret"),
+    [
+        ("http://a.test/w=whsec_1=", "http://a.test/w", "whsec_1="),
+        ("http://a.test/w?x=1=whsec_1", "http://a.test/w?x=1", "whsec_1"),
+        ("http://a.test/w=c2VjcmV0==", "http://a.test/w", "c2VjcmV0=="),
+        ("http://a.test/w?x=1=plain", "http://a.test/w?x=1", "plain"),
+    ],
+)
+def test_an_endpoint_and_its_secret_are_told_apart(text, url, secret):
+    from paydesk.simulator.cli import _webhook
+
+    assert _webhook(text) == (url, secret)
+
+
+@pytest.mark.parametrize("text", ["http://a.test/w", "a.test=whsec_1", "http://a.test/w="])
+def test_an_endpoint_without_address_or_secret_is_refused(text, capsys):
+    from paydesk.simulator import main
+
+    with pytest.raises(SystemExit):
+        main(["--webhook", text])
+    assert "URL=SECRET" in capsys.readouterr().err

@@ -93,7 +93,12 @@ def _pay_command(argv: list[str]) -> int:
 
 
 def _webhook(text: str) -> tuple[str, str]:
-    url, equals, secret = text.rpartition("=")
+    """URL=SECRET; both may hold further `=`, so the secret's own prefix decides where it begins."""
+    if "=whsec_" in text:
+        url, equals, secret = text.partition("=whsec_")
+        secret = f"whsec_{secret}"
+    else:
+        url, equals, secret = text.rpartition("=") if "?" in text else text.partition("=")
     if not equals or not url.startswith(("http://", "https://")) or not secret:
         raise argparse.ArgumentTypeError("give URL=SECRET")
     return url, secret
