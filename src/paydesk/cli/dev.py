@@ -117,7 +117,7 @@ def _bind(host: str, wanted: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     last = wanted if wanted == 0 else min(wanted + _PORTS, 65_535)
     for port in range(wanted, last + 1):
-        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             sock.bind((host, port))
