@@ -144,12 +144,13 @@ def store(env: Env, rows: Sequence[_Row]) -> dict[tuple[str, str, str], Received
     now = env.now()
     first = [_first_state(env, row) for row in unique]
     with env.db.transaction() as tx:
+        # Bodies travel in the binary format (b): as text every quotation mark would be escaped.
         found = tx.all(
             "insert into provider_events as e (provider, account, event_id, type, ref, body, state,"
             " error, try_at, deliveries, received_at, applied_at)"
             " select n.*, %(now)s, case when n.state = 'done' then %(now)s end"
             " from unnest(%(providers)s::text[], %(accounts)s::text[], %(ids)s::text[],"
-            "  %(types)s::text[], %(refs)s::text[], %(bodies)s::text[], %(states)s::text[],"
+            "  %(types)s::text[], %(refs)s::text[], %(bodies)b::text[], %(states)s::text[],"
             "  %(errors)s::text[], %(try_at)s::timestamptz[], %(counts)s::int[])"
             "  as n(provider, account, event_id, type, ref, body, state, error, try_at, deliveries)"
             " on conflict (provider, account, event_id) do update set"
