@@ -247,14 +247,12 @@ def _insert(
 
 
 def _by_external(tx: Tx, external_id: str) -> Customer | None:
-    row = tx.one(
-        "select c.customer_id, c.external_id, c.email, c.name, c.owner_id, c.organization_id,"
-        " c.metadata, c.clock_id, c.created_at, c.updated_at from customer_refs r"
-        " join customers c on c.customer_id = r.customer_id"
-        " where r.external_id = %(external_id)s",
+    """Two statements: the reference and the customer may live on different nodes."""
+    customer_id = tx.value(
+        "select customer_id from customer_refs where external_id = %(external_id)s",
         {"external_id": external_id},
     )
-    return _customer(row) if row else None
+    return by_uuid(tx, customer_id) if customer_id is not None else None
 
 
 def _customer(row: Mapping[str, Any]) -> Customer:

@@ -268,14 +268,12 @@ def list_(
             if customer_id is not None and found.customer_id != customer_id:
                 raise NotFound(f"No such payment: {ids.show('payment', mark)}.")
             values |= {"cursor": mark, "cursor_at": found.created_at}
-        rows = tx.all(_NEWER if values["back"] else _OLDER, values)
+        rows = tx.all(_PAGES[customer_id is not None, values["back"]], values)
         keys = [(row["customer_id"], row["id"]) for row in rows]
         return views(tx, keys[::-1] if values["back"] else keys)
 
 
-_OLDER = """
-    select customer_id, id from payments
-    where (%(customer_id)s::uuid is null or customer_id = %(customer_id)s)
+_FILTERS = """
       and (%(states)s::text[] is null or state = any(%(states)s))
       and (%(method)s::text is null or method = %(method)s)
       and (%(currency)s::text is null or currency = %(currency)s)
@@ -283,22 +281,24 @@ _OLDER = """
       and (%(review)s::boolean is null or (review is not null) = %(review)s)
       and (%(from)s::timestamptz is null or created_at >= %(from)s)
       and (%(to)s::timestamptz is null or created_at < %(to)s)
+"""
+_OLDER = _FILTERS + """
       and (%(cursor)s::uuid is null or (created_at, id) < (%(cursor_at)s, %(cursor)s))
     order by created_at desc, id desc limit %(limit)s offset %(offset)s
 """
-_NEWER = """
-    select customer_id, id from payments
-    where (%(customer_id)s::uuid is null or customer_id = %(customer_id)s)
-      and (%(states)s::text[] is null or state = any(%(states)s))
-      and (%(method)s::text is null or method = %(method)s)
-      and (%(currency)s::text is null or currency = %(currency)s)
-      and (%(reference)s::text is null or reference = %(reference)s)
-      and (%(review)s::boolean is null or (review is not null) = %(review)s)
-      and (%(from)s::timestamptz is null or created_at >= %(from)s)
-      and (%(to)s::timestamptz is null or created_at < %(to)s)
+_NEWER = _FILTERS + """
       and (created_at, id) > (%(cursor_at)s, %(cursor)s)
     order by created_at, id limit %(limit)s offset %(offset)s
 """
+_EVERYBODYS = "select customer_id, id from payments where true"
+_ONES = "select customer_id, id from payments where customer_id = %(customer_id)s"
+#: (of one customer, newer than the cursor) -> the statement.
+_PAGES = {
+    (False, False): _EVERYBODYS + _OLDER,
+    (False, True): _EVERYBODYS + _NEWER,
+    (True, False): _ONES + _OLDER,
+    (True, True): _ONES + _NEWER,
+}
 
 
 def states_of(status: str | None) -> list[str] | None:
