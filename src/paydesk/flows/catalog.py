@@ -12,6 +12,7 @@ from paydesk import ids
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
 from paydesk.errors import InvalidRequest, NotFound
+from paydesk.flows import events
 from paydesk.rules import fields
 from paydesk.rules.money import Money
 
@@ -97,7 +98,7 @@ def upsert_pack(
             values,
         )
     assert row is not None
-    env.cache.drop(_LIST_KEY)
+    events.forget(env, _LIST_KEY)
     return _pack(row)
 
 

@@ -26,8 +26,10 @@ from paydesk.flows.event_types import TYPES
 
 log = structlog.get_logger(__name__)
 
-#: The channel of hints: NOTIFY and Redis pub/sub alike. A payload is [[customer id, seq], ...].
+#: Channels of hints, as NOTIFY and as Redis pub/sub have them. What is new: a payload is
+#: [[customer id, seq], ...]. What caches forget: [key, ...].
 LIVE_CHANNEL = {"postgres": "paydesk_live", "redis": "paydesk:live"}
+CACHE_CHANNEL = {"postgres": "paydesk_cache", "redis": "paydesk:forget"}
 #: A NOTIFY payload holds fewer than 8,000 bytes; an entry has at most 62.
 _HINTS_A_PAYLOAD = 120
 _CUSTOMERS_A_GROUP = 64
@@ -376,15 +378,27 @@ def push(env: Env, hints: Sequence[tuple[UUID, int]]) -> bool:
     """
     for start in range(0, len(hints), _HINTS_A_PAYLOAD):
         part = hints[start : start + _HINTS_A_PAYLOAD]
-        payload = json.dumps([[c.hex, seq] for c, seq in part], separators=(",", ":"))
-        redis = env.cache.redis
-        if redis is not None and redis.publish(LIVE_CHANNEL["redis"], payload):
-            continue
-        try:
-            with env.db.read() as tx:
-                tx.one("select pg_notify(%(channel)s, %(payload)s)",
-                       {"channel": LIVE_CHANNEL["postgres"], "payload": payload})  # fmt: skip
-        except (DatabaseUnavailable, psycopg.Error) as exc:
-            log.warning("a hint was not sent", error=str(exc), customers=len(part))
+        if not _send(env, LIVE_CHANNEL, [[c.hex, seq] for c, seq in part]):
             return False
+    return True
+
+
+def forget(env: Env, *keys: str) -> None:
+    """Drop keys from every process's cache; one that does not hear it waits out the seconds."""
+    env.cache.drop(*keys)
+    _send(env, CACHE_CHANNEL, list(keys))
+
+
+def _send(env: Env, channel: Mapping[str, str], message: list[Any]) -> bool:
+    payload = json.dumps(message, separators=(",", ":"))
+    redis = env.cache.redis
+    if redis is not None and redis.publish(channel["redis"], payload):
+        return True
+    try:
+        with env.db.read() as tx:
+            tx.one("select pg_notify(%(channel)s, %(payload)s)",
+                   {"channel": channel["postgres"], "payload": payload})  # fmt: skip
+    except (DatabaseUnavailable, psycopg.Error) as exc:
+        log.warning("a hint was not sent", channel=channel["postgres"], error=str(exc))
+        return False
     return True

@@ -1,4 +1,4 @@
-"""Hears that a customer has something new, from any process, and tells who asked."""
+"""Hears from every process: a customer has something new; a cache has something to forget."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import structlog
 
 from paydesk.db.errors import DatabaseUnavailable
 from paydesk.env import Env
-from paydesk.flows.events import LIVE_CHANNEL
+from paydesk.flows.events import CACHE_CHANNEL, LIVE_CHANNEL
 
 log = structlog.get_logger(__name__)
 
@@ -108,7 +108,10 @@ class Listener:
             if channel is None:
                 self._stop.wait(_TICK_S)
                 continue
-            for payload in channel.receive(_TICK_S):
+            for name, payload in channel.receive(_TICK_S):
+                if name in CACHE_CHANNEL.values():
+                    self._env.cache.forget(*_keys(payload))
+                    continue
                 self.received += 1
                 for customer_id, seq in _parse(payload):
                     self._tell(customer_id, seq)
@@ -144,8 +147,8 @@ class Listener:
 
 
 class _Channel:
-    def receive(self, timeout_s: float) -> list[str]:
-        """Payloads that came within the time. Raises when the channel broke."""
+    def receive(self, timeout_s: float) -> list[tuple[str, str]]:
+        """(Channel, payload) that came within the time. Raises when the channel broke."""
         raise AssertionError("abstract")
 
     def close(self) -> None:
@@ -159,9 +162,11 @@ class _PostgresChannel(_Channel):
             keepalives_idle=30, keepalives_interval=5, keepalives_count=3,
         )  # fmt: skip
         self._conn.execute("listen paydesk_live")
+        self._conn.execute("listen paydesk_cache")
 
-    def receive(self, timeout_s: float) -> list[str]:
-        return [n.payload for n in self._conn.notifies(timeout=timeout_s, stop_after=1)]
+    def receive(self, timeout_s: float) -> list[tuple[str, str]]:
+        found = self._conn.notifies(timeout=timeout_s, stop_after=1)
+        return [(n.channel, n.payload) for n in found]
 
     def close(self) -> None:
         self._conn.close()
@@ -176,15 +181,25 @@ class _RedisChannel(_Channel):
             decode_responses=True,
         )  # fmt: skip
         self._channel: Any = self._client.pubsub(ignore_subscribe_messages=True)
-        self._channel.subscribe(LIVE_CHANNEL["redis"])
+        self._channel.subscribe(LIVE_CHANNEL["redis"], CACHE_CHANNEL["redis"])
 
-    def receive(self, timeout_s: float) -> list[str]:
+    def receive(self, timeout_s: float) -> list[tuple[str, str]]:
         message = self._channel.get_message(timeout=timeout_s)
-        return [message["data"]] if message and message["type"] == "message" else []
+        if not message or message["type"] != "message":
+            return []
+        return [(message["channel"], message["data"])]
 
     def close(self) -> None:
         self._channel.close()
         self._client.close()
+
+
+def _keys(payload: str) -> list[str]:
+    try:
+        found = json.loads(payload)
+    except ValueError:
+        return []
+    return [key for key in found if isinstance(key, str)] if isinstance(found, list) else []
 
 
 def _parse(payload: str) -> list[tuple[UUID, int]]:
