@@ -187,9 +187,9 @@ def principal_of(claims: Mapping[str, Any]) -> Principal:
     subject = claims.get("sub")
     if not isinstance(subject, str) or not 1 <= len(subject) <= 255 or not _storable(subject):
         raise NotAuthenticated("This token's `sub` names no user.")
-    named = claims.get("roles", claims.get("role", ()))
+    named = claims.get("roles", claims.get("role", []))
     named = [named] if isinstance(named, str) else named
-    roles = {r for r in named if isinstance(r, str)} if isinstance(named, Iterable) else set()
+    roles = {r for r in named if isinstance(r, str)} if isinstance(named, list) else set()
     role = next((r for r in ROLES if r in roles), "customer")
     email, jti = claims.get("email"), claims.get("jti")
     has_email = isinstance(email, str) and len(email) <= 320 and _storable(email)

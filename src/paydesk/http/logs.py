@@ -52,6 +52,10 @@ def configure(level: str = "info") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(number, logging.INFO))
+    # uvicorn takes a refused WebSocket handshake, which was answered in full, for a fault.
+    logging.getLogger("uvicorn.error").addFilter(
+        lambda record: "without completing handshake" not in record.getMessage()
+    )
     for noisy in ("httpx", "httpcore", "stripe", "uvicorn.access"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 

@@ -102,7 +102,7 @@ async def get_checkout(request: Request, checkout: str) -> Response:
 
 def _get(request: Request, checkout_id: str) -> Response:
     env = env_of(request)
-    found = checkout.get(env, _customer_of(request, checkout_id), _uuid(checkout_id))
+    found = checkout.get(env, _customer_of(request, checkout_id), checkout_id)
     return reply(checkout_shape(found))
 
 
@@ -134,15 +134,11 @@ async def expire_checkout(request: Request, checkout: str) -> Response:
 
 def _expire(request: Request, checkout_id: str) -> Response:
     env = env_of(request)
-    found = checkout.expire_now(env, _customer_of(request, checkout_id), _uuid(checkout_id))
+    found = checkout.expire_now(env, _customer_of(request, checkout_id), checkout_id)
     return reply(checkout_shape(found))
-
-
-def _uuid(checkout_id: str) -> UUID:
-    return ids.parse("checkout", checkout_id)
 
 
 def _customer_of(request: Request, checkout_id: str) -> UUID:
     """The caller's own, or for staff the one whom the id names."""
     own = owners.only_own(env_of(request), who_of(request))
-    return own or ids.customer_of(_uuid(checkout_id))
+    return own or ids.customer_of(ids.parse("checkout", checkout_id))
