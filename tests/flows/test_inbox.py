@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
 from purchase import DECLINED, SECRET, Desk, signed
@@ -250,6 +251,34 @@ def test_an_event_of_no_payment_of_ours_waits_and_is_parked(desk):
     assert [row["state"] for row in rows(desk)] == ["parked"]
     assert inbox.receive(desk.env, "stripe", body, signed(body))[0].state == "waiting"
     assert inbox.replay(desk.env, "stripe", "", "evt_foreign") == "waiting"
+
+
+def test_where_events_are_no_proof_the_provider_is_asked_each_time(desk):
+    """Data rule 4: the setting; the end is the same."""
+    env = replace(desk.env, settings=replace(desk.env.settings, events_are_proof=False))
+    careful = Desk(env, desk.sim, desk.make, desk.clock)
+    view = careful.open()
+    careful.pay(view)
+    careful.sim.fault("500", "/v1/checkout/sessions/*")
+    one = careful.events(view, "checkout.session.completed")[0]
+    assert careful.receive(one)[0].state == "waiting"
+    assert careful.balance(view) == 0
+    assert careful.receive(one)[0].state == "done"
+    assert careful.balance(view) == 150
+
+
+def test_customers_whose_clocks_are_ahead_share_no_transaction(desk):
+    """I25: five minutes of skew between processes; each is credited all the same, once."""
+    views = [desk.open() for _ in range(3)]
+    for view in views:
+        desk.pay(view)
+    desk.clock.advance(minutes=5)
+    for view in views[:2]:
+        desk.deliver(view, "payment_intent.succeeded")
+    desk.clock.advance(minutes=-5)
+    batch = [one for view in views for one in desk.events(view, "checkout.session.completed")]
+    inbox.receive_many(desk.env, "stripe", [(one.body, one.headers) for one in batch])
+    assert [desk.balance(view) for view in views] == [150] * 3
 
 
 # Poison ----------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -31,6 +31,8 @@ DONE, ASK, STALE, UNKNOWN, FOREIGN = "done", "ask", "stale", "unknown", "foreign
 
 #: Statuses in which it is known what was paid with.
 METHOD_KNOWN = frozenset({"succeeded", "authorized", "processing"})
+#: Customers whose last decision was so much later than now share no transaction with others.
+MAX_AHEAD = timedelta(seconds=1)
 #: How often a provider is asked anew because the payment changed meanwhile.
 MAX_ASKS = 3
 
@@ -109,7 +111,8 @@ def settle(env: Env, claims: Sequence[Claim]) -> list[str]:
 
 
 def _now(env: Env, tx: Tx) -> datetime:
-    if len(tx.heads) > 1 and any(h.last_at > env.now() or h.clock_id for h in tx.heads.values()):
+    ahead = env.now() + MAX_AHEAD
+    if len(tx.heads) > 1 and any(h.last_at > ahead or h.clock_id for h in tx.heads.values()):
         raise Conflict("These customers' clocks differ: one transaction for each.")
     return max(heads.decide(tx, env.now(), one) for one in tx.heads)
 
