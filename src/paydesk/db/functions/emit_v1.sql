@@ -9,12 +9,13 @@ set plan_cache_mode = force_generic_plan
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
 begin
-    insert into events (customer_id, seq, id, type, subject_id, data, cause)
+    insert into events (customer_id, seq, id, type, subject_id, data, cause, created_at)
     select e.customer_id, h.seq + row_number() over (partition by e.customer_id order by e.i),
-        e.id, e.type, e.subject_id, e.data::jsonb, e.cause::jsonb
+        e.id, e.type, e.subject_id, e.data::jsonb, e.cause::jsonb, greatest(h.last_at, p_now)
     from unnest(p_customers, p_ids, p_types, p_subjects, p_data, p_causes)
         with ordinality e(customer_id, id, type, subject_id, data, cause, i)
-    cross join lateral (select t.seq from heads t where t.customer_id = e.customer_id limit 1) h;
+    cross join lateral (select t.seq, t.last_at from heads t
+        where t.customer_id = e.customer_id limit 1) h;
 
     insert into news (customer_id)
     select distinct e.customer_id from unnest(p_customers) e(customer_id)

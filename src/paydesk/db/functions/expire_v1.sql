@@ -33,7 +33,8 @@ begin
     booked := coalesce(cardinality(v_batches), 0);
 
     if booked > 0 then
-        select h.seq, h.entry_seq into strict v_head from heads h where h.customer_id = p_customer;
+        select h.seq, h.entry_seq, h.last_at into strict v_head
+        from heads h where h.customer_id = p_customer;
         select a.balance into strict v_credits from accounts a
         where a.customer_id = p_customer and a.code = 1 and a.asset = 'CREDIT';
         insert into accounts (customer_id, code, asset, floor)
@@ -53,11 +54,11 @@ begin
         select p_customer, u.id, u.batch_id, u.amount
         from unnest(v_ids, v_batches, v_left) u(id, batch_id, amount);
 
-        insert into events (customer_id, seq, id, type, subject_id, data)
+        insert into events (customer_id, seq, id, type, subject_id, data, created_at)
         select p_customer, v_head.seq + u.i, u.event_id, 'credits.expired', u.id,
             jsonb_build_object('amount', u.amount,
                 'balance', v_credits - sum(u.amount) over (order by u.i), 'transfer_id', u.id,
-                'batch_id', u.batch_id, 'expires_at', u.ends)
+                'batch_id', u.batch_id, 'expires_at', u.ends), greatest(v_head.last_at, p_now)
         from unnest(v_events, v_ids, v_batches, v_left, v_ends)
             with ordinality u(event_id, id, batch_id, amount, ends, i);
         insert into news (customer_id) values (p_customer) on conflict do nothing;

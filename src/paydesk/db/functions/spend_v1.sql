@@ -259,14 +259,14 @@ begin
     select p_customers[p_of[u.item]], p_ids[u.item], u.batch_id, u.amount
     from unnest(draw_items, draw_batches, draw_amounts) u(item, batch_id, amount);
 
-    insert into events (customer_id, seq, id, type, subject_id, data)
+    insert into events (customer_id, seq, id, type, subject_id, data, created_at)
     select p_customers[u.o], u.seq, u.event_id, 'credits.spent', u.id,
         jsonb_strip_nulls(jsonb_build_object('amount', u.amount, 'balance', u.balance,
             'transfer_id', u.id, 'reason', u.note, 'reference', u.reference,
-            'metadata', u.metadata::jsonb))
+            'metadata', u.metadata::jsonb)), u.at
     from unnest(p_of, p_ids, p_events, p_amounts, statuses, t_event, balances, p_notes,
-            p_references, p_metadata)
-        u(o, id, event_id, amount, status, seq, balance, note, reference, metadata)
+            p_references, p_metadata, t_at)
+        u(o, id, event_id, amount, status, seq, balance, note, reference, metadata, at)
     where u.status = 0;
 
     insert into news (customer_id)
