@@ -60,6 +60,7 @@ class Worker:
         """Run all sweeps from now on, each in a thread of its own."""
         assert not self._threads, "the worker runs already"
         self._stop.clear()
+        threading.Thread(target=self.env.providers.warm, daemon=True).start()
         self._threads = [
             threading.Thread(
                 target=self._loop, args=sweep, name=f"paydesk-{sweep[0]}", daemon=True

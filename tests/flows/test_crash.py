@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+
 import pytest
+from purchase import PROVE
 
 from paydesk import crash
 from paydesk.crash import POINTS, CrashNow
@@ -162,3 +168,52 @@ def test_a_sweep_that_dies_while_it_ends_a_session_ends_it_the_next_time(desk, p
     assert [row["state"] for row in desk.all("select state from payments")] == ["expired"]
     assert [one["status"] for one in desk.sim.objects("checkout.session")] == ["expired"]
     assert desk.all("select used::int from promo_counts") == [{"used": 0}]
+
+
+@pytest.mark.parametrize("point", START[2:] + WEBHOOK if PROVE else ["after_provider_call",
+                                                                   "apply_before_commit"])
+def test_a_process_that_really_ends_there_leaves_the_same(desk, point, tmp_path):
+    """I5 I6: not an exception but the end of the process, with nothing closed or rolled back."""
+    user, what = order(desk)
+    view = None if point in START else checkout.start(desk.env, what)
+    told = (
+        "import json, sys\n"
+        "from uuid import UUID\n"
+        "from paydesk import crash\n"
+        "from paydesk.assemble import build_env\n"
+        "from paydesk.flows import checkout, inbox\n"
+        "from paydesk.settings import Settings\n"
+        "told = json.load(sys.stdin)\n"
+        "env = build_env(Settings(**told['settings']), start_missing=False)\n"
+        "crash.arm(told['point'], 'exit')\n"
+        "if told['event'] is None:\n"
+        "    checkout.start(env, checkout.StartCheckout(customer_id=UUID(told['customer']),"
+        " pack='creator', promo='WELCOME10', request_key=UUID(told['key'])))\n"
+        "else:\n"
+        "    inbox.receive(env, 'stripe', told['event'].encode(), told['headers'])\n"
+    )
+    settings = desk.env.settings
+    event = None
+    if view is not None:
+        desk.pay(view)
+        (event,) = desk.events(view, "checkout.session.completed")
+    given = {
+        "point": point, "customer": str(user.uuid), "key": str(what.request_key),
+        "event": event.body.decode() if event else None,
+        "headers": event.headers if event else None,
+        "settings": {"database_url": settings.database_url, "simulator_url": desk.sim.url,
+                     "stripe_webhook_secret": settings.stripe_webhook_secret},
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", told], input=json.dumps(given), text=True, cwd=tmp_path,
+        capture_output=True, timeout=60,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert done.returncode == crash.EXIT_STATUS, done.stderr
+    if view is None:
+        view = start_again(desk, what)
+        desk.pay(view)
+        desk.deliver(view)
+    else:
+        desk.recover()
+    assert_bought_once(desk, user)

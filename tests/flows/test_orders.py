@@ -6,6 +6,7 @@ import itertools
 import os
 import random
 
+import pytest
 from purchase import DECLINED, PROVE
 
 from paydesk.flows import checkout, payments
@@ -30,6 +31,8 @@ def six_events(desk, view):
     return [found[kind] for kind in SIX]
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
 def test_every_order_of_six_events_ends_alike_and_grants_once(desk):
     """I1 I10 I28: 720 orders, each with and without verify-payment; in short, 60 of them."""
     seed = int(os.environ.get("PAYDESK_SEED", random.randrange(10**6)))

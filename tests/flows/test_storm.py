@@ -13,6 +13,7 @@ from paydesk.errors import IdempotencyInProgress, PaydeskError, Unavailable
 from paydesk.flows import checkout, inbox
 from paydesk.flows.checkout import StartCheckout
 from paydesk.ids import request_key
+from paydesk.rules.money import USD
 
 PAYMENTS = 1000 if PROVE else 100
 COPIES = 20
@@ -30,7 +31,7 @@ def opened(desk, count):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3000)
 def test_a_storm_of_repeated_webhooks_grants_each_payment_once(desk):
     """I1 I29 C13 C14: 20 copies of every event, shuffled, 50 senders."""
     seed = int(os.environ.get("PAYDESK_SEED", random.randrange(10**6)))
@@ -98,6 +99,27 @@ def test_two_hundred_parallel_starts_with_one_key_make_one_checkout(desk):
     assert ids == {checkout.start(desk.env, what).id}
     assert len(desk.sim.objects("checkout.session")) == 1
     assert desk.all("select count(*)::int as n from payments")[0]["n"] == 1
+
+
+def test_parallel_starts_with_one_key_take_one_use_of_a_code(desk):
+    """I18 I27: also where the code has a single use left."""
+    desk.make.promo("ONE", percent_off=10, cap=1, per_customer=1)
+    user = desk.make.user()
+    what = StartCheckout(
+        customer_id=user.uuid, pack="creator", promo="ONE", request_key=request_key("app", "one")
+    )
+
+    def send(_):
+        try:
+            return checkout.start(desk.env, what).total
+        except (IdempotencyInProgress, Unavailable) as exc:
+            return exc
+
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(send, range(60)))
+    assert {one for one in answers if not isinstance(one, PaydeskError)} == {USD("8.99")}
+    assert desk.all("select used::int from promo_counts") == [{"used": 1}]
+    assert len(desk.sim.objects("checkout.session")) == 1
 
 
 def test_webhook_verify_and_success_page_at_once_grant_once(desk):

@@ -21,6 +21,7 @@ from paydesk.errors import (
     CreditLimitExceeded,
     IdempotencyInProgress,
     IdempotencyKeyReused,
+    InvalidPromoCode,
     NotFound,
     NotSupported,
     PaymentFailed,
@@ -141,7 +142,14 @@ def start(env: Env, what: StartCheckout) -> CheckoutView:
     if found is not None:
         return _go_on(env, what.customer_id, found)
     for _ in range(MAX_CLAIMS):
-        priced = pricing.price(env, what)
+        try:
+            priced = pricing.price(env, what)
+        except InvalidPromoCode:
+            # The same request, a moment ahead, may have taken the last use.
+            found = _by_key(env, what.customer_id, key, digest)
+            if found is None:
+                raise
+            return _go_on(env, what.customer_id, found)
         written = _intend(env, what, priced, key, digest)
         if isinstance(written, provider_calls.Call):
             crash.at("checkout_after_intend")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import importlib
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from paydesk.db.postgres import in_transaction
-from paydesk.errors import InvalidSignature, NotFound, NotSupported
+from paydesk.errors import InvalidSignature, NotFound, NotSupported, PaydeskError
 from paydesk.providers.circuit import Circuit
 from paydesk.rules.money import Money
 from paydesk.settings import Settings
@@ -197,6 +198,9 @@ class Provider:
         if not secret or not hmac.compare_digest(wanted.encode(), given):
             raise InvalidSignature()
 
+    def warm(self) -> None:
+        """Do now what the first call would wait for, such as a slow import."""
+
     def close(self) -> None:
         """Let go of connections."""
 
@@ -251,6 +255,12 @@ class Providers(Mapping[str, Provider]):
         assert not in_transaction(), f"{name}.{method} must not be called inside a transaction"
         known = self[name]
         return self._circuits[name].call(getattr(known, method), *args)
+
+    def warm(self) -> None:
+        """Warm every provider; one that cannot be reached yet is no fault."""
+        for known in self._known.values():
+            with contextlib.suppress(PaydeskError):
+                known.warm()
 
     def circuit(self, name: str) -> Circuit:
         """The circuit that a provider is called through."""

@@ -62,6 +62,9 @@ class Stripe(Provider):
             **options,
         )
 
+    def warm(self) -> None:
+        _ = self._client
+
     def checkout_request(self, order: Order) -> dict[str, Any]:
         """The parameters of the session: one line, so that its total is the amount asked."""
         metadata = dict(order.metadata)
