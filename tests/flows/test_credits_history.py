@@ -125,6 +125,12 @@ class CreditHistories(RuleBasedStateMachine):
     def time_passes(self, hours):
         self.clock.advance(hours=hours)
 
+    @rule(user=_USERS)
+    def time_reaches_the_very_end_of_a_batch(self, user):
+        ends = [b.expires_at for b in self.oracles[user].open_at(self.clock.now())]
+        if soonest := min((end for end in ends if end is not None), default=None):
+            self.clock.set(soonest)
+
     @rule()
     def the_sweep_runs(self):
         credits.expire_due(self.env)

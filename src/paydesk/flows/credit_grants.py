@@ -85,7 +85,7 @@ def _give(
     made: dict[int, Granted] = {}
     for index, one in fresh:
         at = ledger.last_instant(tx, one.customer_id, now)
-        row = _batch(one, at, rules)
+        row = _batch(one, moves.new_batch_id(one.customer_id), at, rules)
         entry = _entry(one, row.id, at)
         assert entry.id is not None
         moves.rows.append(row)
@@ -194,6 +194,16 @@ class Moves:
     draws: list[tuple[UUID, UUID, UUID, int]] = field(default_factory=list)
     owes: list[tuple[UUID, UUID, int]] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    last_batch: dict[UUID, UUID] = field(default_factory=dict)
+
+    def new_batch_id(self, customer_id: UUID) -> UUID:
+        """An id above those of this customer's other new batches: batches of one age are taken in
+        order of their ids, which is then the order in which they were made."""
+        made, last = ids.new_owned(customer_id), self.last_batch.get(customer_id)
+        if last is not None and made <= last:
+            made = UUID(int=last.int + 1)
+        self.last_batch[customer_id] = made
+        return made
 
     def write(self, tx: Tx) -> None:
         ledger.open_batches(tx, self.rows)
@@ -299,9 +309,9 @@ def _stored(tx: Tx, wanted: Sequence[Grant]) -> dict[int, Granted]:
     return answer
 
 
-def _batch(one: Grant, at: datetime, rules: Settings) -> BatchRow:
+def _batch(one: Grant, batch_id: UUID, at: datetime, rules: Settings) -> BatchRow:
     return BatchRow(
-        customer_id=one.customer_id, id=ids.new_owned(one.customer_id), kind=one.kind,
+        customer_id=one.customer_id, id=batch_id, kind=one.kind,
         amount=one.amount, take_at=take_at(rules.credit_order, at, one.expires_at), granted_at=at,
         expires_at=one.expires_at, payment_id=one.payment_id, source_id=one.source_id,
         cost_minor=one.cost_minor, currency=one.currency,

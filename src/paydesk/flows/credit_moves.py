@@ -182,7 +182,7 @@ def _replace_ended(
     owner = base.customer_id
     grace = timedelta(days=settings.refund_grace_days)
     row = BatchRow(
-        customer_id=owner, id=ids.new_owned(owner), kind="refunded", amount=amount,
+        customer_id=owner, id=moves.new_batch_id(owner), kind="refunded", amount=amount,
         take_at=take_at(settings.credit_order, at, at + grace), granted_at=at,
         expires_at=at + grace, origin=batch["origin"] or batch["kind"],
         payment_id=batch["payment_id"], source_id=batch["id"],
@@ -351,7 +351,7 @@ def _move(
     batch_ids: list[UUID] = []
     for part in parts:
         row = BatchRow(
-            customer_id=to_id, id=ids.new_owned(to_id), kind=part["kind"], amount=part["take"],
+            customer_id=to_id, id=moves.new_batch_id(to_id), kind=part["kind"], amount=part["take"],
             take_at=part["take_at"], granted_at=part["granted_at"],
             expires_at=part["expires_at"], origin=part["origin"], source_id=part["id"],
         )  # fmt: skip
