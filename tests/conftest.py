@@ -161,3 +161,19 @@ def docs_namespace(database: databases.TestDatabase, sim: Any, tmp_path: Path,
             return found
 
         yield names
+
+
+@pytest.fixture(scope="session")
+def docs_shell(tmp_path_factory: pytest.TempPathFactory):
+    """Runs shell blocks of the documentation beside a desk of their own."""
+    import sys
+
+    sys.path.insert(0, str(ROOT / "tests" / "kit"))
+    from desk_process import Desk
+    from docs_shell import DocsShell
+
+    desk = Desk(tmp_path_factory.mktemp("docs-desk"))
+    try:
+        yield DocsShell(desk.wait(), tmp_path_factory.mktemp("docs-shell"))
+    finally:
+        desk.close()

@@ -25,7 +25,7 @@ class Desk:
     ) -> None:
         self.folder = folder
         self.folder.mkdir(parents=True, exist_ok=True)
-        clean = {k: v for k, v in os.environ.items() if not k.startswith(_TAKEN)}
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(TAKEN)}
         self.out = open(folder / "screen.txt", "w+b")  # noqa: SIM115
         self.process = subprocess.Popen(
             [sys.executable, "-m", "paydesk", "dev", "--port", "0", "--data-dir",
@@ -114,7 +114,7 @@ class Desk:
 
 
 #: Settings of whoever runs the tests, which must not leak into a desk.
-_TAKEN = ("PAYDESK_", "STRIPE_", "DATABASE_URL", "REDIS_", "JWT_", "DB_", "PG", "PAYMENT_SERVICE")
+TAKEN = ("PAYDESK_", "STRIPE_", "DATABASE_URL", "REDIS_", "JWT_", "DB_", "PG", "PAYMENT_SERVICE")
 
 
 def eventually(check: Any, timeout_s: float = 20, what: str = "") -> Any:

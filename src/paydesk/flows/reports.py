@@ -38,13 +38,14 @@ ACCOUNTS = {
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """A UTC day's figures, in minor units and numbers of payments."""
+    """A UTC day's figures: minor units, payments that succeeded, declined tries, credits sold."""
 
     day: date
     volume: int
     before: int
     succeeded: int
     failed: int
+    credits: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,8 @@ def overview(env: Env, *, days: int = 30) -> Overview:
     for number in range(days):
         at = since + timedelta(days=number)
         this, before = by_day.get(at, empty), by_day.get(at - timedelta(days=days), empty)
-        series.append(Day(at, this["volume"], before["volume"], this["succeeded"], this["failed"]))
+        series.append(Day(at, this["volume"], before["volume"], this["succeeded"],
+                          this["failed"], this["credits"]))  # fmt: skip
         sold, sold_before = sold + this["credits"], sold_before + before["credits"]
     return Overview(
         currency=currency,
@@ -114,17 +116,25 @@ def overview(env: Env, *, days: int = 30) -> Overview:
 
 
 def _by_day(tx: Tx, start: datetime, currency: str) -> dict[date, Row]:
+    """By UTC day: what was paid, and the tries that were declined."""
     rows = tx.all(
         "select (created_at at time zone 'UTC')::date as day,"
         " coalesce(sum(captured_minor) filter (where currency = %(currency)s), 0)::bigint"
-        " as volume,"
-        " count(*) filter (where captured_minor > 0) as succeeded,"
-        " count(*) filter (where state = 'failed') as failed,"
+        " as volume, count(*) filter (where captured_minor > 0) as succeeded, 0 as failed,"
         " coalesce(sum(credits_to_add) filter (where credits_added_at is not null), 0)::bigint"
         " as credits from payments where created_at >= %(start)s group by 1",
         {"start": start, "currency": currency},
     )
-    return {row["day"]: row for row in rows}
+    found = {row["day"]: row for row in rows}
+    declined = tx.all(
+        "select (p.created_at at time zone 'UTC')::date as day, count(*) as failed"
+        " from payments p join attempts a on a.customer_id = p.customer_id and a.payment_id = p.id"
+        " where p.created_at >= %(start)s and a.state = 'failed' group by 1",
+        {"start": start},
+    )
+    for row in declined:
+        found[row["day"]]["failed"] = row["failed"]
+    return found
 
 
 def _methods(tx: Tx, start: datetime, currency: str) -> list[Row]:

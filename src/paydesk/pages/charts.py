@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from paydesk.flows.reports import Day
@@ -83,7 +84,13 @@ def revenue(days: Sequence[Day], currency: str) -> dict[str, Any]:
 
 
 def _path(points: Sequence[tuple[float, float]]) -> str:
-    return "M" + " L".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    """A smooth line that is level at each point, so that it never shows more than there was."""
+    first = points[0]
+    path = [f"M{first[0]:.1f},{first[1]:.1f}"]
+    for (x0, y0), (x1, y1) in pairwise(points):
+        middle = (x0 + x1) / 2
+        path.append(f"C{middle:.1f},{y0:.1f} {middle:.1f},{y1:.1f} {x1:.1f},{y1:.1f}")
+    return " ".join(path)
 
 
 def _labels(points: Sequence[tuple[float, Any]]) -> list[dict[str, str]]:

@@ -11,7 +11,7 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from paydesk import ids
-from paydesk.errors import PaydeskError
+from paydesk.errors import NotFound, PaydeskError
 from paydesk.flows import checkout, credits
 from paydesk.pages import look
 from paydesk.pages.routing import new_router
@@ -90,7 +90,7 @@ class OutcomePage:
 def order(request: Request, ident: str, s: str = "") -> Response:
     """The order; once it is paid or over, what became of it."""
     env: Env = request.app.state.env
-    view = checkout.by_secret(env, ident, s)
+    view = _view(env, ident, s)
     if view.payment.state not in ("pending", "requires_action") or not view.url:
         return _outcome(request, view, s)
     payment = view.payment
@@ -115,10 +115,18 @@ def order(request: Request, ident: str, s: str = "") -> Response:
 def success(request: Request, ident: str, s: str = "") -> Response:
     """Where the provider sends the customer back to. It asks where no webhook came."""
     env: Env = request.app.state.env
-    view = checkout.by_secret(env, ident, s)
+    view = _view(env, ident, s)
     if view.payment.state in ("pending", "processing", "requires_action"):
         view = _verified(env, view)
     return _outcome(request, view, s)
+
+
+def _view(env: Env, ident: str, secret: str) -> CheckoutView:
+    """Raises NotFound in words for customers, who know no ids."""
+    try:
+        return checkout.by_secret(env, ident, secret)
+    except NotFound:
+        raise NotFound("This link leads to no order. Open the page from where you came.") from None
 
 
 def _verified(env: Env, view: CheckoutView) -> CheckoutView:

@@ -134,8 +134,8 @@ def overview(request: Request, days: int = 30) -> Response:
         revenue=charts.revenue(found.days, found.currency), outcomes=charts.outcomes(found.days),
         sparks={
             "volume": charts.spark([d.volume for d in found.days]),
-            "rate": charts.spark([d.succeeded for d in found.days]),
-            "credits": charts.spark([d.succeeded for d in found.days]),
+            "rate": charts.spark(_rates(found.days)),
+            "credits": charts.spark([d.credits for d in found.days]),
         },
         changes={
             "volume": _change(found.volume, found.volume_before),
@@ -147,6 +147,16 @@ def overview(request: Request, days: int = 30) -> Response:
         ],
         outcome_rows=[(look.day_of(d.day), d.succeeded, d.failed) for d in shown],
     )  # fmt: skip
+
+
+def _rates(days: list[reports.Day]) -> list[int]:
+    """Permille of tries that succeeded; a day without any keeps that of the day before."""
+    rates, last = [], 1000
+    for day in days:
+        tried = day.succeeded + day.failed
+        last = day.succeeded * 1000 // tried if tried else last
+        rates.append(last)
+    return rates
 
 
 def _change(now: int, before: int) -> str | None:

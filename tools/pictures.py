@@ -1,0 +1,83 @@
+"""Takes the pictures of the documentation from a real desk: `python tools/pictures.py`.
+
+Starts `paydesk dev`, lets invented people buy, spreads their purchases over two months (only the
+dates are moved), and photographs pages in both themes into docs/images.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+import tempfile
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "tests" / "kit"), str(ROOT / "src")]
+
+import psycopg  # noqa: E402
+from browsing import open_chromium  # noqa: E402
+from desk_process import Desk  # noqa: E402
+from desk_shop import fill  # noqa: E402
+
+from paydesk.db import embedded  # noqa: E402
+
+IMAGES = ROOT / "docs" / "images"
+DAYS = 60
+
+
+def main() -> None:
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        desk = Desk(Path(folder) / "shop", environ={"MAX_CREDIT_BALANCE": "1000000"}).wait()
+        try:
+            ids = fill(desk, purchases=110)
+            spread(desk)
+            with open_chromium() as browser:
+                for theme in ("light", "dark"):
+                    take(browser, desk, ids, theme)
+        finally:
+            desk.close()
+
+
+def spread(desk: Desk, seed: int = 3) -> None:
+    """Give purchases dates in the last two months, more of them towards today."""
+    rng = random.Random(seed)
+    server = embedded.start(desk.folder / "data")
+    try:
+        with psycopg.connect(server.owner_dsn) as conn:
+            found = conn.execute("select customer_id, id from payments order by created_at")
+            rows = found.fetchall()
+            for number, key in enumerate(rows[:-6]):
+                share = number / len(rows)
+                back = DAYS * (1 - share**0.8) + rng.uniform(-1.5, 0.3)
+                at = datetime.now(UTC) - timedelta(days=max(back, 0.01))
+                conn.execute(
+                    "update payments set created_at = %s where customer_id = %s and id = %s",
+                    (at, *key),
+                )
+    finally:
+        server.stop()
+
+
+def take(browser, desk: Desk, ids: dict, theme: str) -> None:
+    context = browser.new_context(
+        viewport={"width": 1440, "height": 1080}, color_scheme=theme, device_scale_factor=1
+    )
+    page = context.new_page()
+    for name, path in {
+        "overview": "/dashboard",
+        "payment": f"/dashboard/payments/{ids['paid']['payment']['id']}",
+        "checkout": ids["waiting"]["page_url"].removeprefix(desk.url),
+    }.items():
+        page.set_viewport_size({"width": 1440, "height": 720 if name == "checkout" else 1080})
+        page.goto(desk.url + path)
+        page.wait_for_load_state("networkidle")
+        page.screenshot(path=IMAGES / f"{name}-{theme}.png")
+    context.close()
+
+
+if __name__ == "__main__":
+    main()
+    print(json.dumps(sorted(path.name for path in IMAGES.iterdir())))
