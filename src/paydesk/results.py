@@ -67,7 +67,7 @@ class Payment:
     review: str | None
     error_code: str | None
     error_message: str | None
-    metadata: Mapping[str, str]
+    metadata: Mapping[str, str] = field(hash=False)
     livemode: bool
     created_at: datetime
     completed_at: datetime | None
@@ -121,7 +121,7 @@ class Session:
     provider_url: str | None
     status: str
     total: Money
-    lines: tuple[Mapping[str, Any], ...]
+    lines: tuple[Mapping[str, Any], ...] = field(hash=False)
     payment: Payment
     email: str | None
     success_url: str | None
@@ -309,7 +309,7 @@ class Event:
     customer: str
     sequence: int
     subject: str
-    data: Mapping[str, Any]
+    data: Mapping[str, Any] = field(hash=False)
     created_at: datetime
     payment: Payment | None = field(default=None, repr=False)
 

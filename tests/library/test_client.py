@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from paydesk import USD, InsufficientCredits, InvalidPromoCode, Paydesk, results
-from paydesk.errors import IdempotencyKeyReused, InvalidRequest, NotFound
+from paydesk.errors import Conflict, IdempotencyKeyReused, InvalidRequest, NotFound
 
 
 @pytest.fixture
@@ -226,3 +226,44 @@ def test_every_answer_is_frozen_and_says_itself_in_one_line(shop, sim):
         assert "\n" not in repr(answer) and len(repr(answer)) < 120 and repr(answer)[0] == "<"
         with pytest.raises((dataclasses.FrozenInstanceError, AttributeError, TypeError)):
             answer.amount = 1
+
+
+def test_parallel_checkouts_of_one_customer_use_a_code_once(shop):
+    """I18: also where every one of them wants the same product at the same instant."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    shop.promos.upsert("FIRST", percent_off=20, first_purchase=True)
+
+    def buy(n):
+        try:
+            return shop.checkout("user_9", pack="creator", promo=("WELCOME10", "FIRST")[n % 2])
+        except (InvalidPromoCode, Conflict) as refused:
+            return refused.code
+
+    with ThreadPoolExecutor(8) as pool:
+        outcomes = list(pool.map(buy, range(16)))
+    sold = [one for one in outcomes if isinstance(one, results.Session)]
+    assert len({one.payment.id for one in sold}) == len(sold) <= 2
+    totals = sorted(str(one.total) for one in sold)
+    assert len(set(totals)) == len(totals) and set(totals) <= {"USD 43.60", "USD 49.05"}
+    uses = {code: shop.promos.get(code).used for code in ("WELCOME10", "FIRST")}
+    assert max(uses.values()) <= 1 and sum(uses.values()) >= max(len(sold), 1)
+    assert set(outcomes) - set(sold) <= {"invalid_promo_code", "conflict"}
+
+
+def test_an_abandoned_checkout_gives_its_use_back_once(shop, clock):
+    """I18 S4.41: only when the provider has confirmed the session's end."""
+    from paydesk.worker import Worker
+
+    session = shop.checkout("user_1", pack="creator", promo="WELCOME10")
+    worker = Worker(shop.env)
+    clock.advance(minutes=29)
+    worker.run_once()
+    assert shop.promos.get("WELCOME10").used == 1
+    clock.advance(minutes=2)
+    for _ in range(3):
+        worker.run_once()
+    assert shop.payments.get(session).status == "expired"
+    assert shop.promos.get("WELCOME10").used == 0
+    again = shop.checkout("user_1", pack="creator", promo="WELCOME10")
+    assert again.total == USD("49.05") and shop.promos.get("WELCOME10").used == 1

@@ -34,4 +34,5 @@ def test_examples_of_events_show_the_members_that_are_sent(pay, sim, clock):
         assert event.subject.startswith(event.subject.partition("_")[0] + "_")
     assert {"payment.succeeded", "credits.granted", "credits.spent", "credits.refunded",
             "credits.transferred", "credits.expired", "promo.applied", "checkout.created",
-            "checkout.completed", "fulfillment.done", "customer.updated"} <= seen.keys()  # fmt: skip
+            "checkout.completed", "fulfillment.done", "customer.updated",
+            } <= seen.keys()  # fmt: skip

@@ -205,8 +205,10 @@ def _intend(
             if known is not None:
                 return known
             if priced.reservation is not None:
-                taken = promos.take_reservation(tx, customer_id, priced.product, now)
-                if taken is None or taken[1] != priced.payment_id:
+                taken = promos.take_reservation(
+                    tx, customer_id, priced.product, now, priced.payment_id
+                )
+                if taken is None:
                     return None
             _check_limits(env, tx, priced, customer_id, now)
             payment = _payment(env, tx, what, priced, key, digest, checkout_id, now)

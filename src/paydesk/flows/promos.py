@@ -200,16 +200,18 @@ def reserve(
 
 
 def take_reservation(
-    tx: Tx, customer_id: UUID, product: str, now: datetime
+    tx: Tx, customer_id: UUID, product: str, now: datetime, payment_id: UUID | None = None
 ) -> tuple[UUID, UUID] | None:
     """End the reservation of this product because its payment is being written: (promo, payment).
 
-    None when there is none any more, or when it expired: claim again.
+    With `payment_id` only the one of that payment. None, and nothing done, when there is none
+    any more, when it expired, or when another code took its place: claim again.
     """
     row = tx.one(
         "delete from promo_reservations where customer_id = %(customer_id)s"
-        " and product = %(product)s and expires_at > %(now)s returning promo_id, payment_id",
-        {"customer_id": customer_id, "product": product, "now": now},
+        " and product = %(product)s and expires_at > %(now)s"
+        " and payment_id = coalesce(%(payment_id)s, payment_id) returning promo_id, payment_id",
+        {"customer_id": customer_id, "product": product, "now": now, "payment_id": payment_id},
     )
     return (row["promo_id"], row["payment_id"]) if row else None
 
