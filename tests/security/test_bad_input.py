@@ -6,7 +6,6 @@ import json
 import random
 from typing import Any
 
-import pytest
 from http_support import problem_of
 
 from paydesk.http import app as application
@@ -67,33 +66,28 @@ MALFORMED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("path", "method"), BODIED)
-def test_bodies_that_cannot_be_read_are_refused_and_change_nothing(
-    sim, env, http, make, path, method
-):
+def test_bodies_that_cannot_be_read_are_refused_and_change_nothing(sim, env, http, make):
     # I38 S1.7
     make.pack()
     before = state(env)
-    for raw in MALFORMED:
-        optional = path.endswith("/purchase") and raw in (b"", b"null")
-        if optional:
-            continue
-        answer = http.request(method, filled(path), content=raw, headers=JSON)
-        assert answer.headers["content-type"] == "application/problem+json", raw[:40]
-        assert answer.status_code in (400, 404, 422), (raw[:40], answer.text)
-        assert answer.json()["code"] in ("malformed_request", "invalid_request", "not_found"), raw[
-            :40
-        ]
+    for path, method in BODIED:
+        for raw in MALFORMED:
+            if path.endswith("/purchase") and raw in (b"", b"null"):
+                continue  # Its body may be left out.
+            answer = http.request(method, filled(path), content=raw, headers=JSON)
+            assert answer.headers["content-type"] == "application/problem+json", raw[:40]
+            assert answer.status_code in (400, 404, 422), (path, raw[:40], answer.text)
+            assert answer.json()["code"] in CODES, (path, raw[:40])
     assert state(env) == before
 
 
-@pytest.mark.parametrize(("path", "method"), BODIED)
-def test_other_kinds_of_bodies_are_refused(sim, env, http, make, path, method):
+def test_other_kinds_of_bodies_are_refused(sim, http, make):
     make.pack()
-    for kind in KINDS:
-        headers = {"content-type": kind}
-        answer = http.request(method, filled(path), content=b"{}", headers=headers)
-        problem_of(answer, 415, "unsupported_media_type")
+    for path, method in BODIED:
+        for kind in KINDS:
+            headers = {"content-type": kind}
+            answer = http.request(method, filled(path), content=b"{}", headers=headers)
+            problem_of(answer, 415, "unsupported_media_type")
 
 
 def test_a_body_above_the_limit_is_refused_with_and_without_its_length(http, env):
@@ -114,66 +108,64 @@ NO_INTEGERS = ["1e2", "10.0", '"10"', "true", "null", "[]", "{}", "-1", "0", "10
                "9223372036854775808", "99999999999999999999999999", "1e-2"]  # fmt: skip
 
 
-@pytest.mark.parametrize("number", NO_INTEGERS)
-@pytest.mark.parametrize(
-    ("path", "body"),
-    [
-        ("/v1/credits/spend", '{"customer": "user_123", "credits": %s}'),
-        ("/v1/credits/spend/bulk", '{"items": [{"customer": "user_123", "credits": %s}]}'),
-        ("/v1/credits/grant", '{"customer": "user_123", "credits": %s}'),
-        ("/v1/credits/transfer", '{"customer": "user_123", "to": "user_9", "credits": %s}'),
-        ("/v1/checkouts", '{"customer": "user_123", "credits": %s}'),
-        ("/v1/checkouts", '{"customer": "user_123", "amount": %s}'),
-    ],
-)  # fmt: skip
-def test_only_plain_integers_are_amounts(env, http, make, path, body, number):
+INTEGERS = [
+    ("/v1/credits/spend", '{"customer": "user_123", "credits": %s}'),
+    ("/v1/credits/spend/bulk", '{"items": [{"customer": "user_123", "credits": %s}]}'),
+    ("/v1/credits/grant", '{"customer": "user_123", "credits": %s}'),
+    ("/v1/credits/transfer", '{"customer": "user_123", "to": "user_9", "credits": %s}'),
+    ("/v1/checkouts", '{"customer": "user_123", "credits": %s}'),
+    ("/v1/checkouts", '{"customer": "user_123", "amount": %s}'),
+]
+
+
+def test_only_plain_integers_are_amounts(env, http, make):
     # I11
     make.credits(make.user("user_123"), 100)
     make.user("user_9")
     before = state(env)
-    answer = http.post(path, content=body % number, headers=JSON)
-    assert answer.status_code == 422, answer.text
-    assert answer.json()["code"] == "invalid_request"
+    for path, body in INTEGERS:
+        for number in NO_INTEGERS:
+            answer = http.post(path, content=body % number, headers=JSON)
+            problem_of(answer, 422, "invalid_request")
     assert state(env) == before
 
 
-@pytest.mark.parametrize(
-    "text", ["1e2", "10.0.0", " 10", "+10", "0x1", "٣", "NaN", "-1.00", "1,00"]
-)
-def test_only_plain_decimals_are_amounts(http, text):
+def test_only_plain_decimals_are_amounts(http):
     # I11
-    body = {"customer": "user_123", "amount_decimal": text}
-    problem_of(http.post("/v1/checkouts", json=body), 422, "invalid_request")
+    for text in ("1e2", "1.0.0", " 10", "+10", "0x1", "٣", "NaN", "-1.00", "1,00", ""):
+        body = {"customer": "user_123", "amount_decimal": text}
+        problem_of(http.post("/v1/checkouts", json=body), 422, "invalid_request")
 
 
 def cards() -> list[str]:
-    """The same test number in every dress."""
+    """A test number in every dress."""
     plain = CARD.replace(" ", "")
+    wide = "".join(chr(ord(c) + 0xFEE0) for c in plain)  # Full-width digits.
     return [plain, CARD, CARD.replace(" ", "-"), f"card {CARD}!", f"x{plain}", f"{plain}\n12/34",
-            "378282246310005", f"{CARD} 12", "６".join([""]) + plain]  # fmt: skip
+            "378282246310005", f"{CARD} 12", wide]  # fmt: skip
 
 
-@pytest.mark.parametrize("text", cards())
-@pytest.mark.parametrize(
-    ("path", "body"),
-    [
-        ("/v1/customers", {"external_id": "user_9", "name": "{}"}),
-        ("/v1/customers", {"external_id": "user_9", "metadata": {"note": "{}"}}),
-        ("/v1/customers", {"external_id": "user_9", "metadata": {"order_id": "{}"}}),
-        ("/v1/customers", {"external_id": "user_9", "metadata": {"{}": "x"}}),
-        ("/v1/checkouts", {"customer": "user_9", "credits": 20, "description": "{}"}),
-        ("/v1/checkouts", {"customer": "user_9", "credits": 20, "reference": "{}"}),
-        ("/v1/credits/spend", {"customer": "user_9", "credits": 1, "reason": "{}"}),
-        ("/api/credits/checkout/package", {"package_id": "a", "coupon_code": "{}"}),
-    ],
-)  # fmt: skip
-def test_card_numbers_are_refused_everywhere(env, http, path, body, text):
+TEXTS: list[tuple[str, Any]] = [
+    ("/v1/customers", {"external_id": "user_9", "name": "{}"}),
+    ("/v1/customers", {"external_id": "user_9", "metadata": {"note": "{}"}}),
+    ("/v1/customers", {"external_id": "user_9", "metadata": {"order_id": "{}"}}),
+    ("/v1/customers", {"external_id": "user_9", "metadata": {"{}": "x"}}),
+    ("/v1/checkouts", {"customer": "user_9", "credits": 20, "description": "{}"}),
+    ("/v1/checkouts", {"customer": "user_9", "credits": 20, "reference": "{}"}),
+    ("/v1/credits/spend", {"customer": "user_9", "credits": 1, "reason": "{}"}),
+    ("/api/credits/checkout/package", {"package_id": "a", "coupon_code": "{}"}),
+]
+
+
+def test_card_numbers_are_refused_everywhere(env, http):
     # I37 S4.33
-    sent = json.loads(json.dumps(body).replace('"{}"', json.dumps(text)))
     before = state(env)
-    answer = http.post(path, json=sent)
-    problem_of(answer, 422, "card_number_refused")
-    assert text.strip() not in answer.text
+    for path, body in TEXTS:
+        for text in cards():
+            sent = json.loads(json.dumps(body).replace('"{}"', json.dumps(text)))
+            answer = http.post(path, json=sent)
+            problem_of(answer, 422, "card_number_refused")
+            assert text.strip() not in answer.text
     assert state(env) == before
 
 
@@ -190,21 +182,22 @@ def test_an_id_may_be_any_digits(http):
     assert http.post("/v1/customers", json={"external_id": "4242424242424242"}).status_code == 201
 
 
-@pytest.mark.parametrize(
-    "path",
-    ["/v1/customers/%00", "/v1/payments/%00", "/v1/packs/%ff", "/v1/promos/%00", "/v1/events/x%00",
+NONSENSE = [
+    "/v1/customers/%00", "/v1/payments/%00", "/v1/packs/%ff", "/v1/promos/%00", "/v1/events/x%00",
      "/v1/checkouts/" + "x" * 600, "/payment/credit-packs/%00", "/v1/customers/%ED%A0%80",
      "/v1/payments?reference=%00", "/v1/customers?q=%00", "/v1/events?type=%00",
      "/v1/credits/history?type=%00&customer=a", "/v1/payments?customer=%ED%A0%80",
      "/api/credits/payment-history?user_id=%00", "/api/credits/payment-history?page=99999999999",
      "/v1/payments?created_at[gte]=2026-13-45T99:99:99Z", "/v1/payments?unknown=1",
-     "/v1/payments?currency=%00%00%00", "/v1/credits/balance?customer=%00&expand=x"],
-)  # fmt: skip
-def test_addresses_that_make_no_sense_are_refused(http, path):
+     "/v1/payments?currency=%00%00%00", "/v1/credits/balance?customer=%00&expand=x"]  # fmt: skip
+
+
+def test_addresses_that_make_no_sense_are_refused(http):
     # I38
-    answer = http.get(path)
-    assert answer.status_code in (404, 422), (answer.status_code, answer.text)
-    assert answer.headers["content-type"] == "application/problem+json"
+    for path in NONSENSE:
+        answer = http.get(path)
+        assert answer.status_code in (404, 422), (path, answer.status_code, answer.text)
+        assert answer.headers["content-type"] == "application/problem+json"
 
 
 def wild(random_: random.Random, depth: int = 0) -> Any:
@@ -230,17 +223,18 @@ def members(path: str, method: str) -> list[str]:
     return []
 
 
-@pytest.mark.parametrize(("path", "method"), BODIED)
-def test_wild_bodies_are_never_a_fault_of_ours(sim, http, make, path, method):
-    # I38 H: every member with values of every kind.
+def test_wild_bodies_are_never_a_fault_of_ours(sim, http, make):
+    # I38: every member of every body with values of every kind.
     make.pack()
     seed = 20260115
-    random_ = random.Random(f"{seed}{path}")
-    names = members(path, method)
-    assert names, path
-    for _ in range(60):
-        body = {name: wild(random_) for name in names if random_.random() < 0.6}
-        answer = http.request(method, filled(path), content=json.dumps(body), headers=JSON)
-        assert answer.status_code < 500, (seed, body, answer.text)
-        if answer.status_code >= 400:
-            assert answer.json()["code"], answer.text
+    for path, method in BODIED:
+        random_ = random.Random(f"{seed}{path}")
+        names = members(path, method)
+        assert names, path
+        for _ in range(40):
+            body = {name: wild(random_) for name in names if random_.random() < 0.6}
+            raw = json.dumps(body)
+            answer = http.request(method, filled(path), content=raw, headers=JSON)
+            assert answer.status_code < 500, (seed, path, body, answer.text)
+            if answer.status_code >= 400:
+                assert answer.json()["code"], answer.text

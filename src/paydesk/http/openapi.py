@@ -14,7 +14,6 @@ from pydantic.json_schema import models_json_schema
 from paydesk import __version__
 from paydesk.http import hot, live, problems, webhooks
 from paydesk.http.routes import PUBLIC
-from paydesk.http.v1 import models
 
 _REF = "#/components/schemas/{name}"
 _PROBLEM = {
@@ -91,7 +90,7 @@ def _add_plain(found: dict[str, Any], schemas: dict[str, Any]) -> None:
     operations = plain_operations()
     answers = [o["answer"] for o in operations.values() if "answer" in o]
     bodies = [o["body"] for o in operations.values() if "body" in o]
-    _add_models(schemas, [*answers, models.PaymentOut])
+    _add_models(schemas, answers)
     _, structs = msgspec.json.schema_components(bodies, ref_template=_REF)
     schemas.update(structs)
     for (path, method), operation in operations.items():
@@ -99,10 +98,10 @@ def _add_plain(found: dict[str, Any], schemas: dict[str, Any]) -> None:
 
 
 def _add_models(schemas: dict[str, Any], kinds: Iterable[type[BaseModel]]) -> None:
-    wanted: list[Any] = [(kind, "validation") for kind in dict.fromkeys(kinds)]
+    wanted: list[Any] = [(kind, "serialization") for kind in dict.fromkeys(kinds)]
     _, made = models_json_schema(wanted, ref_template=_REF.replace("{name}", "{model}"))
     for name, schema in made.get("$defs", {}).items():
-        schemas.setdefault(name, schema)
+        assert schemas.setdefault(name, schema) == schema, f"two shapes are called {name}"
 
 
 def _plain(path: str, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from types import FrameType
 from typing import Any
@@ -14,12 +15,15 @@ GRACE_S = 10
 
 
 class Server(uvicorn.Server):
-    """Ends live feeds as soon as the signal comes: they would hold the process open."""
+    """Ends live feeds as soon as the signal comes, since they would hold the process open, and
+    then returns to its caller, who has more to close, instead of dying of the signal."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         app: Any = self.config.app
         app.state.feeds.stop()
-        super().handle_exit(sig, frame)
+        if self.should_exit and sig == signal.SIGINT:
+            self.force_exit = True
+        self.should_exit = True
 
 
 def server(

@@ -78,7 +78,7 @@ class Expiring(CamelOut):
     expires_at: str | None
 
 
-class BalanceOut(CamelOut):
+class UserBalanceOut(CamelOut):
     user_id: str
     balance: int
     by_type: dict[str, int]
@@ -92,7 +92,7 @@ class MovedOut(CamelOut):
     transaction: records.TransactionOut
 
 
-class PackOut(CamelOut):
+class PackOnSale(CamelOut):
     id: str
     key: str
     name: str
@@ -104,8 +104,8 @@ class PackOut(CamelOut):
     active: bool
 
 
-class PacksOut(CamelOut):
-    packs: list[PackOut]
+class PacksOnSale(CamelOut):
+    packs: list[PackOnSale]
 
 
 class PurchaseOut(CamelOut):
@@ -118,7 +118,7 @@ class PurchaseOut(CamelOut):
     expires_at: str | None
 
 
-class PromoOut(CamelOut):
+class CodeOut(CamelOut):
     """Amounts are null where no pack or amount was named."""
 
     valid: bool
@@ -139,7 +139,7 @@ class PromoOut(CamelOut):
 
 @bookings.get(
     "/payment/credits/balance", response_model=None, summary="A user's credits",
-    responses={200: {"model": BalanceOut}}, **cell("customer", *STAFF, owner="own"),
+    responses={200: {"model": UserBalanceOut}}, **cell("customer", *STAFF, owner="own"),
 )  # fmt: skip
 def balance(request: Request, user_id: UserId = None) -> Response:
     """In all, by type, and by when they end."""
@@ -164,7 +164,7 @@ def balance(request: Request, user_id: UserId = None) -> Response:
 
 @bookings.get(
     "/payment/credits/history", response_model=None, summary="A user's transactions",
-    responses={200: {"model": records.HistoryOut}}, **cell("customer", *STAFF, owner="own"),
+    responses={200: {"model": records.TransactionsOut}}, **cell("customer", *STAFF, owner="own"),
 )  # fmt: skip
 def history(
     request: Request,
@@ -247,7 +247,7 @@ def _pack_shape(one: Pack) -> dict[str, Any]:
 
 @bookings.get(
     "/payment/credit-packs", response_model=None, summary="Packs on sale",
-    responses={200: {"model": PacksOut}}, **cell("customer", *STAFF),
+    responses={200: {"model": PacksOnSale}}, **cell("customer", *STAFF),
 )  # fmt: skip
 def list_packs(request: Request) -> Response:
     return reply({"packs": [_pack_shape(one) for one in catalog.list_packs(env_of(request))]})
@@ -255,7 +255,7 @@ def list_packs(request: Request) -> Response:
 
 @bookings.get(
     "/payment/credit-packs/{pack}", response_model=None, summary="A pack",
-    responses={200: {"model": PackOut}}, **cell("customer", *STAFF),
+    responses={200: {"model": PackOnSale}}, **cell("customer", *STAFF),
 )  # fmt: skip
 def get_pack(request: Request, pack: str) -> Response:
     """By uuid or key."""
@@ -313,7 +313,7 @@ def _pack_ref(text: str) -> Any:
 
 @bookings.post(
     "/payment/promo-codes/validate", response_model=None, summary="Can this code be used?",
-    responses={200: {"model": PromoOut}}, **cell("customer", *STAFF, owner="own"),
+    responses={200: {"model": CodeOut}}, **cell("customer", *STAFF, owner="own"),
 )  # fmt: skip
 def validate(request: Request, body: PromoAsked) -> Response:
     """A code that cannot be used is refused with PAY003 and its reason. Reserves nothing."""
@@ -332,7 +332,7 @@ def validate(request: Request, body: PromoAsked) -> Response:
 
 @bookings.post(
     "/payment/promo-codes/apply", response_model=None, summary="Reserve a code",
-    responses={200: {"model": PromoOut}}, **cell(*BUYERS, owner="own"),
+    responses={200: {"model": CodeOut}}, **cell(*BUYERS, owner="own"),
 )  # fmt: skip
 def apply(request: Request, body: PromoAsked) -> Response:
     """The user's next purchase of this product uses it, until `expiresAt`."""

@@ -90,7 +90,7 @@ class RecordOut(_Out):
     metadata: dict[str, Any]
 
 
-class HistoryOut(_Out):
+class PaymentHistoryOut(_Out):
     payments: list[RecordOut]
     total_count: int
     page: int
@@ -98,7 +98,7 @@ class HistoryOut(_Out):
     has_more: bool
 
 
-class StatsOut(_Out):
+class PaymentStatsOut(_Out):
     total_spent_usd: float
     total_spent: dict[str, float]
     total_credits_purchased: int
@@ -201,7 +201,7 @@ def _verify(request: Request, body: VerifyPayment) -> Response:
 
 @credits.get(
     "/api/credits/payment-history", response_model=None, summary="A customer's payments",
-    responses={200: {"model": HistoryOut}}, **cell("customer", *STAFF, owner="own"),
+    responses={200: {"model": PaymentHistoryOut}}, **cell("customer", *STAFF, owner="own"),
 )  # fmt: skip
 def payment_history(
     request: Request,
@@ -228,7 +228,7 @@ def payment_history(
 
 @credits.get(
     "/api/credits/payment-stats", response_model=None, summary="A customer's payments in sums",
-    responses={200: {"model": StatsOut}}, **cell("customer", *STAFF, owner="own"),
+    responses={200: {"model": PaymentStatsOut}}, **cell("customer", *STAFF, owner="own"),
 )  # fmt: skip
 def payment_stats(
     request: Request, user_id: Annotated[str | None, Query(max_length=255)] = None

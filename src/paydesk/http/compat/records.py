@@ -39,7 +39,7 @@ class TransactionOut(CamelOut):
     created_at: str
 
 
-class HistoryOut(CamelOut):
+class TransactionsOut(CamelOut):
     transactions: list[TransactionOut]
     has_more: bool
     next_cursor: str | None
