@@ -54,7 +54,7 @@ def test_a_grant_is_a_batch_a_transfer_and_an_event(env, make, user):  # S4.26 S
             "select * from events where customer_id = %s and type = 'credits.granted'", (user,)
         )
         assert tx.value("select count(*) from news where customer_id = %s", (user,)) == 1
-    assert event["subject_id"] == granted.batch_id
+    assert event["subject_id"] == granted.transfer_id
     assert (event["data"]["amount"], event["data"]["balance"]) == (120, 120)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
@@ -10,7 +11,7 @@ from uuid import UUID
 from paydesk import ids
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
-from paydesk.errors import CreditLimitExceeded, IdempotencyKeyReused, InvalidRequest
+from paydesk.errors import Busy, CreditLimitExceeded, IdempotencyKeyReused, InvalidRequest
 from paydesk.flows import ledger
 from paydesk.flows.ledger import BatchRow, Entry, Event
 from paydesk.rules.credits import SWEEP_EXPIRIES, check_amount, take_at
@@ -179,7 +180,8 @@ def expire_due(env: Env, limit: int = 100) -> int:
         )
     booked = 0
     for row in rows:
-        with env.db.transaction(row["customer_id"]) as tx:
+        # A customer who is held elsewhere is left to the next sweep.
+        with suppress(Busy), env.db.transaction(row["customer_id"]) as tx:
             booked += expire(tx, row["customer_id"], now, SWEEP_EXPIRIES)[0]
     return booked
 
@@ -339,7 +341,7 @@ def _repayment(entry: Entry, batch_id: UUID, part: int) -> Entry:
 
 def _granted_event(one: Grant, granted: Granted) -> Event:
     return Event(
-        customer_id=one.customer_id, type="credits.granted", subject_id=granted.batch_id,
+        customer_id=one.customer_id, type="credits.granted", subject_id=granted.transfer_id,
         data={
             "amount": one.amount, "balance": granted.balance, "kind": one.kind,
             "transfer_id": granted.transfer_id, "batch_id": granted.batch_id,

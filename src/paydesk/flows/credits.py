@@ -216,10 +216,38 @@ def _spend(tx: Tx, items: Sequence[Spend], call: _Call) -> list[SpendVerdict]:
             if wave == len(waves):
                 waves.append([])
         waves[wave].append(index)
+    settled: dict[tuple[int, int], int] = {}
     for wave in waves:
-        if wave:
-            _call(tx, items, wave, call, verdicts)
+        left = [index for index in wave if not _is_repeated(items, index, verdicts, settled)]
+        if left:
+            _call(tx, items, left, call, verdicts)
+        for index in left:
+            item, verdict = items[index], verdicts[index]
+            if item.request_key is not None and verdict and verdict.status in ("done", "same"):
+                settled[item.customer_id.int, item.request_key.int] = index
     return verdicts  # type: ignore[return-value]
+
+
+def _is_repeated(
+    items: Sequence[Spend], index: int, verdicts: list[SpendVerdict | None],
+    settled: dict[tuple[int, int], int],
+) -> bool:  # fmt: skip
+    """Whether an earlier item of this very call was done with the same key: then it answers."""
+    item = items[index]
+    if not settled or item.request_key is None:
+        return False
+    earlier = settled.get((item.customer_id.int, item.request_key.int))
+    if earlier is None:
+        return False
+    found = verdicts[earlier]
+    assert found is not None
+    if items[earlier].request_hash == item.request_hash:
+        verdicts[index] = found._replace(status="same")
+    else:
+        verdicts[index] = SpendVerdict(
+            "reused", item.transfer_id, found.balance, item.amount, []
+        )
+    return True
 
 
 def _call(
