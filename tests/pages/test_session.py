@@ -170,6 +170,7 @@ def test_a_problem_is_a_page_with_its_code_and_request(browser):
 
 @pytest.mark.parametrize("path", ["/dashboard/payments/pay_1", "/dashboard/customers/cus_zzz",
                                   "/dashboard/payments/pay_00000000000000000000000000",
+                                  "/dashboard/cellar", "/checkout/", "/portal/attic",
                                   "/docs/errors/none", "/assets/x/../../settings.py",
                                   "/assets/x/nothing.css"])  # fmt: skip
 def test_what_is_not_there_is_a_page_too(browser, env, path):

@@ -28,17 +28,16 @@ def load(overrides: Mapping[str, Any] | None = None) -> Loaded:
     loaded = sources.load(overrides)
     kept = read_json(Path(loaded.settings.data_dir) / SECRETS_FILE)
     running = read_json(Path(loaded.settings.data_dir) / RUNNING_FILE)
-    if not kept:
+    is_own = bool(loaded.settings.database_url) or not loaded.settings.simulated
+    if not kept or (is_own and not running):
+        # Beside somebody's own database or a real provider, what development left has no place.
         return loaded
-    return with_secrets(loaded, kept, int(running.get("port", 0)))
+    return _with_secrets(loaded, kept, int(running.get("port", 0)))
 
 
-def with_secrets(loaded: Loaded, kept: Mapping[str, str], port: int = 0) -> Loaded:
+def _with_secrets(loaded: Loaded, kept: Mapping[str, str], port: int) -> Loaded:
     """Development's values where nothing else was said."""
     settings, origins = loaded.settings, dict(loaded.origins)
-    if settings.database_url or not settings.simulated:
-        # Somebody's own database or a real provider: development's secrets have no place there.
-        return loaded
     origin = f"development ({Path(settings.data_dir) / SECRETS_FILE})"
     changes: dict[str, Any] = {}
     for name in ("jwt_secret", "stripe_webhook_secret", "secret_key"):

@@ -187,8 +187,8 @@ def _serve(desk: Desk, sock: socket.socket, started_s: float) -> None:
     screen.start()
     try:
         serving.run(sockets=[sock])
-    except KeyboardInterrupt:
-        pass
+    except (KeyboardInterrupt, SystemExit):
+        pass  # asked to stop: uvicorn has shut down and gave the signal on
     finally:
         done.set()
         screen.join(timeout=5)

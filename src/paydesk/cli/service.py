@@ -94,7 +94,7 @@ def worker() -> None:
     from paydesk.http import logs
     from paydesk.worker import Worker
 
-    settings = context.load().settings
+    settings = context.sources.load().settings
     logs.configure(settings.log_level)
     if not settings.database_url:
         raise Misconfigured("worker needs DATABASE_URL; `paydesk dev` has a worker of its own.")

@@ -49,3 +49,12 @@ def theme(
 
 for part in (checkout, portal, sandbox, docs, dashboard):
     router.include_router(part.router)
+
+
+def nothing_here(request: Request) -> Response:
+    """An address below ours that leads nowhere."""
+    raise NotFound("There is no such page.")
+
+
+for _prefix in ("/dashboard", "/checkout", "/portal", "/dev"):
+    router.add_api_route(f"{_prefix}/{{rest:path}}", nothing_here, methods=["GET"])

@@ -27,6 +27,11 @@ def reference(request: Request) -> Response:
     )  # fmt: skip
 
 
+@router.get("/docs/errors")
+def errors(request: Request) -> Response:
+    return look.go("/docs#errors", 307)
+
+
 @router.get("/docs/errors/{code}")
 def error(request: Request, code: str) -> Response:
     kind = all_errors().get(code)
