@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import paydesk.http.app  # noqa: F401 - loads every module that may raise
 from paydesk.errors import PaydeskError, all_errors
-from paydesk.flows.events import TYPES
+from paydesk.flows.event_types import TYPES
 from paydesk.settings import all_fields
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,9 +55,9 @@ def events_page() -> str:
     lines = ["# Events", "",
              "Every change writes its event in the same transaction, with a sequence per customer",
              "that has no gap. Delivery is at least once: `id` tells repetitions apart.", ""]
-    for name, (sentence, example) in sorted(TYPES.items()):
-        lines += [f"## {name}", "", sentence, "", "```json", json.dumps(example, indent=2), "```",
-                  ""]
+    for name, known in sorted(TYPES.items()):
+        lines += [f"## {name}", "", f"{known.description} About: {known.subject}.", "",
+                  "```json", json.dumps(known.data, indent=2), "```", ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -66,8 +67,8 @@ def endpoints_page(openapi: dict[str, Any]) -> str:
              "| method | path | who | what it does |", "|---|---|---|---|"]
     for path, methods in sorted(openapi["paths"].items()):
         for method, operation in methods.items():
-            who = operation.get("x-access", operation.get("x-paydesk-access", ""))
-            who = who if isinstance(who, str) else json.dumps(who)
+            access = operation["x-access"]
+            who = ", ".join(access["roles"]) + (" (own)" if access["owner"] == "own" else "")
             summary = operation.get("summary", "").replace("|", "\\|")
             lines.append(f"| {method.upper()} | `{path}` | {who} | {summary} |")
     return "\n".join(lines) + "\n"

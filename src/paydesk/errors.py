@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 
 class PaydeskError(Exception):
-    """An expected refusal. `code` is stable; `extra` holds members shown beside it in the answer."""
+    """An expected refusal. `code` is stable; `extra` holds members shown beside it."""
 
     code: ClassVar[str] = "error"
     http_status: ClassVar[int] = 400
@@ -52,7 +52,7 @@ class PaydeskError(Exception):
 
 
 class InvalidRequest(PaydeskError):
-    """Something in the request has the wrong shape, type or range. `errors` points at each place."""
+    """Wrong shape, type or range somewhere in the request. `errors` points at each place."""
 
     code = "invalid_request"
     http_status = 422
@@ -68,6 +68,8 @@ class MalformedRequest(PaydeskError):
 
 
 class BodyTooLarge(PaydeskError):
+    """More bytes than `PAYDESK_MAX_BODY_BYTES`; nothing was read further."""
+
     code = "body_too_large"
     http_status = 413
     title = "The request body is too large"
@@ -97,12 +99,16 @@ class MisdirectedRequest(PaydeskError):
 
 
 class NotAuthenticated(PaydeskError):
+    """Send `Authorization: Bearer` with an API key or a token that has not expired."""
+
     code = "not_authenticated"
     http_status = 401
     title = "Credentials are missing or not valid"
 
 
 class NotPermitted(PaydeskError):
+    """The route takes other roles; the OpenAPI document's `x-access` names them."""
+
     code = "not_permitted"
     http_status = 403
     title = "These credentials may not do this"
@@ -117,12 +123,16 @@ class NotFound(PaydeskError):
 
 
 class MethodNotAllowed(PaydeskError):
+    """The `Allow` header names the methods it takes."""
+
     code = "method_not_allowed"
     http_status = 405
     title = "This address does not take that method"
 
 
 class Conflict(PaydeskError):
+    """Read the object again: its state has moved on."""
+
     code = "conflict"
     http_status = 409
     title = "The object is not in a state that allows this"
@@ -136,29 +146,39 @@ class PaymentInFlight(Conflict):
 
 
 class IdempotencyInProgress(Conflict):
+    """Wait a second and repeat the same request; it will be answered or resumed."""
+
     code = "idempotency_in_progress"
     title = "A request with this Idempotency-Key is still running"
 
 
 class IdempotencyKeyReused(PaydeskError):
+    """A key stands for one request for ever. Use a new key for another body."""
+
     code = "idempotency_key_reused"
     http_status = 422
     title = "This Idempotency-Key was used with another request"
 
 
 class IdempotencyKeyMissing(PaydeskError):
+    """`PAYDESK_REQUIRE_IDEMPOTENCY` is on: send a key of your own with each request."""
+
     code = "idempotency_key_missing"
     http_status = 400
     title = "This request needs an Idempotency-Key header"
 
 
 class InvalidIdempotencyKey(PaydeskError):
+    """A text of 1 to 255 printable characters, quoted or bare."""
+
     code = "invalid_idempotency_key"
     http_status = 400
     title = "The Idempotency-Key header is not valid"
 
 
 class RateLimited(PaydeskError):
+    """Wait as long as `Retry-After` says; the `RateLimit` field tells what is left."""
+
     code = "rate_limited"
     http_status = 429
     title = "Too many requests"
@@ -173,11 +193,15 @@ class Unavailable(PaydeskError):
 
 
 class Busy(Unavailable):
+    """Repeat with the same key after `retry_after_s`."""
+
     code = "busy"
     title = "This customer's account is busy; nothing happened"
 
 
 class OutcomeUnknown(Unavailable):
+    """Repeat with the same key: what happened is found out, and nothing is done twice."""
+
     code = "outcome_unknown"
     title = "The outcome is not known yet; repeat with the same key"
 
@@ -191,12 +215,16 @@ class ProviderUnavailable(PaydeskError):
 
 
 class ProviderRefused(PaydeskError):
+    """Nothing was charged. The detail carries the provider's own sentence."""
+
     code = "provider_refused"
     http_status = 402
     title = "The payment provider refused the request"
 
 
 class NotSupported(PaydeskError):
+    """`can` of the provider names what it does."""
+
     code = "not_supported"
     http_status = 501
     title = "This provider cannot do that"
@@ -212,6 +240,8 @@ class InsufficientCredits(PaydeskError):
 
 
 class PaymentFailed(PaydeskError):
+    """The provider declined it; the customer may try another card."""
+
     code = "payment_failed"
     http_status = 402
     title = "The payment failed"
@@ -228,6 +258,8 @@ class InvalidPromoCode(PaydeskError):
 
 
 class InvalidSignature(PaydeskError):
+    """Check STRIPE_WEBHOOK_SECRET and the clock; nothing was stored."""
+
     code = "webhook_signature_invalid"
     http_status = 400
     title = "The webhook's signature is not valid"
@@ -244,6 +276,8 @@ class CreditLimitExceeded(PaydeskError):
 
 
 class TransferNotAllowed(PaydeskError):
+    """`CREDIT_TRANSFER_POLICY` decides who may; promotional credits stay with their owner."""
+
     code = "transfer_not_allowed"
     http_status = 403
     title = "Credits cannot be moved between these customers"
@@ -251,18 +285,24 @@ class TransferNotAllowed(PaydeskError):
 
 
 class AmountTooLarge(PaydeskError):
+    """`MAX_TRANSACTION_AMOUNT` is the limit, in major units or credits."""
+
     code = "amount_too_large"
     http_status = 422
     title = "The amount is above the limit for one transaction"
 
 
 class AmountTooSmall(PaydeskError):
+    """`MIN_CREDIT_PURCHASE`, or the least that the provider charges in this currency."""
+
     code = "amount_too_small"
     http_status = 422
     title = "The amount is below the least that can be bought"
 
 
 class TransactionLimit(PaydeskError):
+    """`MAX_DAILY_TRANSACTIONS` counts purchases, spends and transfers of a UTC day."""
+
     code = "transaction_limit"
     http_status = 429
     title = "This customer has reached the day's number of transactions"
@@ -277,6 +317,8 @@ class AmountMismatch(PaydeskError):
 
 
 class CheckoutExpired(Conflict):
+    """Open a new checkout; a promo code that was on it is free again."""
+
     code = "checkout_expired"
     title = "This checkout has expired"
 
@@ -289,12 +331,16 @@ class SpendNotRefundable(Conflict):
 
 
 class Misconfigured(PaydeskError):
+    """The detail names the setting and where its value came from."""
+
     code = "misconfigured"
     http_status = 500
     title = "A setting is missing or not valid"
 
 
 class InternalError(PaydeskError):
+    """Nothing about its cause is told outside; the log has it under `request_id`."""
+
     code = "internal_error"
     http_status = 500
     title = "A fault on our side; it was logged under the request id"

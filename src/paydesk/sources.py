@@ -18,7 +18,7 @@ from paydesk.errors import Misconfigured
 from paydesk.rules.money import EXPONENTS
 from paydesk.settings import Settings, all_fields
 
-#: Document 002's config.yaml: section and key -> setting. None: the tracker's own, read there.
+#: The credits family's config.yaml: section and key -> setting. None: the tracker's own, read there.
 DOCUMENT_KEYS: dict[str, str | None] = {
     "payment_tracking.session_expiry_minutes": "session_expiry_minutes",
     "payment_tracking.check_duplicates_before_credit": "check_duplicates_before_credit",
@@ -144,7 +144,7 @@ def _read_dotenv(path: Path) -> dict[str, str]:
 
 
 def _read_yaml(path: Path | None, warnings: list[str]) -> Source:
-    """Keys may be field names, environment names, or document 002's sections."""
+    """Keys may be field names, environment names, or the credits family's sections."""
     if path is None:
         return Source("paydesk.yaml", {})
     try:

@@ -1,4 +1,4 @@
-"""Document 004 over HTTP: its addresses, words and shapes, to the letter."""
+"""The bookings family over HTTP: its addresses, words and shapes, to the letter."""
 
 from __future__ import annotations
 

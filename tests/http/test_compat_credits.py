@@ -1,4 +1,4 @@
-"""Document 002 over HTTP: its addresses, words and shapes, to the letter."""
+"""The credits family over HTTP: its addresses, words and shapes, to the letter."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class FulfillmentView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaymentView:
-    """A payment. `state` is our word, `status` document 002's; amounts are Money."""
+    """A payment. `state` is our word, `status` the credits family's; amounts are Money."""
 
     id: UUID
     customer_id: UUID

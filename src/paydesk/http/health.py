@@ -67,7 +67,7 @@ def ready(request: Request) -> Response:
 
 
 @health.get(
-    "/api/health", response_model=None, summary="Health, as document 001 has it",
+    "/api/health", response_model=None, summary="Health, as the learning family has it",
     responses={200: {"model": Ready}, 503: {"model": Ready}}, **cell(PUBLIC),
 )  # fmt: skip
 def api_health(request: Request) -> Response:

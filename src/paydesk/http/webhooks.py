@@ -33,7 +33,7 @@ V1_PATH = "/v1/webhooks/{provider}"
 
 
 class Success(Out):
-    """Document 002's answer."""
+    """The credits family's answer."""
 
     status: str
 

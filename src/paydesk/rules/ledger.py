@@ -28,7 +28,7 @@ FLOORED = frozenset({"credits", "wallet", "held"})
 #: The largest amount of one transfer (BIGINT).
 MAX_AMOUNT = 2**63 - 1
 
-#: Types of the credit history (document 004, and CREDIT_GRANT for what was given).
+#: Types of the credit history (the bookings family, and CREDIT_GRANT for what was given).
 CREDIT_TYPES = (
     "CREDIT_PURCHASE",
     "MEMBERSHIP_PAYMENT",

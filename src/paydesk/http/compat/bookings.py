@@ -1,4 +1,4 @@
-"""Document 004, bookings: credits, packs and promo codes under /payment."""
+"""Bookings: credits, packs and promo codes under /payment."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from paydesk.http.routes import at_provider, cell, env_of, router, who_of
 from paydesk.http.v1.checkouts import started_by
 from paydesk.http.v1.credits import keyed, recipient
 
-bookings = router("bookings (document 004)")
+bookings = router("bookings")
 
 KINDS = {"percent": "PERCENTAGE", "fixed": "FIXED_AMOUNT", "bonus_credits": "BONUS_CREDITS"}
 BUYERS = ("customer", "admin", "service")

@@ -1,4 +1,4 @@
-"""Document 002, credits: checkout of a package, verify, history and stats under /api/credits."""
+"""Credits: checkout of a package, verify, history and stats under /api/credits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from paydesk.http.idempotency import attempt_of, once
 from paydesk.http.routes import at_provider, cell, env_of, router, who_of
 from paydesk.http.v1.checkouts import started_by
 
-credits = router("credits (document 002)")
+credits = router("credits")
 
 MAX_PAGE = 10_000
 BUYERS = ("customer", "admin", "service")

@@ -1,4 +1,4 @@
-"""Document 004's transaction record, from the lines of a customer's credits."""
+"""The bookings family's transaction record, from the lines of a customer's credits."""
 
 from __future__ import annotations
 

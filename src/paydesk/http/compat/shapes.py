@@ -38,7 +38,7 @@ def _camel_first(name: str) -> AliasChoices:
 
 
 class SnakeIn(BaseModel):
-    """A body of documents 000 and 002; camelCase is understood too."""
+    """A body of the services and credits families; camelCase is understood too."""
 
     model_config = ConfigDict(
         extra="forbid", strict=True, hide_input_in_errors=True,
@@ -47,7 +47,7 @@ class SnakeIn(BaseModel):
 
 
 class CamelIn(BaseModel):
-    """A body of documents 001, 003 and 004; snake_case is understood too."""
+    """A body of the learning, wallets and bookings families; snake_case is understood too."""
 
     model_config = ConfigDict(
         extra="forbid", strict=True, hide_input_in_errors=True,
