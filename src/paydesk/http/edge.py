@@ -44,6 +44,7 @@ HEADERS: tuple[tuple[bytes, bytes], ...] = (
 )
 HSTS = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
 READS = frozenset({"GET", "HEAD", "OPTIONS"})
+METHODS = READS | {"POST", "PUT", "PATCH", "DELETE"}
 
 
 class Edge:
@@ -126,7 +127,8 @@ class Edge:
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         route = scope.get("paydesk.route") or getattr(scope.get("route"), "path", "none")
-        metrics.REQUEST_S.labels(scope["method"], route, status).observe(seconds)
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        metrics.REQUEST_S.labels(method, route, status).observe(seconds)
         write = log.warning if status >= 500 else log.info
         write(
             "request", method=scope["method"], path=scope["path"][:512], status=status,

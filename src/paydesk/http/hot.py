@@ -83,7 +83,7 @@ async def spend_bulk(request: Request) -> Response:
     check_parameters(request, set())
     env, who = env_of(request), request.scope["paydesk.who"]
     body = await _read(request, BulkBody)
-    attempt = attempt_of(request, who)
+    attempt = attempt_of(request, who, moves_money=not all(one.key for one in body.items))
     items = []
     for place, one in enumerate(body.items):
         customer_id = await _owner(request, who, one.customer)

@@ -36,8 +36,8 @@ GUESSABLE = frozenset(
         "/api/credits/verify-payment",
     }
 )
-#: Signed by their senders, or asked by machines that watch over us: never limited.
-EXEMPT_PREFIXES = ("/health", "/api/health", "/v1/webhooks/")
+#: Signed by their senders, asked by machines that watch over us, or files: never limited.
+EXEMPT_PREFIXES = ("/health", "/api/health", "/v1/webhooks/", "/assets/")
 EXEMPT = frozenset(
     {"/api/credits/webhook", "/payment/webhooks/stripe", "/api/webhooks/stripe", "/metrics"}
 )
