@@ -24,6 +24,7 @@ from paydesk.errors import (
     Unavailable,
 )
 from paydesk.http.bodies import pointer
+from paydesk.http.logs import hide
 
 PROBLEM_JSON = "application/problem+json"
 #: draft-ietf-httpapi-ratelimit-headers: the problem type of a refused quota.
@@ -69,6 +70,7 @@ _PAGE = """<!doctype html>
 def problem(error: PaydeskError, request_id: str, *, as_page: bool = False) -> Response:
     """The answer for an expected refusal."""
     body = error.to_problem()
+    body["detail"] = hide(body["detail"])  # It may quote what was asked for.
     if isinstance(error, RateLimited) and "violated-policies" in body:
         body["type"] = QUOTA_EXCEEDED
     body["request_id"] = request_id
