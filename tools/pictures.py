@@ -33,10 +33,14 @@ def main() -> None:
         desk = Desk(Path(folder) / "shop", environ={"MAX_CREDIT_BALANCE": "1000000"}).wait()
         try:
             ids = fill(desk, purchases=110)
-            spread(desk)
+            fresh = {
+                "payment": f"/dashboard/payments/{ids['paid']['payment']['id']}",
+                "checkout": ids["waiting"]["page_url"].removeprefix(desk.url),
+            }
             with open_chromium() as browser:
-                for theme in ("light", "dark"):
-                    take(browser, desk, ids, theme)
+                take(browser, desk, fresh)
+                spread(desk)
+                take(browser, desk, {"overview": "/dashboard"})
         finally:
             desk.close()
 
@@ -61,21 +65,18 @@ def spread(desk: Desk, seed: int = 3) -> None:
         server.stop()
 
 
-def take(browser, desk: Desk, ids: dict, theme: str) -> None:
-    context = browser.new_context(
-        viewport={"width": 1440, "height": 1080}, color_scheme=theme, device_scale_factor=1
-    )
-    page = context.new_page()
-    for name, path in {
-        "overview": "/dashboard",
-        "payment": f"/dashboard/payments/{ids['paid']['payment']['id']}",
-        "checkout": ids["waiting"]["page_url"].removeprefix(desk.url),
-    }.items():
-        page.set_viewport_size({"width": 1440, "height": 720 if name == "checkout" else 1080})
-        page.goto(desk.url + path)
-        page.wait_for_load_state("networkidle")
-        page.screenshot(path=IMAGES / f"{name}-{theme}.png")
-    context.close()
+def take(browser, desk: Desk, pages: dict[str, str]) -> None:
+    for theme in ("light", "dark"):
+        context = browser.new_context(
+            viewport={"width": 1440, "height": 1080}, color_scheme=theme, device_scale_factor=1
+        )
+        page = context.new_page()
+        for name, path in pages.items():
+            page.set_viewport_size({"width": 1440, "height": 720 if name == "checkout" else 1080})
+            page.goto(desk.url + path)
+            page.wait_for_load_state("networkidle")
+            page.screenshot(path=IMAGES / f"{name}-{theme}.png")
+        context.close()
 
 
 if __name__ == "__main__":
