@@ -10,6 +10,7 @@ from paydesk.providers.base import (
     ProviderEvent,
     Providers,
     RemoteCheckout,
+    RemoteRefund,
     load,
     provider,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "ProviderEvent",
     "Providers",
     "RemoteCheckout",
+    "RemoteRefund",
     "load",
     "provider",
 ]

@@ -39,6 +39,7 @@ class Order:
     `key` is the idempotency key: the same key and request never make a second session.
     `expires_in_s` is how long the session should stay payable. `request` is the provider's own
     body, built once by `checkout_request`, kept, and sent unchanged by every repeat.
+    `provider_customer` is the provider's own id of the customer, where it has one.
     """
 
     id: str
@@ -53,6 +54,7 @@ class Order:
     expires_in_s: int = 1800
     metadata: Mapping[str, str] = field(default_factory=dict)
     request: Mapping[str, Any] | None = None
+    provider_customer: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +98,17 @@ class Charge:
     def capture_fact(self) -> str:
         """The word under which this capture is posted once."""
         return f"capture:{self.fact or self.payment_ref or self.ref}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteRefund:
+    """Money on its way back. `status` is pending, succeeded, failed or canceled."""
+
+    id: str
+    status: str
+    amount: Money
+    payment_ref: str | None = None
+    error_code: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,19 +173,22 @@ class Provider:
         raise self._lacks("expire")
 
     def charge(self, order: Order, method: str) -> Any:
-        """Take money from a saved method now."""
+        """Take money from a saved method now, the customer being away; answers a Charge.
+
+        A decline answers `failed`, a method that asks for its owner `requires_action`.
+        """
         raise self._lacks("charge")
 
     def capture(self, ref: str, amount: Money, key: str) -> Any:
-        """Take held money."""
+        """Take held money, all of it or a part; answers the Charge. The rest is let go."""
         raise self._lacks("capture")
 
     def void(self, ref: str, key: str) -> Any:
-        """Let held money go."""
+        """Let held money go; answers the Charge as it then stands."""
         raise self._lacks("void")
 
     def refund(self, ref: str, amount: Money, key: str) -> Any:
-        """Give money back."""
+        """Give captured money back, all of it or a part; answers a RemoteRefund."""
         raise self._lacks("refund")
 
     def fetch(self, ref: str) -> Any:

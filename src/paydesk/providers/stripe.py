@@ -15,10 +15,18 @@ from paydesk.providers.base import (
     Provider,
     ProviderEvent,
     RemoteCheckout,
+    RemoteRefund,
     provider,
 )
-from paydesk.providers.stripe_shapes import check_signature, of_intent, of_session, read_event
-from paydesk.rules.money import to_stripe
+from paydesk.providers.stripe_shapes import (
+    check_signature,
+    declined,
+    of_intent,
+    of_refund,
+    of_session,
+    read_event,
+)
+from paydesk.rules.money import Money, to_stripe
 
 if TYPE_CHECKING:
     from stripe import StripeClient
@@ -38,7 +46,9 @@ SEARCH_PAGES = 10
 class Stripe(Provider):
     """Checkout Sessions in payment mode. Our ids travel as metadata on session and intent."""
 
-    can = frozenset({"checkout", "expire", "fetch", "search", "webhooks"})
+    can = frozenset({
+        "checkout", "expire", "charge", "capture", "void", "refund", "fetch", "search", "webhooks",
+    })  # fmt: skip
     least_session_s = LEAST_SESSION_S + SESSION_MARGIN_S
     events_are_proof = True
 
@@ -112,6 +122,57 @@ class Stripe(Provider):
             self._ask(lambda: self._client.v1.checkout.sessions.expire(ref))
         return self.fetch(ref)
 
+    def charge(self, order: Order, method: str) -> Charge:
+        """A payment intent that is confirmed off session. `method`: a `pm_…` of a customer."""
+        params: dict[str, Any] = {
+            "amount": to_stripe(order.amount.minor, order.amount.currency),
+            "currency": order.amount.currency,
+            "payment_method": method,
+            "payment_method_types": ["card"],
+            "confirm": True,
+            "off_session": True,
+            "description": order.description[:250],
+            "metadata": dict(order.metadata),
+        }
+        if order.provider_customer:
+            params["customer"] = order.provider_customer
+        try:
+            raw = self._ask(
+                lambda: self._client.v1.payment_intents.create(
+                    params, {"idempotency_key": order.key}
+                )
+            )
+        except ProviderRefused as exc:
+            intent = _declined_intent(exc)
+            if intent is None:
+                raise
+            return declined(intent, exc.provider_code)
+        return self._charge_of(raw)
+
+    def capture(self, ref: str, amount: Money, key: str) -> Charge:
+        params = {"amount_to_capture": to_stripe(amount.minor, amount.currency)}
+        return self._charge_of(self._ask(
+            lambda: self._client.v1.payment_intents.capture(ref, params, {"idempotency_key": key})
+        ))
+
+    def void(self, ref: str, key: str) -> Charge:
+        return self._charge_of(self._ask(
+            lambda: self._client.v1.payment_intents.cancel(ref, None, {"idempotency_key": key})
+        ))
+
+    def refund(self, ref: str, amount: Money, key: str) -> RemoteRefund:
+        params = {"payment_intent": ref, "amount": to_stripe(amount.minor, amount.currency)}
+        raw = self._ask(
+            lambda: self._client.v1.refunds.create(params, {"idempotency_key": key})
+        )
+        return of_refund(raw)
+
+    def _charge_of(self, raw: dict[str, Any]) -> Charge:
+        found = of_intent(raw)
+        if found is None:
+            raise OutcomeUnknown("Stripe's answer cannot be understood.")
+        return found
+
     def fetch(self, ref: str) -> Charge:
         """How a session (`cs_`) or a payment intent (`pi_`) stands."""
         if ref.startswith("pi_"):
@@ -179,6 +240,14 @@ class Stripe(Provider):
         except stripe.StripeError as exc:
             raise OutcomeUnknown("Stripe did not say what happened.", retry_after_s=2) from exc
         return answer.last_response.data
+
+
+def _declined_intent(refused: ProviderRefused) -> dict[str, Any] | None:
+    """The payment intent that Stripe's refusal of a card carries."""
+    body = getattr(refused.__cause__, "json_body", None)
+    error = body.get("error") if isinstance(body, dict) else None
+    intent = error.get("payment_intent") if isinstance(error, dict) else None
+    return intent if isinstance(intent, dict) else None
 
 
 def _sentence(exc: Any) -> str:

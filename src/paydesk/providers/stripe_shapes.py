@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 
 from paydesk.errors import InvalidRequest, InvalidSignature, MalformedRequest
-from paydesk.providers.base import Charge, ProviderEvent
+from paydesk.providers.base import Charge, ProviderEvent, RemoteRefund
 from paydesk.rules.money import Money, from_stripe
 
 #: More candidates than any roll of secrets needs; each costs a comparison.
@@ -238,6 +239,27 @@ def of_charge(charge: Mapping[str, Any]) -> Charge | None:
             **common,
         )
     return None
+
+
+def declined(intent: Mapping[str, Any], code: str | None) -> Charge:
+    """A charge of a saved method that was refused: failed, or its owner has to act."""
+    found = of_intent(intent)
+    if found is None:
+        raise ValueError("the intent's status is not known")
+    acts = code == "authentication_required" or found.status == "requires_action"
+    return replace(found, status="requires_action" if acts else "failed", ended=False)
+
+
+def of_refund(refund: Mapping[str, Any]) -> RemoteRefund:
+    """A refund; `requires_action` waits like `pending`."""
+    status = refund["status"]
+    return RemoteRefund(
+        id=refund["id"],
+        status="pending" if status == "requires_action" else status,
+        amount=_money(refund["amount"], refund["currency"]),
+        payment_ref=_ref(refund.get("payment_intent")),
+        error_code=refund.get("failure_reason"),
+    )
 
 
 def _decline(error: Mapping[str, Any], latest: Any) -> str | None:
