@@ -257,3 +257,21 @@ def test_what_a_pack_was_sold_for_holds_when_it_changes_or_goes(desk, make):
     assert (row["expires_at"] - desk.clock.now()).days == 7
     assert (row["cost_minor"], row["currency"]) == (200, "usd")
     assert payments.get(desk.env, None, view.payment.id).captured == USD("2.00")
+
+
+def test_a_payment_names_the_line_of_the_history_that_credited_it(env, sim, make):
+    # S2.18 S4.36
+    from paydesk.flows import checkout, credit_views
+
+    make.pack()
+    make.promo("BONUS20", bonus_credits=20)
+    user = make.user()
+    view = checkout.start(
+        env, checkout.StartCheckout(customer_id=user.uuid, pack="creator", promo="BONUS20")
+    )
+    sim.pay(view.payment.session_ref)
+    paid = checkout.verify(env, view.payment.session_ref, user.uuid).payment
+    with env.db.read() as tx:
+        lines = {line.id: line for line in credit_views.history(tx, user.uuid, limit=10)}
+    assert lines[paid.credit_txn_id].type == "CREDIT_PURCHASE"
+    assert lines[paid.credit_txn_id].amount == 150

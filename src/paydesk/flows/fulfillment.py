@@ -221,15 +221,10 @@ def _grant_credits(tx: Tx, now: datetime, terms: list[Terms], settings: Settings
                 )
             )  # fmt: skip
             owners.append(t)
-    changes: Changes = {
-        t.txn_id: {
-            "credits_added": True,
-            "credits_added_at": now,
-            "credit_transaction_id": str(t.txn_id),
-        }
-        for t in terms
-    }
+    changes: Changes = {t.txn_id: {"credits_added": True, "credits_added_at": now} for t in terms}
     for granted, t in zip(credits.grant(tx, grants, now, settings=settings), owners, strict=True):
+        # The line of the customer's history: that of what was bought, where there are two.
+        changes[t.txn_id].setdefault("credit_transaction_id", str(granted.transfer_id))
         if granted.over_limit and t.payment.review is None:
             changes[t.txn_id]["review"] = "credit_limit"
     return changes
