@@ -1,7 +1,8 @@
 """Fill the test column of docs/coverage.md from the comments in tests that name a requirement.
 
 `python tools/coverage.py` rewrites the page, `--check` exits with 1 when it is out of date.
-A comment like `# S2.13 I1` names the test function that it stands in, or the next one below.
+A comment like `# S2.13 I1` names the test function that it stands in, or the next one below; the
+docstring of a test names it too.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ RANGE = re.compile(r"\b(S\d)\.(\d+)\s*[–-]\s*(?:S\d\.)?(\d+)\b")
 RANGE_I = re.compile(r"\bI(\d+)\s*[–-]\s*I(\d+)\b")
 NAME = re.compile(r"\b(S\d\.\d+|I\d{1,2})\b")
 NOT_YET = "not yet"
+#: How many tests of one item the page names.
+SHOWN = 3
 
 
 def names_in(comment: str) -> set[str]:
@@ -30,54 +33,49 @@ def names_in(comment: str) -> set[str]:
     return found
 
 
-def tests_in(path: Path) -> dict[str, str]:
-    """Requirement number -> first test in this file that names it."""
+def tests_in(path: Path) -> list[tuple[str, set[str]]]:
+    """(test, the numbers it names) in order, for one file."""
     text = path.read_text(encoding="utf-8")
-    lines = text.splitlines()
-    spans = []
+    where = path.relative_to(ROOT).as_posix()
+    spans, named = [], {}
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith(
             "test_"
         ):
             start = min([node.lineno, *(d.lineno for d in node.decorator_list)])
             spans.append((start, node.end_lineno or start, node.name))
+            named[node.name] = names_in(ast.get_docstring(node) or "")
         elif isinstance(node, ast.ClassDef) and node.name.startswith("Test"):
             spans.append((node.lineno, node.lineno, node.name))
+            named[node.name] = set()
     spans.sort()
-    where = path.relative_to(ROOT).as_posix()
-    found: dict[str, str] = {}
-    for number, line in enumerate(lines, 1):
-        if "#" not in line:
-            continue
-        names = names_in(line[line.index("#") :])
-        if not names:
-            continue
+    for number, line in enumerate(text.splitlines(), 1):
+        names = names_in(line[line.index("#") :]) if "#" in line else set()
         inside = [s for s in spans if s[0] <= number <= s[1]]
         below = [s for s in spans if s[0] > number]
-        chosen = inside[-1] if inside else below[0] if below else None
-        if chosen:
-            for name in names:
-                found.setdefault(name, f"{where}::{chosen[2]}")
-    return found
+        if names and (inside or below):
+            named[(inside[-1] if inside else below[0])[2]] |= names
+    return [(f"{where}::{name}", named[name]) for _, _, name in spans if named[name]]
 
 
-def scan() -> dict[str, str]:
-    """Requirement number -> a test that names it, over all tests, in path order."""
-    found: dict[str, str] = {}
+def scan() -> dict[str, list[str]]:
+    """Requirement number -> tests that name it, those first that name the fewest others."""
+    found: dict[str, list[tuple[int, str]]] = {}
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
-        for name, test in tests_in(path).items():
-            found.setdefault(name, test)
-    return found
+        for test, names in tests_in(path):
+            for name in names:
+                found.setdefault(name, []).append((len(names), test))
+    return {name: [t for _, t in sorted(some, key=lambda x: x[0])] for name, some in found.items()}
 
 
-def render(text: str, tests: dict[str, str]) -> str:
+def render(text: str, tests: dict[str, list[str]]) -> str:
     """The page with its last column filled."""
     lines = []
     for line in text.splitlines():
         row = ROW.match(line)
         if row:
-            test = tests.get(row[1])
-            line = f"| {row[1]} | {row[2]} | {f'`{test}`' if test else NOT_YET} |"
+            shown = ", ".join(f"`{test}`" for test in tests.get(row[1], [])[:SHOWN])
+            line = f"| {row[1]} | {row[2]} | {shown or NOT_YET} |"
         lines.append(line)
     return "\n".join(lines) + "\n"
 
