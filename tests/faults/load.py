@@ -175,8 +175,13 @@ def check(env: Env, load: Load, views: Sequence[CheckoutView] = ()) -> None:
 
 
 def settle(env: Env) -> None:
-    """Let the sweeps work until no event waits."""
+    """Let the sweeps work until no event waits. Who held a lease of a minute is gone by now."""
     worker = Worker(env)
+    with env.db.transaction() as tx:
+        tx.run(
+            "update provider_events set try_at = %(now)s where state in ('new', 'waiting')",
+            {"now": env.now()},
+        )
 
     def waiting() -> int:
         worker.run_once("inbox")

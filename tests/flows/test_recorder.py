@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "http"))
+
+from http_support import OWN_KEY, Client
 from purchase import DECLINED
 from statements import KEY, OWNED, ROOT, keyless, of_function, recording, touched
 
@@ -21,6 +27,7 @@ from paydesk.flows import (
     promos,
 )
 from paydesk.http import hot
+from paydesk.http.app import create_app
 from paydesk.worker import Worker
 
 #: Statements that look over customers, by a part of their text, and why they may. A sweep selects
@@ -151,6 +158,36 @@ def play_reading(desk, story):
     customers.update(env, story.buyer.uuid, name="Ada Example")
 
 
+def play_http(desk, story):
+    """The same by the addresses that applications use, old and new, with keys and repeats."""
+    with Client(create_app(desk.env), f"Bearer {OWN_KEY}") as server:
+        user = server.as_user("buyer")
+        order = {"pack": "creator", "customer": "buyer"}
+        spend = {"customer": "buyer", "credits": 2}
+        for name in ("one", "one", "two"):
+            keyed = {"Idempotency-Key": f'"{name}"'}
+            made = server.post("/v1/checkouts", json=order, headers=keyed).json()
+            spent = server.post("/v1/credits/spend", json=spend, headers=keyed).json()
+        for path in (
+            f"/v1/checkouts/{made['id']}", f"/v1/payments/{made['payment']['id']}",
+            "/v1/payments?customer=buyer", "/v1/credits/history?customer=buyer",
+            "/v1/events?customer=buyer", "/v1/credits/balance?customer=buyer&expand=batches",
+            "/v1/customers/buyer",
+        ):  # fmt: skip
+            assert server.get(path).status_code == 200, path
+        for path in ("/api/credits/payment-history", "/api/credits/payment-stats",
+                     "/payment/credits/balance", "/payment/credits/history"):  # fmt: skip
+            assert user.get(path).status_code == 200, path
+        refund = {"customer": "buyer", "spend": spent["id"]}
+        for path, body in (
+            ("/v1/credits/refund", refund),
+            ("/v1/credits/grant", {"customer": "buyer", "credits": 5, "kind": "promotional"}),
+            ("/v1/credits/transfer", {"customer": "buyer", "to": "friend", "credits": 1}),
+            ("/v1/credits/spend/bulk", {"items": [spend, {**spend, "key": "k"}]}),
+        ):  # fmt: skip
+            assert server.post(path, json=body).is_success, server.post(path, json=body).text
+
+
 def play_sweeps(desk, story):
     events.publish(desk.env)
     handlers.drain(desk.env, "handlers", lambda event: None)
@@ -163,7 +200,7 @@ def play_sweeps(desk, story):
 def test_every_statement_of_the_hot_flows_names_its_customer(desk, story):
     # scale rule 6: one customer is one shard
     with recording() as recorder:
-        for play in (play_purchase, play_credits, play_reading, play_sweeps):
+        for play in (play_purchase, play_credits, play_reading, play_http, play_sweeps):
             play(desk, story)
     sent = {text: sender for text, sender in recorder.sent.items() if touched(text)}
     assert len(sent) > 60
