@@ -59,6 +59,22 @@ def test_every_relative_link_leads_somewhere():
     assert not broken, broken
 
 
+def test_the_go_live_page_names_what_is_there():  # S1.54
+    """Its addresses are routes, its settings are settings, and no step of a set-up is missing."""
+    import json
+
+    from paydesk.settings import all_fields
+
+    text = (DOCS / "go-live.md").read_text(encoding="utf-8")
+    paths = json.loads((DOCS / "openapi.json").read_text(encoding="utf-8"))["paths"]
+    assert "/api/webhooks/stripe" in text and "/api/webhooks/stripe" in paths
+    named = set(re.findall(r"`([A-Z][A-Z_]+_[A-Z]+)`", text))
+    known = {name for one in all_fields() for name in one.metadata["names"]}
+    assert named and named <= known, named - known
+    for step in ("test mode", "production account", "Front end", "paydesk serve", "paydesk worker"):
+        assert step in text, step
+
+
 def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) < 120
 

@@ -140,3 +140,31 @@ def test_the_schema_stays_within_postgresql_15(db):
     for text in texts:
         for word in ("uuidv7(", " virtual", "without overlaps", "any_value(", "merge into"):
             assert word not in text, word
+
+
+def test_a_changed_row_says_when_it_was_changed(db, make):  # S1.10
+    with db.read() as tx:
+        rows = tx.all(
+            """
+            select c.table_name as name, exists (
+                select 1 from pg_trigger t join pg_proc p on p.oid = t.tgfoid
+                where t.tgrelid = c.table_name::regclass and p.proname = 'touch_updated_at'
+                  and t.tgenabled = 'O') as touched
+            from information_schema.columns c
+            join information_schema.tables s using (table_schema, table_name)
+            where c.table_schema = 'public' and c.column_name = 'updated_at'
+              and s.table_type = 'BASE TABLE'
+            """
+        )
+    assert rows and all(row["touched"] for row in rows), rows
+    user = make.user()
+    when = "select updated_at from customers where customer_id = %(id)s"
+    with db.read() as tx:
+        before = tx.value(when, {"id": user.uuid})
+    with db.transaction() as tx:
+        tx.run(
+            "update customers set name = 'Ada', updated_at = 'epoch' where customer_id = %(id)s",
+            {"id": user.uuid},
+        )
+    with db.read() as tx:
+        assert tx.value(when, {"id": user.uuid}) > before

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
+from itertools import zip_longest
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,13 +60,25 @@ def tests_in(path: Path) -> list[tuple[str, set[str]]]:
 
 
 def scan() -> dict[str, list[str]]:
-    """Requirement number -> tests that name it, those first that name the fewest others."""
-    found: dict[str, list[tuple[int, str]]] = {}
+    """Requirement number -> tests that name it, the most telling first.
+
+    A file with many tests of an item is about it, and a test that names few others shows it best:
+    one test of each file, the files with the most first, then the others.
+    """
+    found: dict[str, dict[Path, list[tuple[int, str]]]] = {}
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
         for test, names in tests_in(path):
             for name in names:
-                found.setdefault(name, []).append((len(names), test))
-    return {name: [t for _, t in sorted(some, key=lambda x: x[0])] for name, some in found.items()}
+                found.setdefault(name, {}).setdefault(path, []).append((len(names), test))
+    return {name: _telling(list(files.values())) for name, files in found.items()}
+
+
+def _telling(files: list[list[tuple[int, str]]]) -> list[str]:
+    for some in files:
+        some.sort(key=lambda found: found[0])
+    files.sort(key=len, reverse=True)
+    rows = zip_longest(*files)
+    return [found[1] for row in rows for found in row if found]
 
 
 def render(text: str, tests: dict[str, list[str]]) -> str:

@@ -252,7 +252,7 @@ def test_root_copies_programs_that_lie_in_a_closed_folder(folder, monkeypatch):
     assert bindir.is_relative_to(folder.parent / "shelf")
 
 
-# S2.10 I5
+# I5
 @pytest.mark.parametrize("engine", ENGINES)
 def test_nothing_runs_on_after_the_owner_is_killed_and_nothing_is_lost(folder, started, engine):
     owner = Owner(folder, engine)

@@ -42,7 +42,7 @@ def ask(dsn: str, query: str) -> object:
 
 
 # I45
-def test_the_packaged_schema_applies_once_and_a_second_run_does_nothing(empty_database):
+def test_the_packaged_schema_applies_once_and_a_second_run_does_nothing(empty_database):  # S1.9
     steps: list[str] = []
     names = [script.name for script in migrate.packaged()]
     assert migrate.migrate(empty_database.owner_dsn, on_step=steps.append) == names == steps
@@ -196,8 +196,8 @@ def test_a_script_is_split_at_its_own_semicolons_only():
     assert second == "do $x$ begin perform 1; end $x$"
 
 
-# I1
-def test_the_application_may_not_change_what_is_append_only(database: TestDatabase):
+# I4
+def test_the_application_may_not_change_what_is_append_only(database: TestDatabase):  # S4.2
     with psycopg.connect(database.dsn, autocommit=True) as app:
         for table in ("transfers", "events", "schema_migrations"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):

@@ -225,7 +225,7 @@ def test_an_error_of_the_program_in_a_broken_transaction_stays_what_it_was(db):
 
 
 # I42
-def test_a_pool_without_a_free_connection_says_so_in_time(database):
+def test_a_pool_without_a_free_connection_says_so_in_time(database):  # S1.1
     small = Database(database.dsn, max_size=1, wait_timeout_s=0.2)
     with small.transaction(), pytest.raises(DatabaseUnavailable, match="No connection was free"):
         small.ping()
@@ -241,7 +241,7 @@ def answers(db: Database) -> bool:
 
 
 # I42
-def test_a_server_that_was_away_is_used_again_soon_after_it_is_back(tmp_path):
+def test_a_server_that_was_away_is_used_again_soon_after_it_is_back(tmp_path):  # S1.1
     where = databases.scratch_place() / f"paydesk-away-{tmp_path.name}"
     settings = {"fsync": "off"}
     with embedded.start(where, settings=settings, ephemeral=True) as server:

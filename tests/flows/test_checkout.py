@@ -103,7 +103,7 @@ def test_the_success_page_asks_only_so_often(desk):
 
 
 def test_what_the_provider_is_told(desk):
-    """S4.32 I35: our ids and the document's on session and intent; the price is the catalogue's."""
+    """S1.12 S4.32 I35: our ids and the document's on session and intent, the catalogue's price."""
     user = desk.make.user("user_123")
     view = desk.open(user, email="maya@example.com", success_url="https://app.example.com/thanks",
                      cancel_url="https://app.example.com/pricing",
@@ -144,7 +144,7 @@ def test_credits_by_number_are_priced_by_the_setting(desk):
             desk.open(credits=wrong)
 
 
-def test_a_plain_amount_buys_no_credits(desk):
+def test_a_plain_amount_buys_no_credits(desk):  # S1.12
     view = desk.open(amount=EUR("12.50"), description="Lesson", reference="booking-7")
     assert (view.payment.purpose, view.payment.credits) == ("payment", 0)
     desk.pay(view)

@@ -13,7 +13,7 @@ from paydesk.flows import customers, events
 
 
 def test_sixty_four_first_uses_at_once_make_one_customer(env):
-    """C25: an external id is unique, whoever comes first."""
+    """S1.11 C25: an external id is unique, whoever comes first."""
     barrier = threading.Barrier(32)
 
     def use(n: int):
@@ -30,7 +30,7 @@ def test_sixty_four_first_uses_at_once_make_one_customer(env):
 
 
 def test_a_customer_is_found_by_either_id(env):
-    """C25"""
+    """S1.11 C25"""
     made = customers.ensure(env, "user_123", email="maya@example.com")
     assert customers.ensure(env, made.id) == customers.ensure(env, "user_123") == made
     assert customers.get(env, made.uuid) == made
@@ -72,7 +72,7 @@ def test_two_customers_may_have_one_email(env):
     assert a.uuid != b.uuid and a.email == b.email
 
 
-def test_an_update_changes_what_is_given_and_leaves_the_rest(env):
+def test_an_update_changes_what_is_given_and_leaves_the_rest(env):  # S1.11
     made = customers.ensure(env, "user_1", email="old@example.com", metadata={"plan": "a"})
     changed = customers.update(env, made, email="new@example.com", name="Maya")
     assert (changed.email, changed.name, changed.metadata) == (

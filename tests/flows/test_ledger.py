@@ -109,7 +109,8 @@ def test_a_customer_without_a_head_cannot_be_posted_to(env, user, entry):
 @pytest.mark.parametrize(
     "change", ["update {} set customer_id = customer_id", "delete from {}", "truncate {}"]
 )
-def test_books_and_events_are_append_only_for_everybody(env, db, make, user, table, change):  # I4
+def test_books_and_events_are_append_only_for_everybody(env, db, make, user, table, change):
+    """S4.2 I4"""
     make.credits(user, 5)
     credits.spend_now(env, credits.new_spend(user, 2))
     for dsn in (db.dsn, db.owner_dsn):

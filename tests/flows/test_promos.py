@@ -88,7 +88,7 @@ def test_a_thousand_redeemers_of_a_code_for_a_hundred_make_exactly_a_hundred(env
 
 
 def test_one_customer_at_once_everywhere_stays_within_their_limit(env, maya):
-    """I18"""
+    """S4.41 I18"""
     promo = promos.upsert_promo(env, "TWICE", percent_off=10, per_customer=2)
 
     def redeem(_):

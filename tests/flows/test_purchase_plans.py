@@ -51,7 +51,7 @@ def read_whole(plans):
     return {one for one in found if one[0] not in WHOLE}
 
 
-def test_no_statement_of_a_purchase_reads_a_table_from_end_to_end(explained):
+def test_no_statement_of_a_purchase_reads_a_table_from_end_to_end(explained):  # S1.9
     """Scale: the plans are those of large tables; 10 million payments change nothing."""
     desk, plans = explained
     desk.make.promo("WELCOME10", percent_off=10)

@@ -184,6 +184,7 @@ def test_expired_unknown_and_free_sessions_have_their_pages(sandbox, browser, cl
     assert done.status_code == 303
 
 
+# S4.33 I37
 def test_a_number_that_is_no_test_card_is_refused_and_kept_nowhere(tmp_path, caplog, capfd):
     caplog.set_level(logging.DEBUG)
     file = tmp_path / "simulator.db"
