@@ -40,6 +40,7 @@ class Node:
         self.facts = Facts(0, given.admin_password, given.owner_password, given.app_password)
         self._log = folder / "postgres.log"
         self._process: subprocess.Popen[bytes] | None = None
+        self._was_killed = False
 
     def create(self) -> Node:
         cluster.create(
@@ -91,6 +92,7 @@ class Node:
         if self._process is not None and self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait(20)
+            self._was_killed = True
 
     def stop(self) -> None:
         if self._process is not None and self._process.poll() is None:
@@ -100,8 +102,13 @@ class Node:
         self.kill()
 
     def remove(self) -> None:
-        self.kill()
+        """A killed server's shared memory is only removed by the next server of its data."""
+        if self._was_killed:
+            self.start()
+        self.stop()
         shutil.rmtree(self.data.parent, ignore_errors=True)
+        with contextlib.suppress(OSError):  # The last one takes the folder of all away.
+            self.data.parent.parent.rmdir()
 
     def log(self) -> str:
         return self._log.read_text(errors="replace")[-3000:]

@@ -53,7 +53,8 @@ class Load:
         while not self.stopping.is_set():
             owner, amount = chooser.choice(self.owners), chooser.randint(1, 9)
             number += 1
-            self.repeat_until_settled(owner, amount, ids.request_key("kill", str(seed), str(number)))
+            key = ids.request_key("kill", str(seed), str(number))
+            self.repeat_until_settled(owner, amount, key)
 
     def repeat_until_settled(self, owner, amount, key) -> None:
         while True:
@@ -124,14 +125,14 @@ def prepare(env, sim):
 
 @pytest.mark.prove
 @pytest.mark.timeout(1800)
-def test_kill_9_of_postgresql_under_load_loses_and_doubles_nothing(desk, sim):
+def test_kill_9_of_postgresql_under_load_loses_and_doubles_nothing(desk, sim, seed):
     # I1 I5 I42
     server, env = desk
     owners, views = prepare(env, sim)
     deliveries = [d for d in sim.deliveries() for _ in range(2)]
-    random.shuffle(deliveries)
+    random.Random(seed).shuffle(deliveries)
     load = Load(env, owners, deliveries)
-    threads = [threading.Thread(target=load.spend_on, args=(n,)) for n in range(SPENDERS)]
+    threads = [threading.Thread(target=load.spend_on, args=(seed + n,)) for n in range(SPENDERS)]
     threads += [threading.Thread(target=load.deliver) for _ in range(2)]
     for thread in threads:
         thread.start()
