@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -21,6 +23,29 @@ __all__ = ["database", "empty_database"]
 ROOT = Path(__file__).resolve().parent.parent
 WEBHOOK_SECRET = "whsec_test_of_the_desk_0123456789abcdef"
 JWT_SECRET = "a-secret-of-the-tests-thirty-two-bytes-long"
+
+
+@pytest.fixture
+def seed(record_property: Any) -> int:
+    """What a test draws its orders and numbers from. The end of the run tells it, and
+    `PAYDESK_SEED` repeats it."""
+    told = int(os.environ.get("PAYDESK_SEED") or random.randrange(10**6))
+    record_property("seed", told)
+    return told
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """The seeds, whether tests passed or failed, so that any run can be repeated."""
+    order = getattr(terminalreporter.config.option, "randomly_seed", None)
+    told = {
+        f"{report.nodeid}: PAYDESK_SEED={value}"
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        for name, value in getattr(report, "user_properties", ())
+        if name == "seed"
+    }
+    for line in [f"--randomly-seed={order}", *sorted(told)]:
+        terminalreporter.write_line(f"seed: {line}")
 
 
 @pytest.fixture

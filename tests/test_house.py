@@ -264,3 +264,14 @@ def test_nothing_is_left_unfinished():
             if words.search(line):
                 wrong.append(f"{path.name}:{number}: {line.strip()[:80]}")
     assert not wrong, wrong
+
+
+def test_every_test_with_a_long_form_is_run_by_prove():
+    """`./run prove` picks by mark: a long form without it would never run."""
+    wrong = []
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        text = path.read_text(encoding="utf-8")
+        has_form = re.search(r"if _?PROVE\b", text)
+        if has_form and path.name != Path(__file__).name and "pytest.mark.prove" not in text:
+            wrong.append(path.name)
+    assert not wrong, wrong

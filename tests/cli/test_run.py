@@ -70,16 +70,19 @@ def test_the_lock_files_agree_and_hold_what_the_project_asks_for():
         ([], ["-n", "4", "--dist", "loadgroup"], None),
         (["--engine", "system"], ["-n", "4", "--dist", "loadgroup"], "system"),
         (["--engine=embedded", "-k", "x"], ["-n", "4", "--dist", "loadgroup", "-k", "x"],
-         "embedded"),
+         "wheel"),
         (["-n0", "tests"], ["-n0", "tests"], None),
         (["tests/test_house.py"], ["tests/test_house.py"], None),
         (["tests/a.py::test_x", "-x"], ["tests/a.py::test_x", "-x"], None),
     ],
 )  # fmt: skip
 def test_arguments_of_the_tests(run, monkeypatch, given, arguments, engine):
+    from paydesk.testing import databases
+
     monkeypatch.setenv("PAYDESK_TEST_ENGINE", "none")
     monkeypatch.delenv("PAYDESK_TEST_ENGINE")
     assert run.test_arguments(given) == arguments
+    assert databases._choice() == (engine or "auto")
     assert os.environ.pop("PAYDESK_TEST_ENGINE", None) == engine
 
 

@@ -170,6 +170,7 @@ def test_a_sweep_that_dies_while_it_ends_a_session_ends_it_the_next_time(desk, p
     assert desk.all("select used::int from promo_counts") == [{"used": 0}]
 
 
+@pytest.mark.prove
 @pytest.mark.parametrize("point", START[2:] + WEBHOOK if PROVE else ["after_provider_call",
                                                                    "apply_before_commit"])
 def test_a_process_that_really_ends_there_leaves_the_same(desk, point, tmp_path):

@@ -167,6 +167,7 @@ class HistoriesWithGrace(CreditHistories):
     grace_days = 2
 
 
+@pytest.mark.prove
 @pytest.mark.parametrize("machine", [CreditHistories, HistoriesWithGrace])
 @pytest.mark.timeout(900)
 def test_any_history_leaves_what_the_oracle_says(machine, database):  # S4.27 S4.30 I2 I3 I15 I17

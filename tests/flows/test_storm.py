@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from concurrent.futures import ThreadPoolExecutor
 
@@ -31,11 +30,10 @@ def opened(desk, count):
 
 
 @pytest.mark.slow
+@pytest.mark.prove
 @pytest.mark.timeout(3000)
-def test_a_storm_of_repeated_webhooks_grants_each_payment_once(desk):
+def test_a_storm_of_repeated_webhooks_grants_each_payment_once(desk, seed):
     """I1 I29 C13 C14: 20 copies of every event, shuffled, 50 senders."""
-    seed = int(os.environ.get("PAYDESK_SEED", random.randrange(10**6)))
-    print(f"seed {seed}")
     views = opened(desk, PAYMENTS)
     kinds = () if PROVE else ("checkout.session.completed", "payment_intent.succeeded")
     events = desk.sim.deliveries(*kinds)
