@@ -195,6 +195,14 @@ def test_what_is_planted_is_in_no_database_log_event_or_store(
     assert texts_that_look_like_cards(database) == []
 
 
+def test_times_and_our_own_handles_are_never_taken_for_cards():
+    """I37: a tenth of all 13 digits in a row have a card's check digit."""
+    for at in range(1_795_265_769_000, 1_795_265_769_200):
+        assert not bodies.looks_like_card(f"payment_{at}_31fieqz63sjftpkr")
+        assert not bodies.looks_like_card(f"{at} {at}000")
+    assert bodies.looks_like_card("135412345678911")  # UATP, the only cards that begin with 1.
+
+
 def test_the_search_finds_what_is_there():
     planted = Planted({"key": "sk_test_abc"})
     assert planted.found_in("x sk_test_abc y") == ["key"]

@@ -110,9 +110,15 @@ def looks_like_card(text: str) -> bool:
                 digits += group
                 if len(digits) > 19:
                     break
-                if len(digits) >= 13 and _passes_luhn(digits):
+                if len(digits) >= 13 and _may_be_issued(digits) and _passes_luhn(digits):
                     return True
     return False
+
+
+def _may_be_issued(digits: str) -> bool:
+    """No issuer's numbers begin with 0 or 1, save UATP's 15 digits: so times in milliseconds, and
+    the handles that are made of them, are no cards."""
+    return digits[0] not in "01" or (digits[0] == "1" and len(digits) == 15)
 
 
 def pointer(path: tuple[Any, ...]) -> str:
