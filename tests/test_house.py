@@ -275,3 +275,45 @@ def test_every_test_with_a_long_form_is_run_by_prove():
         if has_form and path.name != Path(__file__).name and "pytest.mark.prove" not in text:
             wrong.append(path.name)
     assert not wrong, wrong
+
+
+#: Settings that are kept for others: for front ends, and for a tracker on its own.
+KEPT_FOR_OTHERS = {"stripe_publishable_key", "check_duplicates_before_credit"}
+
+
+def test_every_setting_is_read():
+    """A setting that nothing reads would promise what does not happen."""
+    from paydesk.settings import all_fields
+
+    skipped = {"settings.py", "sources.py"}
+    text = "\n".join(
+        path.read_text(encoding="utf-8")
+        for path in SOURCE.rglob("*.py")
+        if path.name not in skipped and "tracker" not in path.parts
+    ) + "\n".join(line for line in (SOURCE / "settings.py").read_text().splitlines()
+                  if "self." in line)  # fmt: skip
+    names = {one.name for one in all_fields()}
+    read = {name for name in names if re.search(rf"(\.|\"){name}\b", text)}
+    assert names - read == KEPT_FOR_OTHERS
+
+
+#: What a dependency is imported as, where its name does not say so. Empty: others import it.
+IMPORTED_AS = {"pyjwt": "jwt", "pyyaml": "yaml", "python-dotenv": "dotenv",
+               "python-multipart": "", "websockets": ""}  # fmt: skip
+
+
+def test_every_dependency_is_used():
+    """What nothing imports is not worth its place in the lock file."""
+    import tomllib
+
+    text = "\n".join(path.read_text(encoding="utf-8") for path in SOURCE.rglob("*.py"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    unused = []
+    for line in project["dependencies"]:
+        name = re.split(r"[\[<>=~ ;]", line)[0].lower()
+        module = IMPORTED_AS.get(name, name.replace("-", "_"))
+        if not re.search(rf"(import|from) {module}\b|\"{module}\"", text):
+            unused.append(name)
+    assert not unused, unused
+    assert set(project["optional-dependencies"]) <= {
+        "analytics", "django", "flask", "supabase", "firestore"}  # fmt: skip

@@ -1,4 +1,4 @@
-"""Paydesk: the payment desk of an application. Names load on first use, so that parts stay light."""
+"""Paydesk: the payment desk of an application. Names load on first use: parts stay light."""
 
 from __future__ import annotations
 

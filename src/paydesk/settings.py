@@ -56,13 +56,15 @@ class Settings:
     # Stripe
     stripe_secret_key: str = _named("", "STRIPE_SECRET_KEY", secret=True,
                                     doc="Empty: the simulator stands in.")
-    stripe_publishable_key: str = _named("", "STRIPE_PUBLISHABLE_KEY", doc="For front ends.")
+    stripe_publishable_key: str = _named("", "STRIPE_PUBLISHABLE_KEY",
+                                        doc="Kept for front ends that call Stripe themselves.")
     stripe_webhook_secret: str = _named("", "STRIPE_WEBHOOK_SECRET", secret=True,
                                         doc="Signing secrets, newest first, comma-separated.")
     stripe_api_version: str = _named("", "STRIPE_API_VERSION",
                                      doc="Empty: the version of the installed SDK.")
     stripe_return_url: str = _named("", "STRIPE_RETURN_URL",
-                                    doc="Success page where a checkout names none.")
+                                    doc="Where our success page leads to when a checkout names"
+                                        " no success_url.")
     simulator_url: str = _named("", "PAYDESK_SIMULATOR_URL",
                                 doc="A simulator that runs already; empty: one is started.")
     webhook_tolerance_s: int = _named(300, "PAYDESK_WEBHOOK_TOLERANCE_S", least=1,
@@ -98,9 +100,11 @@ class Settings:
     session_expiry_minutes: int = _named(30, "PAYDESK_SESSION_EXPIRY_MINUTES", least=1,
                                          doc="Minutes a checkout can be paid.")
     check_duplicates_before_credit: bool = _named(True, "PAYDESK_CHECK_DUPLICATES_BEFORE_CREDIT",
-                                                  doc="The tracker looks before it grants.")
+                                                  doc="Read by a tracker on its own; the service"
+                                                      " always looks before it grants.")
     recovery_enabled: bool = _named(True, "PAYDESK_RECOVERY_ENABLED",
-                                    doc="Lost webhooks are made up for by asking the provider.")
+                                    doc="Off: the success page asks no provider; verify-payment"
+                                        " and the worker still do.")
     recovery_auto_verify_on_success_page: bool = _named(
         True, "PAYDESK_RECOVERY_AUTO_VERIFY_ON_SUCCESS_PAGE",
         doc="The success page asks the provider where no webhook came.")

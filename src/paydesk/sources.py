@@ -18,7 +18,7 @@ from paydesk.errors import Misconfigured
 from paydesk.rules.money import EXPONENTS
 from paydesk.settings import Settings, all_fields
 
-#: The credits family's config.yaml: section and key -> setting. None: the tracker's own, read there.
+#: The credits family's config.yaml: section and key -> setting. None: the tracker's own.
 DOCUMENT_KEYS: dict[str, str | None] = {
     "payment_tracking.session_expiry_minutes": "session_expiry_minutes",
     "payment_tracking.check_duplicates_before_credit": "check_duplicates_before_credit",

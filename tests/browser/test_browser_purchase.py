@@ -70,7 +70,7 @@ def test_the_sandbox_starts_a_purchase_with_one_click(desk, visit):
     assert page.get_by_text("Succeeded", exact=True).first.is_visible()
 
 
-def test_the_success_page_asks_by_itself_where_no_webhook_came(desk, visit):  # S2.19 I11
+def test_the_success_page_asks_by_itself_where_no_webhook_came(desk, visit):  # S2.19 I1
     """Deliveries are lost; the page the customer comes back to finds the money."""
     customer = "no-webhook"
     made = start(desk, customer)

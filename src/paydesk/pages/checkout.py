@@ -162,7 +162,7 @@ def _outcome(request: Request, view: CheckoutView, secret: str) -> Response:
     if payment.paid and payment.credits:
         with env.db.read() as tx:
             balance = credits.balance_total(tx, view.customer_id, env.now())
-    goes_on, word = _continue(view, shown, secret)
+    goes_on, word = _continue(view, shown, env.settings.stripe_return_url)
     page = OutcomePage(
         tone=tone,
         icon=icon,
@@ -189,13 +189,13 @@ def _is_fresh(env: Env, view: CheckoutView) -> bool:
     return (env.now() - view.payment.updated_at).total_seconds() < 180
 
 
-def _continue(view: CheckoutView, shown: str, secret: str) -> tuple[str | None, str]:
-    """Where the button leads, by what happened."""
+def _continue(view: CheckoutView, shown: str, return_url: str) -> tuple[str | None, str]:
+    """Where the button leads, by what happened; `return_url` where the checkout says nothing."""
     state = view.payment.state
     if state == "failed" and view.url:
         return view.url, "Try again"
     if view.payment.paid or state in ("processing", "authorized"):
-        address = _http(view.success_url)
+        address = _http(view.success_url) or _http(return_url)
         return (_filled(address, shown) if address else None), "Continue"
     address = _http(view.cancel_url)
     return (_filled(address, shown) if address else None), "Go back"
