@@ -24,6 +24,7 @@ from paydesk.errors import (
     InvalidPromoCode,
     NotFound,
     NotSupported,
+    PaydeskError,
     PaymentFailed,
     PaymentInFlight,
     ProviderRefused,
@@ -150,7 +151,13 @@ def start(env: Env, what: StartCheckout) -> CheckoutView:
             if found is None:
                 raise
             return _go_on(env, what.customer_id, found)
-        written = _intend(env, what, priced, key, digest)
+        try:
+            written = _intend(env, what, priced, key, digest)
+        except Unavailable:
+            raise  # It may be repeated at once, and then finds its reservation.
+        except PaydeskError:
+            promos.let_go(env, priced.reservation)
+            raise
         if isinstance(written, provider_calls.Call):
             crash.at("checkout_after_intend")
             provider_calls.run(env, written)
@@ -203,6 +210,7 @@ def _intend(
             now = heads.decide(tx, env.now(), customer_id)
             known = _known(tx, customer_id, key, digest)
             if known is not None:
+                promos.drop(tx, customer_id, priced.reservation, now)
                 return known
             if priced.reservation is not None:
                 taken = promos.take_reservation(

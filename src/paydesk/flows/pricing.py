@@ -50,6 +50,7 @@ def price(env: Env, what: StartCheckout) -> Priced:
     bonus = found.bonus_credits if found else 0
     total = full - discount
     if total.minor <= 0:
+        promos.let_go(env, found)
         raise AmountTooSmall("Nothing would be left to pay.", param="promo")
     purpose = "payment" if what.amount is not None else "credits"
     name = what.description or _name(pack, bought)

@@ -8,7 +8,7 @@ for it any more. Eligibility is decided when the use is reserved.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -30,7 +30,9 @@ __all__ = [
     "apply",
     "claim",
     "confirm",
+    "drop",
     "get_promo",
+    "let_go",
     "list_promos",
     "product_of",
     "promo_in",
@@ -77,6 +79,8 @@ class Reservation(Discount):
     product: str
     payment_id: UUID
     expires_at: datetime
+    #: Whether this very call reserved the use; else it was kept before.
+    is_new: bool = field(default=False, compare=False)
 
     def __repr__(self) -> str:
         return f"<Reservation {self.code} for {self.product} until {self.expires_at:%H:%M}>"
@@ -134,9 +138,12 @@ def apply(
 ) -> Reservation:
     """Keep a use for this customer's next checkout of this product, until a session would expire.
 
-    Again with the same code answers the same reservation; another code takes its place.
+    Again with the same code answers the same reservation; another code takes its place. One use
+    of a code is kept for a customer: applied to another product, it leaves the one before.
     """
-    found = claim(env, customer, pack=pack, credits=credits, price=price, code=code)
+    found = claim(
+        env, customer, pack=pack, credits=credits, price=price, code=code, is_only=True
+    )
     assert found is not None
     return found
 
@@ -149,9 +156,11 @@ def claim(
     credits: int | None = None,
     price: Money | None = None,
     code: str | None = None,
+    is_only: bool = False,
 ) -> Reservation | None:
     """The reservation that a checkout of this product uses: that of `code`, reserved if need be,
-    or without a code the one applied earlier, or None.
+    or without a code the one applied earlier, or None. `is_only` gives back what the customer
+    keeps of the code for other products; checkouts running side by side leave each other alone.
 
     The checkout gives its payment the reservation's `payment_id` and takes the reservation in
     the transaction that writes the payment (`take_reservation`). A crash in between leaves it
@@ -177,13 +186,13 @@ def claim(
             "payment_id": payment_id, "now": now,
             "expires_at": now + timedelta(minutes=env.settings.session_expiry_minutes),
         }  # fmt: skip
-        _replace(tx, row)
+        _replace(tx, row, is_only=is_only)
         events.emit(tx, who.uuid, "promo.applied", promo.uuid,
                     {"code": promo.code, "product": product})  # fmt: skip
         _reserve(tx, promo.uuid, who.uuid, payment_id, now)
         crash.at("promo_before_commit")
     crash.at("promo_after_reserve")
-    return Reservation(**_gives(promo, price), **_place(row))
+    return Reservation(**_gives(promo, price), **_place(row), is_new=True)
 
 
 def reserve(
@@ -216,22 +225,48 @@ def take_reservation(
     return (row["promo_id"], row["payment_id"]) if row else None
 
 
-def _replace(tx: Tx, row: Mapping[str, Any]) -> None:
-    """Write the customer's reservation of a product; another one there is given back first."""
-    old = tx.one(
-        "select promo_id, payment_id from promo_reservations"
-        " where customer_id = %(customer_id)s and product = %(product)s",
-        row,
+def let_go(env: Env, reservation: Reservation | None) -> None:
+    """Give back what a checkout reserved and then did not need, because it was refused. A use
+    that was applied before it stays, and so does one that a payment has taken."""
+    if reservation is None or not reservation.is_new:
+        return
+    customer_id = ids.customer_of(reservation.payment_id)
+    with env.db.transaction(customer_id) as tx:
+        drop(tx, customer_id, reservation, heads.decide(tx, env.now(), customer_id))
+
+
+def drop(tx: Tx, customer_id: UUID, reservation: Reservation | None, now: datetime) -> None:
+    """The step of `let_go`; the head is locked."""
+    if reservation is None or not reservation.is_new:
+        return
+    if not _has_payment(tx, customer_id, reservation.payment_id):
+        _give_back(tx, customer_id, reservation.promo_id, reservation.payment_id, now)
+
+
+def _replace(tx: Tx, row: Mapping[str, Any], *, is_only: bool) -> None:
+    """Write the customer's reservation of a product; what it replaces is given back first."""
+    old = tx.all(
+        "select product, promo_id, payment_id from promo_reservations"
+        " where customer_id = %(customer_id)s and (product = %(product)s"
+        " or (%(is_only)s and promo_id = %(promo_id)s))",
+        {**row, "is_only": is_only},
     )
-    if old is not None:
+    if old:
         # Two counters in one transaction: locked in order, as every such transaction does.
         tx.all(
-            "select promo_id from promo_counts where promo_id = any(%(both)s)"
+            "select promo_id from promo_counts where promo_id = any(%(all)s)"
             " order by promo_id for no key update",
-            {"both": [old["promo_id"], row["promo_id"]]},
+            {"all": [row["promo_id"], *(one["promo_id"] for one in old)]},
         )
-        if not _has_payment(tx, row["customer_id"], old["payment_id"]):
-            _release(tx, old["promo_id"], old["payment_id"], row["now"])
+    for one in old:
+        if not _has_payment(tx, row["customer_id"], one["payment_id"]):
+            _release(tx, one["promo_id"], one["payment_id"], row["now"])
+        if one["product"] != row["product"]:
+            tx.run(
+                "delete from promo_reservations where customer_id = %(customer_id)s"
+                " and product = %(product)s",
+                {"customer_id": row["customer_id"], "product": one["product"]},
+            )
     tx.run(
         "insert into promo_reservations (customer_id, product, promo_id, payment_id, expires_at)"
         " values (%(customer_id)s, %(product)s, %(promo_id)s, %(payment_id)s, %(expires_at)s)"
