@@ -6,8 +6,11 @@ import importlib.machinery
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
+import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -136,3 +139,30 @@ def test_a_changed_lock_is_installed_again_and_an_unchanged_one_is_not(run, monk
     run.install(run.RUNTIME)
     assert calls[-1] == "RUNTIME.lock"
     assert len(calls) == 3
+
+
+def test_where_uv_cannot_run_pip_installs_the_same_with_hashes(run, monkeypatch):
+    calls = []
+    monkeypatch.setattr(run, "pip", lambda *arguments, must=True: calls.append(arguments))
+    monkeypatch.setattr(run, "find_uv", list)
+    run.install_packages(run.RUNTIME)
+    monkeypatch.setattr(run, "find_uv", lambda: ["false"])  # It runs, and fails.
+    run.install_packages(run.RUNTIME)
+    assert calls == [("install", "--quiet", "--require-hashes", "-r", str(run.RUNTIME))] * 2
+
+
+def test_a_wheel_holds_every_file_of_the_package(tmp_path):
+    """A plain `pip install` must run the desk: schema, pages, fonts and shapes go with the code."""
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "src" / "paydesk", tmp_path / "src" / "paydesk", ignore=ignore)
+    code = "from setuptools import build_meta; print(build_meta.build_wheel('.'))"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    source = tmp_path / "src"
+    wanted = {
+        path.relative_to(source).as_posix()
+        for path in (source / "paydesk").rglob("*") if path.is_file()
+    }  # fmt: skip
+    assert wanted <= set(zipfile.ZipFile(wheel).namelist())

@@ -82,6 +82,16 @@ def test_templates_hold_nothing_that_the_policy_refuses():
         assert "http://" not in text and "https://" not in text, entry.name
 
 
+def test_no_page_of_ours_asks_for_a_card():  # S4.33
+    """Card fields stand on the provider's page alone."""
+    folder = files("paydesk.pages") / "templates"
+    asked = re.compile(r'autocomplete="cc-|name="(card|number|cvc|exp)', re.IGNORECASE)
+    for entry in folder.iterdir():
+        assert not asked.search(entry.read_text()), entry.name
+    hosted = (files("paydesk.simulator") / "templates" / "checkout.html").read_text()
+    assert asked.search(hosted)
+
+
 def test_every_icon_that_a_template_names_is_there():
     folder = files("paydesk.pages") / "templates"
     named = set()
