@@ -1,4 +1,4 @@
-"""No use of a promo code is kept for nothing: not by browsing, nor by a checkout that was refused."""
+"""No use of a promo code is kept for nothing: not by browsing, not by a refused checkout."""
 
 from __future__ import annotations
 

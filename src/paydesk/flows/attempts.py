@@ -10,6 +10,7 @@ from uuid import UUID
 
 from paydesk import ids
 from paydesk.db.postgres import Tx
+from paydesk.flows import provider_customers
 from paydesk.flows.events import NewEvent, emit_many
 from paydesk.providers.base import RemoteCheckout
 from paydesk.rules.payments import OPEN_STATES
@@ -85,6 +86,11 @@ def attach(
             "payment_ref": remote.payment_ref,
         },
     )
+    if remote.gone_customer:
+        provider_customers.forget(
+            tx, (payment.customer_id, payment.provider, payment.provider_account,
+                 remote.gone_customer)
+        )  # fmt: skip
     if payment.session_id is None:
         advance(tx, now, [(payment, payment.state, {"session_id": remote.id})])
 

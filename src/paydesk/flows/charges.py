@@ -13,7 +13,7 @@ from paydesk.db.errors import UnknownCustomer
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
 from paydesk.errors import Conflict, NotFound
-from paydesk.flows import attempts, fulfillment, heads, ledger, promos
+from paydesk.flows import attempts, fulfillment, heads, ledger, promos, provider_customers
 from paydesk.flows.attempts import Attempt, state_event
 from paydesk.flows.events import NewEvent, emit_many
 from paydesk.providers.base import Charge
@@ -84,6 +84,7 @@ class _Work:
     problem: str | None = None
     changes: dict[str, Any] = field(default_factory=dict)
     refs: list[attempts.Ref] = field(default_factory=list)
+    payer: provider_customers.Known | None = None
     events: list[NewEvent] = field(default_factory=list)
 
 
@@ -240,6 +241,9 @@ def _lay(
     )  # fmt: skip
     if is_new and charge.amount is not None:
         posted.add((claim.customer_id, claim.fact_key))
+        if charge.provider_customer:
+            work.payer = (claim.customer_id, claim.provider, claim.account,
+                          charge.provider_customer)  # fmt: skip
         if charge.amount.minor:
             work.captures[claim.fact_key] = charge.amount
         work.captured_minor += verdict.captured_minor
@@ -410,6 +414,7 @@ def _write(tx: Tx, now: datetime, busy: list[_Work], settings: Settings) -> None
         tx, [a for w in busy for a in w.changed.values()], [a for w in busy for a in w.added], now
     )
     attempts.add_refs(tx, [ref for w in busy for ref in w.refs])
+    provider_customers.keep(tx, [w.payer for w in busy if w.payer])
 
 
 def _as_captured(work: _Work) -> ServicePayment:

@@ -25,11 +25,7 @@ from paydesk.errors import (
     NotFound,
     NotSupported,
     PaydeskError,
-    PaymentFailed,
     PaymentInFlight,
-    ProviderRefused,
-    ProviderUnavailable,
-    Unavailable,
 )
 from paydesk.flows import (
     attempts,
@@ -40,10 +36,12 @@ from paydesk.flows import (
     pricing,
     promos,
     provider_calls,
+    provider_customers,
 )
 from paydesk.flows.events import NewEvent, emit_many
 from paydesk.flows.payments import PaymentView
 from paydesk.flows.pricing import Priced
+from paydesk.flows.sweeps import WAIT_S, one_row
 from paydesk.providers.base import Order, OrderLine
 from paydesk.rules import fields
 from paydesk.rules.money import Money
@@ -58,6 +56,8 @@ log = structlog.get_logger(__name__)
 PROVIDER_MARGIN_S = 120
 #: When a session that could not be ended is tried again.
 END_AGAIN_S = 120
+#: When a payment that takes its time, such as a bank debit, is looked at again.
+LOOK_AGAIN = timedelta(minutes=10), timedelta(hours=6)
 #: How often a reservation is claimed anew because another checkout was faster.
 MAX_CLAIMS = 5
 
@@ -134,7 +134,7 @@ def start(env: Env, what: StartCheckout) -> CheckoutView:
 
     Raises InvalidRequest, InvalidPromoCode, CreditLimitExceeded, AmountTooLarge, AmountTooSmall,
     TransactionLimit, PaymentInFlight before anything happened; IdempotencyKeyReused,
-    IdempotencyInProgress; ProviderRefused (the payment has failed); ProviderUnavailable and
+    IdempotencyInProgress; PaymentFailed (the provider refuses it); ProviderUnavailable and
     OutcomeUnknown (repeat with the same key, or let the sweep settle it).
     """
     key = what.request_key or uuid4()
@@ -174,7 +174,7 @@ def _go_on(env: Env, customer_id: UUID, payment_id: UUID) -> CheckoutView:
     if call is not None and not call.is_settled:
         provider_calls.resume(env, customer_id, call.id)
     elif call is not None and call.state == "refused":
-        raise PaymentFailed(call.error or "", payment_id=ids.show("payment", payment_id))
+        raise provider_calls.refusal(payment_id, call.error or "")
     return get_by_payment(env, customer_id, payment_id)
 
 
@@ -221,7 +221,7 @@ def _intend(
             _check_limits(env, tx, priced, customer_id, now)
             payment = _payment(env, tx, what, priced, key, digest, checkout_id, now)
             JoinedStore(tx.conn).create(payment)
-            order = _order(env, what, priced, payment, checkout_id, call_id, secret)
+            order = _order(env, tx, what, priced, payment, call_id, secret)
             request = {"provider": payment.provider, **provider_calls.order_json(order)}
             _write_checkout(tx, what, priced, payment, secret, now)
             attempts.open_(tx, payment, attempt_id=attempt_id, call_id=call_id, now=now)
@@ -289,12 +289,14 @@ def _payment(
 
 
 def _order(
-    env: Env, what: StartCheckout, priced: Priced, payment: ServicePayment, checkout_id: UUID,
-    call_id: UUID, secret: str,
+    env: Env, tx: Tx, what: StartCheckout, priced: Priced, payment: ServicePayment, call_id: UUID,
+    secret: str,
 ) -> Order:  # fmt: skip
     """What the provider is asked. Our ids lead its events back to us, even before we attach."""
     shown = ids.show("payment", priced.payment_id)
     customer = ids.show("customer", what.customer_id)
+    checkout_id = payment.checkout_id
+    assert checkout_id is not None
     page = page_url(env, checkout_id, secret)
     metadata = {
         "customer_id": customer,
@@ -315,6 +317,9 @@ def _order(
         cancel_url=what.cancel_url or page,
         expires_in_s=env.settings.session_expiry_minutes * 60 + PROVIDER_MARGIN_S,
         metadata=metadata,
+        provider_customer=provider_customers.ref_of(
+            tx, what.customer_id, payment.provider, payment.provider_account
+        ),
     )
     body = env.providers[payment.provider].checkout_request(order)
     return Order(**{**{f: getattr(order, f) for f in order.__dataclass_fields__}, "request": body})
@@ -501,30 +506,36 @@ def expire_due(env: Env, limit: int = 20) -> int:
         )
     ended = 0
     for row in rows:
-        if not _lease(env, row["customer_id"], row["id"]):
-            continue
-        try:
-            ended += end(env, row["customer_id"], row["payment_id"], "sweep") not in OPEN_STATES
-        except ProviderRefused as exc:
-            log.warning("a session cannot be ended", payment=str(row["payment_id"]), why=exc.detail)
-        except (IdempotencyInProgress, ProviderUnavailable, Unavailable) as exc:
-            log.info("a session is ended later", payment=str(row["payment_id"]), why=exc.code)
+        with one_row("sessions", row["payment_id"]):
+            if _lease(env, row["customer_id"], row["id"]):
+                ended += end(env, row["customer_id"], row["payment_id"], "sweep") not in OPEN_STATES
     return ended
 
 
 def _lease(env: Env, customer_id: UUID, attempt_id: UUID) -> bool:
-    """Take a due attempt for some minutes, which is also when it is tried again."""
-    with env.db.transaction(customer_id) as tx:
+    """Take a due attempt for some minutes, which is also when it is tried again.
+
+    A payment that was under way when it was last looked at can be so for days, and a webhook
+    tells of its end: it is looked at again after a quarter of the time it has taken so far.
+    """
+    with env.db.transaction(customer_id, wait_s=WAIT_S) as tx:
         now = heads.decide(tx, env.now(), customer_id)
         return bool(
             tx.run(
-                "update attempts set expires_at = %(later)s where customer_id = %(customer_id)s"
-                " and id = %(id)s and ended_at is null and expires_at <= %(now)s",
+                "update attempts a set expires_at = %(now)s + case when exists (select 1"
+                "  from payments p where p.customer_id = a.customer_id and p.id = a.payment_id"
+                "  and p.state = 'processing')"
+                " then least(%(most)s, greatest(%(least)s, (%(now)s - a.created_at) / 4))"
+                " else %(again)s end"
+                " where a.customer_id = %(customer_id)s and a.id = %(id)s"
+                " and a.ended_at is null and a.expires_at <= %(now)s",
                 {
                     "customer_id": customer_id,
                     "id": attempt_id,
                     "now": now,
-                    "later": now + timedelta(seconds=END_AGAIN_S),
+                    "again": timedelta(seconds=END_AGAIN_S),
+                    "least": LOOK_AGAIN[0],
+                    "most": LOOK_AGAIN[1],
                 },
             )
         )

@@ -12,7 +12,7 @@ from paydesk import ids
 from paydesk.db.postgres import BEGINNING, Head, Tx
 from paydesk.env import Env
 from paydesk.errors import InvalidRequest, NotFound
-from paydesk.flows import events
+from paydesk.flows import events, provider_customers
 from paydesk.rules import fields
 
 #: The customer of an external id never changes: kept an hour to bound the memory, not the age.
@@ -166,7 +166,8 @@ def update(
     metadata: Mapping[str, Any] = _KEEP,
     cause: Mapping[str, Any] | None = None,
 ) -> Customer:
-    """Change what is given, leave the rest. `metadata` replaces what was there."""
+    """Change what is given, leave the rest. `metadata` replaces what was there. Providers are
+    told of another e-mail or name after the commit."""
     changes: dict[str, Any] = {}
     if email is not _KEEP:
         changes["email"] = fields.email(email)
@@ -196,7 +197,10 @@ def update(
         if changes:
             events.emit(tx, customer_id, "customer.updated", customer_id,
                         {"changed": sorted(changes)}, cause, at=env.now())  # fmt: skip
-    return _customer(row)
+    after = _customer(row)
+    if (after.email, after.name) != (before.email, before.name):
+        provider_customers.tell(env, after)
+    return after
 
 
 def _create(

@@ -78,6 +78,7 @@ def order_json(order: Order) -> dict[str, Any]:
 
 def order_of(call_id: UUID, kept: Mapping[str, Any]) -> Order:
     """The very order that `order_json` kept."""
+        "provider_customer": order.provider_customer,
 
     def money(minor: int) -> Money:
         return Money(minor, kept["currency"], minor=True)
@@ -104,6 +105,7 @@ def order_of(call_id: UUID, kept: Mapping[str, Any]) -> Order:
 def intend(
     tx: Tx, now: datetime, payment: ServicePayment, *, call_id: UUID, attempt_id: UUID,
     action: str, request: Mapping[str, Any],
+        provider_customer=kept.get("provider_customer"),
 ) -> Call:  # fmt: skip
     """Write the intention; the caller holds its lease and runs it once this is committed."""
     try_at = now + timedelta(seconds=LEASE_S)

@@ -67,6 +67,8 @@ class RemoteCheckout:
     payment_ref: str | None = None
     account: str = ""
 
+    #: The order's `provider_customer` where the provider has it no more and did without.
+    gone_customer: str | None = None
 
 @dataclass(frozen=True, kw_only=True)
 class Charge:
@@ -77,6 +79,7 @@ class Charge:
     `authorized`. `fact` names the capture: the same money always under the same word. `ended`
     says that no money can come through `ref` any more. `decline_ref` names a declined try.
     """
+    `provider_customer` is the provider's own id of who pays, `customer_id` ours.
 
     ref: str
     status: str
@@ -88,6 +91,7 @@ class Charge:
     payment_id: str | None = None
     customer_id: str | None = None
     method: str | None = None
+    provider_customer: str | None = None
     error_code: str | None = None
     error_message: str | None = None
     decline_ref: str | None = None
@@ -138,7 +142,8 @@ class Provider:
     """
 
     name: ClassVar[str] = ""
-    #: What it can do, of: checkout, expire, charge, capture, void, refund, fetch, search, webhooks.
+    #: What it can do, of: checkout, expire, charge, capture, void, refund, fetch, search,
+    #: webhooks, customers.
     can: ClassVar[frozenset[str] | set[str]] = frozenset({"fetch"})
     #: Currencies it takes; None for all.
     currencies: ClassVar[frozenset[str] | set[str] | None] = None
@@ -201,6 +206,12 @@ class Provider:
 
     def parse_webhook(self, body: bytes, headers: Mapping[str, str]) -> list[ProviderEvent]:
         """Check the signature and read. Raises InvalidSignature or MalformedRequest."""
+    def update_customer(
+        self, ref: str, email: str | None, name: str | None, metadata: Mapping[str, str]
+    ) -> Any:
+        """Write what we know of a customer onto the provider's own. Safe to repeat."""
+        raise self._lacks("customers")
+
         raise self._lacks("webhooks")
 
     def read_event(self, body: str, ref: str | None) -> ProviderEvent:

@@ -52,6 +52,7 @@ class Stripe(Provider):
     least_session_s = LEAST_SESSION_S + SESSION_MARGIN_S
     events_are_proof = True
 
+        "customers",
     @cached_property
     def _client(self) -> StripeClient:
         import stripe  # Takes about a second: only who talks to Stripe waits for it.
@@ -99,19 +100,27 @@ class Stripe(Provider):
         }
         if order.cancel_url:
             request["cancel_url"] = order.cancel_url
-        if order.email:
-            request["customer_email"] = order.email
+        request |= _who(order.provider_customer, order.email)
         return request
 
     def create_checkout(self, order: Order) -> RemoteCheckout:
         request = dict(order.request or self.checkout_request(order))
-        raw = self._ask(
-            lambda: self._client.v1.checkout.sessions.create(
-                request, {"idempotency_key": order.key}
-            )
-        )
+        gone: str | None = None
+        try:
+            raw = self._open(request, order.key)
+        except ProviderRefused as exc:
+            if not _lacks_customer(exc) or "customer" not in request:
+                raise
+            gone = request.pop("customer")
+            raw = self._open(request | _who(None, order.email), f"{order.key}-anew")
         return RemoteCheckout(
-            id=raw["id"], url=raw["url"], expires_in=raw["expires_at"] - int(time.time())
+            id=raw["id"], url=raw["url"], expires_in=raw["expires_at"] - int(time.time()),
+            gone_customer=gone,
+        )  # fmt: skip
+
+    def _open(self, request: dict[str, Any], key: str) -> dict[str, Any]:
+        return self._ask(
+            lambda: self._client.v1.checkout.sessions.create(request, {"idempotency_key": key})
         )
 
     def expire_checkout(self, ref: str, key: str) -> Charge:
@@ -120,6 +129,14 @@ class Stripe(Provider):
         with contextlib.suppress(ProviderRefused):
             # Without the key: ending is safe to repeat, and a key would repeat a failure for a day.
             self._ask(lambda: self._client.v1.checkout.sessions.expire(ref))
+    def update_customer(
+        self, ref: str, email: str | None, name: str | None, metadata: Mapping[str, str]
+    ) -> None:
+        params: dict[str, Any] = {
+            "email": email or "", "name": name or "", "metadata": dict(metadata),
+        }  # fmt: skip
+        self._ask(lambda: self._client.v1.customers.update(ref, params))
+
         return self.fetch(ref)
 
     def charge(self, order: Order, method: str) -> Charge:
@@ -252,3 +269,19 @@ def _declined_intent(refused: ProviderRefused) -> dict[str, Any] | None:
 
 def _sentence(exc: Any) -> str:
     return str(exc.user_message or "Stripe refused the request.")[:500]
+def _who(customer: str | None, email: str | None) -> dict[str, str]:
+    """Stripe's customer where it has one of ours; else it makes one when the session is paid."""
+    if customer:
+        return {"customer": customer}
+    return {"customer_creation": "always", **({"customer_email": email} if email else {})}
+
+
+def _lacks_customer(refused: ProviderRefused) -> bool:
+    """Whether the request was refused because it names a customer whom Stripe does not have."""
+    cause = refused.__cause__
+    return (
+        getattr(cause, "code", None) == "resource_missing"
+        and getattr(cause, "param", None) == "customer"
+    )
+
+
