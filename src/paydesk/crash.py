@@ -21,6 +21,7 @@ POINTS: dict[str, str] = {
     "after_provider_call": "the provider answered, nothing of it is stored",
     "checkout_before_attach_commit": "the provider's references are written, not committed",
     "checkout_after_attach": "the checkout is complete, the caller has no answer",
+    "old_call_before_settle": "an old call's session is ended and recorded, the call is open",
     "webhook_before_store_commit": "the event row is written, not committed",
     "webhook_after_store": "the event is stored and not applied",
     "apply_after_fetch": "the provider was asked, no fact is stored",

@@ -19,7 +19,6 @@ from paydesk.errors import (
     NotSupported,
     OutcomeUnknown,
     PaymentFailed,
-    ProviderRefused,
     ProviderUnavailable,
 )
 from paydesk.flows import checkout, inbox
@@ -152,14 +151,16 @@ def test_an_old_call_that_opened_nothing_ends_its_payment(desk):
 
 
 def test_a_refused_request_fails_the_payment_for_good(desk):
-    """PAY002: less than the provider takes; the repeat hears the same and opens nothing."""
+    """PAY002 I27: less than the provider takes; the repeat hears the same and opens nothing."""
     user = desk.make.user()
     order = what(user, pack=None, amount=USD("0.10"))
-    with pytest.raises(ProviderRefused) as refused:
-        checkout.start(desk.env, order)
-    assert refused.value.http_status == 402
-    with pytest.raises(PaymentFailed):
-        checkout.start(desk.env, order)
+    heard = []
+    for _ in range(2):
+        with pytest.raises(PaymentFailed) as refused:
+            checkout.start(desk.env, order)
+        heard.append(refused.value.to_problem())
+    assert heard[0] == heard[1]
+    assert (heard[0]["status"], heard[0]["legacy_code"]) == (402, "PAY002")
     assert desk.all("select state from payments") == [{"state": "failed"}]
     assert desk.all("select state, ended_at is not null as ended from attempts") == [
         {"state": "failed", "ended": True}

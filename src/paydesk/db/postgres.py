@@ -58,6 +58,14 @@ _REFUSALS = (
 #: Somebody else holds what the statement needs; the transaction is rolled back.
 _COLLISIONS = (errors.LockNotAvailable, errors.DeadlockDetected, errors.SerializationFailure)
 
+#: Heads are always locked in this order, so that no two transactions wait for each other.
+_LOCK: LiteralString = """
+    select customer_id, seq, nullif(last_at, '-infinity') as last_at, clock_id
+    from heads where customer_id = any(%(wanted)s)
+    order by customer_id for no key update
+"""
+_LOCK_FREE: LiteralString = _LOCK + " skip locked"
+
 #: How every connection is opened.
 _CONNECTION: dict[str, Any] = {
     "autocommit": True,
@@ -141,26 +149,23 @@ class Tx:
         """Answers how many rows were changed."""
         return self._execute(query, params).rowcount
 
-    def lock(self, *customers: uuid.UUID) -> None:
+    def lock(self, *customers: uuid.UUID, free_only: bool = False) -> None:
         """Lock the heads of customers, in sorted order; those already locked are passed over.
 
-        Raises UnknownCustomer when one has no head, AssertionError when the order over all calls
-        of this transaction would not be sorted: two such transactions could wait for each other.
+        `free_only`: wait for none; `heads` tells which were to be had. Raises UnknownCustomer
+        when one has no head, AssertionError when the order over all calls of this transaction
+        would not be sorted: two such transactions could wait for each other.
         """
         wanted = sorted(set(customers) - self.heads.keys())
         if not wanted:
             return
         assert not self.heads or wanted[0] > max(self.heads), "heads must be locked in sorted order"
-        rows = self.all(
-            "select customer_id, seq, nullif(last_at, '-infinity') as last_at, clock_id"
-            " from heads where customer_id = any(%(wanted)s)"
-            " order by customer_id for no key update",
-            {"wanted": wanted},
-        )
+        rows = self.all(_LOCK_FREE if free_only else _LOCK, {"wanted": wanted})
         for row in rows:
             row["last_at"] = row["last_at"] or BEGINNING
             self.heads[row["customer_id"]] = Head(**row)
-        if missing := [one for one in wanted if one not in self.heads]:
+        missing = [one for one in wanted if one not in self.heads]
+        if missing and not free_only:
             raise UnknownCustomer(f"No such customer: {missing[0]}")
 
     @contextmanager
@@ -255,14 +260,18 @@ class Database:
         return time.perf_counter() - before
 
     @contextmanager
-    def transaction(self, *customers: uuid.UUID) -> Iterator[Tx]:
+    def transaction(self, *customers: uuid.UUID, wait_s: float | None = None) -> Iterator[Tx]:
         """READ COMMITTED, with the heads of the customers locked first.
 
+        `wait_s`: how long each lock is waited for, where the usual wait is too long.
         Commits when the block ends, rolls back when it raises. Raises ConnectionLost when the
         connection broke before the commit, CommitUnknown when it broke during it, Busy when a
         lock could not be had in time.
         """
         with self._begun("begin isolation level read committed") as tx:
+            if wait_s is not None:
+                tx.one("select set_config('lock_timeout', %(wait)s, true)",
+                       {"wait": f"{max(1, int(wait_s * 1000))}ms"})  # fmt: skip
             if customers:
                 tx.lock(*customers)
             yield tx

@@ -19,13 +19,13 @@ from paydesk.env import Env
 from paydesk.errors import (
     Conflict,
     CreditLimitExceeded,
-    IdempotencyInProgress,
     IdempotencyKeyReused,
     InvalidPromoCode,
     NotFound,
     NotSupported,
     PaydeskError,
     PaymentInFlight,
+    Unavailable,
 )
 from paydesk.flows import (
     attempts,

@@ -16,6 +16,7 @@ from paydesk.env import Env
 from paydesk.errors import Conflict, InvalidRequest, NotFound, NotSupported, PaydeskError
 from paydesk.flows import attempts, credits, heads, ledger, payments, promos
 from paydesk.flows.events import NewEvent, emit_many
+from paydesk.flows.sweeps import WAIT_S, one_row
 from paydesk.rules.payments import backoff_s
 from paydesk.settings import Settings
 from paydesk.tracker.models import PAID_STATES
@@ -323,18 +324,24 @@ def fulfil_due(env: Env, limit: int = 50) -> int:
         )
     done = 0
     for row in rows:
-        with env.db.transaction(row["customer_id"]) as tx:
-            now = heads.decide(tx, env.now(), row["customer_id"])
-            due = tx.one(
-                "select 1 from fulfillments where customer_id = %(customer_id)s"
-                " and payment_id = %(payment_id)s and state = 'due' and try_at <= %(now)s limit 1",
-                {**row, "now": now},
-            )
-            payment = JoinedStore(tx.conn).get_many([(row["customer_id"], row["payment_id"])])[0]
-            if due and payment and payment.state in PAID_STATES:
-                handed = fulfil(tx, now, [payment], "sweep", settings=env.settings)
-                done += sum(h.state == "done" for h in handed)
+        with one_row("fulfillment", row["payment_id"]):
+            done += _fulfil_one(env, row["customer_id"], row["payment_id"])
     return done
+
+
+def _fulfil_one(env: Env, customer_id: UUID, payment_id: UUID) -> int:
+    with env.db.transaction(customer_id, wait_s=WAIT_S) as tx:
+        now = heads.decide(tx, env.now(), customer_id)
+        due = tx.one(
+            "select 1 from fulfillments where customer_id = %(customer_id)s"
+            " and payment_id = %(payment_id)s and state = 'due' and try_at <= %(now)s limit 1",
+            {"customer_id": customer_id, "payment_id": payment_id, "now": now},
+        )
+        payment = JoinedStore(tx.conn).get_many([(customer_id, payment_id)])[0]
+        if not due or payment is None or payment.state not in PAID_STATES:
+            return 0
+        handed = fulfil(tx, now, [payment], "sweep", settings=env.settings)
+        return sum(h.state == "done" for h in handed)
 
 
 def resolve(

@@ -20,6 +20,7 @@ from paydesk.errors import InvalidPromoCode, NotFound
 from paydesk.flows import catalog, customers, events, heads
 from paydesk.flows.customers import Customer
 from paydesk.flows.promo_codes import Promo, get_promo, list_promos, promo_in, upsert_promo
+from paydesk.flows.sweeps import WAIT_S, one_row
 from paydesk.rules import promo as rules
 from paydesk.rules.money import Money
 
@@ -376,7 +377,10 @@ def release_expired(env: Env, *, limit: int = 100) -> int:
         )
     done = 0
     for row in rows:
-        with env.db.transaction(row["customer_id"]) as tx:
+        with (
+            one_row("promo_uses", row["payment_id"]),
+            env.db.transaction(row["customer_id"], wait_s=WAIT_S) as tx,
+        ):
             at = heads.decide(tx, env.now(), row["customer_id"])
             again = tx.one(
                 _CANDIDATES + " and u.promo_id = %(promo_id)s",

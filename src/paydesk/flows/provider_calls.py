@@ -9,7 +9,7 @@ id, what is found is ended and recorded, and nothing is ever sent again.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -24,12 +24,13 @@ from paydesk.errors import (
     NotFound,
     NotSupported,
     OutcomeUnknown,
+    PaymentFailed,
     ProviderRefused,
     ProviderUnavailable,
-    Unavailable,
 )
 from paydesk.flows import attempts, charges, heads, promos
-from paydesk.providers.base import Order, OrderLine, RemoteCheckout
+from paydesk.flows.sweeps import WAIT_S, one_row
+from paydesk.providers.base import AnswerUnclear, Charge, Order, OrderLine, RemoteCheckout
 from paydesk.rules.money import Money
 from paydesk.rules.payments import backoff_s
 from paydesk.tracker.stores.joined import JoinedStore, ServicePayment
@@ -40,6 +41,11 @@ log = structlog.get_logger(__name__)
 LEASE_S = 60
 #: Providers keep idempotency keys for 24 hours; so long a repeat is safe.
 REPLAY_S = 23 * 3600
+#: After so long a provider that still cannot say is asked no more: no session lives on, and a
+#: person looks. Money that came is recorded whenever it shows.
+GIVE_UP_S = 7 * 86_400
+#: Tries are counted up to here.
+MOST_TRIES = 32_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,13 +78,13 @@ def order_json(order: Order) -> dict[str, Any]:
                   for one in order.lines],
         "email": order.email, "success_url": order.success_url, "cancel_url": order.cancel_url,
         "expires_in_s": order.expires_in_s, "metadata": dict(order.metadata),
+        "provider_customer": order.provider_customer,
         "body": dict(order.request or {}),
     }  # fmt: skip
 
 
 def order_of(call_id: UUID, kept: Mapping[str, Any]) -> Order:
     """The very order that `order_json` kept."""
-        "provider_customer": order.provider_customer,
 
     def money(minor: int) -> Money:
         return Money(minor, kept["currency"], minor=True)
@@ -99,13 +105,13 @@ def order_of(call_id: UUID, kept: Mapping[str, Any]) -> Order:
         expires_in_s=kept["expires_in_s"],
         metadata=kept["metadata"],
         request=kept["body"],
+        provider_customer=kept.get("provider_customer"),
     )
 
 
 def intend(
     tx: Tx, now: datetime, payment: ServicePayment, *, call_id: UUID, attempt_id: UUID,
     action: str, request: Mapping[str, Any],
-        provider_customer=kept.get("provider_customer"),
 ) -> Call:  # fmt: skip
     """Write the intention; the caller holds its lease and runs it once this is committed."""
     try_at = now + timedelta(seconds=LEASE_S)
@@ -139,8 +145,8 @@ def intend(
 def run(env: Env, call: Call) -> None:
     """Send a call whose lease is ours, and record what came of it.
 
-    Raises ProviderRefused (the payment has ended), ProviderUnavailable or OutcomeUnknown (the
-    same key goes on later, by the caller or by the sweep).
+    Raises PaymentFailed (the payment has ended), ProviderUnavailable or OutcomeUnknown (the same
+    key goes on later, by the caller or by the sweep).
     """
     assert call.first_sent_at is not None
     if env.now() - call.first_sent_at >= timedelta(seconds=REPLAY_S):
@@ -153,21 +159,32 @@ def run(env: Env, call: Call) -> None:
         )
     except ProviderRefused as exc:
         _refused(env, call, "failed", exc.extra.get("provider_code") or exc.code, exc.detail)
-        raise
+        raise refusal(call.payment_id, exc.detail) from exc
     except (OutcomeUnknown, ProviderUnavailable) as exc:
         _unknown(env, call, exc.detail)
+        raise
+    except Exception as exc:  # A fault of the adapter: who knows what it had sent by then.
+        _unknown(env, call, f"{type(exc).__name__}: {exc}")
         raise
     crash.at("after_provider_call")
     _done(env, call, remote)
     crash.at("checkout_after_attach")
 
 
-def resume(env: Env, customer_id: UUID, call_id: UUID) -> None:
+def refusal(payment_id: UUID, message: str) -> PaymentFailed:
+    """What whoever asks for a refused payment hears, the first time and ever after."""
+    return PaymentFailed(message[:500], payment_id=ids.show("payment", payment_id))
+
+
+def resume(
+    env: Env, customer_id: UUID, call_id: UUID, *, wait_s: float | None = None
+) -> None:
     """Go on with a call that somebody began; nothing where it is settled.
 
-    Raises IdempotencyInProgress while another has its lease, and what `run` raises.
+    `wait_s`: for the customer's lock. Raises IdempotencyInProgress while another has its lease,
+    and what `run` raises.
     """
-    with env.db.transaction(customer_id) as tx:
+    with env.db.transaction(customer_id, wait_s=wait_s) as tx:
         now = heads.decide(tx, env.now(), customer_id)
         call = read(tx, customer_id, call_id)
         if call.is_settled:
@@ -175,7 +192,8 @@ def resume(env: Env, customer_id: UUID, call_id: UUID) -> None:
         if call.state == "intended" and call.try_at > now:
             raise IdempotencyInProgress("This request is still running.", retry_after_s=2)
         row = tx.one(
-            "update provider_calls set state = 'intended', try_at = %(try_at)s, tries = tries + 1,"
+            "update provider_calls set state = 'intended', try_at = %(try_at)s,"
+            " tries = least(tries + 1, %(most)s),"
             " first_sent_at = coalesce(first_sent_at, %(now)s)"
             " where customer_id = %(customer_id)s and id = %(id)s returning first_sent_at, tries",
             {
@@ -183,6 +201,7 @@ def resume(env: Env, customer_id: UUID, call_id: UUID) -> None:
                 "id": call_id,
                 "now": now,
                 "try_at": now + timedelta(seconds=LEASE_S),
+                "most": MOST_TRIES,
             },
         )
         assert row is not None
@@ -200,13 +219,12 @@ def resolve_due(env: Env, limit: int = 20) -> int:
         )
     settled = 0
     for row in rows:
-        try:
-            resume(env, row["customer_id"], row["id"])
-            settled += 1
-        except ProviderRefused:
-            settled += 1
-        except (IdempotencyInProgress, ProviderUnavailable, Unavailable) as exc:
-            log.info("a provider call stays open", call=str(row["id"]), why=exc.code)
+        with one_row("provider_calls", row["id"]):
+            try:
+                resume(env, row["customer_id"], row["id"], wait_s=WAIT_S)
+                settled += 1
+            except PaymentFailed:
+                settled += 1
     return settled
 
 
@@ -278,28 +296,64 @@ def _unknown(env: Env, call: Call, error: str) -> None:
 
 
 def _resolve_old(env: Env, call: Call) -> None:
-    """Too late to repeat: whatever the provider has for this payment is ended and recorded."""
-    name = call.request["provider"]
+    """Too late to repeat: whatever the provider has for this payment is ended and recorded.
+
+    The call is settled last: whoever dies before that leaves it to the next one, who finds the
+    same. Raises OutcomeUnknown or ProviderUnavailable where it stays open.
+    """
     try:
-        charge = env.providers.call(name, "search", call.request["id"], call.request["body"])
-        if charge is not None and not charge.ended and charge.session_ref:
-            key = f"end-{call.id}"
-            charge = env.providers.call(name, "expire_checkout", charge.session_ref, key)
-    except (OutcomeUnknown, ProviderUnavailable) as exc:
-        _unknown(env, call, exc.detail)
-        raise
+        charge = _what_became(env, call)
+        if charge is not None:
+            _lay(env, call, charge)
     except NotSupported:
-        _refused(env, call, "expired", "outcome_unknown", "The outcome was never known.",
-                 review="outcome_unknown")  # fmt: skip
+        _never_known(env, call)
         return
+    except (ProviderRefused, AnswerUnclear) as exc:
+        assert call.first_sent_at is not None
+        if env.now() - call.first_sent_at >= timedelta(seconds=GIVE_UP_S):
+            _never_known(env, call)
+            return
+        _unknown(env, call, exc.detail)
+        raise OutcomeUnknown(exc.detail) from exc
+    except Exception as exc:  # Whatever it was, it is tried again, ever more rarely.
+        _unknown(env, call, getattr(exc, "detail", None) or f"{type(exc).__name__}: {exc}")
+        raise
     if charge is None:
         _refused(env, call, "expired", "never_opened", "The provider opened no session.")
         return
+    crash.at("old_call_before_settle")
     with env.db.transaction(call.customer_id) as tx:
-        heads.decide(tx, env.now(), call.customer_id)
+        if not read(tx, call.customer_id, call.id).is_settled:
+            _settle(tx, call, "done", result={"id": charge.session_ref, "url": None})
+
+
+def _what_became(env: Env, call: Call) -> Charge | None:
+    """The charge that carries our payment id, ended if it was open; None where there is none."""
+    name = call.request["provider"]
+    charge = env.providers.call(name, "search", call.request["id"], call.request["body"])
+    if charge is None:
+        return None
+    if not charge.ended and charge.session_ref and "expire" in env.providers[name].can:
+        charge = env.providers.call(name, "expire_checkout", charge.session_ref, f"end-{call.id}")
+    # Attached by whatever the provider calls it, so that the sessions' sweep can go on with it.
+    return replace(charge, session_ref=charge.session_ref or charge.ref)
+
+
+def _lay(env: Env, call: Call, charge: Charge) -> None:
+    with env.db.read() as tx:
         payment = _payment(tx, call)
-        _settle(tx, call, "done", result={"id": charge.session_ref or charge.ref, "url": None})
-    charges.record(env, payment, charge, "sweep")
+    outcome = charges.record(env, payment, charge, "sweep")
+    if outcome == charges.STALE:
+        outcome, _ = charges.refresh(
+            env, call.customer_id, call.payment_id, "sweep", ref=charge.session_ref
+        )
+    if outcome != charges.DONE:
+        raise OutcomeUnknown(f"What the provider shows for this payment is {outcome}.")
+
+
+def _never_known(env: Env, call: Call) -> None:
+    _refused(env, call, "expired", "outcome_unknown", "The outcome was never known.",
+             review="outcome_unknown")  # fmt: skip
 
 
 def _settle(

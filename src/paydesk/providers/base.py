@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from paydesk.db.postgres import in_transaction
 from paydesk.errors import InvalidSignature, NotFound, NotSupported, PaydeskError
+from paydesk.providers.circuit import AnswerUnclear as AnswerUnclear
 from paydesk.providers.circuit import Circuit
 from paydesk.rules.money import Money
 from paydesk.settings import Settings
@@ -66,9 +67,9 @@ class RemoteCheckout:
     expires_in: int | None = None
     payment_ref: str | None = None
     account: str = ""
-
     #: The order's `provider_customer` where the provider has it no more and did without.
     gone_customer: str | None = None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Charge:
@@ -78,8 +79,8 @@ class Charge:
     expired, canceled. `amount` is what was captured when it is `succeeded`, what is held when
     `authorized`. `fact` names the capture: the same money always under the same word. `ended`
     says that no money can come through `ref` any more. `decline_ref` names a declined try.
-    """
     `provider_customer` is the provider's own id of who pays, `customer_id` ours.
+    """
 
     ref: str
     status: str
@@ -90,8 +91,8 @@ class Charge:
     payment_ref: str | None = None
     payment_id: str | None = None
     customer_id: str | None = None
-    method: str | None = None
     provider_customer: str | None = None
+    method: str | None = None
     error_code: str | None = None
     error_message: str | None = None
     decline_ref: str | None = None
@@ -138,7 +139,8 @@ class Provider:
     """Base of all providers. Methods may be `def` or `async def`; they keep nothing.
 
     They raise ProviderRefused when nothing happened and never will for this request,
-    ProviderUnavailable when nothing happened but may later, OutcomeUnknown when nobody can tell.
+    ProviderUnavailable when nothing happened but may later, OutcomeUnknown when nobody can tell;
+    AnswerUnclear, which is one of these, when the provider answered and still nobody can tell.
     """
 
     name: ClassVar[str] = ""
@@ -204,14 +206,14 @@ class Provider:
         """The Charge that carries our payment id, or None; `request` is the call's stored body."""
         raise self._lacks("search")
 
-    def parse_webhook(self, body: bytes, headers: Mapping[str, str]) -> list[ProviderEvent]:
-        """Check the signature and read. Raises InvalidSignature or MalformedRequest."""
     def update_customer(
         self, ref: str, email: str | None, name: str | None, metadata: Mapping[str, str]
     ) -> Any:
         """Write what we know of a customer onto the provider's own. Safe to repeat."""
         raise self._lacks("customers")
 
+    def parse_webhook(self, body: bytes, headers: Mapping[str, str]) -> list[ProviderEvent]:
+        """Check the signature and read. Raises InvalidSignature or MalformedRequest."""
         raise self._lacks("webhooks")
 
     def read_event(self, body: str, ref: str | None) -> ProviderEvent:

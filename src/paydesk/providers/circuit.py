@@ -21,6 +21,10 @@ FAILURES_TO_OPEN = 8
 REST_S = 5.0
 
 
+class AnswerUnclear(OutcomeUnknown):
+    """The provider answered, but its answer does not tell: no sign that the provider is ill."""
+
+
 class Circuit:
     """At most `size` calls under way; a caller waits `timeout_s` at most, all in all.
 
@@ -63,6 +67,9 @@ class Circuit:
             raise OutcomeUnknown(
                 f"{self.name} did not answer within {self._timeout_s:g} s.", retry_after_s=2
             ) from None
+        except AnswerUnclear:
+            self._worked()
+            raise
         except (ProviderUnavailable, OutcomeUnknown):
             self._failed()
             raise

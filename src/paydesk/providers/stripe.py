@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from paydesk import ids
 from paydesk.errors import OutcomeUnknown, ProviderRefused, ProviderUnavailable
 from paydesk.providers.base import (
+    AnswerUnclear,
     Charge,
     Order,
     Provider,
@@ -38,7 +40,9 @@ SESSION_MARGIN_S = 300
 MOST_SESSION_S = 86_400
 #: What the simulator is told; it takes any test key.
 SIMULATOR_KEY = "sk_test_simulator"
-#: How many sessions a search by our payment id reads at most.
+#: How far Stripe's clock and that of the machine which made the request may be apart.
+SKEW_S = 300
+#: How many pages of 100 sessions a search by our payment id reads at most.
 SEARCH_PAGES = 10
 
 
@@ -48,11 +52,11 @@ class Stripe(Provider):
 
     can = frozenset({
         "checkout", "expire", "charge", "capture", "void", "refund", "fetch", "search", "webhooks",
+        "customers",
     })  # fmt: skip
     least_session_s = LEAST_SESSION_S + SESSION_MARGIN_S
     events_are_proof = True
 
-        "customers",
     @cached_property
     def _client(self) -> StripeClient:
         import stripe  # Takes about a second: only who talks to Stripe waits for it.
@@ -104,6 +108,8 @@ class Stripe(Provider):
         return request
 
     def create_checkout(self, order: Order) -> RemoteCheckout:
+        """A customer who was deleted at Stripe is made anew: the same order under a key of its
+        own, so that a repeat comes to the same session."""
         request = dict(order.request or self.checkout_request(order))
         gone: str | None = None
         try:
@@ -123,12 +129,6 @@ class Stripe(Provider):
             lambda: self._client.v1.checkout.sessions.create(request, {"idempotency_key": key})
         )
 
-    def expire_checkout(self, ref: str, key: str) -> Charge:
-        """End the session; one that was paid or ended before is read instead."""
-        # Refused when it is no longer open: how it ended stands in the session.
-        with contextlib.suppress(ProviderRefused):
-            # Without the key: ending is safe to repeat, and a key would repeat a failure for a day.
-            self._ask(lambda: self._client.v1.checkout.sessions.expire(ref))
     def update_customer(
         self, ref: str, email: str | None, name: str | None, metadata: Mapping[str, str]
     ) -> None:
@@ -137,6 +137,12 @@ class Stripe(Provider):
         }  # fmt: skip
         self._ask(lambda: self._client.v1.customers.update(ref, params))
 
+    def expire_checkout(self, ref: str, key: str) -> Charge:
+        """End the session; one that was paid or ended before is read instead."""
+        # Refused when it is no longer open: how it ended stands in the session.
+        with contextlib.suppress(ProviderRefused):
+            # Without the key: ending is safe to repeat, and a key would repeat a failure for a day.
+            self._ask(lambda: self._client.v1.checkout.sessions.expire(ref))
         return self.fetch(ref)
 
     def charge(self, order: Order, method: str) -> Charge:
@@ -187,7 +193,7 @@ class Stripe(Provider):
     def _charge_of(self, raw: dict[str, Any]) -> Charge:
         found = of_intent(raw)
         if found is None:
-            raise OutcomeUnknown("Stripe's answer cannot be understood.")
+            raise AnswerUnclear("Stripe's answer cannot be understood.")
         return found
 
     def fetch(self, ref: str) -> Charge:
@@ -205,13 +211,15 @@ class Stripe(Provider):
             )
             found = of_session(raw)
         if found is None:
-            raise OutcomeUnknown(f"Stripe's answer about {ref} cannot be understood.")
+            raise AnswerUnclear(f"Stripe's answer about {ref} cannot be understood.")
         return found
 
     def search(self, payment_id: str, request: Mapping[str, Any]) -> Charge | None:
         """Look through the sessions that this request can have made, by our payment id."""
+        # Sent after our payment got its id, and Stripe takes no end that is nearer than its least.
         latest = request["expires_at"] - LEAST_SESSION_S
-        created = {"gte": latest - MOST_SESSION_S, "lte": latest + LEAST_SESSION_S}
+        earliest = max(_made_at_s(payment_id), latest - MOST_SESSION_S)
+        created = {"gte": earliest - SKEW_S, "lte": latest + SKEW_S}
         params: dict[str, Any] = {"limit": 100, "created": created}
         for _ in range(SEARCH_PAGES):
             page = self._ask(lambda: self._client.v1.checkout.sessions.list(params))
@@ -221,7 +229,7 @@ class Stripe(Provider):
             if not page.get("has_more"):
                 return None
             params["starting_after"] = page["data"][-1]["id"]
-        raise OutcomeUnknown(f"Too many sessions to find payment {payment_id} among.")
+        raise AnswerUnclear(f"Too many sessions to find payment {payment_id} among.")
 
     def parse_webhook(self, body: bytes, headers: Mapping[str, str]) -> list[ProviderEvent]:
         header = next((v for k, v in headers.items() if k.lower() == "stripe-signature"), None)
@@ -259,6 +267,11 @@ class Stripe(Provider):
         return answer.last_response.data
 
 
+def _made_at_s(payment_id: str) -> int:
+    """When the payment got its id, in Unix seconds: the id begins with it."""
+    return (ids.parse("payment", payment_id).int >> 80) // 1000
+
+
 def _declined_intent(refused: ProviderRefused) -> dict[str, Any] | None:
     """The payment intent that Stripe's refusal of a card carries."""
     body = getattr(refused.__cause__, "json_body", None)
@@ -267,8 +280,6 @@ def _declined_intent(refused: ProviderRefused) -> dict[str, Any] | None:
     return intent if isinstance(intent, dict) else None
 
 
-def _sentence(exc: Any) -> str:
-    return str(exc.user_message or "Stripe refused the request.")[:500]
 def _who(customer: str | None, email: str | None) -> dict[str, str]:
     """Stripe's customer where it has one of ours; else it makes one when the session is paid."""
     if customer:
@@ -285,3 +296,5 @@ def _lacks_customer(refused: ProviderRefused) -> bool:
     )
 
 
+def _sentence(exc: Any) -> str:
+    return str(exc.user_message or "Stripe refused the request.")[:500]
