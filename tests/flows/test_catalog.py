@@ -128,7 +128,7 @@ def until(condition, timeout_s=8.0):
         time.sleep(0.01)
 
 
-def test_redis_carries_a_list_between_processes_and_a_change_clears_it(with_redis):
+def test_redis_carries_a_list_between_processes_and_a_change_clears_it(with_redis):  # S1.2
     make(with_redis)
     assert len(catalog.list_packs(with_redis)) == 1
     there = other(with_redis)
@@ -163,7 +163,7 @@ def test_garbage_in_redis_is_not_believed(with_redis):
 
 
 def test_a_hint_goes_through_redis_and_without_it_by_itself(with_redis, valkey):
-    """I41 S4.5: the push is delayed, nothing is lost."""
+    """S1.2 I41 S4.5: the push is delayed, nothing is lost."""
     customer = customers.ensure(with_redis, "u").uuid
     listener = Listener(with_redis, poll_s=0.2, recheck_s=60)
     heard: list[int] = []
