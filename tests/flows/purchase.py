@@ -19,6 +19,7 @@ from paydesk.worker import Worker
 #: What tests/conftest.py signs webhooks with.
 SECRET = "whsec_test_of_the_desk_0123456789abcdef"
 DECLINED = "4000000000000002"
+SECURED = "4000002760003184"
 PROVE = os.environ.get("PAYDESK_PROVE") == "1"
 
 #: Sweeps of the purchase, in an order in which one's work can be the next one's.

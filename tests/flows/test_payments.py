@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from purchase import DECLINED
+from purchase import DECLINED, SECURED
 
 from paydesk import ids
 from paydesk.errors import InvalidRequest, NotFound
@@ -125,3 +125,19 @@ def test_the_timeline_tells_every_try_and_change(desk):
     ]  # fmt: skip
     assert [(one.state, bool(one.url)) for one in tries] == [("succeeded", True), ("failed", False)]
     assert tries[1].error_code
+
+
+def test_a_failed_3d_secure_is_told_as_a_declined_try(desk):
+    """S2.1: each try that failed stands in the timeline, however many events tell of it."""
+    view = desk.open()
+    desk.pay(view, card=SECURED, approve=False)
+    desk.pay(view, card=SECURED, approve=False)
+    desk.deliver(view)
+    desk.deliver(view)
+    assert desk.events_of(view).count("payment.declined") == 2
+    assert desk.payment(view).error_code == "payment_intent_authentication_failure"
+    desk.pay(view)
+    desk.deliver(view)
+    assert desk.payment(view).state == "succeeded"
+    assert desk.balance(view) == desk.payment(view).credits
+    assert desk.events_of(view).count("payment.declined") == 2

@@ -101,17 +101,19 @@ def read_event(body: bytes) -> ProviderEvent:
     event_id, kind = _word(raw.get("id")), _word(raw.get("type"))
     data = raw.get("data")
     inner = data.get("object") if isinstance(data, dict) else None
-    account = raw.get("account")
+    account = _word(raw.get("account"))
     common: dict[str, Any] = {
         "id": event_id or "sha256:" + hashlib.sha256(body).hexdigest(),
         "type": kind or "unknown",
         "body": text,
-        "account": account if isinstance(account, str) else "",
+        "account": account or "",
         "livemode": raw.get("livemode") if isinstance(raw.get("livemode"), bool) else None,
     }
     if event_id is None or kind is None or not isinstance(inner, dict):
         return ProviderEvent(kind="charge.updated", problem="id, type or data.object is missing",
                              **common)
+    if account is None and raw.get("account") not in (None, ""):
+        return ProviderEvent(kind="charge.updated", problem="account is no account", **common)
     return _of_object(kind, inner, common)
 
 
@@ -205,7 +207,7 @@ def of_intent(intent: Mapping[str, Any]) -> Charge | None:
         provider_customer=_ref(intent.get("customer")),
         method=method or _only(intent.get("payment_method_types")),
         livemode=intent.get("livemode"),
-        decline_ref=_decline(error, latest) if status == "pending" else None,
+        decline_ref=_decline(ref, error, latest) if status == "pending" else None,
         error_code=error.get("decline_code") or error.get("code"),
         error_message=error.get("message"),
         **_ours(intent),
@@ -265,9 +267,14 @@ def of_refund(refund: Mapping[str, Any]) -> RemoteRefund:
     )
 
 
-def _decline(error: Mapping[str, Any], latest: Any) -> str | None:
+def _decline(intent: str, error: Mapping[str, Any], latest: Any) -> str | None:
+    """What a declined try is known by: its charge, or where 3-D Secure failed before there was
+    one, the intent with the payment method (saved methods are tried for more than one intent)."""
     if not error:
         return None
+    if error.get("code") == "payment_intent_authentication_failure":
+        method = _ref(error.get("payment_method"))
+        return f"{intent}/{method}" if method else None
     return _ref(error.get("charge")) or _ref(latest)
 
 
