@@ -126,6 +126,21 @@ def test_credits_do_not_move_between_strangers(http, holder, make):
     assert holder.get("/payment/credits/balance").json()["balance"] == 100
 
 
+def test_a_user_cannot_find_out_who_else_is_a_customer(holder, http, make):
+    """S4.8: a stranger and nobody at all are refused in the same words; a server hears which."""
+    make.user("user_456")
+    told = []
+    for path in ("/payment/credits/transfer", "/v1/credits/transfer"):
+        name = "to_user_id" if path.startswith("/payment") else "to"
+        for ref in ("user_456", "nobody_7"):
+            answer = holder.post(path, json={name: ref, "credits": 5}).json()
+            told.append({k: v for k, v in answer.items() if k != "request_id"})
+    assert told[0]["legacy_code"] == "PAY007"
+    assert all(one == told[0] for one in told)
+    body = {"user_id": "user_123", "to_user_id": "nobody_7", "credits": 5}
+    problem_of(http.post("/payment/credits/transfer", json=body), 404, "not_found")
+
+
 def test_credits_move_between_customers_of_one_owner(env, http, holder, make):
     # S4.8
     make.user("user_456")

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from paydesk import ids
+from paydesk.errors import NotFound, TransferNotAllowed
 from paydesk.flows import credits, customers
 from paydesk.flows.credits import BatchView, Line
 from paydesk.http import fields, lines, owners
@@ -177,8 +178,17 @@ def transfer(request: Request, body: TransferIn) -> Response:
 
 
 def recipient(request: Request, ref: str) -> UUID:
-    """Who gets the credits. Raises NotFound: nobody is made by a transfer."""
-    return customers.ensure(env_of(request), ref, create=False).uuid
+    """Who gets the credits. Raises NotFound: nobody is made by a transfer.
+
+    A customer hears the same of a stranger as of nobody (TransferNotAllowed), so that user ids
+    cannot be tried out.
+    """
+    try:
+        return customers.ensure(env_of(request), ref, create=False).uuid
+    except NotFound:
+        if who_of(request).is_customer:
+            raise TransferNotAllowed("Credits cannot be moved between these customers.") from None
+        raise
 
 
 def keyed(attempt: Attempt | None) -> dict[str, Any]:
