@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 
 import pytest
@@ -93,14 +94,35 @@ def test_a_database_that_does_not_answer_is_exit_code_3(paydesk, monkeypatch):
 def test_packs_and_codes_are_made_and_listed(paydesk):
     made = answered(paydesk, "packs", "upsert", "creator", "--name", "Creator Pack", "--credits",
                     "150", "--price", "9.99")[0]  # fmt: skip
-    assert made["price"] == {"amount": 999, "currency": "usd", "amount_decimal": "9.99"}
+    assert (made["price"], made["price_decimal"], made["currency"]) == (999, "9.99", "usd")
     euros = answered(paydesk, "packs", "upsert", "atelier", "--name", "Atelier", "--credits", "5",
                      "--price", "2.50 EUR")[0]  # fmt: skip
-    assert euros["price"]["currency"] == "eur"
+    assert euros["currency"] == "eur"
     assert {p["key"] for p in answered(paydesk, "packs", "list")} == {"creator", "atelier"}
     answered(paydesk, "promos", "create", "WELCOME10", "--percent", "10", "--pack", "creator")
     code = answered(paydesk, "promos", "list")[0]
     assert (code["code"], code["gives"], code["packs"]) == ("WELCOME10", "10%", ["creator"])
+
+
+def test_tables_say_amounts_and_lists_as_people_read_them(paydesk):
+    """Amounts as the library writes them, times in UTC, no brackets of a list."""
+    answered(paydesk, "packs", "upsert", "creator", "--name", "Creator Pack", "--credits", "150",
+             "--price", "9.99")  # fmt: skip
+    answered(paydesk, "promos", "create", "TWO", "--percent", "10", "--pack", "creator")
+    assert "USD 9.99" in paydesk("packs", "list", "-o", "table")[1]
+    shown = paydesk("promos", "create", "ONE", "--off", "5.00", "--pack", "creator",
+                    "-o", "table")[1]  # fmt: skip
+    assert "USD 5.00" in shown
+    assert "[" not in shown
+    answered(paydesk, "credits", "grant", "user_1", "5")
+    assert re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ",
+                     paydesk("credits", "history", "user_1", "-o", "table")[1])  # fmt: skip
+
+
+def test_a_code_of_two_kinds_is_refused_in_the_words_of_the_options(paydesk):
+    code, _, err = paydesk("promos", "create", "X", "--percent", "20", "--off", "5")
+    assert code == 2
+    assert "--percent, --off and --credits" in err
 
 
 def test_keys_are_shown_once_and_revoked(paydesk):

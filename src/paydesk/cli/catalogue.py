@@ -129,6 +129,8 @@ def promos_create(
     """Make a code, or make it so: exactly one of --percent, --off and --credits."""
     from paydesk.flows import promos as flow
 
+    if sum(given is not None for given in (percent, off, credits)) != 1:
+        raise InvalidRequest("Give exactly one of --percent, --off and --credits.")
     with context.opened() as env:
         currency = env.settings.default_currency
         found = flow.upsert_promo(

@@ -121,7 +121,7 @@ def customers_show(user: User, output_: Output = "") -> None:
     output.one({
         "id": customer.id, "external_id": customer.external_id, "email": customer.email,
         "name": customer.name, "balance": balance.total, "next_expiry": balance.next_expiry,
-        "payments": stats.total_payments, "spent": [str(m) for m in stats.spent.values()],
+        "payments": stats.total_payments, "spent": list(stats.spent.values()),
         "metadata": customer.metadata, "created_at": customer.created_at,
     }, output_)  # fmt: skip
 

@@ -100,19 +100,25 @@ def print_json(item: Any) -> None:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON has it: times in UTC, money in minor units with its currency."""
+    """A value as JSON has it, like over HTTP: times in UTC; an amount in minor units, with its
+    decimal text and its currency beside it."""
     if isinstance(value, dict):
-        return {str(k): plain(v) for k, v in value.items()}
+        return {k: v for name, one in value.items() for k, v in _members(str(name), one)}
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(v) for v in value]
     if isinstance(value, datetime):
         return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     if isinstance(value, Money):
-        exact = {"amount": value.minor, "currency": value.currency}
-        return {**exact, "amount_decimal": _decimal(value)}
+        return dict(_members("amount", value))
     if isinstance(value, str | int | bool) or value is None:
         return value
     return str(value)
+
+
+def _members(name: str, value: Any) -> list[tuple[str, Any]]:
+    if not isinstance(value, Money):
+        return [(name, plain(value))]
+    return [(name, value.minor), (f"{name}_decimal", _decimal(value)), ("currency", value.currency)]
 
 
 def _decimal(value: Money) -> str:
@@ -128,9 +134,11 @@ def text(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, Money):
-        return f"{_decimal(value)} {value.currency.upper()}"
+        return str(value)
     if isinstance(value, datetime):
-        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    if isinstance(value, list | tuple) and not any(isinstance(v, dict | list) for v in value):
+        return ", ".join(text(v) for v in value) or "–"
     if isinstance(value, dict | list | tuple):
         return json.dumps(plain(value), ensure_ascii=False) if value else "–"
     return str(value)
