@@ -37,7 +37,7 @@ def test_an_axis_has_short_amounts(minor, shown):
     ("seconds", "shown"),
     [(3, "just now"), (125, "2 min ago"), (7300, "2 h ago"), (86400, "1 day ago"),
      (86400 * 3, "3 days ago"), (86400 * 40, "Oct 12, 2026"), (-1800, "in 30 min"),
-     (-86400 * 12, "in 12 days")],
+     (-86400 * 12, "in 12 days"), (-86400 * 365 + 60, "in 365 days"), (-1790, "in 30 min")],
 )  # fmt: skip
 def test_times_are_relative_and_then_dates(seconds, shown):
     assert look.ago(NOW - timedelta(seconds=seconds), NOW) == shown

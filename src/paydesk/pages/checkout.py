@@ -153,7 +153,7 @@ def _outcome(request: Request, view: CheckoutView, secret: str) -> Response:
     is_pending = payment.state in ("pending", "processing", "requires_action", "authorized")
     if payment.paid:
         tone, icon, title = "ok", "check", "Payment received"
-        text = "Thank you. A record of it is kept under the number below."
+        text = "Thank you. Keep the payment number below for your records."
     elif is_pending:
         tone, icon, title, text = _PENDING if _is_fresh(env, view) else _SLOW
     else:

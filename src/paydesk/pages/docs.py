@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import re
 from typing import Any
 
 from fastapi import Request
 from fastapi.responses import Response
+from markupsafe import Markup, escape
 
 from paydesk.errors import NotFound, PaydeskError, all_errors
 from paydesk.flows.event_types import TYPES
@@ -38,7 +40,7 @@ def error(request: Request, code: str) -> Response:
     if kind is None:
         raise NotFound(f"There is no error {code[:64]!r}.")
     return look.page(
-        request, "doc_error.html", error=kind, about=about(kind),
+        request, "doc_error.html", error=kind, about=_with_code(about(kind)),
         repeatable=kind.http_status in _REPEATABLE,
     )  # fmt: skip
 
@@ -47,6 +49,11 @@ def about(kind: type[PaydeskError]) -> str:
     """The class's own words, if it has any."""
     own = kind.__doc__ if "__doc__" in vars(kind) else None
     return inspect.cleandoc(own) if own else ""
+
+
+def _with_code(text: str) -> Markup:
+    """`names` in backticks as code."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _groups(document: dict[str, Any]) -> list[dict[str, Any]]:

@@ -130,15 +130,15 @@ def ago(at: datetime | None, now: datetime) -> str:
 
 
 def ahead(at: datetime, now: datetime) -> str:
-    """`in 29 min`, `in 12 days`."""
+    """`in 29 min`, `in 12 days`; rounded, so that a year just begun is 365 days, not 364."""
     seconds = int((at - now).total_seconds())
     if seconds < 0:
         return ago(at, now)
     if seconds >= 86_400 * 2:
-        return f"in {seconds // 86_400} days"
+        return f"in {round(seconds / 86_400)} days"
     if seconds >= 7200:
-        return f"in {seconds // 3600} h"
-    return f"in {max(seconds // 60, 1)} min"
+        return f"in {round(seconds / 3600)} h"
+    return f"in {max(round(seconds / 60), 1)} min"
 
 
 def time_tag(at: datetime | None, now: datetime | None = None, form: str = "") -> Markup:
