@@ -213,6 +213,18 @@ def test_a_head_that_is_locked_is_published_as_soon_as_it_is_free(env):
     assert events.publish(env) == 1
 
 
+def test_many_locked_customers_keep_no_push_back_for_long(env):
+    """I40: all of them together are waited for two seconds, not each."""
+    held = [customers.ensure(env, f"busy-{n}").uuid for n in range(8)]
+    free = customers.ensure(env, "free").uuid
+    with env.db.transaction(*held):
+        began = time.monotonic()
+        assert events.publish(env) == 1
+        assert time.monotonic() - began < 4
+    assert places(env)[0] == {free: 1}
+    assert events.publish(env) == len(held)
+
+
 # Listening -------------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from purchase import DECLINED, SECRET, Desk, signed
 
+from paydesk import ids
 from paydesk.errors import BodyTooLarge, InvalidSignature, MalformedRequest, Unavailable
 from paydesk.flows import attempts, charges, inbox
 from paydesk.providers.stripe_shapes import check_signature, read_event
@@ -236,13 +237,14 @@ def test_an_event_that_claims_what_the_provider_does_not_show_waits(desk):
     assert desk.balance(other) == 0
 
 
-def test_an_event_of_no_payment_of_ours_waits_and_is_parked(desk):
+def test_an_event_of_a_payment_that_is_not_known_waits_and_is_parked(desk):
     """I29: back-off, then parked; a person sees it and can replay it."""
     view = desk.open()
     desk.pay(view)
     told = desk.events(view, "checkout.session.completed")[0].event
-    told["data"]["object"]["metadata"] = {}
-    told["data"]["object"]["id"] = "cs_test_of_another_shop"
+    unknown = ids.show("payment", ids.new_owned(view.customer_id))
+    told["data"]["object"]["metadata"] = {"payment_id": unknown}
+    told["data"]["object"]["id"] = "cs_test_of_another_desk"
     body = json.dumps({**told, "id": "evt_foreign"}).encode()
     assert inbox.receive(desk.env, "stripe", body, signed(body))[0].state == "waiting"
     for _ in range(desk.env.settings.inbox_max_tries):

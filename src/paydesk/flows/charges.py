@@ -88,27 +88,46 @@ class _Work:
     events: list[NewEvent] = field(default_factory=list)
 
 
-def settle(env: Env, claims: Sequence[Claim]) -> list[str]:
+def settle(env: Env, claims: Sequence[Claim], *, wait_s: float | None = None) -> list[str]:
     """Lay claims onto their payments in one transaction; answers what became of each.
 
-    Customers whose clock is ahead of ours take a transaction of their own: raises Conflict when
-    one of several is.
+    `wait_s`: for each lock. Customers whose clock is ahead of ours take a transaction of their
+    own: raises Conflict when one of several is. Raises Busy for a customer who is held too long.
     """
     if not claims:
         return []
     try:
-        with env.db.transaction(*{c.customer_id for c in claims}) as tx:
-            now = _now(env, tx)
-            outcomes, dead = apply(tx, now, claims, env.settings)
+        with env.db.transaction(*{c.customer_id for c in claims}, wait_s=wait_s) as tx:
+            outcomes, dead = apply(tx, _now(env, tx), claims, env.settings)
             crash.at("apply_before_commit")
     except UnknownCustomer:
         if len(claims) > 1:
             raise
         return [UNKNOWN]
+    _settled(env, dead)
+    return outcomes
+
+
+def settle_free(env: Env, claims: Sequence[Claim]) -> list[str | None]:
+    """`settle` that waits for nobody while it holds others: None for whoever is held elsewhere,
+    or is not there."""
+    with env.db.transaction() as tx:
+        tx.lock(*{c.customer_id for c in claims}, free_only=True)
+        free = [c for c in claims if c.customer_id in tx.heads]
+        if not free:
+            return [None] * len(claims)
+        outcomes, dead = apply(tx, _now(env, tx), free, env.settings)
+        crash.at("apply_before_commit")
+    _settled(env, dead)
+    found = iter(outcomes)
+    held = {c.customer_id for c in claims} - tx.heads.keys()
+    return [None if c.customer_id in held else next(found) for c in claims]
+
+
+def _settled(env: Env, dead: Iterable[UUID]) -> None:
     crash.at("apply_after_commit")
     for payment_id in dead:
         promos.release(env, payment_id)
-    return outcomes
 
 
 def _now(env: Env, tx: Tx) -> datetime:
@@ -119,7 +138,8 @@ def _now(env: Env, tx: Tx) -> datetime:
 
 
 def refresh(
-    env: Env, customer_id: UUID, payment_id: UUID, path: str, *, ref: str | None = None
+    env: Env, customer_id: UUID, payment_id: UUID, path: str, *, ref: str | None = None,
+    wait_s: float | None = None,
 ) -> tuple[str, Charge | None]:
     """Ask the provider how a payment stands and record it; answers (outcome, charge).
 
@@ -137,13 +157,15 @@ def refresh(
             return UNKNOWN, None
         charge = env.providers.call(payment.provider, "fetch", asked)
         crash.at("apply_after_fetch")
-        outcome = record(env, payment, charge, path)
+        outcome = record(env, payment, charge, path, wait_s=wait_s)
         if outcome != STALE:
             break
     return outcome, charge
 
 
-def record(env: Env, payment: ServicePayment, charge: Charge, path: str) -> str:
+def record(
+    env: Env, payment: ServicePayment, charge: Charge, path: str, *, wait_s: float | None = None
+) -> str:
     """Lay a charge that the provider was just asked for onto the payment as it was then read."""
     claim = Claim(
         customer_id=payment.customer_id,
@@ -155,7 +177,7 @@ def record(env: Env, payment: ServicePayment, charge: Charge, path: str) -> str:
         proof=True,
         version=payment.version,
     )
-    return settle(env, [claim])[0]
+    return settle(env, [claim], wait_s=wait_s)[0]
 
 
 def apply(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -33,6 +34,8 @@ CACHE_CHANNEL = {"postgres": "paydesk_cache", "redis": "paydesk:forget"}
 #: A NOTIFY payload holds fewer than 8,000 bytes; an entry has at most 62.
 _HINTS_A_PAYLOAD = 120
 _CUSTOMERS_A_GROUP = 64
+#: How long all locked customers together are waited for; whoever is not waits for the push.
+_WAITS_S = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -309,9 +312,12 @@ def publish(env: Env, sink: str = "live", *, limit: int = 2_000) -> int:
         done = _move_on(env, sink, group)
         moved += done
         busy += sorted(set(group) - {one.customer_id for one in done})
-    for customer_id in busy[:_CUSTOMERS_A_GROUP]:
+    until = time.monotonic() + _WAITS_S
+    for customer_id in busy:
+        if (left_s := until - time.monotonic()) <= 0:
+            break
         with contextlib.suppress(Busy, UnknownCustomer):
-            moved += _move_on(env, sink, [customer_id], wait_s=1)
+            moved += _move_on(env, sink, [customer_id], wait_s=min(1.0, left_s))
     hints = [(one.customer_id, one.seq) for one in moved if one.seq > one.before]
     if hints:
         push(env, hints)
@@ -324,15 +330,14 @@ class _Moved(NamedTuple):
     seq: int
 
 
-def _move_on(env: Env, sink: str, group: list[UUID], *, wait_s: int = 0) -> list[_Moved]:
+def _move_on(
+    env: Env, sink: str, group: list[UUID], *, wait_s: float | None = None
+) -> list[_Moved]:
     """Bring these customers' feeds up to their heads; without `wait_s`, of those not locked.
 
     Also says so to the sinks that keep a place of their own, the application's handlers.
     """
-    with env.db.transaction() as tx:
-        if wait_s:
-            tx.one("select set_config('lock_timeout', %(wait)s, true)", {"wait": f"{wait_s}s"})
-            tx.lock(*group)
+    with env.db.transaction(*(group if wait_s else ()), wait_s=wait_s) as tx:
         rows = tx.all(
             "select h.customer_id, h.seq, coalesce(f.seq, 0) as before from heads h"
             " left join feeds f on f.customer_id = h.customer_id and f.sink = %(sink)s"

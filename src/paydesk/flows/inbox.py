@@ -6,9 +6,10 @@ some tries, and delays no other; a redelivery, the sweep or a person takes it up
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -27,7 +28,7 @@ from paydesk.errors import (
 from paydesk.flows import charges
 from paydesk.flows.charges import ASK, DONE, FOREIGN, STALE, UNKNOWN, Claim
 from paydesk.providers.base import Charge, ProviderEvent
-from paydesk.rules.payments import backoff_s, owner_in_metadata
+from paydesk.rules.payments import backoff_s, is_ours, owner_in_metadata
 
 log = structlog.get_logger(__name__)
 
@@ -35,7 +36,19 @@ log = structlog.get_logger(__name__)
 GROUP = 64
 #: How long whoever stored an event has it for itself before the sweep takes it.
 LEASE_S = 60
+#: How long an event may come before we know of what it is about; after it, what bears no id of
+#: ours is another program's on the same account.
+STRANGE_S = 600
+#: After an outage an event is tried again this soon at the latest.
+OUTAGE_BACKOFF_S = 60
+#: How long one event waits for its customer's lock, and all of a group together.
+LOCK_WAIT_S, LOCK_WAITS_S = 1.0, 3.0
+#: Even when that is used up.
+LEAST_LOCK_WAIT_S = 0.05
 
+#: An event's provider, account and id; its next state and why.
+Key = tuple[str, str, str]
+State = tuple[str, str | None]
 Delivery = tuple[bytes, Mapping[str, str]]
 
 
@@ -57,10 +70,11 @@ class _Row:
     account: str
     event: ProviderEvent
     tries: int = 0
+    received_at: datetime | None = None
     owner: tuple[UUID, UUID] | None = None
 
     @property
-    def key(self) -> tuple[str, str, str]:
+    def key(self) -> Key:
         return self.provider, self.account, self.event.id
 
 
@@ -93,7 +107,7 @@ def receive_many(
     stored = store(env, rows)
     crash.at("webhook_after_store")
     todo = [row for row in _distinct(rows) if stored[row.key].state in ("new", "waiting")]
-    states: dict[tuple[str, str, str], str] = {}
+    states: dict[Key, str] = {}
     try:
         found = _apply_rows(env, todo, "webhook")
         states = {row.key: state for row, state in zip(todo, found, strict=True)}
@@ -133,9 +147,9 @@ def _distinct(rows: Iterable[_Row]) -> list[_Row]:
     return list({row.key: row for row in rows}.values())
 
 
-def store(env: Env, rows: Sequence[_Row]) -> dict[tuple[str, str, str], Received]:
+def store(env: Env, rows: Sequence[_Row]) -> dict[Key, Received]:
     """Write the events and commit; a known one counts its delivery, a parked one wakes up."""
-    counts: dict[tuple[str, str, str], int] = {}
+    counts: dict[Key, int] = {}
     for row in rows:
         counts[row.key] = counts.get(row.key, 0) + 1
     unique = sorted(_distinct(rows), key=lambda row: row.key)
@@ -202,13 +216,14 @@ def apply(
     """Apply one stored event, whatever its state; answers the state it has then."""
     with env.db.read() as tx:
         row = tx.one(
-            "select provider, account, event_id, type, ref, body, tries from provider_events"
-            " where provider = %(provider)s and account = %(account)s and event_id = %(id)s",
+            "select provider, account, event_id, type, ref, body, tries, received_at"
+            " from provider_events where provider = %(provider)s and account = %(account)s"
+            " and event_id = %(id)s",
             {"provider": provider, "account": account, "id": event_id},
         )
     if row is None:
         raise NotFound(f"No such event: {event_id[:64]!r}.")
-    return _apply_rows(env, [_stored(env, row)], path)[0]
+    return _apply_stored(env, [row], path)[0]
 
 
 def replay(env: Env, provider: str, account: str, event_id: str) -> str:
@@ -255,7 +270,8 @@ def apply_waiting(env: Env, limit: int = GROUP) -> int:
             "  as k(provider, account, event_id)"
             " where e.provider = k.provider and e.account = k.account and e.event_id = k.event_id"
             " and e.state in ('new', 'waiting') and e.try_at <= %(now)s"
-            " returning e.provider, e.account, e.event_id, e.type, e.ref, e.body, e.tries",
+            " returning e.provider, e.account, e.event_id, e.type, e.ref, e.body, e.tries,"
+            "  e.received_at",
             {
                 "now": now,
                 "later": now + timedelta(seconds=LEASE_S),
@@ -264,7 +280,24 @@ def apply_waiting(env: Env, limit: int = GROUP) -> int:
                 "ids": [r["event_id"] for r in due],
             },
         )
-    return len(_apply_rows(env, [_stored(env, row) for row in rows], "sweep"))
+    return len(_apply_stored(env, rows, "sweep"))
+
+
+def _apply_stored(env: Env, rows: Sequence[Mapping[str, Any]], path: str) -> list[str]:
+    """Apply events as they were stored; one that cannot be read waits, and stops no other."""
+    read: list[_Row] = []
+    states: dict[Key, State] = {}
+    for row in rows:
+        try:
+            one = _stored(env, row)
+            _first_state(env, one)
+        except Exception as exc:  # Its provider is gone, or its adapter cannot read it.
+            log.warning("an event cannot be read", event_id=row["event_id"], error=repr(exc)[:300])
+            event = ProviderEvent(id=row["event_id"], kind="charge.updated", type=row["type"])
+            one = _Row(row["provider"], row["account"], event, row["tries"], row["received_at"])
+            states[one.key] = ("waiting", f"It cannot be read: {getattr(exc, 'detail', exc)!s}")
+        read.append(one)
+    return _apply_rows(env, read, path, states)
 
 
 def _stored(env: Env, row: Mapping[str, Any]) -> _Row:
@@ -274,24 +307,32 @@ def _stored(env: Env, row: Mapping[str, Any]) -> _Row:
         id=row["event_id"], kind=event.kind, ref=event.ref, type=row["type"], body=row["body"],
         account=event.account, livemode=event.livemode, charge=event.charge, problem=event.problem,
     )  # fmt: skip
-    return _Row(row["provider"], row["account"], event, row["tries"])
+    return _Row(row["provider"], row["account"], event, row["tries"], row["received_at"])
 
 
-def _apply_rows(env: Env, rows: Sequence[_Row], path: str) -> list[str]:
-    """Apply events in groups and write on each row what became of it; answers their states."""
-    states: dict[tuple[str, str, str], tuple[str, str | None]] = {}
-    for start in range(0, len(rows), GROUP):
-        group = rows[start : start + GROUP]
-        states |= _apply_group(env, group, path)
+def _apply_rows(
+    env: Env,
+    rows: Sequence[_Row],
+    path: str,
+    known: Mapping[Key, State] | None = None,
+) -> list[str]:
+    """Apply events in groups and write on each row what became of it; answers their states.
+
+    `known`: what is settled already, and only has to be written.
+    """
+    states = dict(known or {})
+    todo = [row for row in rows if row.key not in states]
+    for start in range(0, len(todo), GROUP):
+        states |= _apply_group(env, todo[start : start + GROUP], path)
     _mark(env, rows, states)
     return [_after(env, row, *states[row.key]) for row in rows]
 
 
 def _apply_group(
     env: Env, rows: Sequence[_Row], path: str
-) -> dict[tuple[str, str, str], tuple[str, str | None]]:
+) -> dict[Key, State]:
     """(done or waiting, why) for each; one transaction where all goes well, else one for each."""
-    states: dict[tuple[str, str, str], tuple[str, str | None]] = {}
+    states: dict[Key, State] = {}
     _find_owners(env, rows)
     ready = []
     for row in rows:
@@ -300,28 +341,49 @@ def _apply_group(
         elif row.event.kind == "ignored":
             states[row.key] = ("done", None)
         elif row.owner is None:
-            states[row.key] = ("waiting", "It belongs to no payment that is known here.")
+            states[row.key] = _strange(env, row)
         else:
             ready.append(row)
     claims = {row.key: claim for row in ready if (claim := _claim(env, row, path)) is not None}
-    outcomes: dict[tuple[str, str, str], str] = {}
+    outcomes: dict[Key, str | None] = {}
     if len(claims) > 1:
         try:
-            found = charges.settle(env, list(claims.values()))
+            found = charges.settle_free(env, list(claims.values()))
             outcomes = dict(zip(claims, found, strict=True))
         except Exception as exc:  # One event's fault must not stop the others: each goes alone.
             log.warning("a group of events goes one by one", error=repr(exc)[:300])
-    for row in ready:
-        states[row.key] = _one(env, row, outcomes.get(row.key), path)
+    wait_s = _waits()
+    # Those whose customer is held elsewhere come last: they wait.
+    for row in sorted(ready, key=lambda row: outcomes.get(row.key) is None):
+        states[row.key] = _one(env, row, outcomes.get(row.key), path, wait_s)
     return states
 
 
-def _one(env: Env, row: _Row, outcome: str | None, path: str) -> tuple[str, str | None]:
+def _waits() -> Callable[[], float]:
+    """How long each of a group may still wait for a lock, so that its sender gets an answer."""
+    until = time.monotonic() + LOCK_WAITS_S
+    return lambda: max(LEAST_LOCK_WAIT_S, min(LOCK_WAIT_S, until - time.monotonic()))
+
+
+def _strange(env: Env, row: _Row) -> State:
+    """An event of no payment that is known: ours may be known soon, others' never are."""
+    claimed, now = row.event.charge, env.now()
+    is_old = now - (row.received_at or now) >= timedelta(seconds=STRANGE_S)
+    if claimed is None or is_ours(claimed.payment_id):
+        return "waiting", _REASONS[UNKNOWN]
+    if is_old:
+        return "done", "It bears no id of ours: another program's on this account."
+    return "strange", _REASONS[UNKNOWN]
+
+
+def _one(
+    env: Env, row: _Row, outcome: str | None, path: str, wait_s: Callable[[], float]
+) -> State:
     """Finish one event: alone where its group did not, with the provider where it must be asked."""
     try:
         if outcome is None:
             claim = _claim(env, row, path)
-            outcome = charges.settle(env, [claim])[0] if claim else ASK
+            outcome = charges.settle(env, [claim], wait_s=wait_s())[0] if claim else ASK
         if outcome == ASK:
             outcome = _ask(env, row, path)
         if outcome == DONE:
@@ -349,7 +411,9 @@ def _ask(env: Env, row: _Row, path: str) -> str:
     """Believe only what the provider itself says now. A claim it does not bear out waits."""
     assert row.owner is not None
     claimed = row.event.charge
-    outcome, charge = charges.refresh(env, *row.owner, path, ref=row.event.ref)
+    outcome, charge = charges.refresh(
+        env, *row.owner, path, ref=row.event.ref, wait_s=LOCK_WAIT_S
+    )
     if charge is None:
         raise _Wait("The provider has nothing to be asked about.")
     is_paid = claimed is not None and claimed.status == "succeeded"
@@ -411,18 +475,24 @@ def _find_owners(env: Env, rows: Sequence[_Row]) -> None:
 
 
 def _after(env: Env, row: _Row, state: str, why: str | None) -> str:
-    """The state to be stored: what waited too often is parked, but not for an outage."""
-    if state == "later":
+    """The state to be stored: what waited too often is parked, but not for an outage, nor while
+    it may be another program's."""
+    if state in ("later", "strange"):
         return "waiting"
     if state == "waiting" and row.tries + 1 >= env.settings.inbox_max_tries:
         return "parked"
     return state
 
 
+def _next_try(row: _Row, state: str) -> timedelta:
+    seconds = backoff_s(row.tries + 1)
+    return timedelta(seconds=min(seconds, OUTAGE_BACKOFF_S) if state == "later" else seconds)
+
+
 def _mark(
     env: Env,
     rows: Sequence[_Row],
-    states: Mapping[tuple[str, str, str], tuple[str, str | None]],
+    states: Mapping[Key, State],
 ) -> None:
     """Write what became of each event, apart from the facts: they are safe to lay down twice."""
     if not rows:
@@ -431,13 +501,15 @@ def _mark(
     unique = sorted(rows, key=lambda row: row.key)
     with env.db.transaction() as tx:
         tx.run(
-            "update provider_events e set state = n.state, error = n.error, tries = e.tries + 1,"
+            "update provider_events e set state = n.state, error = n.error,"
+            " tries = least(e.tries + n.tries, 32000),"
             " try_at = n.try_at, customer_id = n.customer_id, subject_id = n.subject_id,"
             " applied_at = case when n.state = 'done' then %(now)s end"
             " from unnest(%(providers)s::text[], %(accounts)s::text[], %(ids)s::text[],"
-            "  %(states)s::text[], %(errors)s::text[], %(try_at)s::timestamptz[],"
-            "  %(customers)s::uuid[], %(subjects)s::uuid[])"
-            "  as n(provider, account, event_id, state, error, try_at, customer_id, subject_id)"
+            "  %(states)s::text[], %(errors)s::text[], %(tries)s::int[],"
+            "  %(try_at)s::timestamptz[], %(customers)s::uuid[], %(subjects)s::uuid[])"
+            "  as n(provider, account, event_id, state, error, tries, try_at, customer_id,"
+            "   subject_id)"
             " where e.provider = n.provider and e.account = n.account and e.event_id = n.event_id"
             " and (e.state <> 'done' or n.state = 'done')",
             {
@@ -447,7 +519,9 @@ def _mark(
                 "ids": [row.event.id for row in unique],
                 "states": [_after(env, row, *states[row.key]) for row in unique],
                 "errors": [(states[row.key][1] or "")[:500] or None for row in unique],
-                "try_at": [now + timedelta(seconds=backoff_s(row.tries + 1)) for row in unique],
+                # What an outage kept from being applied was not tried.
+                "tries": [int(states[row.key][0] != "later") for row in unique],
+                "try_at": [now + _next_try(row, states[row.key][0]) for row in unique],
                 "customers": [row.owner[0] if row.owner else None for row in unique],
                 "subjects": [row.owner[1] if row.owner else None for row in unique],
             },

@@ -116,6 +116,14 @@ def payment_of_handle(handle: str) -> UUID:
         raise NotFound(f"No such payment: {handle[:64]!r}.") from None
 
 
+def is_ours(payment_id: str | None) -> bool:
+    """Whether a provider's metadata carry what can be a payment id of ours."""
+    try:
+        return payment_id is not None and bool(parse("payment", payment_id))
+    except NotFound:
+        return False
+
+
 def owner_in_metadata(payment_id: str | None, customer_id: str | None) -> tuple[UUID, UUID] | None:
     """(customer, payment) from our ids in a provider's metadata; None where they do not fit."""
     if payment_id is None:
