@@ -88,6 +88,18 @@ DAMAGE = {
         " select customer_id, customer_id, 'partially_refunded', 'stripe', 'usd', 10, 10, 11, 10,"
         " 'h', customer_id, '' from customers"
     ),
+    "captures_are_posted": (
+        "insert into payments (customer_id, id, state, provider, currency, asked_minor,"
+        " captured_minor, price_minor, handle, request_key, request_hash)"
+        " select customer_id, customer_id, 'succeeded', 'stripe', 'usd', 10, 10, 10, 'h',"
+        " customer_id, '' from customers"
+    ),
+    "paid_is_fulfilled": (
+        "insert into payments (customer_id, id, state, provider, currency, asked_minor,"
+        " price_minor, handle, request_key, request_hash)"
+        " select customer_id, customer_id, 'succeeded', 'stripe', 'usd', 10, 10, 'h',"
+        " customer_id, '' from customers"
+    ),
     "fulfillments_are_posted": (
         "insert into fulfillments (customer_id, payment_id, purpose, state, path, txn_id)"
         " select customer_id, customer_id, 'credits', 'done', 'webhook', customer_id"

@@ -131,6 +131,24 @@ CHECKS: tuple[Check, ...] = (
         "  and (refunded_minor = 0 or refunded_minor >= captured_minor)) limit 4",
     ),
     Check(
+        "captures_are_posted", "I3: what a payment took is what the books say it took",
+        "payments",
+        "select p.customer_id, p.id, p.captured_minor, coalesce(t.posted, 0) as posted"
+        " from payments p left join (select customer_id, subject_id, asset, sum(amount) as posted"
+        "  from transfers where reason = 'PAYMENT_CAPTURE'"
+        "  group by customer_id, subject_id, asset) t on t.customer_id = p.customer_id"
+        "  and t.subject_id = p.id and t.asset = p.currency"
+        " where p.captured_minor <> coalesce(t.posted, 0) limit 4",
+    ),
+    Check(
+        "paid_is_fulfilled", "I1: goods of what was paid are handed over, due or blocked",
+        "payments",
+        "select p.customer_id, p.id, p.state, p.captured_minor from payments p"
+        " where (p.captured_minor > 0 or p.state in ('succeeded', 'partially_refunded',"
+        "  'refunded', 'disputed')) and not exists (select from fulfillments f"
+        "  where f.customer_id = p.customer_id and f.payment_id = p.id) limit 4",
+    ),
+    Check(
         "fulfillments_are_posted", "goods handed over are in the books", "fulfillments",
         "select f.customer_id, f.payment_id, f.purpose, f.txn_id from fulfillments f"
         " where f.state in ('done', 'reversed') and not exists (select from transfers t"
