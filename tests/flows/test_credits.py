@@ -297,6 +297,20 @@ def test_a_spend_inside_a_transaction_is_undone_with_it(env, make, user):
     assert balance(env, user) == 10
 
 
+def test_a_direct_step_locks_in_the_order_of_all_locks(env, make):
+    """Two transactions that took customers in different orders would wait for each other."""
+    first, second = sorted(make.user().uuid for _ in range(2))
+    make.credits(second, 10)
+    with env.db.transaction() as tx:
+        spent = credits.spend(tx, [new_spend(second, 4)], env.now())
+        assert [spent[0].status, *tx.heads] == ["done", second]
+        with pytest.raises(AssertionError, match="sorted order"):
+            tx.lock(first)
+        nobody = uuid.UUID(int=second.int + 1)
+        items = [new_spend(second, 1), new_spend(nobody, 1)]
+        assert [v.status for v in credits.spend(tx, items, env.now())] == ["done", "missing"]
+
+
 def test_limits_hold_for_a_direct_step_that_names_them(env, make, user):
     make.credits(user, 10)
     with env.db.transaction(user) as tx:

@@ -60,6 +60,7 @@ def test_spends_look_everything_up_by_index_on_tables_that_were_empty(env, admin
     from paydesk.db.postgres import Tx
 
     tx = Tx(admin)
+    tx.lock(user)  # As the step does itself: planned anew each time, unlike what is kept.
     with plans_of(admin) as plans:
         credits.spend(tx, [new_spend(user, 1, request_key=user)], env.now())
         with env.db.transaction(user) as own:

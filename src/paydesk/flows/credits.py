@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -17,6 +18,7 @@ from psycopg.rows import tuple_row
 
 from paydesk import ids
 from paydesk.db import group_commit
+from paydesk.db.errors import UnknownCustomer
 from paydesk.db.group_commit import BUSY, SLOW, How
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
@@ -168,8 +170,11 @@ def spend(
 ) -> list[SpendVerdict]:
     """Spend inside the caller's transaction; waits for the heads. Only READ COMMITTED.
 
-    Without `limits` only the balance limits. Never answers "busy".
+    Without `limits` only the balance limits. Never answers "busy". The heads are locked as by
+    `tx.lock`, so that it sees the order of all locks of this transaction.
     """
+    with contextlib.suppress(UnknownCustomer):  # Whoever is not there has a verdict that says so.
+        tx.lock(*{item.customer_id for item in items})
     how = _Call(now, True, False, _UNLIMITED, limits or Limits(_UNLIMITED, _UNLIMITED))
     return _spend(tx, items, how)
 
