@@ -218,6 +218,7 @@ def _intend(
                 )
                 if taken is None:
                     return None
+            _check_reference(tx, customer_id, what.reference)
             _check_limits(env, tx, priced, customer_id, now)
             payment = _payment(env, tx, what, priced, key, digest, checkout_id, now)
             JoinedStore(tx.conn).create(payment)
@@ -234,10 +235,21 @@ def _intend(
     except DuplicatePayment as exc:
         if exc.constraint == "payments_in_flight":
             raise PaymentInFlight("A payment for this is already under way.") from exc
-        if exc.constraint == "payments_reference":
-            raise Conflict("A payment with this reference exists.", param="reference") from exc
         raise
     return call
+
+
+def _check_reference(tx: Tx, customer_id: UUID, reference: str | None) -> None:
+    """A reference stands for one payment that is under way or was paid. The head is locked."""
+    if reference is None:
+        return
+    found = tx.one(
+        "select 1 as one from payments where customer_id = %(customer_id)s"
+        " and reference = %(reference)s and state <> all(%(dead)s) limit 1",
+        {"customer_id": customer_id, "reference": reference, "dead": sorted(DEAD_STATES)},
+    )
+    if found is not None:
+        raise Conflict("A payment with this reference exists.", param="reference")
 
 
 def _check_limits(env: Env, tx: Tx, priced: Priced, customer_id: UUID, now: datetime) -> None:
