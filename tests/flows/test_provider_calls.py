@@ -7,11 +7,13 @@ import hmac
 import threading
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from purchase import Desk
 
 from paydesk import providers
+from paydesk.clock import SystemClock
 from paydesk.errors import (
     IdempotencyInProgress,
     InvalidSignature,
@@ -166,6 +168,17 @@ def test_a_refused_request_fails_the_payment_for_good(desk):
         {"state": "failed", "ended": True}
     ]
     assert [row["state"] for row in calls(desk)] == ["refused"]
+
+
+def test_a_session_ends_by_the_databases_clock_where_the_machines_is_wrong(desk, monkeypatch):
+    """I25: five minutes late, and Stripe would refuse every session as too short."""
+    real = time.time
+    monkeypatch.setattr("paydesk.providers.stripe.time.time", lambda: real() - 600)
+    clock = SystemClock()
+    clock.measure(lambda: datetime.fromtimestamp(real(), UTC))
+    checkout.start(replace(desk.env, clock=clock), what(desk.make.user()))
+    (session,) = desk.sim.objects("checkout.session")
+    assert session["expires_at"] - session["created"] == pytest.approx(2100, abs=60)
 
 
 def test_a_running_call_is_not_sent_twice(desk):

@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 import structlog
 
 from paydesk import crash, ids
+from paydesk.clock import SystemClock
 from paydesk.db.postgres import Tx, jsonb
 from paydesk.env import Env
 from paydesk.errors import (
@@ -329,6 +330,8 @@ def _order(
         cancel_url=what.cancel_url or page,
         expires_in_s=env.settings.session_expiry_minutes * 60 + PROVIDER_MARGIN_S,
         metadata=metadata,
+        # A clock that is moved by hand says nothing about the provider's.
+        at=env.now() if isinstance(env.clock, SystemClock) else None,
         provider_customer=provider_customers.ref_of(
             tx, what.customer_id, payment.provider, payment.provider_account
         ),

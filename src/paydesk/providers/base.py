@@ -9,6 +9,7 @@ import importlib
 import importlib.metadata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, ClassVar
 
 from paydesk.db.postgres import in_transaction
@@ -40,7 +41,8 @@ class Order:
     `key` is the idempotency key: the same key and request never make a second session.
     `expires_in_s` is how long the session should stay payable. `request` is the provider's own
     body, built once by `checkout_request`, kept, and sent unchanged by every repeat.
-    `provider_customer` is the provider's own id of the customer, where it has one.
+    `provider_customer` is the provider's own id of the customer, where it has one. `at` is the
+    present by the database's clock, None where only the machine's can be had.
     """
 
     id: str
@@ -56,6 +58,7 @@ class Order:
     metadata: Mapping[str, str] = field(default_factory=dict)
     request: Mapping[str, Any] | None = None
     provider_customer: str | None = None
+    at: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -100,7 +100,7 @@ class Stripe(Provider):
             "metadata": metadata,
             "payment_intent_data": {"metadata": metadata, "description": order.description[:250]},
             "success_url": order.success_url,
-            "expires_at": int(time.time()) + life_s,  # Stripe's clock, not ours.
+            "expires_at": int(order.at.timestamp() if order.at else time.time()) + life_s,
         }
         if order.cancel_url:
             request["cancel_url"] = order.cancel_url
