@@ -108,7 +108,8 @@ def test_a_request_under_way_is_told_to_wait_and_resumed_after_its_lease(env, ht
 
     who = make.user("user_123")
     attempt = idempotency.Attempt(key=who.uuid, digest=b"d" * 32)
-    idempotency._claim(env, who.uuid, attempt)  # A process that died here left its lease.
+    # A process that died here left its lease.
+    idempotency._claim(env, who.uuid, attempt, env.now() + idempotency.LEASE)
     with pytest.raises(idempotency.IdempotencyInProgress):
         idempotency.once(env, attempt, who.uuid, lambda: None)  # type: ignore[arg-type]
     clock.advance(seconds=21)

@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -108,24 +108,24 @@ def once(
     if attempt is None:
         return work()
     owner = customer_id or attempt.key
-    kept = _claim(env, owner, attempt)
+    until = env.now() + LEASE
+    kept = _claim(env, owner, attempt, until)
     if kept is not None:
         return kept
     try:
         response = work()
     except Exception:
-        _release(env, owner, attempt)
+        _release(env, owner, attempt, until)
         raise
-    _keep(env, owner, attempt, response)
+    _keep(env, owner, attempt, response, until)
     return response
 
 
-def _claim(env: Env, owner: UUID, attempt: Attempt) -> Response | None:
-    """Take the lease, or give the answer kept."""
-    now = env.now()
+def _claim(env: Env, owner: UUID, attempt: Attempt, until: datetime) -> Response | None:
+    """Take the lease, whose end tells it from any other, or give the answer kept."""
     values = {
-        "owner": owner, "key": attempt.key, "digest": attempt.digest, "now": now,
-        "until": now + LEASE,
+        "owner": owner, "key": attempt.key, "digest": attempt.digest, "now": until - LEASE,
+        "until": until,
     }  # fmt: skip
     with env.db.read() as tx:
         claimed = tx.one(
@@ -153,24 +153,28 @@ def _claim(env: Env, owner: UUID, attempt: Attempt) -> Response | None:
     return Response(row["body"].encode(), row["status"], headers, media_type="application/json")
 
 
-def _release(env: Env, owner: UUID, attempt: Attempt) -> None:
+def _release(env: Env, owner: UUID, attempt: Attempt, until: datetime) -> None:
+    """Give our lease back; one that ran out and was taken over is the other's."""
     with env.db.read() as tx:
         tx.run(
             "delete from answers where customer_id = %(owner)s and request_key = %(key)s"
-            " and status = 0",
-            {"owner": owner, "key": attempt.key},
+            " and status = 0 and expires_at = %(until)s",
+            {"owner": owner, "key": attempt.key, "until": until},
         )
 
 
-def _keep(env: Env, owner: UUID, attempt: Attempt, response: Response) -> None:
+def _keep(
+    env: Env, owner: UUID, attempt: Attempt, response: Response, until: datetime
+) -> None:
     headers = {k: v for k, v in response.headers.items() if k in _KEPT_HEADERS}
     with env.db.read() as tx:
         tx.run(
             "update answers set status = %(status)s, body = %(body)s, headers = %(headers)s::jsonb,"
-            " expires_at = %(until)s where customer_id = %(owner)s and request_key = %(key)s",
+            " expires_at = %(forgotten)s where customer_id = %(owner)s and request_key = %(key)s"
+            " and status = 0 and expires_at = %(until)s",
             {
                 "status": response.status_code, "body": bytes(response.body).decode(),
-                "headers": json.dumps(headers), "until": env.now() + KEEP, "owner": owner,
-                "key": attempt.key,
+                "headers": json.dumps(headers), "forgotten": env.now() + KEEP,
+                "owner": owner, "key": attempt.key, "until": until,
             },
         )  # fmt: skip
