@@ -350,7 +350,8 @@ def resolve(
     """A person settles what is due or blocked.
 
     `retry` tries again, where the money asked for has come. `waive` hands the goods over for
-    what has come. Raises Conflict where nothing is open or the retry cannot help.
+    what has come in the payment's currency. Raises Conflict where nothing is open, nothing has
+    come, or the retry cannot help.
     """
     if action not in ("retry", "waive"):
         raise InvalidRequest("action is 'retry' or 'waive'.", param="action")
@@ -364,6 +365,8 @@ def resolve(
             raise Conflict("Nothing of this payment waits to be handed over.")
         if action == "retry" and payment.captured_cents < payment.amount_cents:
             raise Conflict("Less has come than was asked: refund it, or waive the rest.")
+        if action == "waive" and not payment.captured_cents:
+            raise Conflict("Nothing has come in the currency that was asked: refund it.")
         handed = hand_over(
             tx, now, [payment], "admin", settings=env.settings, waive=action == "waive"
         )[0]
