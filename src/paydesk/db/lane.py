@@ -253,7 +253,10 @@ class Lane:
             work.tries += 1
             if verdict is SLOW or work.tries >= self._owner.busy_tries or work.key in patient:
                 patient.add(work.key)
-                self._owner.waiting.put((work,), is_checked=True)
+                try:
+                    self._owner.waiting.put((work,), is_checked=True)
+                except Exception as exc:  # It has stopped: the caller hears of it, nobody waits.
+                    deliver([(work, None, exc)])
             else:
                 back.append(work)
         with self._changed:
