@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import psycopg
 import pytest
 
 from paydesk.errors import Unavailable
@@ -19,7 +20,10 @@ def test_an_item_put_off_to_a_stopped_lane_hears_of_it(wide, make, monkeypatch):
         raise Unavailable("The lanes have been closed.")
 
     monkeypatch.setattr(wide.lanes.waiting, "put", stopped)
-    with wide.db.transaction(user):
+    with psycopg.connect(wide.db.dsn) as elsewhere:
+        elsewhere.execute(
+            "select 1 from heads where customer_id = %s for no key update", (user,)
+        )
         waiting = credits.spend_soon(wide, new_spend(user, 1))
         with pytest.raises(Unavailable, match="closed"):
             waiting.result(timeout=20)
