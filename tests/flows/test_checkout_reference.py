@@ -8,7 +8,7 @@ from paydesk.errors import Conflict
 from paydesk.flows import checkout
 
 
-def test_an_abandoned_order_is_tried_again_under_its_reference(desk):  # S2.23
+def test_an_abandoned_order_is_tried_again_under_its_reference(desk):  # S2.10
     user = desk.make.user()
     first = desk.open(user, pack="creator", reference="order-1")
     with pytest.raises(Conflict):

@@ -18,7 +18,7 @@ def used(desk, code="WELCOME10"):
     return promos.get_promo(desk.env, code).used
 
 
-def test_a_customer_who_applies_a_code_to_many_products_keeps_one_use(desk):  # S2.31
+def test_a_customer_who_applies_a_code_to_many_products_keeps_one_use(desk):  # S4.41
     desk.make.promo("WELCOME10", percent_off=10, cap=3)
     user = desk.make.user()
     for count in range(10, 30):
@@ -31,7 +31,7 @@ def test_a_customer_who_applies_a_code_to_many_products_keeps_one_use(desk):  # 
     assert desk.open(user, credits=28).payment.amount == USD("28")
 
 
-def test_applying_a_code_elsewhere_leaves_uses_of_open_checkouts_alone(desk):  # S2.31
+def test_applying_a_code_elsewhere_leaves_uses_of_open_checkouts_alone(desk):  # S4.41
     desk.make.promo("WELCOME10", percent_off=10)
     user = desk.make.user()
     desk.open(user, promo="WELCOME10")
@@ -47,7 +47,7 @@ def test_applying_a_code_elsewhere_leaves_uses_of_open_checkouts_alone(desk):  #
         ({"max_daily_transactions": 0}, TransactionLimit),
     ],
 )
-def test_a_refused_checkout_gives_the_use_back_that_it_took(desk, limits, refusal):  # S2.31
+def test_a_refused_checkout_gives_the_use_back_that_it_took(desk, limits, refusal):  # S4.41
     desk.make.promo("WELCOME10", percent_off=10, cap=1)
     strict = Desk(replace(desk.env, settings=replace(desk.env.settings, **limits)),
                   desk.sim, desk.make, desk.clock)  # fmt: skip
@@ -57,7 +57,7 @@ def test_a_refused_checkout_gives_the_use_back_that_it_took(desk, limits, refusa
     assert desk.open(promo="WELCOME10").payment.amount == USD("8.99")
 
 
-def test_a_refused_checkout_keeps_the_use_that_was_applied_before_it(desk):  # S2.31
+def test_a_refused_checkout_keeps_the_use_that_was_applied_before_it(desk):  # S4.41
     desk.make.promo("WELCOME10", percent_off=10)
     user = desk.make.user()
     desk.open(user, credits=20, reference="order-1")
@@ -89,7 +89,7 @@ def test_a_request_that_lost_the_race_of_its_key_leaves_no_use_behind(desk, monk
     assert desk.open(user).payment.amount == USD("9.99")
 
 
-def test_a_code_that_leaves_nothing_to_pay_is_refused_and_not_used(desk, monkeypatch):  # S2.31
+def test_a_code_that_leaves_nothing_to_pay_is_refused_and_not_used(desk, monkeypatch):  # S4.41
     desk.make.promo("WELCOME10", percent_off=10)
     monkeypatch.setattr(promos.rules, "discount", lambda terms, minor, currency: minor)
     with pytest.raises(Exception, match="Nothing would be left"):
@@ -97,7 +97,7 @@ def test_a_code_that_leaves_nothing_to_pay_is_refused_and_not_used(desk, monkeyp
     assert used(desk) == 0
 
 
-def test_what_another_customer_keeps_is_not_touched(desk):  # S2.31
+def test_what_another_customer_keeps_is_not_touched(desk):  # S4.41
     desk.make.promo("WELCOME10", percent_off=10, cap=2)
     for _ in range(2):
         promos.apply(desk.env, "WELCOME10", desk.make.user(), pack="creator")
