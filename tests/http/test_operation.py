@@ -114,6 +114,27 @@ def test_logs_hide_secrets_tokens_and_cards():
     assert logs.hide("order 12345 of user_1") == "order 12345 of user_1"
 
 
+def test_logs_follow_standard_error_when_it_is_exchanged():
+    # S1.4: a closed stream must not make whatever logs next fail.
+    code = """
+import contextlib, io, logging, structlog
+from paydesk.http import logs
+
+log = structlog.get_logger("x")
+first, second = io.StringIO(), io.StringIO()
+with contextlib.redirect_stderr(first):
+    logs.configure("info")
+    log.info("one")
+assert "one" in first.getvalue()
+first.close()
+with contextlib.redirect_stderr(second):
+    log.info("two")
+    logging.getLogger("library").warning("three")
+assert "two" in second.getvalue() and "three" in second.getvalue()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_a_fault_is_logged_with_its_cause(http, monkeypatch):
     # S1.4
     seen: list[Any] = []
