@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from contextlib import contextmanager
 
@@ -106,7 +105,8 @@ def test_a_spend_of_one_is_as_quick_over_a_hundred_batches_as_over_one(wide, mak
         for who in (one, many):
             read[who] = tx.value("select count(*) from draws where customer_id = %s", (who,))
     assert read == {one: 40, many: 40}
-    assert statistics.median(seconds[many]) < 3 * statistics.median(seconds[one])
+    # The quickest of each: other work on the machine makes a call slower, never quicker.
+    assert min(seconds[many]) < 3 * min(seconds[one])
 
 
 def test_spends_update_in_place(wide, db, make, user):  # Heap-only: no index is touched.
