@@ -112,6 +112,7 @@ def test_two_first_checkouts_at_once_hold_one_first_purchase_code(env, maya):
     assert outcomes.count(None) == 1 and outcomes.count("not_first_purchase") == 9
 
 
+@pytest.mark.unposted
 def test_a_customer_who_has_bought_makes_no_first_purchase(env, maya, pack):
     promos.upsert_promo(env, "FIRST", percent_off=10, first_purchase=True)
     assert reason(promos.quote, env, "FIRST", maya, pack=pack) is None
@@ -163,6 +164,7 @@ def test_a_use_goes_back_once_however_often_and_in_parallel(env, maya):
     assert again == "already_settled"
 
 
+@pytest.mark.unposted
 @pytest.mark.parametrize("state", ["pending", "processing", "requires_action", "succeeded"])
 def test_a_payment_that_can_be_paid_or_was_keeps_its_use(env, clock, maya, state):
     """I18"""
@@ -200,6 +202,7 @@ def test_a_use_whose_payment_never_came_goes_back(env, clock, maya):
     assert used(env, promo) == (0, 0)
 
 
+@pytest.mark.unposted
 def test_a_paid_use_is_confirmed_and_gives_its_bonus(env, maya):
     promo = promos.upsert_promo(env, "BONUS", bonus_credits=50)
     payment_id = ids.new_owned(maya.uuid)
