@@ -45,7 +45,7 @@ def spend(desk: Desk, seconds: float) -> None:
                         percentile(latencies, 0.5), percentile(latencies, 0.99), target="0.3 R",
                         note=f"{rate / nothing:.2f} of the route that does nothing, target 0.3"))
     finally:
-        server.communicate()
+        server.communicate(timeout=20)
 
 
 async def drive(
@@ -91,10 +91,12 @@ def child(told: str) -> None:
     from starlette.responses import Response
 
     from paydesk.assemble import build_env
+    from paydesk.http import logs
     from paydesk.http.app import create_app
     from paydesk.http.routes import enter
     from paydesk.http.server import serve
 
+    logs.configure("warning")  # Nobody reads a line for each request here.
     words = json.loads(told)
     for name in ("default_credit_price", "promo_fixed_min", "promo_fixed_max"):
         words[name] = Decimal(words[name])

@@ -126,9 +126,11 @@ def webhooks(desk: Desk, seconds: float) -> None:
 
 
 def whole(desk: Desk, seconds: float) -> None:
-    """Priced, pending row, provider's answer, webhook, fulfilled, event out; 16 threads."""
+    """Priced, pending row, provider's answer, webhook, fulfilled, event out; 8 threads."""
     env = quick(desk)
     owners = buyers(env)
+    while events.publish(env):
+        pass  # what earlier benchmarks left behind is not part of this
     latencies: list[float] = []
     stop_at = time.perf_counter() + seconds
 
@@ -140,10 +142,10 @@ def whole(desk: Desk, seconds: float) -> None:
             latencies.append((time.perf_counter() - begin) * 1000)
 
     begin = time.perf_counter()
-    with ThreadPoolExecutor(16) as pool:
-        list(pool.map(buy, range(16)))
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(buy, range(8)))
     while events.publish(env):
         pass
     rate = len(latencies) / (time.perf_counter() - begin)
     p50, p99 = percentile(latencies, 0.5), percentile(latencies, 0.99)
-    desk.report(Row("whole purchase in process, 16 threads", rate, p50, p99, target="0.15 R"))
+    desk.report(Row("whole purchase in process, 8 threads", rate, p50, p99, target="0.15 R"))
