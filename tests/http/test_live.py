@@ -53,6 +53,30 @@ def test_the_balance_comes_first_and_then_each_change(env, make, path):
             assert change["cause"] == {"type": "credits.spent", "amount": amount}
 
 
+def test_every_change_of_the_balance_names_its_cause_while_spends_go_on(env, make):
+    # S4.5
+    who = make.user("user_1")
+    make.credits(who, 200)
+    headers = {"Authorization": f"Bearer {auth.make_token(env.settings, 'user_1')}"}
+
+    def spend_on() -> None:
+        for _ in range(100):
+            spend(env, who, 1)
+            events.publish(env)
+
+    with running(env) as url, connect(ws(url), additional_headers=headers) as socket:
+        assert json.loads(socket.recv(timeout=10))["balance"] == 200
+        thread = threading.Thread(target=spend_on)
+        thread.start()
+        balances = []
+        while not balances or balances[-1] > 100:
+            change = json.loads(socket.recv(timeout=30))
+            assert change["cause"] == {"type": "credits.spent", "amount": 1}
+            balances.append(change["balance"])
+        thread.join()
+    assert balances == list(range(199, 99, -1))
+
+
 def test_browsers_send_the_token_as_a_protocol(env, make):
     # S4.5
     make.credits(make.user("user_1"), 3)

@@ -106,7 +106,8 @@ class Feeds:
             unsubscribe()
 
     def _read(self, customer_id: UUID, after: int | None) -> tuple[int, list[Event], int]:
-        with self._env.db.read() as tx:
+        # One snapshot: a change between the two would show the balance without its cause.
+        with self._env.db.snapshot() as tx:
             seq = events.last_seq(tx, customer_id) if after is None else after
             found = events.follow(tx, customer_id, seq, limit=PAGE)
             balance = credits.balance_total(tx, customer_id, self._env.now())
