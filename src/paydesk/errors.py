@@ -330,6 +330,122 @@ class SpendNotRefundable(Conflict):
     title = "This spend cannot be refunded by that much"
 
 
+class PaymentMethodNotUsable(Conflict):
+    """The saved method was removed, has expired, or is another provider's."""
+
+    code = "payment_method_not_usable"
+    title = "This payment method cannot be used"
+
+
+class AlreadyPurchased(Conflict):
+    """What is bought once is owned already; `purchase` names it."""
+
+    code = "already_purchased"
+    title = "This was bought before"
+
+
+class RefundWindowClosed(Conflict):
+    """`window_ended_at` says when. An administrator may force the refund; it is recorded."""
+
+    code = "refund_window_closed"
+    title = "The time in which this payment can be refunded has ended"
+
+
+class NotRefundable(Conflict):
+    """`refundable` is what is left, in the currency's minor unit."""
+
+    code = "not_refundable"
+    title = "This payment cannot be refunded by that much"
+
+
+class ApprovalRequired(Conflict):
+    """Somebody else than who asked for it decides."""
+
+    code = "approval_required"
+    title = "This needs the approval of another person"
+
+
+class GoodsUsed(Conflict):
+    """`CLAWBACK_POLICY` is `block`: `missing` of the goods are used up already."""
+
+    code = "goods_used"
+    title = "What was paid for is used up in part and cannot be taken back"
+
+
+class InsufficientFunds(PaydeskError):
+    """`balance` and `needed` are in the currency's minor unit."""
+
+    code = "insufficient_funds"
+    http_status = 402
+    title = "Not enough money in this wallet"
+
+
+class WalletFrozen(Conflict):
+    """Somebody of the staff froze or closed it."""
+
+    code = "wallet_frozen"
+    title = "This wallet takes no transactions"
+
+
+class NoRate(PaydeskError):
+    """Import a file of rates or enter one; `base` and `quote` name the pair."""
+
+    code = "no_rate"
+    http_status = 422
+    title = "No exchange rate is known for these currencies"
+
+
+class HoldClosed(Conflict):
+    """A hold ends once: captured, released or expired."""
+
+    code = "hold_closed"
+    title = "This hold has ended"
+
+
+class DisputeClosed(Conflict):
+    """`due_at` has passed, or the bank has decided."""
+
+    code = "dispute_closed"
+    title = "This dispute takes no more evidence"
+
+
+class UseConfirm(Conflict):
+    """Money is recorded when the provider, or for cash a person, confirms it."""
+
+    code = "use_confirm"
+    title = "A payment is completed by confirming it"
+
+
+class UseRefund(Conflict):
+    """Make a refund: it gives the money back and takes the goods back."""
+
+    code = "use_refund"
+    title = "A payment is refunded by making a refund"
+
+
+class RiskBlocked(PaydeskError):
+    """The reasons are shown to staff only."""
+
+    code = "risk_blocked"
+    http_status = 403
+    title = "This payment cannot be accepted"
+
+
+class CustomerRefused(PaydeskError):
+    """The application's `user_validator` does not know this customer."""
+
+    code = "customer_refused"
+    http_status = 403
+    title = "The application refuses this customer"
+
+
+class AddressRefused(InvalidRequest):
+    """Only public https addresses are called."""
+
+    code = "address_refused"
+    title = "This address cannot be called"
+
+
 class Misconfigured(PaydeskError):
     """The detail names the setting and where its value came from."""
 

@@ -40,6 +40,26 @@ PREFIXES = {
     "hold": "hold",
     "event": "evt",
     "call": "call",
+    "method": "pm",
+    "setup": "seti",
+    "purchase": "pur",
+    "service": "srv",
+    "access": "ent",
+    "revocation": "rev",
+    "wallet": "wal",
+    "conversion": "conv",
+    "withdrawal": "wd",
+    "dispute": "dp",
+    "dispute_file": "file",
+    "clawback": "cb",
+    "assessment": "risk",
+    "delivery": "dlv",
+    "notification": "ntf",
+    "item": "item",  # *
+    "rate": "rate",  # *
+    "staff": "usr",  # *
+    "reconciliation": "rec",  # *
+    "endpoint": "whe",  # *
     "pack": "pack",  # *
     "promo": "promo",  # *
     "key": "key",  # *

@@ -138,6 +138,41 @@ class Settings:
     promo_fixed_max: Decimal = _named(Decimal("50"), "PROMO_FIXED_MAX",
                                       doc="Highest fixed discount.")
 
+    # The ways back
+    refund_window_days: int = _named(30, "PAYDESK_REFUND_WINDOW_DAYS", least=0,
+                                     doc="Days after payment in which it can be refunded; 0: no"
+                                         " end.")
+    refund_approval_threshold: Decimal = _named(
+        Decimal("0"), "PAYDESK_REFUND_APPROVAL_THRESHOLD",
+        doc="Refunds above it, in major units of their currency, need another person; 0: none do.")
+    clawback_policy: str = _named("debt", "PAYDESK_CLAWBACK_POLICY",
+                                  choices=("debt", "clamp", "block"),
+                                  doc="Goods used up before a refund: owed, forgiven, or no refund.")
+
+    # Wallets and holds
+    wallets_currency: str = _named("htg", "PAYDESK_WALLETS_CURRENCY",
+                                   doc="Currency of the wallets family's routes.")
+    wallet_transfer_policy: str = _named("same_owner", "WALLET_TRANSFER_POLICY",
+                                         choices=("none", "same_owner", "organization", "any"),
+                                         doc="none, same_owner, organization or any.")
+    withdrawal_approval_threshold: Decimal = _named(
+        Decimal("0"), "PAYDESK_WITHDRAWAL_APPROVAL_THRESHOLD",
+        doc="Withdrawals above it, in major units, need another person; 0: all do.")
+    rate_max_age_days: int = _named(7, "PAYDESK_RATE_MAX_AGE_DAYS", least=1,
+                                    doc="Days after which an exchange rate is too old to use.")
+    hold_expiry_minutes: int = _named(60, "PAYDESK_HOLD_EXPIRY_MINUTES", least=1,
+                                      doc="Minutes that a hold lasts where none are said.")
+
+    # Risk
+    risk_review_score: int = _named(50, "PAYDESK_RISK_REVIEW_SCORE", least=1, most=101,
+                                    doc="From this score on a payment is reviewed; 101: never.")
+    risk_block_score: int = _named(80, "PAYDESK_RISK_BLOCK_SCORE", least=1, most=101,
+                                   doc="From this score on a payment is refused; 101: never.")
+    max_daily_amount: Decimal = _named(
+        Decimal("0"), "MAX_DAILY_AMOUNT", "PAYDESK_MAX_DAILY_AMOUNT",
+        doc="Most that a customer may pay on a UTC day, in major units of each currency; 0: no"
+            " limit.")
+
     # Inner workings
     lanes: int = _named(2, "PAYDESK_LANES", least=1, doc="Connections that groups commit on.")
     pool_size: int = _named(12, "PAYDESK_POOL_SIZE", least=2, doc="Other connections a process.")

@@ -24,6 +24,9 @@ ENTRY_POINTS = "paydesk.providers"
 #: Providers of this package, imported on first use.
 BUILT_IN = {"stripe": "paydesk.providers.stripe"}
 
+#: Why money goes back, in the words that every provider understands.
+REFUND_REASONS = ("requested_by_customer", "duplicate", "fraudulent", "other")
+
 
 @dataclass(frozen=True, kw_only=True)
 class OrderLine:
@@ -101,6 +104,15 @@ class Charge:
     decline_ref: str | None = None
     account: str = ""
     livemode: bool | None = None
+    #: What the payer has to open where `status` is requires_action, such as 3-D Secure.
+    action_url: str | None = None
+    #: What was paid with, as it may be kept: brand, last4, exp_month, exp_year, country, wallet
+    #: (apple_pay, google_pay), the provider's id of the saved method.
+    method_detail: Mapping[str, Any] | None = None
+    #: What the provider kept for itself, once it is known.
+    fee: Money | None = None
+    #: The sum that went back as far as the provider says; a reason to look, never a posting.
+    refunded: Money | None = None
 
     @property
     def capture_fact(self) -> str:
@@ -110,21 +122,108 @@ class Charge:
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteRefund:
-    """Money on its way back. `status` is pending, succeeded, failed or canceled."""
+    """Money on its way back. `status` is pending, requires_action, succeeded, failed or canceled.
+
+    `refund_id` is our own id where the provider carries it; `payment_id` likewise. `failed` after
+    `succeeded` happens: the money came back to us.
+    """
 
     id: str
     status: str
     amount: Money
     payment_ref: str | None = None
     error_code: str | None = None
+    reason: str | None = None
+    refund_id: str | None = None
+    payment_id: str | None = None
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteDispute:
+    """A dispute as it stands at its provider.
+
+    `status` is needs_response, under_review, won, lost, warning (an inquiry: no money moved) or
+    closed (an inquiry that ended). `amount` is what is disputed. `withdrawn` and `reinstated` are
+    the sums taken from us and given back so far, fees apart; `fee` is what the provider charges.
+    """
+
+    id: str
+    status: str
+    amount: Money
+    reason: str = ""
+    payment_ref: str | None = None
+    payment_id: str | None = None
+    customer_id: str | None = None
+    withdrawn: Money | None = None
+    reinstated: Money | None = None
+    fee: Money | None = None
+    due_at: datetime | None = None
+    created_at: datetime | None = None
+    evidence: Mapping[str, str] = field(default_factory=dict)
+    livemode: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteMethod:
+    """A saved way to pay, as it may be kept: a token and what people recognize it by.
+
+    `kind` is card, bank_account, wallet or the provider's own word; `wallet` is apple_pay or
+    google_pay where the card came through one.
+    """
+
+    id: str
+    kind: str
+    brand: str | None = None
+    last4: str | None = None
+    exp_month: int | None = None
+    exp_year: int | None = None
+    country: str | None = None
+    wallet: str | None = None
+    fingerprint: str | None = None
+    provider_customer: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteSetup:
+    """A method being saved. `status` is pending, requires_action, succeeded, failed or canceled.
+
+    `client_secret` is for the provider's own script in a browser, `url` a page of the provider.
+    """
+
+    id: str
+    status: str
+    client_secret: str | None = None
+    url: str | None = None
+    method: RemoteMethod | None = None
+    provider_customer: str | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """One object of a provider's books, for reconciliation. `kind` is charge, refund, dispute
+    or fee; `value` the Charge, RemoteRefund or RemoteDispute, or the fee's Money; `ref` is what
+    it is found by at the provider, `payment_ref` the payment it belongs to."""
+
+    kind: str
+    ref: str
+    value: Any
+    created_at: datetime
+    payment_ref: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProviderEvent:
     """A provider's message. `charge` is what it claims, None where the provider must be asked.
 
-    `kind` is `charge.updated`, or `ignored` for news that changes nothing here. `problem` says
-    why an event that was properly signed cannot be used: it is stored and parked.
+    `kind` is `charge.updated`, `refund.updated`, `dispute.updated`, `method.updated`,
+    `setup.updated`, or `ignored` for news that changes nothing here. `ref` is then the session's
+    or payment's, the refund's, the dispute's, the method's, the setup's id; `payment_ref` the
+    payment that a refund or dispute belongs to, and `payment_id`, `customer_id` our own ids where
+    the event carries them. `problem` says why an event that was properly signed cannot be used:
+    it is stored and parked.
     """
 
     id: str
@@ -136,6 +235,9 @@ class ProviderEvent:
     livemode: bool | None = None
     charge: Charge | None = None
     problem: str | None = None
+    payment_ref: str | None = None
+    payment_id: str | None = None
+    customer_id: str | None = None
 
 
 class Provider:
@@ -148,7 +250,9 @@ class Provider:
 
     name: ClassVar[str] = ""
     #: What it can do, of: checkout, expire, charge, capture, void, refund, fetch, search,
-    #: webhooks, customers.
+    #: webhooks, customers, methods (attach, detach, list, default), setup, disputes (fetch and
+    #: evidence), books (list what it recorded, for reconciliation), offline (a person or a
+    #: statement confirms; nothing can be asked).
     can: ClassVar[frozenset[str] | set[str]] = frozenset({"fetch"})
     #: Currencies it takes; None for all.
     currencies: ClassVar[frozenset[str] | set[str] | None] = None
@@ -159,6 +263,11 @@ class Provider:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+
+    @classmethod
+    def is_configured(cls, settings: Settings) -> bool:
+        """Whether the settings say enough to use it; what is not configured is not offered."""
+        return True
 
     @property
     def account(self) -> str:
@@ -197,9 +306,79 @@ class Provider:
         """Let held money go; answers the Charge as it then stands."""
         raise self._lacks("void")
 
-    def refund(self, ref: str, amount: Money, key: str) -> Any:
-        """Give captured money back, all of it or a part; answers a RemoteRefund."""
+    def refund(
+        self, ref: str, amount: Money, key: str, *, reason: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Give captured money back, all of it or a part; answers a RemoteRefund.
+
+        `reason` is one of REFUND_REASONS; `metadata` carries our ids (`refund_id`, `payment_id`,
+        `customer_id`), so that its events and its books lead back to us.
+        """
         raise self._lacks("refund")
+
+    def fetch_refund(self, ref: str) -> Any:
+        """The RemoteRefund as it stands. Has no effect."""
+        raise self._lacks("refund")
+
+    def list_refunds(self, payment_ref: str) -> Any:
+        """Every RemoteRefund of a payment, at most 100, oldest first. Has no effect."""
+        raise self._lacks("refund")
+
+    def fetch_dispute(self, ref: str) -> Any:
+        """The RemoteDispute as it stands. Has no effect."""
+        raise self._lacks("disputes")
+
+    def send_evidence(
+        self, ref: str, evidence: Mapping[str, str], *, submit: bool, key: str
+    ) -> Any:
+        """Write evidence (the provider's names of texts and files), and submit it; answers the
+        RemoteDispute."""
+        raise self._lacks("disputes")
+
+    def upload_file(self, name: str, content: bytes, content_type: str, key: str) -> Any:
+        """Store a file for evidence; answers its id at the provider."""
+        raise self._lacks("disputes")
+
+    def accept_dispute(self, ref: str, key: str) -> Any:
+        """Give a dispute up; answers the RemoteDispute, lost."""
+        raise self._lacks("disputes")
+
+    def create_setup(self, order: Order, method: str | None = None) -> Any:
+        """Begin saving a method of `order.provider_customer`; answers a RemoteSetup.
+
+        With `method` it is confirmed at once; without, the payer's browser does it.
+        """
+        raise self._lacks("setup")
+
+    def fetch_setup(self, ref: str) -> Any:
+        """The RemoteSetup as it stands. Has no effect."""
+        raise self._lacks("setup")
+
+    def ensure_customer(self, order: Order) -> Any:
+        """The provider's id of our customer, made with `order.key` where there is none."""
+        raise self._lacks("customers")
+
+    def attach_method(self, ref: str, provider_customer: str, key: str) -> Any:
+        """Make a method the customer's; answers the RemoteMethod."""
+        raise self._lacks("methods")
+
+    def detach_method(self, ref: str, key: str) -> Any:
+        """Take a method away; one that is gone already is no fault. Answers the RemoteMethod."""
+        raise self._lacks("methods")
+
+    def list_methods(self, provider_customer: str) -> Any:
+        """The customer's RemoteMethods and the id of the default one: (methods, default)."""
+        raise self._lacks("methods")
+
+    def default_method(self, provider_customer: str, ref: str | None, key: str) -> Any:
+        """Set what the customer pays with when nothing else is said."""
+        raise self._lacks("methods")
+
+    def books(self, since: datetime, until: datetime, kind: str, cursor: str | None) -> Any:
+        """One page of what the provider recorded in [since, until), oldest or newest first:
+        (list of Listed, next cursor or None). `kind` is charge, refund, dispute or fee."""
+        raise self._lacks("books")
 
     def fetch(self, ref: str) -> Any:
         """The Charge of a session or payment as it stands. Has no effect."""
@@ -316,6 +495,8 @@ def load(settings: Settings, *extra: Provider, default: str = "stripe") -> Provi
     for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
         if point.name not in _registry:
             point.load()
-    known: dict[str, Provider] = {name: kind(settings) for name, kind in _registry.items()}
+    known: dict[str, Provider] = {
+        name: kind(settings) for name, kind in _registry.items() if kind.is_configured(settings)
+    }
     known.update({one.name: one for one in extra})
     return Providers(settings, known, default)

@@ -19,6 +19,11 @@ CODES: dict[str, int] = {
     "clearing": 10,
     "issued": 11,
     "deferred": 12,
+    "refunds": 13,
+    "disputes": 14,
+    "losses": 15,
+    "fees": 16,
+    "exchange": 17,
 }
 NAMES: dict[int, str] = {code: name for name, code in CODES.items()}
 

@@ -26,7 +26,7 @@ class ServicePayment(PaymentRecord):
 
     `user_id` is the text of `customer_id`. `amount_cents`, `captured_cents` and
     `refunded_cents` are the columns `asked_minor`, `captured_minor` and `refunded_minor`,
-    `session_id` is `session_ref`, `provider_payment_id` is `provider_payment_ref`,
+    `terms` is what it buys, as it was priced. `session_id` is `session_ref`, `provider_payment_id` is `provider_payment_ref`,
     `credit_transaction_id` is `credit_txn_id`.
     """
 
@@ -46,6 +46,18 @@ class ServicePayment(PaymentRecord):
     price_minor: CentsOrZero
     promo_id: UUID | None = None
     livemode: bool = False
+    payment_type: Text | None = None
+    service_id: UUID | None = None
+    terms: dict[str, Any] | None = None
+    method_id: UUID | None = None
+    method_detail: dict[str, Any] | None = None
+    country: Text | None = None
+    usd_minor: int | None = None
+    rate_id: UUID | None = None
+    fee_minor: int | None = None
+    disputed: bool = False
+    risk_score: int | None = None
+    deleted_at: Instant | None = None
     request_key: UUID
     request_hash: bytes
     clock_id: UUID | None = None
@@ -94,12 +106,25 @@ COLUMNS: dict[str, tuple[str, sql.SQL]] = {
     "price_minor": ("price_minor", sql.SQL("bigint[]")),
     "promo_id": ("promo_id", sql.SQL("uuid[]")),
     "livemode": ("livemode", sql.SQL("boolean[]")),
+    "payment_type": ("payment_type", sql.SQL("text[]")),
+    "service_id": ("service_id", sql.SQL("uuid[]")),
+    "terms": ("terms", sql.SQL("jsonb[]")),
+    "method_id": ("method_id", sql.SQL("uuid[]")),
+    "method_detail": ("method_detail", sql.SQL("jsonb[]")),
+    "country": ("country", sql.SQL("text[]")),
+    "usd_minor": ("usd_minor", sql.SQL("bigint[]")),
+    "rate_id": ("rate_id", sql.SQL("uuid[]")),
+    "fee_minor": ("fee_minor", sql.SQL("bigint[]")),
+    "disputed": ("disputed", sql.SQL("boolean[]")),
+    "risk_score": ("risk_score", sql.SQL("smallint[]")),
+    "deleted_at": ("deleted_at", sql.SQL("timestamptz[]")),
     "request_key": ("request_key", sql.SQL("uuid[]")),
     "request_hash": ("request_hash", sql.SQL("bytea[]")),
     "clock_id": ("clock_id", sql.SQL("uuid[]")),
     "created_at": ("created_at", sql.SQL("timestamptz[]")),
     "updated_at": ("updated_at", sql.SQL("timestamptz[]")),
 }
+_JSON = frozenset({"metadata", "terms", "method_detail"})
 #: Never written again after the insert.
 FIXED = frozenset({"customer_id", "id", "created_at"})
 CHANGEABLE = tuple(name for name in COLUMNS if name not in FIXED)
@@ -336,7 +361,7 @@ def _field(payment: ServicePayment, column: str) -> Any:
 
 def _value(payment: ServicePayment, column: str) -> Any:
     value = _field(payment, column)
-    if column == "metadata":
+    if column in _JSON and value is not None:
         return Jsonb(value)
     if column in ("id", "credit_txn_id") and value is not None:
         return UUID(value)
