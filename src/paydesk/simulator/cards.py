@@ -13,7 +13,8 @@ class TestCard:
     """One published test card.
 
     `decline` is a key of DECLINES, met when the card is charged; `three_d_secure` is "required"
-    (always), "unless_set_up" (not for off-session use of a saved card) or "optional".
+    (always), "unless_set_up" (not for off-session use of a saved card), "on_session" (never
+    off-session) or "optional". `dispute` is what its owner brings against each payment.
     """
 
     __test__ = False
@@ -26,12 +27,22 @@ class TestCard:
     decline: str | None = None
     three_d_secure: str | None = None
     refund: str = "succeeded"
+    dispute: str | None = None
     risk: str = "normal"
     label: str = ""
 
     @property
     def last4(self) -> str:
         return self.number[-4:]
+
+    @property
+    def saving_decline(self) -> str | None:
+        """Why the bank refuses to have the card saved: a key of DECLINES, None where it does not.
+
+        Some cards can be saved and are declined when charged; risk is looked at in payments alone.
+        """
+        late = self.decline == "fraudulent" or self.name in SAVED_THEN_DECLINED
+        return None if late else self.decline
 
     @property
     def fingerprint(self) -> str:
@@ -43,6 +54,14 @@ class TestCard:
         if self.brand == "amex":
             return f"{self.number[:4]} {self.number[4:10]} {self.number[10:]}"
         return " ".join(self.number[i : i + 4] for i in range(0, len(self.number), 4))
+
+
+#: Cards that can be saved though every payment with them is declined.
+SAVED_THEN_DECLINED = (
+    "chargeCustomerFail", "authenticationRequiredChargeDeclinedInsufficientFunds",
+)
+#: Endings of a token or method name that put the card into a wallet: `pm_card_visa_applePay`.
+WALLETS = {"_applePay": "apple_pay", "_googlePay": "google_pay"}
 
 
 @dataclass(frozen=True)
@@ -133,6 +152,8 @@ _SUCCEEDING = [
 _SPECIAL = [
     TestCard("4000002500003155", "authenticationRequiredOnSetup", country="FR",
              three_d_secure="unless_set_up", label="3-D Secure unless set up"),
+    TestCard("4000003800000446", "authenticationRequiredSetupForOffSession", country="IE",
+             three_d_secure="on_session", label="3-D Secure, but not off-session"),
     TestCard("4000002760003184", "authenticationRequired", country="DE",
              three_d_secure="required", label="3-D Secure required"),
     TestCard("4000000000003220", "threeDSecure2Required", three_d_secure="required",
@@ -155,6 +176,12 @@ _SPECIAL = [
     TestCard("4000000000000077", "bypassPending", label="funds available at once"),
     TestCard("4000000000007726", "pendingRefund", refund="pending", label="refunds stay pending"),
     TestCard("4000000000005126", "refundFail", refund="failed", label="refunds fail later"),
+    TestCard("4000000000000259", "createDispute", dispute="fraudulent",
+             label="paid, then disputed as fraudulent"),
+    TestCard("4000000000002685", "createDisputeProductNotReceived",
+             dispute="product_not_received", label="paid, then disputed as not received"),
+    TestCard("4000000000001976", "createDisputeInquiry", dispute="inquiry",
+             label="paid, then the bank inquires"),
 ]
 
 CARDS: dict[str, TestCard] = {
@@ -206,8 +233,15 @@ def by_number(typed: str) -> TestCard:
     )
 
 
+def wallet_of(token: str) -> str | None:
+    """The wallet a token's name asks for: apple_pay, google_pay or None."""
+    return next((wallet for ending, wallet in WALLETS.items() if token.endswith(ending)), None)
+
+
 def by_token(token: str) -> TestCard | None:
-    """The test card behind `tok_visa`, `pm_card_visa` and the like."""
+    """The test card behind `tok_visa`, `pm_card_visa`, `pm_card_visa_applePay` and the like."""
+    for ending in WALLETS:
+        token = token.removesuffix(ending)
     for prefix in ("pm_card_", "tok_"):
         if token.startswith(prefix):
             name = token.removeprefix(prefix)

@@ -37,8 +37,11 @@ def pay(
     *,
     approve: bool = True,
     email: str = "buyer@example.com",
+    wallet: str | None = None,
 ) -> Payment:
     """Pay a session over HTTP as its page would; 3-D Secure is approved, or failed on request.
+
+    `wallet` is apple_pay or google_pay where the card is to come out of one.
 
     Raises httpx.HTTPError where the simulator cannot be reached.
     """
@@ -47,6 +50,7 @@ def pay(
     base = base_url or os.environ.get(BASE_VARIABLE) or f"http://127.0.0.1:{DEFAULT_PORT}"
     fields = {
         "email": email, "name": "Ada Buyer", "number": card, "expiry": "12 / 40", "cvc": "123",
+        "wallet": wallet or "",
     }
     with httpx.Client(
         base_url=base, headers={"Accept": "application/json"}, trust_env=False, timeout=30,
@@ -75,12 +79,15 @@ def _pay_command(argv: list[str]) -> int:
     parser.add_argument("session_id")
     parser.add_argument("--card", default=DEFAULT_CARD, help="number of a Stripe test card")
     parser.add_argument("--base", help=f"address of the simulator (or {BASE_VARIABLE})")
+    parser.add_argument("--wallet", choices=["apple_pay", "google_pay"],
+                        help="the card comes out of a wallet")
     parser.add_argument("--fail-3ds", action="store_true", help="fail 3-D Secure, not approve it")
     given = parser.parse_args(argv)
     import httpx
 
     try:
-        result = pay(given.session_id, given.card, given.base, approve=not given.fail_3ds)
+        result = pay(given.session_id, given.card, given.base, approve=not given.fail_3ds,
+                     wallet=given.wallet)
     except (httpx.HTTPError, ValueError) as error:
         print(f"The simulator does not answer: {error}", file=sys.stderr)
         return 2

@@ -48,6 +48,7 @@ class Typed:
     cvc: str = ""
     card: TestCard | None = None
     problems: dict[str, str] = field(default_factory=dict)
+    wallet: str | None = None
     month: int = 0
     year: int = 0
 
@@ -262,6 +263,8 @@ def read_form(session: dict[str, Any], given: dict[str, Any], now: int) -> Typed
 
 
 def _read_card(typed: Typed, text: dict[str, str], now: int) -> None:
+    if text.get("wallet") in cards.WALLETS.values():
+        typed.wallet = text["wallet"]
     number, picked = text.get("number", ""), text.get("test_card", "")
     # The list counts where the number was left as it came; a number typed by hand wins.
     if picked in cards.CARDS and _digits(number) == _digits(text.get("filled_in", "")):
@@ -309,7 +312,7 @@ def _pay(call: Call, session_id: str, typed: Typed) -> Outcome:
         method = None
         if typed.card is not None and session["amount_total"]:
             method = checkout.method_from_page(
-                call, typed.card, typed.month, typed.year, contact
+                call, typed.card, typed.month, typed.year, contact, typed.wallet
             )
         try:
             checkout.pay(call, session, method, contact)

@@ -70,11 +70,14 @@ class Sandbox:
 
     def pay(
         self, session_id: str, card: str = CARD, *, approve: bool = True,
-        email: str = "buyer@example.com",
+        email: str = "buyer@example.com", wallet: str | None = None,
     ) -> Payment:
-        """Pay a session as its page would, in a few milliseconds and without HTTP."""
+        """Pay a session as its page would, in a few milliseconds and without HTTP.
+
+        `wallet` is apple_pay or google_pay where the card comes out of one.
+        """
         unit = self.sim.work(
-            lambda call: _pay(call, session_id, card, approve, email), base_url=self.url
+            lambda call: _pay(call, session_id, card, approve, email, wallet), base_url=self.url
         )
         return self.sim.store.call(unit)
 
@@ -204,7 +207,9 @@ def _as_form(value: Any) -> Any:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _pay(call: Call, session_id: str, card: str, approve: bool, email: str) -> Payment:
+def _pay(
+    call: Call, session_id: str, card: str, approve: bool, email: str, wallet: str | None
+) -> Payment:
     session = call.tx.get(session_id, "checkout.session")
     if session is None:
         return Payment("unknown")
@@ -212,7 +217,7 @@ def _pay(call: Call, session_id: str, card: str, approve: bool, email: str) -> P
     try:
         chosen = cards.by_number(card)
         if checkout.current(call, session)["status"] == "open":
-            method = checkout.method_from_page(call, chosen, 12, 2040, contact)
+            method = checkout.method_from_page(call, chosen, 12, 2040, contact, wallet)
             session = checkout.pay(call, session, method, contact)
         if session["status"] == "open":
             intent = call.find("payment_intent", session["payment_intent"], "intent")

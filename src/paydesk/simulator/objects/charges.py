@@ -105,6 +105,7 @@ def _card_details(
         "last4": own["last4"],
         "network": own["brand"],
         "regulated_status": own["regulated_status"],
+        "wallet": own["wallet"],
     }
     if details["checks"]["cvc_check"] == "unchecked":
         details["checks"]["cvc_check"] = "pass"

@@ -395,11 +395,13 @@ def _complete(
 
 
 def method_from_page(
-    call: Call, card: Any, month: int, year: int, contact: dict[str, Any]
+    call: Call, card: Any, month: int, year: int, contact: dict[str, Any],
+    wallet: str | None = None,
 ) -> dict[str, Any]:
-    """The payment method typed on the hosted page."""
+    """The payment method typed on the hosted page, or taken out of a wallet there."""
     payment_methods.check_expiry(call, month, year, "")
     billing = {"email": contact.get("email"), "name": contact.get("name")}
     return payment_methods.make(
-        call, card, exp_month=month, exp_year=year, cvc_check="pass", billing=billing
+        call, card, exp_month=month, exp_year=year, cvc_check="pass", billing=billing,
+        wallet=wallet,
     )

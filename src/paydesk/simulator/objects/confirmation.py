@@ -48,6 +48,8 @@ def _needs_authentication(
         return True
     if card.three_d_secure == "unless_set_up":
         return not (off_session and method["customer"] and method.get("_set_up"))
+    if card.three_d_secure == "on_session":
+        return not off_session
     options = (intent.get("payment_method_options") or {}).get("card") or {}
     return (
         card.three_d_secure == "optional"
@@ -78,17 +80,8 @@ def _declined(
 ) -> StripeError:
     """Record the failed charge and return the card error that tells of it."""
     charge = charges.make(call, intent, method, captured=False, decline=decline)
-    error = StripeError(
-        decline.message,
-        status=402,
-        type="card_error",
-        code=decline.code,
-        param={"incorrect_cvc": "cvc", "expired_card": "exp_month"}.get(decline.code),
-        keep=True,
-        decline_code=decline.decline_code,
-        advice_code=decline.advice,
-        charge=charge["id"],
-        payment_method=call.show(method),
+    error = payment_methods.card_error(
+        decline, keep=True, charge=charge["id"], payment_method=call.show(method)
     )
     intent |= {
         "status": "requires_payment_method",
@@ -133,7 +126,8 @@ def _succeed(
 def _keep_method(call: Call, intent: dict[str, Any], method: dict[str, Any]) -> None:
     """Save the method to the customer where that was asked for; a loose one is used up."""
     if intent["setup_future_usage"] and intent["customer"]:
-        method["_set_up"] = intent["setup_future_usage"] == "off_session"
+        if intent["setup_future_usage"] == "off_session":
+            method["_set_up"] = True
         if not method["customer"]:
             method["customer"] = intent["customer"]
             call.save(method)

@@ -12,6 +12,7 @@ FIELDS = (
     "address", "business_name", "description", "individual_name", "name", "phone",
     "preferred_locales", "shipping", "tax_exempt",
 )
+SETTINGS = ("custom_fields", "default_payment_method", "footer", "rendering_options")
 UNSIMULATED = {
     "cash_balance": "cash balances", "source": "sources", "tax_id_data": "tax ids of customers",
     "test_clock": "test clocks",
@@ -51,7 +52,9 @@ def create(call: Call) -> dict[str, Any]:
     _assign(given, params)
     customer = make(call, **given)
     if params.get("payment_method"):
-        payment_methods.attach(call, params["payment_method"], customer["id"])
+        method = payment_methods.attach(call, params["payment_method"], customer["id"])
+        if _default_in(params) == params["payment_method"]:  # a name such as pm_card_visa
+            params["invoice_settings"]["default_payment_method"] = method["id"]
     _set_default(call, customer, params)
     return call.save(customer)
 
@@ -77,12 +80,27 @@ def _addressed(name: str, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _set_default(call: Call, customer: dict[str, Any], params: dict[str, Any]) -> None:
-    method = params.get("invoice_settings", {}).get("default_payment_method")
-    if method:
-        call.find("payment_method", method, "invoice_settings[default_payment_method]", 400)
-        customer["invoice_settings"] = {
-            **customer["invoice_settings"], "default_payment_method": method,
-        }
+    """Take over `invoice_settings`; the default has to be a method of this customer, "" unsets."""
+    given = params.get("invoice_settings") or {}
+    param = "invoice_settings[default_payment_method]"
+    wanted = _default_in(params)
+    if wanted:
+        method = call.find("payment_method", wanted, param, 400)
+        if method["customer"] != customer["id"]:
+            raise errors.StripeError(
+                "The customer does not have a payment method with the ID "
+                f"{wanted}. The payment method must be attached to the customer.",
+                code="resource_missing", param=param,
+            )
+    if not given:
+        return
+    settings = dict(customer["invoice_settings"])
+    listing.assign(settings, given, SETTINGS)
+    customer["invoice_settings"] = settings
+
+
+def _default_in(params: dict[str, Any]) -> str | None:
+    return (params.get("invoice_settings") or {}).get("default_payment_method")
 
 
 @operation("GET /v1/customers/{customer}")

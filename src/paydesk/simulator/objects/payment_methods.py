@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from .. import cards, errors, ids, shapes
-from ..cards import TestCard
+from ..cards import Decline, TestCard
 from ..engine import Call, operation
 from ..errors import StripeError
 from . import listing
@@ -21,8 +21,12 @@ def make(
     cvc_check: str | None = "pass",
     billing: dict[str, Any] | None = None,
     metadata: dict[str, str] | None = None,
+    wallet: str | None = None,
 ) -> dict[str, Any]:
-    """A new payment method of a test card, saved but not attached to anyone."""
+    """A new payment method of a test card, saved but not attached to anyone.
+
+    `wallet` is apple_pay or google_pay where the card comes out of one.
+    """
     year = datetime.fromtimestamp(call.now, UTC).year
     method = {
         "id": ids.new("payment_method"),
@@ -46,6 +50,7 @@ def make(
             "networks": {"available": [card.brand], "preferred": None},
             "regulated_status": "unregulated",
             "three_d_secure_usage": {"supported": card.brand != "amex"},
+            "wallet": _wallet(wallet, card),
         },
         "created": call.now,
         "customer": None,
@@ -57,6 +62,10 @@ def make(
         "_card": card.name,
     }
     return call.save(method)
+
+
+def _wallet(wallet: str | None, card: TestCard) -> dict[str, Any] | None:
+    return {"type": wallet, wallet: {}, "dynamic_last4": card.last4} if wallet else None
 
 
 def billing_details(given: dict[str, Any]) -> dict[str, Any]:
@@ -109,7 +118,7 @@ def from_data(call: Call, params: dict[str, Any], prefix: str = "") -> dict[str,
         card = cards.by_token(given["token"])
         if card is None or not given["token"].startswith("tok_"):
             raise errors.missing_object("token", given["token"], "card[token]", 400)
-        return make(call, card, **more)
+        return make(call, card, wallet=cards.wallet_of(given["token"]), **more)
     card = cards.by_number(given["number"])
     year = given["exp_year"] + 2000 if given["exp_year"] < 100 else given["exp_year"]
     check_expiry(call, given["exp_month"], year, "card")
@@ -122,7 +131,9 @@ def from_data(call: Call, params: dict[str, Any], prefix: str = "") -> dict[str,
 def resolve(call: Call, wanted: str, param: str = "payment_method") -> dict[str, Any]:
     """The payment method with this id; a `pm_card_*` name makes a new one, as Stripe does."""
     card = cards.by_token(wanted) if wanted.startswith("pm_card_") else None
-    return make(call, card) if card else call.find("payment_method", wanted, param, 400)
+    if card is not None:
+        return make(call, card, wallet=cards.wallet_of(wanted))
+    return call.find("payment_method", wanted, param, 400)
 
 
 def attach(call: Call, method_id: str, customer_id: str) -> dict[str, Any]:
@@ -184,7 +195,25 @@ def attach_call(call: Call) -> dict[str, Any]:
     if not call.params.get("customer"):
         raise errors.missing_param("customer")
     customer = call.find("customer", call.params["customer"], "customer", 400)
-    return attach(call, call.path["payment_method"], customer["id"])
+    method = resolve(call, call.path["payment_method"])
+    refused = card_of(method).saving_decline
+    if refused and not method["customer"]:
+        raise card_error(cards.DECLINES[refused])
+    return attach(call, method["id"], customer["id"])
+
+
+def card_error(decline: Decline, **more: Any) -> StripeError:
+    """The error of a bank that refuses a card."""
+    return StripeError(
+        decline.message,
+        status=402,
+        type="card_error",
+        code=decline.code,
+        param={"incorrect_cvc": "cvc", "expired_card": "exp_month"}.get(decline.code),
+        decline_code=decline.decline_code,
+        advice_code=decline.advice,
+        **more,
+    )
 
 
 @operation("POST /v1/payment_methods/{payment_method}/detach")
@@ -199,12 +228,27 @@ def detach(call: Call) -> dict[str, Any]:
     method |= {"customer": None, "_consumed": True}
     call.save(method)
     call.emit("payment_method.detached", method, listing.changed(before, method))
+    _forget_default(call, before["customer"], method["id"])
     return method
+
+
+def _forget_default(call: Call, customer_id: str, method_id: str) -> None:
+    """A method that is gone is nobody's default any more."""
+    customer = call.find("customer", customer_id, "customer")
+    settings = customer.get("invoice_settings") or {}
+    if settings.get("default_payment_method") != method_id:
+        return
+    before = dict(customer)
+    customer["invoice_settings"] = {**settings, "default_payment_method": None}
+    call.save(customer)
+    call.emit("customer.updated", customer, listing.changed(before, customer))
 
 
 @operation("GET /v1/payment_methods")
 def list_all(call: Call) -> dict[str, Any]:
     customer, wanted = call.params.get("customer"), call.params.get("type")
+    if customer:
+        call.find("customer", customer, "customer", 400)
     return listing.page(
         call, "payment_method", "/v1/payment_methods",
         link=("customer", customer) if customer else None,
