@@ -173,6 +173,50 @@ class Settings:
         doc="Most that a customer may pay on a UTC day, in major units of each currency; 0: no"
             " limit.")
 
+    # What goes out
+    outgoing_loopback: bool = _named(False, "PAYDESK_OUTGOING_LOOPBACK",
+                                     doc="Also call this machine's own addresses, without TLS and"
+                                         " on any port; never where real money moves.")
+    outgoing_ports: str = _named("443,8443", "PAYDESK_OUTGOING_PORTS",
+                                 doc="Comma-separated ports that outgoing calls may go to.")
+    encryption_key: str = _named("", "PAYDESK_ENCRYPTION_KEY", secret=True,
+                                 doc="Seals stored signing secrets, newest first, comma-separated;"
+                                     " empty: JWT_SECRET does.")
+    webhook_timeout_s: int = _named(15, "PAYDESK_WEBHOOK_TIMEOUT_S", least=1, most=30,
+                                    doc="Seconds that a receiver of our webhooks may take.")
+    webhook_disable_days: int = _named(5, "PAYDESK_WEBHOOK_DISABLE_DAYS", least=1,
+                                       doc="Days without a success until an endpoint is disabled.")
+    webhook_keep_days: int = _named(30, "PAYDESK_WEBHOOK_KEEP_DAYS", least=4,
+                                    doc="Days that the history of deliveries is kept.")
+    user_validator: str = _named("", "PAYDESK_USER_VALIDATOR",
+                                 doc="URL or module:callable asked before a customer is made.")
+    user_validator_fallback: str = _named("refuse", "PAYDESK_USER_VALIDATOR_FALLBACK",
+                                          choices=("refuse", "allow"),
+                                          doc="refuse or allow while the validator does not answer.")
+    smtp_url: str = _named("", "SMTP_URL", "PAYDESK_SMTP_URL", secret=True,
+                           doc="smtp://user:password@host:587 or smtps://…; empty: SMTP_HOST.")
+    smtp_host: str = _named("", "SMTP_HOST", "PAYDESK_SMTP_HOST",
+                            doc="Mail server; empty as SMTP_URL is: mails are kept, not sent.")
+    smtp_port: int = _named(587, "SMTP_PORT", "PAYDESK_SMTP_PORT", least=1, most=65_535,
+                            doc="465 speaks TLS at once, others after STARTTLS.")
+    smtp_user: str = _named("", "SMTP_USER", "PAYDESK_SMTP_USER", doc="Name at the mail server.")
+    smtp_password: str = _named("", "SMTP_PASSWORD", "PAYDESK_SMTP_PASSWORD", secret=True,
+                                doc="Password at the mail server.")
+    smtp_from: str = _named("", "SMTP_FROM", "PAYDESK_SMTP_FROM",
+                            doc="Sender of mails; empty: no-reply at the host of the public URL.")
+    staff_email: str = _named("", "PAYDESK_STAFF_EMAIL",
+                              doc="Comma-separated addresses of notices to staff.")
+    notifications_off: str = _named("", "PAYDESK_NOTIFICATIONS_OFF",
+                                    doc="Comma-separated kinds of mail that are not sent; all:"
+                                        " none is.")
+    default_locale: str = _named("en", "PAYDESK_DEFAULT_LOCALE", choices=("en", "fr", "ht"),
+                                 doc="Language of mails where the customer has none.")
+    credits_low: int = _named(0, "PAYDESK_CREDITS_LOW", least=0,
+                              doc="A mail goes out when a balance falls below it; 0: none does.")
+    credits_expiring_days: int = _named(7, "PAYDESK_CREDITS_EXPIRING_DAYS", least=0,
+                                        doc="Days before their expiry that a mail tells of credits;"
+                                            " 0: none does.")
+
     # Inner workings
     lanes: int = _named(2, "PAYDESK_LANES", least=1, doc="Connections that groups commit on.")
     pool_size: int = _named(12, "PAYDESK_POOL_SIZE", least=2, doc="Other connections a process.")
