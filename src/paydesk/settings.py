@@ -75,6 +75,33 @@ class Settings:
                                      doc="Seconds a provider may take to answer.")
     provider_concurrency: int = _named(16, "PAYDESK_PROVIDER_CONCURRENCY", least=1,
                                        doc="Provider calls under way at once in a process.")
+    provider_options: str = _named("", "PAYDESK_PROVIDER_OPTIONS", secret=True,
+                                   doc="Settings of installed providers, as JSON:"
+                                       ' {"teller": {"base": "https://…"}}.')
+
+    # PayPal, BTCPay Server, MonCash: what is not configured is not offered
+    paypal_client_id: str = _named("", "PAYPAL_CLIENT_ID", doc="Id of the REST app at PayPal.")
+    paypal_client_secret: str = _named("", "PAYPAL_CLIENT_SECRET", secret=True,
+                                       doc="Secret of the REST app at PayPal.")
+    paypal_webhook_id: str = _named("", "PAYPAL_WEBHOOK_ID",
+                                    doc="Id of the webhook at PayPal; without it its events are"
+                                        " refused.")
+    paypal_url: str = _named("https://api-m.paypal.com", "PAYPAL_URL",
+                             doc="PayPal's API; https://api-m.sandbox.paypal.com to try it.")
+    btcpay_url: str = _named("", "BTCPAY_URL", doc="Address of the BTCPay Server.")
+    btcpay_api_key: str = _named("", "BTCPAY_API_KEY", secret=True,
+                                 doc="API key that may create and view the store's invoices.")
+    btcpay_store_id: str = _named("", "BTCPAY_STORE_ID", doc="The store that is paid.")
+    btcpay_webhook_secret: str = _named("", "BTCPAY_WEBHOOK_SECRET", secret=True,
+                                        doc="Secret of the store's webhook.")
+    btcpay_live: bool = _named(True, "BTCPAY_LIVE",
+                               doc="Off where the store's coins are a test network's.")
+    moncash_client_id: str = _named("", "MONCASH_CLIENT_ID", doc="Client id of the business.")
+    moncash_client_secret: str = _named("", "MONCASH_CLIENT_SECRET", secret=True,
+                                        doc="Client secret of the business.")
+    moncash_url: str = _named("https://moncashbutton.digicelgroup.com", "MONCASH_URL",
+                              doc="MonCash; https://sandbox.moncashbutton.digicelgroup.com to try"
+                                  " it.")
 
     # Who may
     jwt_secret: str = _named("", "JWT_SECRET", "PAYDESK_JWT_SECRET", secret=True,
@@ -192,7 +219,7 @@ class Settings:
                                  doc="URL or module:callable asked before a customer is made.")
     user_validator_fallback: str = _named("refuse", "PAYDESK_USER_VALIDATOR_FALLBACK",
                                           choices=("refuse", "allow"),
-                                          doc="refuse or allow while the validator does not answer.")
+                                          doc="refuse or allow while it does not answer.")
     smtp_url: str = _named("", "SMTP_URL", "PAYDESK_SMTP_URL", secret=True,
                            doc="smtp://user:password@host:587 or smtps://…; empty: SMTP_HOST.")
     smtp_host: str = _named("", "SMTP_HOST", "PAYDESK_SMTP_HOST",
