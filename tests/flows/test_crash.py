@@ -21,7 +21,7 @@ from paydesk.ids import request_key
 START = [
     "promo_before_commit", "promo_after_reserve", "checkout_before_intend_commit",
     "checkout_after_intend", "before_provider_call", "after_provider_call",
-    "checkout_before_attach_commit", "checkout_after_attach",
+    "call_before_done_commit", "call_after_done",
 ]  # fmt: skip
 WEBHOOK = [
     "webhook_before_store_commit", "webhook_after_store", "fulfil_before_goods",

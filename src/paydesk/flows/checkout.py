@@ -31,6 +31,7 @@ from paydesk.errors import (
 from paydesk.flows import (
     attempts,
     charges,
+    checkout_calls,
     credits,
     heads,
     payments,
@@ -175,7 +176,7 @@ def _go_on(env: Env, customer_id: UUID, payment_id: UUID) -> CheckoutView:
     if call is not None and not call.is_settled:
         provider_calls.resume(env, customer_id, call.id)
     elif call is not None and call.state == "refused":
-        raise provider_calls.refusal(payment_id, call.error or "")
+        raise checkout_calls.refusal(call, call.error or "")
     return get_by_payment(env, customer_id, payment_id)
 
 
@@ -228,8 +229,9 @@ def _intend(
             _write_checkout(tx, what, priced, payment, secret, now)
             attempts.open_(tx, payment, attempt_id=attempt_id, call_id=call_id, now=now)
             call = provider_calls.intend(
-                tx, now, payment, call_id=call_id, attempt_id=attempt_id, action="checkout",
-                request=request,
+                tx, now, customer_id=customer_id, call_id=call_id, action="checkout",
+                request=request, payment_id=payment.key[1], attempt_id=attempt_id,
+                amount=priced.total, clock_id=payment.clock_id,
             )  # fmt: skip
             emit_many(tx, _created(payment, now))
             crash.at("checkout_before_intend_commit")

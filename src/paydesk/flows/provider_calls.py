@@ -2,14 +2,15 @@
 
 The row's id is the provider's idempotency key and its request never changes. `try_at` is the
 lease of whoever is sending and the time of the next try. Sent less than 23 hours ago: the
-identical body goes out again under the same key. Older: the provider is searched by our payment
-id, what is found is ended and recorded, and nothing is ever sent again.
+identical body goes out again under the same key. Older: the provider is asked what became of it,
+and nothing is ever sent again. What a call does and means stands in the module that ACTIONS names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -24,25 +25,33 @@ from paydesk.errors import (
     NotFound,
     NotSupported,
     OutcomeUnknown,
-    PaymentFailed,
+    PaydeskError,
     ProviderRefused,
     ProviderUnavailable,
 )
-from paydesk.flows import attempts, charges, heads, promos
+from paydesk.flows import heads
 from paydesk.flows.sweeps import WAIT_S, one_row
-from paydesk.providers.base import AnswerUnclear, Charge, Order, OrderLine, RemoteCheckout
+from paydesk.providers.base import AnswerUnclear, Order, OrderLine
 from paydesk.rules.money import Money
 from paydesk.rules.payments import backoff_s
-from paydesk.tracker.stores.joined import JoinedStore, ServicePayment
 
 log = structlog.get_logger(__name__)
+
+#: Where each action's `ACTION` stands.
+ACTIONS = {
+    "checkout": "paydesk.flows.checkout_calls",
+    "refund": "paydesk.flows.refund_calls",
+    "charge": "paydesk.flows.charge_calls",
+    "setup": "paydesk.flows.setup_calls",
+    "evidence": "paydesk.flows.dispute_evidence",
+}
 
 #: How long whoever sends has the call for itself; above any deadline of a provider.
 LEASE_S = 60
 #: Providers keep idempotency keys for 24 hours; so long a repeat is safe.
 REPLAY_S = 23 * 3600
-#: After so long a provider that still cannot say is asked no more: no session lives on, and a
-#: person looks. Money that came is recorded whenever it shows.
+#: After so long a provider that still cannot say is asked no more: a person looks. What happened
+#: is recorded whenever it shows.
 GIVE_UP_S = 7 * 86_400
 #: Tries are counted up to here.
 MOST_TRIES = 32_000
@@ -50,12 +59,13 @@ MOST_TRIES = 32_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """A row of `provider_calls`."""
+    """A row of `provider_calls`. `subject_id` is what it is about where that is no payment."""
 
     customer_id: UUID
     id: UUID
-    payment_id: UUID
-    attempt_id: UUID
+    payment_id: UUID | None
+    attempt_id: UUID | None
+    subject_id: UUID | None
     action: str
     request: dict[str, Any]
     state: str
@@ -67,6 +77,43 @@ class Call:
     @property
     def is_settled(self) -> bool:
         return self.state in ("done", "refused")
+
+    @property
+    def provider(self) -> str:
+        return self.request["provider"]
+
+
+def _nothing(env: Env, call: Call) -> None:
+    """After a call was settled there is nothing more to do."""
+
+
+def _no_answer(env: Env, call: Call) -> Mapping[str, Any] | None:
+    raise NotSupported("Nobody can say what became of this call.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """What a kind of call does.
+
+    `send` calls the provider with `call.id` as the key and answers what it said. `done` records
+    that in the transaction that settles the call, and answers what the row keeps of it as JSON.
+    `refused` records that it is certain that nothing happened, (code, message), or, where
+    `unknown`, that it was never known. `old`: too late to repeat: find out and record what became
+    of it; answers what the row keeps, None where nothing happened; raises NotSupported where
+    nobody can tell. `after` runs when the call was settled and committed. `refusal` is what
+    whoever asked hears.
+    """
+
+    send: Callable[[Env, Call], Any]
+    done: Callable[[Env, Tx, datetime, Call, Any], Mapping[str, Any] | None]
+    refused: Callable[[Env, Tx, datetime, Call, str, str, bool], None]
+    refusal: Callable[[Call, str], PaydeskError]
+    old: Callable[[Env, Call], Mapping[str, Any] | None] = _no_answer
+    after: Callable[[Env, Call], None] = _nothing
+
+
+def action_of(call: Call) -> Action:
+    return importlib.import_module(ACTIONS[call.action]).ACTION
 
 
 def order_json(order: Order) -> dict[str, Any]:
@@ -110,34 +157,40 @@ def order_of(call_id: UUID, kept: Mapping[str, Any]) -> Order:
 
 
 def intend(
-    tx: Tx, now: datetime, payment: ServicePayment, *, call_id: UUID, attempt_id: UUID,
-    action: str, request: Mapping[str, Any],
+    tx: Tx, now: datetime, *, customer_id: UUID, call_id: UUID, action: str,
+    request: Mapping[str, Any], payment_id: UUID | None = None, attempt_id: UUID | None = None,
+    subject_id: UUID | None = None, amount: Money | None = None, clock_id: UUID | None = None,
 ) -> Call:  # fmt: skip
-    """Write the intention; the caller holds its lease and runs it once this is committed."""
+    """Write the intention; the caller holds its lease and runs it once this is committed.
+
+    `request` names the `provider` and has all that `send` needs, so that a repeat is identical.
+    """
+    assert "provider" in request, "a call's request names its provider"
     try_at = now + timedelta(seconds=LEASE_S)
     tx.run(
-        "insert into provider_calls (customer_id, id, payment_id, attempt_id, action, amount_minor,"
-        " currency, request, state, first_sent_at, try_at, tries, clock_id, created_at)"
-        " values (%(customer_id)s, %(id)s, %(payment_id)s, %(attempt_id)s, %(action)s,"
-        " %(amount)s, %(currency)s, %(request)s, 'intended', %(now)s, %(try_at)s, 1,"
-        " %(clock_id)s, %(now)s)",
+        "insert into provider_calls (customer_id, id, payment_id, attempt_id, subject_id, action,"
+        " amount_minor, currency, request, state, first_sent_at, try_at, tries, clock_id,"
+        " created_at) values (%(customer_id)s, %(id)s, %(payment_id)s, %(attempt_id)s,"
+        " %(subject_id)s, %(action)s, %(amount)s, %(currency)s, %(request)s, 'intended', %(now)s,"
+        " %(try_at)s, 1, %(clock_id)s, %(now)s)",
         {
-            "customer_id": payment.customer_id,
+            "customer_id": customer_id,
             "id": call_id,
-            "payment_id": payment.key[1],
+            "payment_id": payment_id,
             "attempt_id": attempt_id,
+            "subject_id": subject_id,
             "action": action,
-            "amount": payment.amount_cents,
-            "currency": payment.currency,
+            "amount": amount.minor if amount else None,
+            "currency": amount.currency if amount else None,
             "request": dict(request),
             "now": now,
             "try_at": try_at,
-            "clock_id": payment.clock_id,
+            "clock_id": clock_id,
         },
     )
     return Call(
-        customer_id=payment.customer_id, id=call_id, payment_id=payment.key[1],
-        attempt_id=attempt_id, action=action, request=dict(request), state="intended",
+        customer_id=customer_id, id=call_id, payment_id=payment_id, attempt_id=attempt_id,
+        subject_id=subject_id, action=action, request=dict(request), state="intended",
         first_sent_at=now, try_at=try_at, tries=1,
     )  # fmt: skip
 
@@ -145,21 +198,27 @@ def intend(
 def run(env: Env, call: Call) -> None:
     """Send a call whose lease is ours, and record what came of it.
 
-    Raises PaymentFailed (the payment has ended), ProviderUnavailable or OutcomeUnknown (the same
-    key goes on later, by the caller or by the sweep).
+    Raises what the action's `refusal` makes (nothing happened, and never will),
+    ProviderUnavailable or OutcomeUnknown (the same key goes on later, by the caller or by the
+    sweep).
     """
+    refused = _run(env, call)
+    if refused is not None:
+        raise action_of(call).refusal(call, refused)
+
+
+def _run(env: Env, call: Call) -> str | None:
+    """`run` that answers why the call was refused, None where it is done."""
     assert call.first_sent_at is not None
     if env.now() - call.first_sent_at >= timedelta(seconds=REPLAY_S):
-        _resolve_old(env, call)
-        return
+        return _resolve_old(env, call)
+    action = action_of(call)
     crash.at("before_provider_call")
     try:
-        remote = env.providers.call(
-            call.request["provider"], "create_checkout", order_of(call.id, call.request)
-        )
+        remote = action.send(env, call)
     except ProviderRefused as exc:
-        _refused(env, call, "failed", exc.extra.get("provider_code") or exc.code, exc.detail)
-        raise refusal(call.payment_id, exc.detail) from exc
+        _refused(env, call, exc.extra.get("provider_code") or exc.code, exc.detail)
+        return exc.detail
     except (OutcomeUnknown, ProviderUnavailable) as exc:
         _unknown(env, call, exc.detail)
         raise
@@ -167,13 +226,16 @@ def run(env: Env, call: Call) -> None:
         _unknown(env, call, f"{type(exc).__name__}: {exc}")
         raise
     crash.at("after_provider_call")
-    _done(env, call, remote)
-    crash.at("checkout_after_attach")
-
-
-def refusal(payment_id: UUID, message: str) -> PaymentFailed:
-    """What whoever asks for a refused payment hears, the first time and ever after."""
-    return PaymentFailed(message[:500], payment_id=ids.show("payment", payment_id))
+    with env.db.transaction(call.customer_id) as tx:
+        now = heads.decide(tx, env.now(), call.customer_id)
+        if read(tx, call.customer_id, call.id).is_settled:
+            return None
+        result = action.done(env, tx, now, call, remote)
+        settle(tx, call, "done", result=result)
+        crash.at("call_before_done_commit")
+    crash.at("call_after_done")
+    action.after(env, call)
+    return None
 
 
 def resume(
@@ -184,11 +246,18 @@ def resume(
     `wait_s`: for the customer's lock. Raises IdempotencyInProgress while another has its lease,
     and what `run` raises.
     """
+    call = _taken(env, customer_id, call_id, wait_s)
+    if call is not None:
+        run(env, call)
+
+
+def _taken(env: Env, customer_id: UUID, call_id: UUID, wait_s: float | None) -> Call | None:
+    """The call with its lease in our hands; None where it is settled."""
     with env.db.transaction(customer_id, wait_s=wait_s) as tx:
         now = heads.decide(tx, env.now(), customer_id)
         call = read(tx, customer_id, call_id)
         if call.is_settled:
-            return
+            return None
         if call.state == "intended" and call.try_at > now:
             raise IdempotencyInProgress("This request is still running.", retry_after_s=2)
         row = tx.one(
@@ -205,8 +274,7 @@ def resume(
             },
         )
         assert row is not None
-        call = Call(**{**_fields(call), **row})
-    run(env, call)
+        return Call(**{**_fields(call), **row})
 
 
 def resolve_due(env: Env, limit: int = 20) -> int:
@@ -220,19 +288,18 @@ def resolve_due(env: Env, limit: int = 20) -> int:
     settled = 0
     for row in rows:
         with one_row("provider_calls", row["id"]):
-            try:
-                resume(env, row["customer_id"], row["id"], wait_s=WAIT_S)
-                settled += 1
-            except PaymentFailed:
-                settled += 1
+            call = _taken(env, row["customer_id"], row["id"], WAIT_S)
+            if call is not None:
+                _run(env, call)
+            settled += 1
     return settled
 
 
 def read(tx: Tx, customer_id: UUID, call_id: UUID) -> Call:
     """The call as it stands. Raises NotFound."""
     row = tx.one(
-        "select customer_id, id, payment_id, attempt_id, action, request, state, first_sent_at,"
-        " try_at, tries, error from provider_calls"
+        "select customer_id, id, payment_id, attempt_id, subject_id, action, request, state,"
+        " first_sent_at, try_at, tries, error from provider_calls"
         " where customer_id = %(customer_id)s and id = %(id)s",
         {"customer_id": customer_id, "id": call_id},
     )
@@ -241,43 +308,29 @@ def read(tx: Tx, customer_id: UUID, call_id: UUID) -> Call:
     return Call(**row)
 
 
-def of_payment(tx: Tx, customer_id: UUID, payment_id: UUID) -> Call | None:
-    """The payment's latest call."""
+def of_payment(
+    tx: Tx, customer_id: UUID, payment_id: UUID, action: str = "checkout"
+) -> Call | None:
+    """The payment's latest call of this kind."""
     row = tx.one(
         "select id from provider_calls where customer_id = %(customer_id)s"
-        " and payment_id = %(payment_id)s order by created_at desc, id desc limit 1",
-        {"customer_id": customer_id, "payment_id": payment_id},
+        " and payment_id = %(payment_id)s and action = %(action)s"
+        " order by created_at desc, id desc limit 1",
+        {"customer_id": customer_id, "payment_id": payment_id, "action": action},
     )
     return read(tx, customer_id, row["id"]) if row else None
 
 
-def _done(env: Env, call: Call, remote: RemoteCheckout) -> None:
+def _refused(env: Env, call: Call, code: str, message: str, *, unknown: bool = False) -> None:
+    """It is certain that nothing happened, or it was never known."""
+    action = action_of(call)
     with env.db.transaction(call.customer_id) as tx:
         now = heads.decide(tx, env.now(), call.customer_id)
         if read(tx, call.customer_id, call.id).is_settled:
             return
-        payment = _payment(tx, call)
-        attempts.attach(tx, now, payment, call.attempt_id, remote)
-        _settle(tx, call, "done", result={"id": remote.id, "url": remote.url})
-        crash.at("checkout_before_attach_commit")
-
-
-def _refused(
-    env: Env, call: Call, state: str, code: str, message: str, review: str | None = None
-) -> None:
-    """It is certain that no session exists for the payment: the payment ends."""
-    with env.db.transaction(call.customer_id) as tx:
-        now = heads.decide(tx, env.now(), call.customer_id)
-        if read(tx, call.customer_id, call.id).is_settled:
-            return
-        payment = _payment(tx, call)
-        attempts.give_up(
-            tx, now, payment, call.attempt_id, state=state, error_code=code,
-            error_message=message[:500], review=review,
-        )  # fmt: skip
-        _settle(tx, call, "refused", error=message[:500])
-    if payment.promo_id:
-        promos.release(env, call.payment_id)
+        action.refused(env, tx, now, call, code, message[:500], unknown)
+        settle(tx, call, "refused", error=message[:500])
+    action.after(env, call)
 
 
 def _unknown(env: Env, call: Call, error: str) -> None:
@@ -295,71 +348,49 @@ def _unknown(env: Env, call: Call, error: str) -> None:
         )
 
 
-def _resolve_old(env: Env, call: Call) -> None:
-    """Too late to repeat: whatever the provider has for this payment is ended and recorded.
+def _resolve_old(env: Env, call: Call) -> str | None:
+    """Too late to repeat: what became of it is found out and recorded.
 
     The call is settled last: whoever dies before that leaves it to the next one, who finds the
-    same. Raises OutcomeUnknown or ProviderUnavailable where it stays open.
+    same. Answers why it counts as refused, None where it was done. Raises OutcomeUnknown or
+    ProviderUnavailable where it stays open.
     """
+    action = action_of(call)
     try:
-        charge = _what_became(env, call)
-        if charge is not None:
-            _lay(env, call, charge)
+        result = action.old(env, call)
     except NotSupported:
-        _never_known(env, call)
-        return
+        return _never_known(env, call)
     except (ProviderRefused, AnswerUnclear) as exc:
         assert call.first_sent_at is not None
         if env.now() - call.first_sent_at >= timedelta(seconds=GIVE_UP_S):
-            _never_known(env, call)
-            return
+            return _never_known(env, call)
         _unknown(env, call, exc.detail)
         raise OutcomeUnknown(exc.detail) from exc
     except Exception as exc:  # Whatever it was, it is tried again, ever more rarely.
         _unknown(env, call, getattr(exc, "detail", None) or f"{type(exc).__name__}: {exc}")
         raise
-    if charge is None:
-        _refused(env, call, "expired", "never_opened", "The provider opened no session.")
-        return
+    if result is None:
+        message = "It never reached the provider."
+        _refused(env, call, "never_sent", message)
+        return message
     crash.at("old_call_before_settle")
     with env.db.transaction(call.customer_id) as tx:
         if not read(tx, call.customer_id, call.id).is_settled:
-            _settle(tx, call, "done", result={"id": charge.session_ref, "url": None})
+            settle(tx, call, "done", result=result)
+    return None
 
 
-def _what_became(env: Env, call: Call) -> Charge | None:
-    """The charge that carries our payment id, ended if it was open; None where there is none."""
-    name = call.request["provider"]
-    charge = env.providers.call(name, "search", call.request["id"], call.request["body"])
-    if charge is None:
-        return None
-    if not charge.ended and charge.session_ref and "expire" in env.providers[name].can:
-        charge = env.providers.call(name, "expire_checkout", charge.session_ref, f"end-{call.id}")
-    # Attached by whatever the provider calls it, so that the sessions' sweep can go on with it.
-    return replace(charge, session_ref=charge.session_ref or charge.ref)
+def _never_known(env: Env, call: Call) -> str:
+    message = "The outcome was never known."
+    _refused(env, call, "outcome_unknown", message, unknown=True)
+    return message
 
 
-def _lay(env: Env, call: Call, charge: Charge) -> None:
-    with env.db.read() as tx:
-        payment = _payment(tx, call)
-    outcome = charges.record(env, payment, charge, "sweep")
-    if outcome == charges.STALE:
-        outcome, _ = charges.refresh(
-            env, call.customer_id, call.payment_id, "sweep", ref=charge.session_ref
-        )
-    if outcome != charges.DONE:
-        raise OutcomeUnknown(f"What the provider shows for this payment is {outcome}.")
-
-
-def _never_known(env: Env, call: Call) -> None:
-    _refused(env, call, "expired", "outcome_unknown", "The outcome was never known.",
-             review="outcome_unknown")  # fmt: skip
-
-
-def _settle(
+def settle(
     tx: Tx, call: Call, state: str, *, result: Mapping[str, Any] | None = None,
     error: str | None = None,
 ) -> None:  # fmt: skip
+    """Write what came of a call: done or refused."""
     tx.run(
         "update provider_calls set state = %(state)s, result = %(result)s, error = %(error)s"
         " where customer_id = %(customer_id)s and id = %(id)s",
@@ -371,12 +402,6 @@ def _settle(
             "error": error,
         },
     )
-
-
-def _payment(tx: Tx, call: Call) -> ServicePayment:
-    payment = JoinedStore(tx.conn).get_many([(call.customer_id, call.payment_id)])[0]
-    assert payment is not None, "a call's payment is written with it"
-    return payment
 
 
 def _fields(call: Call) -> dict[str, Any]:
