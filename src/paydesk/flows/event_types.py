@@ -17,6 +17,10 @@ _PAYMENT = {"amount": 899, "currency": "usd", "status": "succeeded", "credits": 
 _TRANSFER = "019dfb2e-5f50-8d3c-a1b2-3c4d5e6f7a8b"
 _BATCH = "019dfb2e-5f50-8d3c-a1b2-3c4d5e6f7a8c"
 _CREDITS = {"amount": 12, "balance": 138, "transfer_id": _TRANSFER}
+_PAYMENT_ID = "019dfb2e-5f50-8d3c-a1b2-3c4d5e6f7a8d"
+_WALLET = {"amount": 5000, "currency": "htg", "balance": 12500, "transfer_id": _TRANSFER}
+_WITHDRAWAL = {"amount": 5000, "currency": "htg", "status": "requested", "destination": "MonCash"}
+_HOLD = {"amount": 50, "asset": "CREDIT"}
 
 TYPES: dict[str, EventType] = {
     "customer.created": EventType(
@@ -142,5 +146,102 @@ TYPES: dict[str, EventType] = {
     ),
     "promo.released": EventType(
         "A reserved use of a promo code was given back.", "promo", {"code": "WELCOME10"}
+    ),
+    "wallet.created": EventType(
+        "A wallet was made, by hand or when money of its currency first came.",
+        "wallet",
+        {"currency": "htg"},
+    ),
+    "wallet.deposited": EventType(
+        "Money that was paid came into a wallet; `repaid` of it went to a debt.",
+        "wallet",
+        {**_WALLET, "repaid": 0, "payment_id": _PAYMENT_ID},
+    ),
+    "wallet.paid": EventType(
+        "A payment was made from a wallet.", "wallet", {**_WALLET, "payment_id": _PAYMENT_ID}
+    ),
+    "wallet.refunded": EventType(
+        "A payment made from a wallet was refunded into it.",
+        "wallet",
+        {**_WALLET, "repaid": 0, "payment_id": _PAYMENT_ID},
+    ),
+    "wallet.taken_back": EventType(
+        "A top-up went back: `taken` from the wallet, `owed` as a debt, `forgiven` as our loss.",
+        "wallet",
+        {"amount": 5000, "currency": "htg", "balance": 0, "taken": 4000, "owed": 1000,
+         "forgiven": 0, "payment_id": _PAYMENT_ID, "cause": "refund"},
+    ),
+    "wallet.given_back": EventType(
+        "Money that was taken back came again: the refund failed or the dispute was won.",
+        "wallet",
+        {**_WALLET, "repaid": 1000, "payment_id": _PAYMENT_ID, "cause": "dispute"},
+    ),
+    "wallet.transferred": EventType(
+        "Money moved between two customers' wallets; `direction` is in or out, seen from this one.",
+        "wallet",
+        {**_WALLET, "direction": "out", "from": "8c31403c-3a1d-8081-892f-1824d049df38",
+         "to": "549a3f31-d2fc-817d-ae71-5e763e4b6e35"},
+    ),
+    "wallet.converted": EventType(
+        "Money of one wallet became money of another at a stored rate.",
+        "conversion",
+        {"from_amount": 10000, "from_currency": "usd", "to_amount": 1309500, "to_currency": "htg",
+         "rate": "130.95", "rounding": 0},
+    ),
+    "wallet.frozen": EventType(
+        "Staff froze a wallet.", "wallet", {"currency": "htg", "state": "frozen", "reason": None}
+    ),
+    "wallet.opened": EventType(
+        "Staff opened a frozen or closed wallet again.",
+        "wallet",
+        {"currency": "htg", "state": "open", "reason": None},
+    ),
+    "wallet.closed": EventType(
+        "Staff closed an empty wallet.",
+        "wallet",
+        {"currency": "htg", "state": "closed", "reason": None},
+    ),
+    "withdrawal.requested": EventType(
+        "Money of a wallet was set aside to be paid out.", "withdrawal", _WITHDRAWAL
+    ),
+    "withdrawal.approved": EventType(
+        "A withdrawal may be paid out; `by` says who decided.",
+        "withdrawal",
+        {**_WITHDRAWAL, "status": "approved", "by": "usr_0344QCT8RQJ5T9R7VHA8PSE1H4"},
+    ),
+    "withdrawal.rejected": EventType(
+        "A withdrawal was refused and its money is back in the wallet.",
+        "withdrawal",
+        {**_WITHDRAWAL, "status": "rejected", "by": "usr_0344QCT8RQJ5T9R7VHA8PSE1H4"},
+    ),
+    "withdrawal.canceled": EventType(
+        "A withdrawal was taken back before it was paid; its money is in the wallet again.",
+        "withdrawal",
+        {**_WITHDRAWAL, "status": "canceled"},
+    ),
+    "withdrawal.paid": EventType(
+        "A withdrawal was paid out; `reference` is the paying side's.",
+        "withdrawal",
+        {**_WITHDRAWAL, "status": "paid", "reference": "MC-20260114-0042"},
+    ),
+    "hold.created": EventType(
+        "Credits, or money of a wallet, were set aside.",
+        "hold",
+        {**_HOLD, "balance": 88, "expires_at": "2026-01-15T13:00:00+00:00", "reason": "chat"},
+    ),
+    "hold.captured": EventType(
+        "A hold was used, all of it or a part; the rest was released.",
+        "hold",
+        {**_HOLD, "captured": 37, "released": 13, "lapsed": 0, "repaid": 0},
+    ),
+    "hold.released": EventType(
+        "A hold ended unused; `lapsed` credits had reached their expiry meanwhile.",
+        "hold",
+        {**_HOLD, "captured": 0, "released": 50, "lapsed": 0, "repaid": 0},
+    ),
+    "hold.expired": EventType(
+        "A hold's time ran out and it was released.",
+        "hold",
+        {**_HOLD, "captured": 0, "released": 50, "lapsed": 0, "repaid": 0},
     ),
 }
