@@ -6,6 +6,7 @@ some tries, and delays no other; a redelivery, the sweep or a person takes it up
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -45,6 +46,15 @@ OUTAGE_BACKOFF_S = 60
 LOCK_WAIT_S, LOCK_WAITS_S = 1.0, 3.0
 #: Even when that is used up.
 LEAST_LOCK_WAIT_S = 0.05
+
+#: Who applies what is no charge: `apply_event(env, provider=, account=, owner=, event=, path=,
+#: wait_s=)`. It raises what keeps it from being applied.
+APPLY = {
+    "refund.updated": "paydesk.flows.refunds",
+    "dispute.updated": "paydesk.flows.disputes",
+    "method.updated": "paydesk.flows.methods",
+    "setup.updated": "paydesk.flows.setups",
+}
 
 #: An event's provider, account and id; its next state and why.
 Key = tuple[str, str, str]
@@ -306,6 +316,7 @@ def _stored(env: Env, row: Mapping[str, Any]) -> _Row:
     event = ProviderEvent(
         id=row["event_id"], kind=event.kind, ref=event.ref, type=row["type"], body=row["body"],
         account=event.account, livemode=event.livemode, charge=event.charge, problem=event.problem,
+        payment_ref=event.payment_ref, payment_id=event.payment_id, customer_id=event.customer_id,
     )  # fmt: skip
     return _Row(row["provider"], row["account"], event, row["tries"], row["received_at"])
 
@@ -367,9 +378,10 @@ def _waits() -> Callable[[], float]:
 
 def _strange(env: Env, row: _Row) -> State:
     """An event of no payment that is known: ours may be known soon, others' never are."""
-    claimed, now = row.event.charge, env.now()
+    event, now = row.event, env.now()
     is_old = now - (row.received_at or now) >= timedelta(seconds=STRANGE_S)
-    if claimed is None or is_ours(claimed.payment_id):
+    claimed = event.charge.payment_id if event.charge else event.payment_id
+    if is_ours(claimed) or (event.charge is None and event.kind not in APPLY):
         return "waiting", _REASONS[UNKNOWN]
     if is_old:
         return "done", "It bears no id of ours: another program's on this account."
@@ -381,6 +393,12 @@ def _one(
 ) -> State:
     """Finish one event: alone where its group did not, with the provider where it must be asked."""
     try:
+        if row.event.kind in APPLY:
+            importlib.import_module(APPLY[row.event.kind]).apply_event(
+                env, provider=row.provider, account=row.account, owner=row.owner,
+                event=row.event, path=path, wait_s=wait_s(),
+            )  # fmt: skip
+            return "done", None
         if outcome is None:
             claim = _claim(env, row, path)
             outcome = charges.settle(env, [claim], wait_s=wait_s())[0] if claim else ASK
@@ -447,10 +465,9 @@ def _find_owners(env: Env, rows: Sequence[_Row]) -> None:
     """By our metadata first, which also serves events that outrun our own attach; else by ref."""
     unknown = []
     for row in rows:
-        charge = row.event.charge
-        if charge is not None:
-            row.owner = owner_in_metadata(charge.payment_id, charge.customer_id)
-        if row.owner is None and row.event.ref:
+        named = row.event.charge or row.event
+        row.owner = owner_in_metadata(named.payment_id, named.customer_id)
+        if row.owner is None and (row.event.payment_ref or row.event.ref):
             unknown.append(row)
     if not unknown:
         return
@@ -464,14 +481,15 @@ def _find_owners(env: Env, rows: Sequence[_Row]) -> None:
             {
                 "providers": [row.provider for row in unknown],
                 "accounts": [row.account for row in unknown],
-                "refs": [row.event.ref for row in unknown],
+                "refs": [row.event.payment_ref or row.event.ref for row in unknown],
             },
         )
     owners = {
         (r["provider"], r["account"], r["ref"]): (r["customer_id"], r["object_id"]) for r in found
     }
     for row in unknown:
-        row.owner = owners.get((row.provider, row.account, row.event.ref or ""))
+        ref = row.event.payment_ref or row.event.ref or ""
+        row.owner = owners.get((row.provider, row.account, ref))
 
 
 def _after(env: Env, row: _Row, state: str, why: str | None) -> str:
