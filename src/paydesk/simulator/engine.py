@@ -232,7 +232,7 @@ class Simulator:
         shown = {name: value for name, value in item.items() if name[0] != "_"}
         if kind == "checkout.session" and item["status"] == "open":
             shown["url"] = f"{base_url}/c/pay/{item['id']}"
-        elif kind == "payment_intent" and item.get("next_action"):
+        elif kind in ("payment_intent", "setup_intent") and item.get("next_action"):
             shown["next_action"] = _linked(item["next_action"], item["id"], base_url)
         elif kind == "event":
             shown["pending_webhooks"] = tx.sql.execute(

@@ -49,7 +49,7 @@ class StripeError(Exception):
 
 def missing_object(kind: str, wanted: str, param: str, status: int = 404) -> StripeError:
     """No object of this kind has this id: 404 for one named by the path, else 400."""
-    shown = {"payment_method": "PaymentMethod"}.get(kind, kind)
+    shown = {"payment_method": "PaymentMethod", "setup_intent": "setupintent"}.get(kind, kind)
     return StripeError(
         f"No such {shown}: '{wanted[:100]}'", status=status, code="resource_missing", param=param
     )
@@ -81,4 +81,6 @@ def not_simulated(what: str, param: str | None = None) -> StripeError:
 
 
 def unexpected_state(message: str, intent: dict[str, Any]) -> StripeError:
-    return StripeError(message, code="payment_intent_unexpected_state", payment_intent=intent)
+    """The call does not fit the state of this payment or setup intent, as the API shows it."""
+    kind = intent["object"]
+    return StripeError(message, code=f"{kind}_unexpected_state", **{kind: intent})

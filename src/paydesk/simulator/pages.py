@@ -18,7 +18,7 @@ from . import api, cards, forms, money
 from .cards import TestCard
 from .engine import Call, Simulator
 from .errors import StripeError
-from .objects import checkout, confirmation, listing
+from .objects import authentication, checkout, listing, payment_methods
 
 HERE = Path(__file__).parent
 MAX_FORM = 20_000
@@ -95,8 +95,8 @@ class Pages:
             return self._closed(session)
         typed = self._first_values(session)
         if request.query_params.get("authentication") == "failed" and found.intent:
-            error = found.intent["last_payment_error"] or {}
-            if error.get("code") == "payment_intent_authentication_failure":
+            error = _last_error(found.intent)
+            if error.get("code", "").endswith("_authentication_failure"):
                 typed.problems["form"] = (
                     "We could not authenticate your card. Try again or use another card."
                 )
@@ -121,7 +121,7 @@ class Pages:
         return self._page(
             "checkout.html", status, merchant=session["_merchant"], session=session, typed=typed,
             offered=offered, all_cards=list(cards.CARDS.values()),
-            email_fixed=bool(session["customer_email"]),
+            email_fixed=bool(session["customer_email"]), card_wanted=checkout.needs_method(session),
         )
 
     def _closed(self, session: dict[str, Any] | None) -> Response:
@@ -135,10 +135,13 @@ class Pages:
                 text="Nothing was charged. Start again from the shop.", link=back,
                 link_text="Back to the shop",
             )
+        title, done = "Your card is saved", "It was saved once"
+        if session["mode"] == "payment":
+            title = "This payment is complete"
+            done = f"{money.shown(session['amount_total'], session['currency'])} was paid once"
         return self._page(
-            "message.html", title="This payment is complete", merchant=merchant, good=True,
-            text=f"{money.shown(session['amount_total'], session['currency'])} was paid once; "
-            "there is nothing more to do here.", link=_success_url(session),
+            "message.html", title=title, merchant=merchant, good=True,
+            text=f"{done}; there is nothing more to do here.", link=_success_url(session),
             link_text="Continue to the shop",
         )
 
@@ -220,7 +223,7 @@ class Pages:
             url = _return_url(intent, paid)
         if json_wanted:
             state = "complete" if paid else "authentication_failed"
-            message = (intent["last_payment_error"] or {}).get("message")
+            message = _last_error(intent).get("message")
             return _json(200 if paid else 402, state, url=url, message=message)
         if url:
             return _redirect(url)
@@ -256,7 +259,7 @@ def read_form(session: dict[str, Any], given: dict[str, Any], now: int) -> Typed
             typed.problems["email"] = "Enter your e-mail address."
     except StripeError:
         typed.problems["email"] = "This is not a complete e-mail address."
-    if session["amount_total"] == 0:
+    if not checkout.needs_method(session):
         return typed
     _read_card(typed, text, now)
     return typed
@@ -299,8 +302,7 @@ def _look(call: Call, session_id: str) -> Outcome:
     if session is None:
         return Outcome()
     session = checkout.current(call, session)
-    intent_id = session["payment_intent"]
-    return Outcome(session, call.tx.get(intent_id) if intent_id else None)
+    return Outcome(session, checkout.intent_of(call, session))
 
 
 def _pay(call: Call, session_id: str, typed: Typed) -> Outcome:
@@ -310,7 +312,7 @@ def _pay(call: Call, session_id: str, typed: Typed) -> Outcome:
     error = None
     if checkout.current(call, session)["status"] == "open":
         method = None
-        if typed.card is not None and session["amount_total"]:
+        if typed.card is not None and checkout.needs_method(session):
             method = checkout.method_from_page(
                 call, typed.card, typed.month, typed.year, contact, typed.wallet
             )
@@ -324,30 +326,28 @@ def _pay(call: Call, session_id: str, typed: Typed) -> Outcome:
 
 
 def _look_at_intent(call: Call, intent_id: str) -> Outcome:
-    intent = call.tx.get(intent_id, "payment_intent")
+    intent = authentication.intent_of(call, intent_id)
     if intent is None:
         return Outcome()
     session_id = intent.get("_session")
     found = _look(call, session_id) if session_id else Outcome()
-    found.intent = call.tx.get(intent_id, "payment_intent")
+    found.intent = authentication.intent_of(call, intent_id)
     if intent["payment_method"]:
         method = call.find("payment_method", intent["payment_method"], "payment_method")
-        found.card = cards.by_token(f"pm_card_{method['_card']}")
+        found.card = payment_methods.card_of(method)
     return found
 
 
 def _authenticate(call: Call, intent_id: str, passed: bool) -> Outcome:
-    intent = call.tx.get(intent_id, "payment_intent")
-    error = None
-    if intent is not None and intent["status"] == "requires_action":
-        step = checkout.authenticated if intent.get("_session") else confirmation.authenticate
-        try:
-            step(call, intent, passed)
-        except StripeError as declined:
-            error = declined
+    _, error = authentication.authenticate(call, intent_id, passed)
     found = _look_at_intent(call, intent_id)
     found.error = error
     return found
+
+
+def _last_error(intent: dict[str, Any]) -> dict[str, Any]:
+    name = "payment" if intent["object"] == "payment_intent" else "setup"
+    return intent[f"last_{name}_error"] or {}
 
 
 def _success_url(session: dict[str, Any]) -> str:
@@ -361,8 +361,8 @@ def _return_url(intent: dict[str, Any], paid: bool) -> str | None:
     parts = urlsplit(url)
     query = [
         *parse_qsl(parts.query, keep_blank_values=True),
-        ("payment_intent", intent["id"]),
-        ("payment_intent_client_secret", intent["client_secret"]),
+        (intent["object"], intent["id"]),
+        (f"{intent['object']}_client_secret", intent["client_secret"]),
         ("redirect_status", "succeeded" if paid else "failed"),
     ]
     return urlunsplit(parts._replace(query=urlencode(query)))

@@ -18,7 +18,7 @@ from .cli import Payment
 from .config import Config, Webhook
 from .engine import Call, Simulator
 from .errors import StripeError
-from .objects import checkout, confirmation
+from .objects import authentication, checkout
 from .store import Transaction
 
 SECRET_KEY = "sk_test_sandbox_of_the_tests"
@@ -80,6 +80,18 @@ class Sandbox:
             lambda call: _pay(call, session_id, card, approve, email, wallet), base_url=self.url
         )
         return self.sim.store.call(unit)
+
+    def authenticate(self, intent_id: str, succeed: bool = True) -> dict[str, Any]:
+        """Complete or fail 3-D Secure of a payment or setup intent, as its page would.
+
+        Returns the intent as it is then; one that waits for nobody stays as it is. KeyError where
+        there is none.
+        """
+        unit = self.sim.work(
+            lambda call: authentication.authenticate(call, intent_id, succeed), base_url=self.url
+        )
+        self.sim.store.call(unit)
+        return self.get(intent_id)
 
     def pay_by_http(self, session_id: str, card: str = CARD, *, approve: bool = True) -> Payment:
         """The same through the hosted page."""
@@ -220,11 +232,13 @@ def _pay(
             method = checkout.method_from_page(call, chosen, 12, 2040, contact, wallet)
             session = checkout.pay(call, session, method, contact)
         if session["status"] == "open":
-            intent = call.find("payment_intent", session["payment_intent"], "intent")
+            intent = checkout.intent_of(call, session) or {}
             intent = checkout.authenticated(call, intent, approve)
             session = call.find("checkout.session", session_id, "session")
             if intent["status"] == "requires_payment_method":
-                return Payment("authentication_failed", None, confirmation.AUTHENTICATION_FAILED)
+                name = "payment" if intent["object"] == "payment_intent" else "setup"
+                failed = intent[f"last_{name}_error"]["message"]
+                return Payment("authentication_failed", None, failed)
     except StripeError as error:
         return Payment("declined", None, str(error), error.code, error.fields.get("decline_code"))
     url = session["success_url"].replace("{CHECKOUT_SESSION_ID}", session_id)

@@ -10,6 +10,7 @@ from . import (
     payment_intents,
     payment_methods,
     refunds,
+    setup_intents,
     webhook_endpoints,
 )
 
@@ -23,5 +24,6 @@ __all__ = [
     "payment_intents",
     "payment_methods",
     "refunds",
+    "setup_intents",
     "webhook_endpoints",
 ]

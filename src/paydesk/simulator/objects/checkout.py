@@ -1,4 +1,4 @@
-"""Checkout Sessions in payment mode: made by the shop, paid on the hosted page, ended by time."""
+"""Checkout Sessions: made by the shop, paid (or a card saved) on the hosted page, ended by time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,16 @@ from typing import Any
 from .. import errors, ids, money, shapes
 from ..engine import Call, operation
 from ..errors import StripeError
-from . import catalog, confirmation, customers, listing, payment_intents, payment_methods
+from . import (
+    catalog,
+    confirmation,
+    customers,
+    listing,
+    payment_intents,
+    payment_methods,
+    setup_confirmation,
+    setup_intents,
+)
 
 LEAST_LIFE_S = 30 * 60
 LONGEST_LIFE_S = 24 * 60 * 60
@@ -18,9 +27,14 @@ UNSIMULATED = {
     "custom_fields": "custom fields", "discounts": "coupons and promotion codes",
     "optional_items": "optional items", "customer_account": "customer accounts",
     "saved_payment_method_options": "saved payment methods on the hosted page",
-    "setup_intent_data": "setup intents", "shipping_address_collection": "shipping addresses",
+    "shipping_address_collection": "shipping addresses",
     "shipping_options": "shipping options", "subscription_data": "subscriptions",
     "payment_method_configuration": "payment method configurations",
+}
+#: What belongs to the other mode.
+ELSEWHERE = {
+    "payment": ("setup_intent_data",),
+    "setup": ("line_items", "payment_intent_data", "submit_type", "invoice_creation"),
 }
 LINE_UNSIMULATED = {
     "adjustable_quantity": "adjustable quantities", "dynamic_tax_rates": "tax rates",
@@ -36,6 +50,54 @@ INTENT_UNSIMULATED = {
 def create(call: Call) -> dict[str, Any]:
     params = call.params
     _check(call, params)
+    mode = params.get("mode", "payment")
+    expires_at = _expiry(call, params.get("expires_at"))
+    session: dict[str, Any] = {
+        **shapes.blank("checkout.session"),
+        "id": ids.new("checkout.session"),
+        "object": "checkout.session",
+        "adaptive_pricing": {"enabled": False},
+        "automatic_tax": {"enabled": False, "liability": None, "provider": None, "status": None},
+        "client_reference_id": params.get("client_reference_id"),
+        "created": call.now,
+        "custom_fields": [],
+        "custom_text": shapes.blank("payment_pages_checkout_session_custom_text"),
+        "customer": params.get("customer"),
+        "customer_creation": params.get("customer_creation", "if_required"),
+        "customer_email": listing.check_email(params.get("customer_email"), "customer_email"),
+        "expires_at": expires_at,
+        "livemode": False,
+        "locale": params.get("locale"),
+        "metadata": listing.merged_metadata({}, params.get("metadata")),
+        "mode": mode,
+        "payment_method_collection": "if_required" if mode == "payment" else "always",
+        "payment_method_options": {"card": {"request_three_d_secure": _three_d_secure(params)}},
+        "payment_method_types": ["card"],
+        "permissions": None,
+        "phone_number_collection": {"enabled": False},
+        "shipping_options": [],
+        "status": "open",
+        "submit_type": params.get("submit_type"),
+        "success_url": listing.check_url(params["success_url"], "success_url"),
+        "ui_mode": "hosted_page",
+        "url": None,
+        "_merchant": (params.get("branding_settings") or {}).get("display_name"),
+        **(_priced(call, params) if mode == "payment" else _to_set_up(params)),
+    }
+    if params.get("customer"):
+        session["customer_creation"] = None
+        session["customer_details"] = _details_of(customers.living(call, params["customer"]))
+    elif session["customer_email"]:
+        session["customer_details"] = _details(session["customer_email"])
+    if params.get("cancel_url"):
+        session["cancel_url"] = listing.check_url(params["cancel_url"], "cancel_url")
+    if mode == "setup":
+        _add_setup_intent(call, session, params)
+    return call.save(session, due_at=expires_at)
+
+
+def _priced(call: Call, params: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a session in payment mode: its lines and what they come to."""
     lines = _lines(call, params["line_items"])
     total = sum(line["amount_total"] for line in lines)
     currency = lines[0]["currency"]
@@ -47,64 +109,57 @@ def create(call: Call) -> dict[str, Any]:
             f"{money.shown(bound, currency)} {currency}",
             code="amount_too_small" if word == "least" else "amount_too_large",
         )
-    expires_at = _expiry(call, params.get("expires_at"))
-    session: dict[str, Any] = {
-        **shapes.blank("checkout.session"),
-        "id": ids.new("checkout.session"),
-        "object": "checkout.session",
-        "adaptive_pricing": {"enabled": False},
+    return {
         "amount_subtotal": total,
         "amount_total": total,
-        "automatic_tax": {"enabled": False, "liability": None, "provider": None, "status": None},
-        "client_reference_id": params.get("client_reference_id"),
-        "created": call.now,
         "currency": currency,
-        "custom_fields": [],
-        "custom_text": shapes.blank("payment_pages_checkout_session_custom_text"),
-        "customer": params.get("customer"),
-        "customer_creation": params.get("customer_creation", "if_required"),
-        "customer_email": listing.check_email(params.get("customer_email"), "customer_email"),
-        "expires_at": expires_at,
-        "livemode": False,
-        "locale": params.get("locale"),
-        "metadata": listing.merged_metadata({}, params.get("metadata")),
-        "mode": "payment",
-        "payment_method_collection": "if_required",
-        "payment_method_options": {"card": {"request_three_d_secure": _three_d_secure(params)}},
-        "payment_method_types": ["card"],
         "payment_status": "unpaid" if total else "no_payment_required",
-        "permissions": None,
-        "phone_number_collection": {"enabled": False},
-        "shipping_options": [],
-        "status": "open",
-        "submit_type": params.get("submit_type"),
-        "success_url": listing.check_url(params["success_url"], "success_url"),
         "total_details": {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0},
-        "ui_mode": "hosted_page",
-        "url": None,
         "_line_items": lines,
         "_intent": _intent_data(call, params),
-        "_merchant": (params.get("branding_settings") or {}).get("display_name"),
     }
-    if params.get("customer"):
-        session["customer_creation"] = None
-        session["customer_details"] = _details_of(customers.living(call, params["customer"]))
-    elif session["customer_email"]:
-        session["customer_details"] = _details(session["customer_email"])
-    if params.get("cancel_url"):
-        session["cancel_url"] = listing.check_url(params["cancel_url"], "cancel_url")
-    return call.save(session, due_at=expires_at)
+
+
+def _to_set_up(params: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a session that saves a card and takes no money."""
+    currency = params.get("currency")
+    if currency is None and not params.get("payment_method_types"):
+        raise errors.missing_param("currency")
+    return {
+        "currency": money.check_currency(currency, "currency") if currency else None,
+        "payment_status": "no_payment_required",
+        "_line_items": [],
+    }
+
+
+def _add_setup_intent(call: Call, session: dict[str, Any], params: dict[str, Any]) -> None:
+    """A session in setup mode has its intent from the beginning."""
+    given = params.get("setup_intent_data") or {}
+    listing.refuse_unsimulated(given, {"on_behalf_of": "Connect"})
+    intent = setup_intents.make(
+        call,
+        {
+            **given, "customer": session["customer"], "payment_method_types": ["card"],
+            "payment_method_options": session["payment_method_options"],
+        },
+    )
+    intent["_session"] = session["id"]
+    call.save(intent)
+    session["setup_intent"] = intent["id"]
 
 
 def _check(call: Call, params: dict[str, Any]) -> None:
     mode = params.get("mode", "payment")
-    if mode != "payment":
+    if mode not in ("payment", "setup"):
         raise errors.not_simulated(f"Checkout Sessions in {mode} mode", "mode")
     if params.get("ui_mode", "hosted_page") != "hosted_page":
         raise errors.not_simulated("embedded Checkout pages", "ui_mode")
-    for name in ("line_items", "success_url"):
+    for name in ("line_items", "success_url") if mode == "payment" else ("success_url",):
         if not params.get(name):
             raise errors.missing_param(name)
+    for name in ELSEWHERE[mode]:
+        if params.get(name):
+            raise StripeError(f"You can not pass `{name}` in `{mode}` mode.", param=name)
     listing.refuse_unsimulated(params, UNSIMULATED)
     listing.refuse_unsimulated(params.get("payment_intent_data", {}), INTENT_UNSIMULATED)
     for name in ("automatic_tax", "invoice_creation", "adaptive_pricing", "tax_id_collection"):
@@ -306,10 +361,11 @@ def expire(call: Call, session: dict[str, Any]) -> dict[str, Any]:
     """End an open session: nobody can pay it any more."""
     session["status"] = "expired"
     _keep(call, session)
-    if session["payment_intent"]:
-        intent = call.find("payment_intent", session["payment_intent"], "payment_intent")
-        if intent["status"] not in ("succeeded", "canceled", "requires_capture"):
-            confirmation.cancel(call, intent, "expired")
+    intent = intent_of(call, session)
+    if intent and intent["object"] == "setup_intent":
+        setup_confirmation.cancel(call, intent, None)
+    elif intent and intent["status"] not in ("succeeded", "canceled", "requires_capture"):
+        confirmation.cancel(call, intent, "expired")
     call.emit("checkout.session.expired", session)
     return session
 
@@ -326,20 +382,34 @@ def pay(
     if session["status"] != "open":
         return session
     session["_contact"] = contact
-    if session["amount_total"] == 0:
+    if not needs_method(session):
         return _complete(call, session, None)
     assert method is not None
-    intent = _intent_of(call, session)
-    _keep(call, session)
-    intent = confirmation.attempt(call, intent, method)
+    intent = intent_of(call, session) or _make_intent(call, session)
+    if intent["object"] == "setup_intent":
+        intent["customer"] = _customer(call, session)
+        _keep(call, session)
+        intent = setup_confirmation.attempt(call, intent, method)
+    else:
+        _keep(call, session)
+        intent = confirmation.attempt(call, intent, method)
     if intent["status"] in ("succeeded", "requires_capture"):
         return _complete(call, session, intent)
     return session
 
 
-def _intent_of(call: Call, session: dict[str, Any]) -> dict[str, Any]:
-    if session["payment_intent"]:
-        return call.find("payment_intent", session["payment_intent"], "payment_intent")
+def needs_method(session: dict[str, Any]) -> bool:
+    """Whether its page asks for a card: not where nothing is due."""
+    return session["mode"] == "setup" or session["amount_total"] > 0
+
+
+def intent_of(call: Call, session: dict[str, Any]) -> dict[str, Any] | None:
+    """The session's payment or setup intent; in payment mode there is none before an attempt."""
+    intent_id = session["payment_intent"] or session["setup_intent"]
+    return call.tx.get(intent_id) if intent_id else None
+
+
+def _make_intent(call: Call, session: dict[str, Any]) -> dict[str, Any]:
     intent = payment_intents.make(
         call,
         {
@@ -367,8 +437,9 @@ def authenticated(call: Call, intent: dict[str, Any], passed: bool) -> dict[str,
     """The outcome of 3-D Secure for an intent of a session; returns the intent."""
     session = call.find("checkout.session", intent["_session"], "session")
     if current(call, session)["status"] != "open":
-        return call.find("payment_intent", intent["id"], "intent")
-    intent = confirmation.authenticate(call, intent, passed)
+        return call.find(intent["object"], intent["id"], "intent")
+    life = confirmation if intent["object"] == "payment_intent" else setup_confirmation
+    intent = life.authenticate(call, intent, passed)
     if intent["status"] in ("succeeded", "requires_capture"):
         _complete(call, session, intent)
     return intent
@@ -387,7 +458,7 @@ def _complete(
             "business_name": None, "individual_name": None, "shipping_details": None,
         },
     }
-    if intent and intent["status"] == "succeeded":
+    if intent and intent["object"] == "payment_intent" and intent["status"] == "succeeded":
         session["payment_status"] = "paid"
     _keep(call, session)
     call.emit("checkout.session.completed", session)

@@ -8,7 +8,7 @@ from .. import cards, errors, ids, money
 from ..cards import Decline
 from ..engine import Call
 from ..errors import StripeError
-from . import charges, payment_methods, refunds
+from . import charges, listing, payment_methods, refunds
 
 AUTHENTICATION_FAILED = (
     "The provided PaymentMethod has failed authentication. You can provide payment_method_data or "
@@ -59,20 +59,48 @@ def _needs_authentication(
 
 
 def _ask_for_authentication(call: Call, intent: dict[str, Any]) -> dict[str, Any]:
-    intent["status"] = "requires_action"
-    return_url = intent.get("_return_url")
-    if return_url:
-        intent["next_action"] = {
-            "type": "redirect_to_url", "redirect_to_url": {"return_url": return_url, "url": None},
-        }
-    else:
-        intent["next_action"] = {
-            "type": "use_stripe_sdk",
-            "use_stripe_sdk": {"type": "three_d_secure_redirect", "source": f"src_{ids.token(24)}"},
-        }
+    intent |= {"status": "requires_action", "next_action": next_action(intent)}
     call.save(intent)
     call.emit("payment_intent.requires_action", intent)
     return intent
+
+
+def next_action(intent: dict[str, Any]) -> dict[str, Any]:
+    """Where the owner of the card has to go; the page's address is filled in when it is shown."""
+    return_url = intent.get("_return_url")
+    if return_url:
+        return {
+            "type": "redirect_to_url", "redirect_to_url": {"return_url": return_url, "url": None},
+        }
+    return {
+        "type": "use_stripe_sdk",
+        "use_stripe_sdk": {"type": "three_d_secure_redirect", "source": f"src_{ids.token(24)}"},
+    }
+
+
+def check_confirmation(call: Call, intent: dict[str, Any], params: dict[str, Any]) -> None:
+    """Refuse to confirm an intent of either kind without a method or a way back to the shop."""
+    kind = "PaymentIntent" if intent["object"] == "payment_intent" else "SetupIntent"
+    if not intent["payment_method"]:
+        raise errors.unexpected_state(
+            f"You cannot confirm this {kind} because it's missing a payment method. You can "
+            f"either update the {kind} with a payment method and then confirm it again, or "
+            "confirm it again directly with a payment method.",
+            call.show(intent),
+        )
+    automatic, return_url = intent["automatic_payment_methods"], params.get("return_url")
+    redirects = automatic and automatic["allow_redirects"] != "never"
+    if redirects and not return_url and not params.get("use_stripe_sdk"):
+        raise StripeError(
+            f"This {kind} is configured to accept payment methods enabled in your Dashboard. "
+            "Because some of these payment methods might redirect your customer off of your page, "
+            "you must provide a `return_url`. If you don't want to accept redirect-based payment "
+            "methods, set `automatic_payment_methods[enabled]` to `true` and "
+            "`automatic_payment_methods[allow_redirects]` to `never`.",
+            **{intent["object"]: call.show(intent)},
+        )
+    if return_url:
+        intent["_return_url"] = listing.check_url(return_url, "return_url")
 
 
 def _declined(

@@ -82,13 +82,30 @@ def _check(call: Call, params: dict[str, Any]) -> None:
     listing.refuse_unsimulated(params, UNSIMULATED)
     if params.get("automatic_payment_methods", {}).get("enabled"):
         listing.exclusive(params, "automatic_payment_methods", "payment_method_types")
+    check_types(params)
+    if params.get("customer"):
+        customers.living(call, params["customer"])
+
+
+def check_types(params: dict[str, Any]) -> None:
     for index, kind in enumerate(params.get("payment_method_types", ())):
         if kind != "card":
             raise errors.not_simulated(
                 f"payments by {kind}", f"payment_method_types[{index}]"
             )
-    if params.get("customer"):
-        customers.living(call, params["customer"])
+
+
+def check_secret(params: dict[str, Any], intent: dict[str, Any]) -> None:
+    """Whoever names a client secret has to name this intent's."""
+    secret = params.get("client_secret")
+    if secret and secret != intent["client_secret"]:
+        raise StripeError(
+            f"The client_secret does not belong to this {_named(intent)}.", param="client_secret"
+        )
+
+
+def _named(intent: dict[str, Any]) -> str:
+    return "PaymentIntent" if intent["object"] == "payment_intent" else "SetupIntent"
 
 
 @operation("POST /v1/payment_intents")
@@ -105,12 +122,12 @@ def create(call: Call) -> dict[str, Any]:
                 param=name,
             )
     intent = make(call, {**params, "currency": currency})
-    _take_method(call, intent, params)
+    take_method(call, intent, params)
     call.save(intent)
     return _confirm(call, intent, params) if params.get("confirm") else intent
 
 
-def _take_method(call: Call, intent: dict[str, Any], params: dict[str, Any]) -> None:
+def take_method(call: Call, intent: dict[str, Any], params: dict[str, Any]) -> None:
     """Put the method the call names on the intent, so that it can be confirmed."""
     listing.exclusive(params, "payment_method", "payment_method_data")
     if params.get("payment_method"):
@@ -123,8 +140,8 @@ def _take_method(call: Call, intent: dict[str, Any], params: dict[str, Any]) -> 
         return
     if method["customer"] and method["customer"] != intent["customer"]:
         raise StripeError(
-            "The provided PaymentMethod cannot be attached to this PaymentIntent: it belongs to "
-            f"the Customer {method['customer']}. Include that Customer in the `customer` "
+            f"The provided PaymentMethod cannot be attached to this {_named(intent)}: it belongs "
+            f"to the Customer {method['customer']}. Include that Customer in the `customer` "
             "parameter.",
             param="payment_method",
         )
@@ -140,26 +157,7 @@ def _take_method(call: Call, intent: dict[str, Any], params: dict[str, Any]) -> 
 
 
 def _confirm(call: Call, intent: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
-    if not intent["payment_method"]:
-        raise errors.unexpected_state(
-            "You cannot confirm this PaymentIntent because it's missing a payment method. You can "
-            "either update the PaymentIntent with a payment method and then confirm it again, or "
-            "confirm it again directly with a payment method.",
-            call.show(intent),
-        )
-    automatic, return_url = intent["automatic_payment_methods"], params.get("return_url")
-    redirects = automatic and automatic["allow_redirects"] != "never"
-    if redirects and not return_url and not params.get("use_stripe_sdk"):
-        raise StripeError(
-            "This PaymentIntent is configured to accept payment methods enabled in your Dashboard. "
-            "Because some of these payment methods might redirect your customer off of your page, "
-            "you must provide a `return_url`. If you don't want to accept redirect-based payment "
-            "methods, set `automatic_payment_methods[enabled]` to `true` and "
-            "`automatic_payment_methods[allow_redirects]` to `never`.",
-            payment_intent=call.show(intent),
-        )
-    if return_url:
-        intent["_return_url"] = listing.check_url(return_url, "return_url")
+    confirmation.check_confirmation(call, intent, params)
     intent["_error_on_requires_action"] = params.get("error_on_requires_action", False)
     method = call.find("payment_method", intent["payment_method"], "payment_method", 400)
     return confirmation.attempt(
@@ -170,10 +168,7 @@ def _confirm(call: Call, intent: dict[str, Any], params: dict[str, Any]) -> dict
 @operation("GET /v1/payment_intents/{intent}")
 def retrieve(call: Call) -> dict[str, Any]:
     intent = _found(call)
-    secret = call.params.get("client_secret")
-    if secret and secret != intent["client_secret"]:
-        raise StripeError("The client_secret does not belong to this PaymentIntent.",
-                          param="client_secret")
+    check_secret(call.params, intent)
     return intent
 
 
@@ -195,7 +190,7 @@ def update(call: Call) -> dict[str, Any]:
     if "currency" in params:
         intent["currency"] = money.check_currency(params["currency"], "currency")
     if "amount" in params:
-        _refuse_checkout(intent, "update the amount of")
+        refuse_checkout(intent, "update the amount of")
         intent["amount"] = params["amount"]
     money.check_amount(intent["amount"], intent["currency"])
     listing.assign(intent, params, (*FIELDS, "customer", "capture_method", "payment_method_types"))
@@ -203,7 +198,7 @@ def update(call: Call) -> dict[str, Any]:
     options = intent["payment_method_options"] or {}
     intent["payment_method_options"] = {"card": _card_options(params, options.get("card"))}
     intent["metadata"] = listing.merged_metadata(intent["metadata"], params.get("metadata"))
-    _take_method(call, intent, params)
+    take_method(call, intent, params)
     return call.save(intent, due_at=_due(intent))
 
 
@@ -214,12 +209,12 @@ def _due(intent: dict[str, Any]) -> int | None:
     return intent["created"] + confirmation.charges.AUTHORIZATION_S
 
 
-def _refuse_checkout(intent: dict[str, Any], verb: str) -> None:
+def refuse_checkout(intent: dict[str, Any], verb: str) -> None:
     if intent.get("_session"):
         raise StripeError(
-            f"You cannot {verb} this PaymentIntent because it was created by a Checkout Session. "
-            "Expire the Checkout Session instead, or let the customer pay it.",
-            code="payment_intent_unexpected_state",
+            f"You cannot {verb} this {_named(intent)} because it was created by a Checkout "
+            "Session. Expire the Checkout Session instead, or let the customer complete it.",
+            code=f"{intent['object']}_unexpected_state",
         )
 
 
@@ -227,7 +222,8 @@ def _refuse_checkout(intent: dict[str, Any], verb: str) -> None:
 def confirm(call: Call) -> dict[str, Any]:
     intent, params = _found(call), call.params
     listing.refuse_unsimulated(params, UNSIMULATED)
-    _refuse_checkout(intent, "confirm")
+    check_secret(params, intent)
+    refuse_checkout(intent, "confirm")
     if intent["status"] not in confirmation.CONFIRMABLE:
         word = {
             "succeeded": "it has already succeeded after being previously confirmed",
@@ -247,7 +243,7 @@ def confirm(call: Call) -> dict[str, Any]:
         intent["shipping"] = _shipping(intent["shipping"])
     options = (intent["payment_method_options"] or {}).get("card")
     intent["payment_method_options"] = {"card": _card_options(params, options)}
-    _take_method(call, intent, params)
+    take_method(call, intent, params)
     return _confirm(call, intent, params)
 
 
@@ -265,7 +261,7 @@ def capture(call: Call) -> dict[str, Any]:
 def cancel(call: Call) -> dict[str, Any]:
     intent = _found(call)
     if intent["status"] != "requires_capture":
-        _refuse_checkout(intent, "cancel")
+        refuse_checkout(intent, "cancel")
     return confirmation.cancel(call, intent, call.params.get("cancellation_reason"))
 
 

@@ -21,7 +21,7 @@ document.getElementById("checkout").addEventListener("submit", (event) => {
   // Disabled a moment later, so that the browser has begun to send the form.
   setTimeout(() => {
     button.disabled = true;
-    button.textContent = "Paying…";
+    button.textContent = button.dataset.busy;
   }, 0);
 });
 // A page that comes back from the browser's memory can be sent again.
