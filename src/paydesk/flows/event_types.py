@@ -244,4 +244,14 @@ TYPES: dict[str, EventType] = {
         "hold",
         {**_HOLD, "captured": 0, "released": 50, "lapsed": 0, "repaid": 0},
     ),
+    "credits.expiring": EventType(
+        "Credits end within the days of PAYDESK_CREDITS_EXPIRING_DAYS; told once for each day.",
+        "customer",
+        {"amount": 40, "expires_on": "2027-01-15"},
+    ),
+    "webhook_endpoint.disabled": EventType(
+        "An endpoint gets nothing more: it answered 410 (`gone`) or failed for days (`failing`).",
+        "endpoint",
+        {"reason": "failing"},
+    ),
 }
