@@ -313,6 +313,9 @@ def _checked_text(spec: Field[Any], value: Any, origin: str) -> Any:
         "redis_url": ("redis://", "rediss://", "unix://"),
         "public_url": ("http://", "https://"),
         "simulator_url": ("http://", "https://"),
+        "paypal_url": ("http://", "https://"),
+        "btcpay_url": ("http://", "https://"),
+        "moncash_url": ("http://", "https://"),
     }.get(spec.name)
     if schemes and not value.startswith(schemes):
         raise _wrong(spec, origin, f"must begin with {' or '.join(schemes)}")

@@ -43,6 +43,7 @@ def price(env: Env, what: StartCheckout) -> Priced:
     who = customers.get(env, what.customer_id)
     pack, full, bought = _what(env, what)
     _check(env, what)
+    _check_currency(env, what, full)
     _check_amount(env, full, None if pack else bought)
     product = promos.product_of(pack=pack, credits=what.credits, amount=full)
     found = _claim(env, what, who, pack, full, product)
@@ -116,6 +117,14 @@ def _check(env: Env, what: StartCheckout) -> None:
     provider = env.providers[what.provider or env.providers.default]
     if "checkout" not in provider.can:
         raise InvalidRequest(f"{provider.name} opens no checkouts.", param="provider")
+
+
+def _check_currency(env: Env, what: StartCheckout, full: Money) -> None:
+    provider = env.providers[what.provider or env.providers.default]
+    if provider.currencies is not None and full.currency not in provider.currencies:
+        raise InvalidRequest(
+            f"{provider.name} takes no {full.currency.upper()}.", param="currency"
+        )
 
 
 def _check_amount(env: Env, full: Money, bought: int | None) -> None:

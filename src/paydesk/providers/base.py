@@ -7,22 +7,53 @@ import hashlib
 import hmac
 import importlib
 import importlib.metadata
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, ClassVar
 
 from paydesk.db.postgres import in_transaction
-from paydesk.errors import InvalidSignature, NotFound, NotSupported, PaydeskError
+from paydesk.errors import (
+    InvalidSignature,
+    MalformedRequest,
+    NotFound,
+    NotSupported,
+    PaydeskError,
+)
 from paydesk.providers.circuit import AnswerUnclear as AnswerUnclear
 from paydesk.providers.circuit import Circuit
+from paydesk.providers.options import provider_settings
 from paydesk.rules.money import Money
 from paydesk.settings import Settings
 
 #: Entry points under which installed packages offer providers.
 ENTRY_POINTS = "paydesk.providers"
 #: Providers of this package, imported on first use.
-BUILT_IN = {"stripe": "paydesk.providers.stripe"}
+BUILT_IN = {
+    "stripe": "paydesk.providers.stripe",
+    "moncash": "paydesk.providers.moncash",
+}
+
+#: The words of `Provider.can`, and the methods that each promises.
+ABILITIES: dict[str, tuple[str, ...]] = {
+    "checkout": ("create_checkout",),
+    "expire": ("expire_checkout",),
+    "charge": ("charge",),
+    "capture": ("capture",),
+    "void": ("void",),
+    "refund": ("refund", "fetch_refund", "list_refunds"),
+    "fetch": ("fetch",),
+    "search": ("search",),
+    "webhooks": ("parse_webhook",),
+    "customers": ("update_customer",),
+    "methods": ("attach_method", "detach_method", "list_methods", "default_method"),
+    "setup": ("create_setup", "fetch_setup"),
+    "disputes": ("fetch_dispute",),
+    "books": ("books",),
+    "offline": (),
+}
 
 #: Why money goes back, in the words that every provider understands.
 REFUND_REASONS = ("requested_by_customer", "duplicate", "fraudulent", "other")
@@ -261,8 +292,28 @@ class Provider:
     #: Whether a signed event that says paid may be believed without asking.
     events_are_proof: ClassVar[bool] = False
 
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        if "parse_webhook" in vars(cls):  # Who reads webhooks need not say so twice.
+            cls.can = frozenset({*cls.can, "webhooks"})
+
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+        # Any: the provider's own settings stand beside Paydesk's.
+        self.settings: Any = provider_settings(settings, self.name)
+        self._http: Any = None
+
+    @property
+    def http(self) -> Any:
+        """A client of `settings.base` with deadlines, to be awaited; answers are JSON, their
+        numbers exact. Its failures are the errors that a provider raises."""
+        from paydesk.providers.http import AsyncHttp, Http
+
+        if self._http is None:
+            timeout_s, secret = self.settings.provider_timeout_s, self.settings.webhook_secret
+            self._http = AsyncHttp(
+                Http(self.name, self.settings.base, timeout_s, secrets=[secret])
+            )
+        return self._http
 
     @classmethod
     def is_configured(cls, settings: Settings) -> bool:
@@ -402,18 +453,31 @@ class Provider:
         """A stored event once more, unsigned: what it is about, so that the provider is asked."""
         return ProviderEvent(id="", kind="charge.updated", ref=ref, body=body)
 
-    def verify_hmac(self, body: bytes, signature: str, secret: str, digest: str = "sha256") -> None:
-        """Compare a hexadecimal HMAC of the body in constant time. Raises InvalidSignature."""
+    def verify_hmac(
+        self, body: bytes, signature: str, secret: str | None = None, digest: str = "sha256"
+    ) -> Any:
+        """Compare a hexadecimal HMAC of the body in constant time; answers the body's JSON.
+
+        `secret`: the provider's setting `webhook_secret` where none is given. Raises
+        InvalidSignature or MalformedRequest.
+        """
+        secret = self.settings.webhook_secret if secret is None else secret
         wanted = hmac.new(secret.encode(), body, getattr(hashlib, digest)).hexdigest()
         given = signature.encode("utf-8", "replace")
         if not secret or not hmac.compare_digest(wanted.encode(), given):
             raise InvalidSignature()
+        try:
+            return json.loads(body, parse_float=Decimal)
+        except (ValueError, RecursionError):
+            raise MalformedRequest("The webhook's body is no JSON.") from None
 
     def warm(self) -> None:
         """Do now what the first call would wait for, such as a slow import."""
 
     def close(self) -> None:
         """Let go of connections."""
+        if self._http is not None:
+            self._http.close()
 
     def _lacks(self, what: str) -> NotSupported:
         return NotSupported(f"The provider {self.name!r} offers no {what}.")
@@ -451,6 +515,9 @@ class Providers(Mapping[str, Provider]):
             return self._known[name]
         except KeyError:
             raise NotFound(f"No provider is called {name[:64]!r}.", param="provider") from None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._known
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._known)

@@ -8,6 +8,8 @@ from typing import Any
 
 #: Each public name and its module, loaded on first use: pytest need not be installed.
 _MODULES = {
+    "ProviderBench": "provider_contract",
+    "ProviderContract": "provider_contract",
     "StoreContract": "store_contract",
 }
 
