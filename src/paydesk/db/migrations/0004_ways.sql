@@ -132,6 +132,8 @@ create table purchases (
     pricing jsonb not null default '[]',
     completed_at timestamptz,
     refunded_at timestamptz,
+    -- What took it back: refunds and disputes. It is given back when the last of them is undone.
+    taken_by uuid[] not null default '{}',
     clock_id uuid,
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
@@ -158,12 +160,15 @@ create table customer_services (
     activated_at timestamptz,
     ended_at timestamptz,
     end_reason text,
+    taken_by uuid[] not null default '{}',
     metadata jsonb not null default '{}',
     clock_id uuid,
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
     primary key (customer_id, id)
 );
+create unique index customer_services_once on customer_services (customer_id, service_type)
+    where state = 'active';
 create index customer_services_due on customer_services (expires_at)
     where state = 'active' and clock_id is null;
 create index customer_services_payment on customer_services (customer_id, payment_id)
@@ -185,6 +190,8 @@ create table access_grants (
     reason text,
     granted_by text,
     request_key uuid,
+    -- When its end was told of; the end itself is expires_at.
+    ended_at timestamptz,
     clock_id uuid,
     created_at timestamptz not null default now(),
     primary key (customer_id, id),
@@ -196,7 +203,7 @@ create index access_grants_payment on access_grants (customer_id, payment_id)
 create unique index access_grants_key on access_grants (customer_id, request_key)
     where request_key is not null;
 create index access_grants_due on access_grants (expires_at)
-    where clock_id is null and expires_at < 'infinity';
+    where clock_id is null and ended_at is null and expires_at < 'infinity';
 create table access_revocations (
     customer_id uuid not null,
     id uuid not null,
@@ -231,6 +238,7 @@ create table rates (
     unique (base, quote, source, at)
 );
 create index rates_latest on rates (base, quote, at desc);
+create index rates_recent on rates (at, id);
 
 create table wallets (
     customer_id uuid not null,

@@ -1,0 +1,228 @@
+"""Exchange rates: entered by hand or read from files, and the one rate that serves a pair now.
+
+Rows never change. A rate is used from its instant on until `PAYDESK_RATE_MAX_AGE_DAYS` later. A
+pair that nobody quotes is served through a third currency, by a rate that is stored as such.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from itertools import islice
+from typing import Any
+from uuid import UUID
+
+from paydesk import ids
+from paydesk.db.postgres import Tx
+from paydesk.env import Env
+from paydesk.errors import Conflict, InvalidRequest, NoRate, NotFound
+from paydesk.rules import fields
+from paydesk.rules import rates as rules
+from paydesk.rules.money import Money, currency_code
+from paydesk.rules.rates import CROSS, Rate
+
+#: Rates of a file that go into one statement.
+_ROWS_A_STATEMENT = 5_000
+#: Rates within the greatest age that are looked at for one pair.
+_ROWS_LOOKED_AT = 20_000
+#: How long a rate serves where nobody says otherwise; the setting's default.
+MAX_AGE_DAYS = 7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    """What a file brought: `rates` were in it, `new` of them were not known; of `days` days."""
+
+    rates: int
+    new: int
+    days: int
+    first: date | None
+    last: date | None
+
+
+def latest(
+    tx: Tx, base: str, quote: str, now: datetime, *, max_age_days: int = MAX_AGE_DAYS
+) -> Rate:
+    """The stored rate that serves this pair at `now`, in whichever direction it was stored.
+
+    `Rate.base` says which way it reads. Where nobody quotes the pair, one through a third currency
+    (the euro before others) is derived, stored with the source `cross eur ...` and used: it is as
+    old as the older of its two. Raises NoRate with `base` and `quote`.
+    """
+    rows = _recent(tx, (base, quote), now, max_age_days)
+    found = rules.choose(rows, base, quote)
+    if not found:
+        raise NoRate(
+            f"No rate between {base.upper()} and {quote.upper()} of the last {max_age_days} days.",
+            base=base, quote=quote,
+        )  # fmt: skip
+    return found[0] if len(found) == 1 else _cross(tx, found[0], found[1], base, quote, now)
+
+
+def usd_of(
+    tx: Tx, money: Money, now: datetime, *, max_age_days: int = MAX_AGE_DAYS
+) -> tuple[int, UUID | None] | None:
+    """(worth in US cents, rate used) for a payment's record, rounded half up; dollars need no rate.
+
+    None where no rate is known: the payment is made all the same, and figures say what they lack.
+    """
+    if money.currency == "usd":
+        return money.minor, None
+    try:
+        rate = latest(tx, money.currency, "usd", now, max_age_days=max_age_days)
+    except NoRate:
+        return None
+    return rules.worth(money.minor, money.currency, "usd", rate), rate.id
+
+
+def enter(
+    env: Env, base: str, quote: str, rate: str | int | Decimal, *, by: str | None,
+    at: datetime | None = None, source: str = "manual",
+) -> Rate:  # fmt: skip
+    """Store a rate by hand. `at`: since when it holds, by default now, never later.
+
+    The same rate again answers the stored one. Raises InvalidRequest; Conflict where this source
+    said something else for that very instant.
+    """
+    pair = currency_code(base), currency_code(quote)
+    if pair[0] == pair[1]:
+        raise InvalidRequest("base and quote are the same currency.", param="quote")
+    value = rules.parse_rate(rate)
+    told = fields.text(source, "source", most=64)
+    if told.startswith(CROSS):
+        raise InvalidRequest(f"Sources do not begin with {CROSS!r}.", param="source")
+    now = env.now()
+    since = at or now
+    if since > now:
+        raise InvalidRequest("A rate cannot hold from a later instant on.", param="at")
+    with env.db.transaction() as tx:
+        made = _store(tx, pair, value, told, since, now, by)
+        if made.rate != value:
+            raise Conflict(f"{told} said {rules.plain(made.rate)} for that instant.", param="rate")
+    return made
+
+
+def import_ecb(
+    env: Env, data: bytes, *, by: str | None = None, since: date | None = None
+) -> Imported:
+    """Store a file of euro reference rates (XML or CSV, a day or the history).
+
+    Each holds from the beginning of its day (UTC) on. `since`: leave out older days. Safe to
+    repeat: what is known stays as it is. Raises InvalidRequest, and then nothing was stored.
+    """
+    today = env.now().date()
+    count, new = 0, 0
+    days: set[date] = set()
+    rows = (row for row in rules.parse_ecb(data) if since is None or row[0] >= since)
+    with env.db.transaction() as tx:
+        now = env.now()
+        while part := list(islice(rows, _ROWS_A_STATEMENT)):
+            if any(day > today for day, _, _ in part):
+                raise InvalidRequest("The file has rates of a day that has not come.", param="file")
+            count += len(part)
+            days |= {day for day, _, _ in part}
+            new += _store_file(tx, part, now, by)
+    return Imported(
+        rates=count, new=new, days=len(days), first=min(days, default=None),
+        last=max(days, default=None),
+    )  # fmt: skip
+
+
+def get(tx: Tx, rate_id: UUID) -> Rate:
+    """A stored rate. Raises NotFound."""
+    row = tx.one(
+        "select id, base, quote, rate, source, at, entered_by, created_at from rates"
+        " where id = %(id)s",
+        {"id": rate_id},
+    )
+    if row is None:
+        raise NotFound(f"No such rate: {ids.show('rate', rate_id)}.")
+    return Rate(**row)
+
+
+def list_(
+    tx: Tx, *, base: str | None = None, quote: str | None = None, limit: int = 50,
+    after: UUID | None = None,
+) -> list[Rate]:  # fmt: skip
+    """Stored rates, those that hold since latest first; the next page begins after the last id."""
+    seen = get(tx, after) if after is not None else None
+    rows = tx.all(
+        "select id, base, quote, rate, source, at, entered_by, created_at from rates"
+        " where (%(base)s::text is null or base = %(base)s)"
+        " and (%(quote)s::text is null or quote = %(quote)s)"
+        " and (%(at)s::timestamptz is null or (at, id) < (%(at)s::timestamptz, %(id)s::uuid))"
+        " order by at desc, id desc limit %(limit)s",
+        {"base": base, "quote": quote, "limit": limit, "at": seen.at if seen else None,
+         "id": seen.id if seen else None},
+    )  # fmt: skip
+    return [Rate(**row) for row in rows]
+
+
+def ends_at(rate: Rate, max_age_days: int) -> datetime:
+    """From when on a rate is too old to be used."""
+    return rate.at + timedelta(days=max_age_days)
+
+
+def _recent(tx: Tx, pair: tuple[str, str], now: datetime, max_age_days: int) -> list[Rate]:
+    """Rates that touch either currency and are neither too old nor of later."""
+    rows = tx.all(
+        "select id, base, quote, rate, source, at, entered_by, created_at from rates"
+        " where at > %(since)s and at <= %(now)s"
+        " and (base = any(%(pair)s) or quote = any(%(pair)s))"
+        " order by at desc limit %(limit)s",
+        {"pair": list(pair), "now": now, "since": now - timedelta(days=max_age_days),
+         "limit": _ROWS_LOOKED_AT},
+    )  # fmt: skip
+    return [Rate(**row) for row in rows]
+
+
+def _cross(tx: Tx, near: Rate, far: Rate, one: str, other: str, now: datetime) -> Rate:
+    """The derived rate of a pair; the two that it stands on name it, so that it is stored once."""
+    base, quote, value = rules.cross(near, far, one, other)
+    via = next(iter({near.base, near.quote} - {one}))
+    parts = sorted((near.id, far.id))
+    source = f"{CROSS} {via} {parts[0].hex} {parts[1].hex}"
+    return _store(tx, (base, quote), value, source, min(near.at, far.at), now, None)
+
+
+def _store(
+    tx: Tx, pair: tuple[str, str], value: Decimal, source: str, at: datetime, now: datetime,
+    by: str | None,
+) -> Rate:  # fmt: skip
+    """Write a rate, or find the one of the same pair, source and instant."""
+    values: dict[str, Any] = {
+        "id": ids.new_catalog(), "base": pair[0], "quote": pair[1], "rate": value,
+        "source": source, "at": at, "by": by, "now": now,
+    }  # fmt: skip
+    tx.run(
+        "insert into rates (id, base, quote, rate, source, at, entered_by, created_at)"
+        " values (%(id)s, %(base)s, %(quote)s, %(rate)s, %(source)s, %(at)s, %(by)s, %(now)s)"
+        " on conflict (base, quote, source, at) do nothing",
+        values,
+    )
+    row = tx.one(
+        "select id, base, quote, rate, source, at, entered_by, created_at from rates"
+        " where base = %(base)s and quote = %(quote)s and source = %(source)s and at = %(at)s",
+        values,
+    )
+    assert row is not None
+    return Rate(**row)
+
+
+def _store_file(
+    tx: Tx, part: list[tuple[date, str, Decimal]], now: datetime, by: str | None
+) -> int:
+    return tx.run(
+        "insert into rates (id, base, quote, rate, source, at, entered_by, created_at)"
+        " select n.id, 'eur', n.quote, n.rate, 'ecb', n.at, %(by)s, %(now)s"
+        " from unnest(%(ids)s::uuid[], %(quotes)s::text[], %(rates)s::numeric[],"
+        "  %(ats)s::timestamptz[]) as n (id, quote, rate, at)"
+        " on conflict (base, quote, source, at) do nothing",
+        {
+            "by": by, "now": now, "ids": [ids.new_catalog() for _ in part],
+            "quotes": [currency for _, currency, _ in part],
+            "rates": [rate for _, _, rate in part],
+            "ats": [datetime.combine(day, time(), UTC) for day, _, _ in part],
+        },
+    )  # fmt: skip

@@ -1,0 +1,118 @@
+"""Rates in the database: entered, imported, found, too old; what a payment is worth in dollars."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from decimal import Decimal
+
+import pytest
+
+from paydesk.errors import Conflict, InvalidRequest, NoRate
+from paydesk.flows import rates
+from paydesk.rules.money import EUR, HTG, JPY, USD
+
+
+def latest(env, base: str, quote: str):
+    with env.db.read() as tx:
+        return rates.latest(tx, base, quote, env.now())
+
+
+def usd_of(env, money):
+    with env.db.transaction() as tx:
+        return rates.usd_of(tx, money, env.now())
+
+
+def csv_of(day: date, **values: str) -> bytes:
+    names = ",".join(name.upper() for name in values)
+    return f"Date,{names}\n{day.isoformat()},{','.join(values.values())}\n".encode()
+
+
+def test_a_rate_entered_by_hand_serves_the_pair_both_ways(env):  # S3.24
+    made = rates.enter(env, "usd", "htg", "130.95", by="key:ann")
+    assert latest(env, "usd", "htg") == latest(env, "htg", "usd") == made
+    assert (made.rate, made.entered_by, made.source) == (Decimal("130.95"), "key:ann", "manual")
+
+
+def test_the_newest_rate_is_used_and_an_old_one_is_refused(env, clock):
+    rates.enter(env, "usd", "htg", "130", by=None)
+    clock.advance(days=1)
+    rates.enter(env, "usd", "htg", "131", by=None)
+    assert latest(env, "usd", "htg").rate == 131
+    clock.advance(days=7)
+    with pytest.raises(NoRate) as refused:
+        latest(env, "usd", "htg")
+    assert (refused.value.base, refused.value.quote) == ("usd", "htg")
+
+
+def test_entering_the_same_rate_again_changes_nothing_and_another_conflicts(env):
+    first = rates.enter(env, "usd", "htg", "130", by="ann")
+    assert rates.enter(env, "usd", "htg", "130.0", by="ann") == first
+    with pytest.raises(Conflict):
+        rates.enter(env, "usd", "htg", "131", by="ann")
+
+
+@pytest.mark.parametrize("told", [
+    ("usd", "usd", "1", {}), ("usd", "abc", "1", {}), ("usd", "htg", "0", {}),
+    ("usd", "htg", "1", {"source": "cross eur"}),
+])  # fmt: skip
+def test_rates_that_make_no_sense_are_refused(env, told):
+    with pytest.raises(InvalidRequest):
+        rates.enter(env, *told[:3], by=None, **told[3])
+
+
+def test_no_rate_holds_from_a_later_instant(env):
+    with pytest.raises(InvalidRequest):
+        rates.enter(env, "usd", "htg", "130", by=None, at=env.now() + timedelta(seconds=1))
+
+
+def test_a_file_of_reference_rates_is_imported_once(env):  # S3.24
+    today = env.now().date()
+    data = csv_of(today, USD="1.10", JPY="165")
+    first = rates.import_ecb(env, data, by="ann")
+    assert (first.rates, first.new, first.days, first.last) == (2, 2, 1, today)
+    assert rates.import_ecb(env, data).new == 0
+    assert latest(env, "usd", "eur").rate == Decimal("1.10")
+
+
+def test_a_file_with_a_fault_stores_nothing(env):
+    today = env.now().date()
+    for data in (csv_of(today, USD="1.10", JPY="x"),
+                 csv_of(today + timedelta(days=2), USD="1.10", JPY="165")):  # fmt: skip
+        with pytest.raises(InvalidRequest):
+            rates.import_ecb(env, data)
+    with env.db.read() as tx:
+        assert rates.list_(tx) == []
+
+
+def test_a_cross_rate_is_derived_stored_once_and_as_old_as_its_older_part(env, clock):  # I14
+    rates.import_ecb(env, csv_of(env.now().date(), USD="1.10", JPY="165"))
+    rates.enter(env, "eur", "htg", "143", by="ann")
+    one = latest(env, "usd", "htg")
+    assert (one.base, one.quote, one.rate) == ("usd", "htg", Decimal("130"))
+    assert one.source.startswith("cross eur ")
+    assert latest(env, "htg", "usd") == one
+    assert one.at.date() == env.now().date() and one.at.hour == 0
+    rates.enter(env, "usd", "htg", "131", by="ann")
+    assert latest(env, "htg", "usd").rate == 131
+
+
+def test_a_payment_is_worth_dollars_of_its_day(env):  # C24
+    assert usd_of(env, USD("9.99")) == (999, None)
+    assert usd_of(env, HTG("100")) is None
+    made = rates.enter(env, "usd", "htg", "130", by=None)
+    assert usd_of(env, HTG("100")) == (77, made.id)
+    rates.import_ecb(env, csv_of(env.now().date(), USD="1.10", JPY="165"))
+    worth, rate_id = usd_of(env, JPY("1500"))
+    assert worth == 1000 and rate_id is not None
+    assert usd_of(env, EUR("10"))[0] == 1100
+
+
+def test_rates_are_listed_page_by_page(env, clock):
+    for n in range(5):
+        clock.advance(minutes=1)
+        rates.enter(env, "usd", "htg", str(130 + n), by=None)
+    with env.db.read() as tx:
+        first = rates.list_(tx, limit=3)
+        rest = rates.list_(tx, limit=3, after=first[-1].id)
+        assert [int(one.rate) for one in [*first, *rest]] == [134, 133, 132, 131, 130]
+        assert rates.list_(tx, base="eur") == []
