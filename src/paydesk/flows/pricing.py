@@ -35,15 +35,17 @@ class Priced:
     line: dict[str, Any]
 
 
-def price(env: Env, what: StartCheckout) -> Priced:
+def price(env: Env, what: StartCheckout, ability: str | None = "checkout") -> Priced:
     """Price an order and reserve its promo code.
 
+    `ability`: what its provider must be able to do; None: no provider is asked (wallets).
     Raises InvalidRequest, NotFound, InvalidPromoCode, AmountTooLarge, AmountTooSmall.
     """
     who = customers.get(env, what.customer_id)
     pack, full, bought = _what(env, what)
-    _check(env, what)
-    _check_currency(env, what, full)
+    _check(what)
+    if ability is not None:
+        _check_provider(env, what, full, ability)
     _check_amount(env, full, None if pack else bought)
     product = promos.product_of(pack=pack, credits=what.credits, amount=full)
     found = _claim(env, what, who, pack, full, product)
@@ -107,20 +109,21 @@ def _what(env: Env, what: StartCheckout) -> tuple[catalog.Pack | None, Money, in
     return None, what.amount, 0
 
 
-def _check(env: Env, what: StartCheckout) -> None:
-    """Texts that come from outside are storable, and the provider takes the order."""
+def _check(what: StartCheckout) -> None:
+    """Texts that come from outside are storable."""
     fields.email(what.email)
     for name, most in (("success_url", 2048), ("cancel_url", 2048), ("description", 500),
                        ("reference", 255), ("payable", 255)):  # fmt: skip
         fields.optional_text(getattr(what, name), name, most=most)
     fields.metadata(what.metadata)
-    provider = env.providers[what.provider or env.providers.default]
-    if "checkout" not in provider.can:
-        raise InvalidRequest(f"{provider.name} opens no checkouts.", param="provider")
 
 
-def _check_currency(env: Env, what: StartCheckout, full: Money) -> None:
+def _check_provider(env: Env, what: StartCheckout, full: Money, ability: str) -> None:
+    """The provider takes such orders, in this currency."""
     provider = env.providers[what.provider or env.providers.default]
+    if ability not in provider.can:
+        lacking = "opens no checkouts" if ability == "checkout" else f"has no {ability}"
+        raise InvalidRequest(f"{provider.name} {lacking}.", param="provider")
     if provider.currencies is not None and full.currency not in provider.currencies:
         raise InvalidRequest(
             f"{provider.name} takes no {full.currency.upper()}.", param="currency"
