@@ -344,6 +344,15 @@ class AlreadyPurchased(Conflict):
     title = "This was bought before"
 
 
+class AccessRequired(PaydeskError):
+    """`resource` is what was asked for; `reason` is not_purchased, expired, revoked or not_yet;
+    `offer_url` leads to what gives access, where something on sale does."""
+
+    code = "access_required"
+    http_status = 402
+    title = "This needs to be bought first"
+
+
 class RefundWindowClosed(Conflict):
     """`window_ended_at` says when. An administrator may force the refund; it is recorded."""
 

@@ -124,6 +124,11 @@ class Settings:
 
     # Payments
     default_currency: str = _named("usd", "PAYDESK_DEFAULT_CURRENCY", doc="ISO 4217, lower case.")
+    price_item: str = _named("", "PAYDESK_PRICE_ITEM",
+                             doc="module:callable of yours that may set the price of an item.")
+    premium_membership_item: str = _named("premium_membership", "PAYDESK_PREMIUM_MEMBERSHIP_ITEM",
+                                          doc="Key of the service that the services family sells"
+                                              " as its premium membership.")
     session_expiry_minutes: int = _named(30, "PAYDESK_SESSION_EXPIRY_MINUTES", least=1,
                                          doc="Minutes a checkout can be paid.")
     check_duplicates_before_credit: bool = _named(True, "PAYDESK_CHECK_DUPLICATES_BEFORE_CREDIT",
