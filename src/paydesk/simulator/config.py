@@ -60,6 +60,7 @@ class Switches:
     lose_fraction: float = 0.0
     lose_next: int = 0
     suspended: bool = False
+    muted_types: list[str] = field(default_factory=list)
     backoff_s: list[float] = field(default_factory=lambda: list(BACKOFF_S))
     delivery_timeout_s: float | None = None
     concurrency: int = 8
@@ -87,6 +88,10 @@ def _check_switch(name: str, value: Any) -> Any:
         return [_fault(item) for item in _list(name, value)]
     if name == "backoff_s":
         return [_number(name, item) for item in _list(name, value)]
+    if name == "muted_types":
+        if not all(isinstance(item, str) for item in _list(name, value)):
+            raise ValueError("muted_types is a list of event types such as charge.*")
+        return list(value)
     if name == "suspended":
         if not isinstance(value, bool):
             raise ValueError("suspended is true or false")

@@ -1,4 +1,4 @@
-"""The switches over HTTP: `/_sim/config`, `/_sim/reset`, `/_sim/deliver`, `/_sim/stats`."""
+"""The switches over HTTP (`/_sim/config`, `reset`, `deliver`, `stats`) and the actions behind."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from . import api, background, delivery, shapes
+from . import api, background, backstage, delivery, shapes
 from .engine import Call, Simulator
 from .errors import StripeError
 from .objects import webhook_endpoints
@@ -48,6 +48,12 @@ def change(sim: Simulator, changes: dict[str, Any]) -> dict[str, Any]:
             pass
     sim.wake()
     return sim.switches.shown()
+
+
+def act(sim: Simulator, name: str, given: dict[str, Any], base_url: str) -> dict[str, Any]:
+    """Do one of the actions of backstage.py; ValueError or StripeError where it cannot be done."""
+    unit = sim.work(lambda call: backstage.run(call, name, given), base_url=base_url)
+    return sim.store.call(unit)
 
 
 def stats(sim: Simulator) -> dict[str, Any]:
@@ -89,6 +95,15 @@ class Control:
                 self.sim.work(lambda call: delivery.deliver(call, **body))
             )
             return {"deliveries": count}
+
+        return await self._run(request, work)
+
+    async def act(self, request: Request) -> Response:
+        """`POST /_sim/{action}`: see backstage.py."""
+        name, base_url = request.path_params["action"], api.base_url(self.sim, request)
+
+        def work(body: dict[str, Any]) -> dict[str, Any]:
+            return act(self.sim, name, body, base_url)
 
         return await self._run(request, work)
 

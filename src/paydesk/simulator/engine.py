@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any
 
 from . import errors, ids, shapes, versions
@@ -56,6 +57,8 @@ class Call:
     base_url: str = ""
     now: int = 0
     deferred: list[Callable[[], None]] = field(default_factory=list)
+    #: Whether what happens is kept from the events, as if the provider had lost them.
+    silent: bool = False
 
     def find(self, kind: str, wanted: str, param: str, status: int = 404) -> dict[str, Any]:
         """The object with this id, or Stripe's `resource_missing`."""
@@ -73,8 +76,10 @@ class Call:
 
     def emit(
         self, type: str, item: dict[str, Any], previous: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
+    ) -> None:
         """Record an event with the object as it is now, and its deliveries."""
+        if self.silent:
+            return
         shown = self.show(item)
         version = self.sim.switches.event_version
         if version:
@@ -99,7 +104,6 @@ class Call:
         }
         self.tx.put(event)
         self.sim.plan_deliveries(self.tx, event)
-        return event
 
     def finish(self) -> None:
         """Do what comes after the answer: balance transactions of an asynchronous capture."""
@@ -302,11 +306,13 @@ class Simulator:
                 due_at += self.random.random() * switches.reorder_window_s
                 tx.sql.execute(
                     "insert into deliveries (event, endpoint, state, due_at) values (?, ?, ?, ?)",
-                    (event["id"], endpoint["id"], self._delivery_state(), due_at),
+                    (event["id"], endpoint["id"], self._delivery_state(event["type"]), due_at),
                 )
 
-    def _delivery_state(self) -> str:
+    def _delivery_state(self, type: str) -> str:
         switches = self.switches
+        if any(fnmatchcase(type, pattern) for pattern in switches.muted_types):
+            return "lost"
         if switches.lose_next > 0:
             switches.lose_next -= 1
             return "lost"

@@ -93,6 +93,29 @@ class Sandbox:
         self.sim.store.call(unit)
         return self.get(intent_id)
 
+    def act(self, action: str, **given: Any) -> dict[str, Any]:
+        """Any action of backstage.py: what owners, banks and the dashboard do without the shop.
+
+        `silent=True` keeps it from the events. Returns the object; raises ValueError or
+        StripeError where it cannot be done.
+        """
+        return control.act(self.sim, action, given, self.url)
+
+    def refund(
+        self, payment: str, amount: int | None = None, *, reason: str | None = None,
+        status: str | None = None, silent: bool = False,
+    ) -> dict[str, Any]:
+        """Refund a charge or payment intent as somebody does in the provider's dashboard."""
+        return self.act(
+            "refund", payment=payment, amount=amount, reason=reason, status=status, silent=silent
+        )
+
+    def finish_refund(
+        self, refund_id: str, outcome: str = "succeeded", *, silent: bool = False
+    ) -> dict[str, Any]:
+        """Let a refund succeed or fail now; one that succeeded may still fail."""
+        return self.act("finish_refund", refund=refund_id, outcome=outcome, silent=silent)
+
     def pay_by_http(self, session_id: str, card: str = CARD, *, approve: bool = True) -> Payment:
         """The same through the hosted page."""
         return cli.pay(session_id, card, self.url, approve=approve)
@@ -177,6 +200,13 @@ class Sandbox:
             "Stripe-Signature": signing.header(self.webhook_secret, body, at),
         }
         return Delivery(event["id"], event["type"], headers, body)
+
+    def deliver(self, **which: Any) -> int:
+        """Send held and lost events now, or with `again=True` every event once more.
+
+        `events`, `types`, `order` and `seed` as in `POST /_sim/deliver`. Returns how many.
+        """
+        return self.sim.store.call(self.sim.work(lambda call: delivery.deliver(call, **which)))
 
     def wait_until_delivered(self, timeout_s: float = 10.0) -> None:
         """Wait until no delivery is pending; raises TimeoutError."""

@@ -11,6 +11,12 @@ from . import charges, listing, payment_methods
 
 #: Seconds until a refund that stays pending, or that fails later, changes by itself.
 PENDING_S = 5
+#: Seconds a customer has to say where the money of a refund shall go.
+ANSWER_S = 30 * 86_400
+#: States of a refund whose money came back to the balance.
+OVER = ("failed", "canceled")
+#: States of a dispute that holds, or has kept, the money.
+TAKEN = ("needs_response", "under_review", "lost")
 
 
 def make(
@@ -41,6 +47,8 @@ def make(
     }
     if status == "pending":
         refund["pending_reason"] = "processing"
+    elif status == "requires_action":
+        refund["next_action"] = _asked_by_mail(call, charge)
     if booked:
         refund["balance_transaction"] = charges.book(
             call, "refund", -amount, charge["currency"], refund["id"],
@@ -56,16 +64,48 @@ def make(
     return refund
 
 
+def _asked_by_mail(call: Call, charge: dict[str, Any]) -> dict[str, Any]:
+    """The customer is asked by mail where the money shall go, and has some weeks to answer."""
+    mail = charge["billing_details"]["email"] or charge["receipt_email"] or "buyer@example.com"
+    return {
+        "type": "display_details",
+        "display_details": {
+            "email_sent": {"email_sent_at": call.now, "email_sent_to": mail},
+            "expires_at": call.now + ANSWER_S,
+        },
+    }
+
+
 @operation("POST /v1/refunds")
 def create(call: Call) -> dict[str, Any]:
     params = call.params
     charge = _charge(call, params)
+    return give_back(
+        call, charge, params.get("amount"), reason=params.get("reason"),
+        metadata=listing.merged_metadata({}, params.get("metadata")),
+    )
+
+
+def give_back(
+    call: Call, charge: dict[str, Any], amount: int | None, *, reason: str | None = None,
+    metadata: dict[str, str] | None = None, status: str | None = None,
+) -> dict[str, Any]:
+    """Refund a part of a charge, or with None all that is left; refuses more than that.
+
+    `status` is what the refund starts with, where it is not for the card to say.
+    """
     if charge["refunded"]:
         raise StripeError(
             f"Charge {charge['id']} has already been refunded.", code="charge_already_refunded"
         )
-    left = charge["amount_captured"] - _given_back(call, charge)
-    amount = params.get("amount", left)
+    disputed = amount_disputed(call, charge)
+    left = charge["amount_captured"] - given_back(call, charge) - disputed
+    if disputed and left <= 0:
+        raise StripeError(
+            f"Charge {charge['id']} has been charged back; cannot issue a refund.",
+            code="charge_disputed",
+        )
+    amount = left if amount is None else amount
     if amount < 1:
         raise StripeError(
             "This value must be greater than or equal to 1.",
@@ -80,11 +120,10 @@ def create(call: Call) -> dict[str, Any]:
         )
     card = payment_methods.card_of(call.find("payment_method", charge["payment_method"], "x"))
     refund = make(
-        call, charge, amount, reason=params.get("reason"),
-        metadata=listing.merged_metadata({}, params.get("metadata")),
-        status="pending" if card.refund == "pending" else "succeeded",
+        call, charge, amount, reason=reason, metadata=metadata,
+        status=status or ("pending" if card.refund == "pending" else "succeeded"),
     )
-    if card.refund != "succeeded":
+    if status is None and card.refund != "succeeded":
         refund["_outcome"] = "succeeded" if card.refund == "pending" else "failed"
         call.save(refund, due_at=call.now + PENDING_S)
     return refund
@@ -114,31 +153,58 @@ def _charge(call: Call, params: dict[str, Any]) -> dict[str, Any]:
     return charge
 
 
-def _given_back(call: Call, charge: dict[str, Any]) -> int:
+def given_back(call: Call, charge: dict[str, Any]) -> int:
     """What was refunded of the captured amount; released parts of an authorization aside."""
     found = call.tx.scan("refund", link=("charge", charge["id"]))
-    return sum(r["amount"] for r in found if r["balance_transaction"] and r["status"] != "failed")
+    return sum(r["amount"] for r in found if r["balance_transaction"] and r["status"] not in OVER)
+
+
+def amount_disputed(call: Call, charge: dict[str, Any]) -> int:
+    """What disputes took of the charge and have not given back."""
+    found = call.tx.scan("dispute", link=("charge", charge["id"]))
+    return sum(d["amount"] for d in found if d["status"] in TAKEN)
 
 
 def finish_pending(call: Call, refund: dict[str, Any]) -> None:
-    """The bank's late word on a refund: it succeeded, or it failed and the money is back."""
+    """The bank's late word on a refund whose time has come."""
+    finish(call, refund, refund["_outcome"])
+
+
+def finish(
+    call: Call, refund: dict[str, Any], outcome: str, reason: str = "expired_or_canceled_card"
+) -> dict[str, Any]:
+    """A refund succeeded, or it failed or was canceled and the money is back in the balance.
+
+    A refund that succeeded may still fail: banks send money back days later.
+    """
+    allowed = ("pending", "requires_action", "succeeded")[: 2 if outcome == "succeeded" else 3]
+    if refund["status"] not in allowed:
+        raise StripeError(f"A refund that is {refund['status']} cannot become {outcome}.")
     before = dict(refund)
-    outcome = refund.pop("_outcome")
     refund["status"] = outcome
-    refund.pop("pending_reason", None)
-    if outcome == "failed":
-        refund["failure_reason"] = "expired_or_canceled_card"
+    for name in ("_outcome", "pending_reason", "next_action"):
+        refund.pop(name, None)
+    if outcome in OVER:
+        refund["failure_reason"] = reason if outcome == "failed" else "merchant_request"
         refund["failure_balance_transaction"] = charges.book(
-            call, "refund_failure", refund["amount"], refund["currency"], refund["id"]
+            call, "refund_failure", refund["amount"], refund["currency"], refund["id"],
+            description="REFUND FAILURE",
         )["id"]
         charge = call.find("charge", refund["charge"], "charge")
         charge["amount_refunded"] -= refund["amount"]
         charge["refunded"] = False
         call.save(charge)
     call.save(refund)
-    call.emit("refund.updated", refund, listing.changed(before, refund))
+    announce_change(call, refund, listing.changed(before, refund))
     if outcome == "failed":
         call.emit("refund.failed", refund)
+    return refund
+
+
+def announce_change(call: Call, refund: dict[str, Any], previous: dict[str, Any]) -> None:
+    """The older and the newer name of the same news."""
+    call.emit("charge.refund.updated", refund, previous)
+    call.emit("refund.updated", refund, previous)
 
 
 @operation("GET /v1/refunds/{refund}")
@@ -154,8 +220,20 @@ def update(call: Call) -> dict[str, Any]:
     previous = listing.changed(before, refund)
     if previous:
         call.save(refund, due_at=call.now + PENDING_S if "_outcome" in refund else None)
-        call.emit("refund.updated", refund, previous)
+        announce_change(call, refund, previous)
     return refund
+
+
+@operation("POST /v1/refunds/{refund}/cancel")
+def cancel(call: Call) -> dict[str, Any]:
+    """Only a refund that waits for the customer's word can be called back."""
+    refund = call.find("refund", call.path["refund"], "id")
+    if refund["status"] != "requires_action":
+        raise StripeError(
+            f"The refund {refund['id']} cannot be canceled because it has a status of "
+            f"{refund['status']}. Only a refund with a status of requires_action can be canceled."
+        )
+    return finish(call, refund, "canceled")
 
 
 @operation("GET /v1/refunds")
