@@ -15,13 +15,7 @@ from decimal import Decimal
 from typing import Any, ClassVar
 
 from paydesk.db.postgres import in_transaction
-from paydesk.errors import (
-    InvalidSignature,
-    MalformedRequest,
-    NotFound,
-    NotSupported,
-    PaydeskError,
-)
+from paydesk.errors import InvalidSignature, NotFound, NotSupported, PaydeskError
 from paydesk.providers.circuit import AnswerUnclear as AnswerUnclear
 from paydesk.providers.circuit import Circuit
 from paydesk.providers.options import provider_settings
@@ -456,10 +450,11 @@ class Provider:
     def verify_hmac(
         self, body: bytes, signature: str, secret: str | None = None, digest: str = "sha256"
     ) -> Any:
-        """Compare a hexadecimal HMAC of the body in constant time; answers the body's JSON.
+        """Compare a hexadecimal HMAC of the body in constant time; answers the body's JSON, None
+        where it is none.
 
         `secret`: the provider's setting `webhook_secret` where none is given. Raises
-        InvalidSignature or MalformedRequest.
+        InvalidSignature.
         """
         secret = self.settings.webhook_secret if secret is None else secret
         wanted = hmac.new(secret.encode(), body, getattr(hashlib, digest)).hexdigest()
@@ -469,7 +464,7 @@ class Provider:
         try:
             return json.loads(body, parse_float=Decimal)
         except (ValueError, RecursionError):
-            raise MalformedRequest("The webhook's body is no JSON.") from None
+            return None
 
     def warm(self) -> None:
         """Do now what the first call would wait for, such as a slow import."""

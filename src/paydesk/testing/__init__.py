@@ -8,7 +8,7 @@ from typing import Any
 
 #: Each public name and its module, loaded on first use: pytest need not be installed.
 _MODULES = {
-    "ProviderBench": "provider_contract",
+    "ProviderBench": "provider_bench",
     "ProviderContract": "provider_contract",
     "StoreContract": "store_contract",
 }
