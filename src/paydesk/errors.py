@@ -276,11 +276,12 @@ class CreditLimitExceeded(PaydeskError):
 
 
 class TransferNotAllowed(PaydeskError):
-    """`CREDIT_TRANSFER_POLICY` decides who may; promotional credits stay with their owner."""
+    """`CREDIT_TRANSFER_POLICY` and `WALLET_TRANSFER_POLICY` decide who may; promotional credits
+    stay with their owner."""
 
     code = "transfer_not_allowed"
     http_status = 403
-    title = "Credits cannot be moved between these customers"
+    title = "Nothing can be moved between these customers"
     legacy_code = "PAY007"
 
 

@@ -311,7 +311,7 @@ def transfer(
         request_hash = request_hash or ledger.hash_of("transfer", to_id, amount)
         if before := _transfer_before(tx, from_id, to_id, request_key, request_hash):
             return before
-    is_own = _may_move(tx, from_id, to_id, settings.credit_transfer_policy)
+    is_own = may_move(tx, from_id, to_id, settings.credit_transfer_policy)
     if amount > settings.max_transaction_amount:
         raise AmountTooLarge(f"{amount} credits are too many for one transaction.")
     settle(tx, (from_id, to_id), now)
@@ -379,7 +379,9 @@ def _move(
     )  # fmt: skip
 
 
-def _may_move(tx: Tx, from_id: UUID, to_id: UUID, policy: str) -> bool:
+def may_move(
+    tx: Tx, from_id: UUID, to_id: UUID, policy: str, what: str = "Credits"
+) -> bool:
     """Whether both belong to one owner; raises TransferNotAllowed where the policy forbids."""
     rows = tx.all(
         "select customer_id, owner_id, organization_id from customers"
@@ -398,7 +400,7 @@ def _may_move(tx: Tx, from_id: UUID, to_id: UUID, policy: str) -> bool:
         "none": False, "same_owner": is_own, "organization": is_own or is_inside, "any": True,
     }.get(policy, False)  # fmt: skip
     if not allowed:
-        raise TransferNotAllowed("Credits cannot be moved between these customers.")
+        raise TransferNotAllowed(f"{what} cannot be moved between these customers.")
     return is_own
 
 
