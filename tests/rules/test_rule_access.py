@@ -1,0 +1,146 @@
+"""Access as a pure function of its records; and months by the calendar."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paydesk.errors import InvalidRequest
+from paydesk.rules import access
+from paydesk.rules.access import Grant, Revocation
+from paydesk.rules.calendar import add_months
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def at(days: float) -> datetime:
+    return NOW + timedelta(days=days)
+
+
+def grant(number: int = 1, resource: str = "course:python", start: float = 0,
+          end: float | None = None) -> Grant:  # fmt: skip
+    kind, name = access.parse(resource)
+    return Grant(id=UUID(int=number), type=kind, resource=name, source="purchase", source_id=None,
+                 starts_at=at(start), expires_at=None if end is None else at(end))  # fmt: skip
+
+
+def void(number: int, since: float, until: float | None = None) -> Revocation:
+    return Revocation(grant_id=UUID(int=number), revoked_at=at(since),
+                      reinstated_at=None if until is None else at(until))  # fmt: skip
+
+
+def asked(grants, voids=(), resource="course:python", when=5.0):
+    return access.decide(grants, list(voids), *access.parse(resource), at(when))
+
+
+def test_access_begins_with_its_start_and_ends_before_its_end():
+    """S1.49 I20"""
+    one = grant(start=1, end=5)
+    told = [asked([one], when=day).reason for day in (0.99, 1, 4.99, 5)]
+    assert told == ["not_yet", "granted", "granted", "expired"]
+    assert asked([]).reason == "not_purchased"
+    assert asked([one], when=3).expires_at == at(5)
+
+
+def test_a_grant_of_a_whole_type_and_of_the_platform_cover_single_things():
+    """S1.49: course:*, platform."""
+    assert asked([grant(resource="course:*")]).allowed
+    assert asked([grant(resource="platform")]).allowed
+    assert asked([grant(resource="platform")], resource="lab:7").allowed
+    assert asked([grant(resource="course:*")], resource="lab:7").reason == "not_purchased"
+    assert asked([grant(resource="course:python")], resource="course:*").reason == "not_purchased"
+    assert asked([grant(resource="course:python")], resource="platform").reason == "not_purchased"
+    assert asked([grant(resource="exports")], resource="exports").allowed
+
+
+def test_a_revocation_holds_until_it_is_undone():
+    """I20: and each revocation only undoes itself."""
+    one = grant()
+    assert [asked([one], [void(1, 2, 6)], when=d).reason for d in (1, 2, 5.9, 6)] == [
+        "granted", "revoked", "revoked", "granted"]  # fmt: skip
+    assert asked([one], [void(1, 2, 6), void(1, 3)], when=7).reason == "revoked"
+    assert asked([one, grant(2)], [void(1, 2)]).grant == grant(2)
+
+
+def test_what_ended_first_is_the_reason():
+    one = grant(end=4)
+    assert asked([one], [void(1, 3)], when=9).reason == "revoked"
+    assert asked([one], [void(1, 6)], when=9).reason == "expired"
+    assert asked([one, grant(2, start=20)], when=9).reason == "not_yet"
+
+
+def test_the_longest_grant_is_named_and_following_ones_prolong():
+    """S1.49: until is when access really ends."""
+    first, second, third = grant(1, end=10), grant(2, start=8, end=20), grant(3, start=21, end=30)
+    found = asked([first, second, third])
+    assert (found.grant, found.expires_at) == (first, at(20))
+    assert asked([first, grant(4)]).expires_at is None
+
+
+instants = st.integers(0, 12)
+grants_made = st.lists(
+    st.tuples(st.sampled_from(["course:python", "course:*", "platform", "lab:1"]), instants,
+              st.none() | st.integers(1, 6)),
+    max_size=6,
+)  # fmt: skip
+voids_made = st.lists(
+    st.tuples(st.integers(0, 5), instants, st.none() | st.integers(0, 6)), max_size=6
+)
+
+
+@given(grants_made, voids_made, instants, st.randoms())
+def test_access_is_that_some_grant_holds_and_order_does_not_matter(made, voided, when, random):
+    """I20: against the plain definition, for any records, in any order."""
+    grants = [
+        grant(n, resource, start, None if lasts is None else start + lasts)
+        for n, (resource, start, lasts) in enumerate(made)
+    ]
+    voids = [void(n, since, None if lasts is None else since + lasts) for n, since, lasts in voided]
+
+    def plain(one: Grant) -> bool:
+        if one.type not in ("course", "platform"):
+            return False
+        is_void = any(
+            v.grant_id == one.id and v.revoked_at <= at(when)
+            and (v.reinstated_at is None or at(when) < v.reinstated_at) for v in voids
+        )  # fmt: skip
+        is_on = one.starts_at <= at(when) and (one.expires_at is None or at(when) < one.expires_at)
+        return is_on and not is_void
+
+    found = asked(grants, voids, when=when)
+    assert found.allowed == any(plain(one) for one in grants)
+    assert found.reason in access.REASONS
+    if found.allowed:
+        assert plain(found.grant)
+        if found.expires_at is not None:
+            assert found.expires_at > at(when)
+    mixed, mixed_voids = [*grants], [*voids]
+    random.shuffle(mixed)
+    random.shuffle(mixed_voids)
+    assert asked(mixed, mixed_voids, when=when) == found
+
+
+@pytest.mark.parametrize("text", ["", ":python", "course:", "a b:c", "course:a b", "x" * 400,
+                                  "\x00:a", "course:\ud800"])  # fmt: skip
+def test_what_names_no_resource_is_refused(text):
+    with pytest.raises(InvalidRequest):
+        access.parse(text)
+
+
+def test_a_resource_id_may_hold_colons():
+    assert access.parse("course:a:b") == ("course", "a:b")
+
+
+def test_months_are_counted_from_the_anchor_and_clamped():
+    """I22 S0.29: 31 Jan, 28 or 29 Feb, 31 Mar; six months of a membership."""
+    january = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
+    assert [add_months(january, n).day for n in (0, 1, 2, 3, 12, 13)] == [31, 28, 31, 30, 31, 28]
+    assert add_months(datetime(2028, 1, 31, tzinfo=UTC), 1).day == 29
+    leap = datetime(2028, 2, 29, tzinfo=UTC)
+    assert add_months(leap, 12) == datetime(2029, 2, 28, tzinfo=UTC)
+    assert add_months(leap, 48) == datetime(2032, 2, 29, tzinfo=UTC)
+    assert add_months(datetime(2025, 1, 2, tzinfo=UTC), 6) == datetime(2025, 7, 2, tzinfo=UTC)
