@@ -229,7 +229,7 @@ def take_back(
         "amount": amount_minor, "currency": currency, "balance": balance - taken, "taken": taken,
         "owed": owed, "forgiven": forgiven, "payment_id": payment.key[1], "cause": cause,
     }  # fmt: skip
-    emit_many(tx, [_event("wallet.taken_back", owner, wallet_id, data, now)])
+    emit_many(tx, [new_event("wallet.taken_back", owner, wallet_id, data, now)])
     return made
 
 
@@ -311,7 +311,7 @@ def put_in(tx: Tx, now: datetime, arrivals: Sequence[Arrival]) -> list[Arrived]:
         ))  # fmt: skip
         if one.event:
             data = {**_moved(one.money, balances[key][0], entry.id), "repaid": repaid, **one.data}
-            events.append(_event(one.event, one.customer_id, wallets[key], data, now, one.cause))
+            events.append(new_event(one.event, one.customer_id, wallets[key], data, now, one.cause))
     ledger.post(tx, entries)
     emit_many(tx, events)
     return answer
@@ -340,7 +340,7 @@ def take_out(
     left = balance - money.minor
     if event:
         told = {**_moved(money, left, entry.id), **(data or {})}
-        emit_many(tx, [_event(event, customer_id, wallet_id, told, now, cause)])
+        emit_many(tx, [new_event(event, customer_id, wallet_id, told, now, cause)])
     return entry.id, left
 
 
@@ -402,7 +402,7 @@ def ensure(tx: Tx, now: datetime, wanted: Iterable[Whose]) -> dict[Whose, UUID]:
             },
         )  # fmt: skip
         emit_many(tx, [
-            _event("wallet.created", owner, made, {"currency": currency}, now)
+            new_event("wallet.created", owner, made, {"currency": currency}, now)
             for (owner, currency), made in fresh.items()
         ])  # fmt: skip
     return found | fresh
@@ -446,12 +446,13 @@ def _moved(money: Money, balance: int, transfer_id: UUID) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _event(
+def new_event(
     type: str, customer_id: UUID, subject_id: UUID, data: Mapping[str, Any], now: datetime,
     cause: Mapping[str, Any] | None = None,
 ) -> NewEvent:  # fmt: skip
+    told = {name: str(v) if isinstance(v, UUID) else v for name, v in data.items()}
     return NewEvent(
-        customer_id=customer_id, type=type, subject_id=subject_id, data=data, at=now, cause=cause
+        customer_id=customer_id, type=type, subject_id=subject_id, data=told, at=now, cause=cause
     )
 
 
@@ -531,7 +532,7 @@ def set_state(
         data = {"currency": wallet.currency, "state": state, "reason": told}
         type_ = {"freeze": "frozen", "unfreeze": "opened", "close": "closed"}[action]
         emit_many(tx, [
-            _event(f"wallet.{type_}", customer_id, wallet_id, data, now, {"actor": actor})
+            new_event(f"wallet.{type_}", customer_id, wallet_id, data, now, {"actor": actor})
         ])  # fmt: skip
         return get(tx, customer_id, wallet_id)
 

@@ -1,0 +1,344 @@
+"""Money moves between wallets: over to another customer, or into another currency."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from paydesk import ids
+from paydesk.db.postgres import Tx
+from paydesk.env import Env
+from paydesk.errors import (
+    AmountTooLarge,
+    AmountTooSmall,
+    Conflict,
+    IdempotencyKeyReused,
+    InvalidRequest,
+    NotFound,
+)
+from paydesk.flows import heads, ledger, rates, wallets
+from paydesk.flows.credit_moves import may_move
+from paydesk.flows.events import emit_many
+from paydesk.flows.wallets import Arrival
+from paydesk.rules import fields
+from paydesk.rules import rates as rules
+from paydesk.rules.money import Money, currency_code, exponent
+from paydesk.rules.rates import Rate
+from paydesk.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transferred:
+    """Money that went to another customer; `balance` is the giver's after it."""
+
+    transfer_id: UUID
+    txn_id: UUID
+    to_id: UUID
+    amount: Money
+    balance: int
+    same: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quote:
+    """What a conversion would bring. It holds until `expires_at`, and no longer than until a newer
+    rate of the pair is stored. `rounding`: given, but not needed for what arrives."""
+
+    give: Money
+    get: Money
+    rounding: Money
+    rate: Rate
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversion:
+    """Money of one wallet that became money of another, at the stored rate `rate`.
+
+    `rounding` is the part of `give` that was not needed for what arrived: it is revenue.
+    """
+
+    id: UUID
+    customer_id: UUID
+    give: Money
+    get: Money
+    rounding: Money
+    rate: Rate
+    txn_id: UUID
+    created_at: datetime
+    same: bool = False
+
+
+def check_money(settings: Settings, money: Money) -> None:
+    """Raises InvalidRequest at zero and below, AmountTooLarge above the limit of one transaction,
+    which is one of the default currency."""
+    if money.minor <= 0:
+        raise InvalidRequest("The amount must be above zero.", param="amount")
+    most = settings.max_transaction_amount
+    is_default = money.currency == settings.default_currency
+    if is_default and money.minor > most * 10 ** exponent(money.currency):
+        raise AmountTooLarge(f"At most {most} in one transaction.", param="amount", limit=most)
+
+
+# To another customer ----------------------------------------------------------------------------
+
+
+def transfer_now(
+    env: Env, from_id: UUID, to_id: UUID, money: Money, *, request_key: UUID | None = None,
+    request_hash: int | None = None, reference: str | None = None, note: str | None = None,
+) -> Transferred:  # fmt: skip
+    """Move money from one customer's wallet into another's, as `wallet_transfer_policy` allows.
+
+    wallet -> transit in the giver's books and transit -> wallet in the other's, in one
+    transaction with both heads locked in order. A debt of the receiver is repaid first. Raises
+    TransferNotAllowed, InsufficientFunds, WalletFrozen (either wallet), TransactionLimit,
+    AmountTooLarge, InvalidRequest, IdempotencyKeyReused; then nothing happened.
+    """
+    check_money(env.settings, money)
+    fields.optional_text(reference, "reference", most=255)
+    fields.optional_text(note, "note", most=500)
+    if from_id == to_id:
+        raise InvalidRequest("Both are the same customer.", param="to")
+    if request_key is not None and request_hash is None:
+        request_hash = ledger.hash_of(
+            "wallet transfer", to_id, money.minor, money.currency, reference, note
+        )
+    with env.db.transaction(from_id, to_id) as tx:
+        if request_key is not None:
+            found = _transfer_before(tx, from_id, to_id, money, request_key, request_hash)
+            if found is not None:
+                return found
+        may_move(tx, from_id, to_id, env.settings.wallet_transfer_policy, "Money")
+        wallets.refuse_frozen(tx, to_id, money.currency)
+        now = heads.decide(tx, env.now(), from_id)
+        heads.count_day(tx, from_id, now, 1, env.settings.max_daily_transactions)
+        txn_id = ids.new_owned(from_id)
+        ends = {"from": from_id, "to": to_id}
+        transfer_id, balance = wallets.take_out(
+            tx, now, from_id, money, "transit", reason="WALLET_TRANSFER", txn_id=txn_id,
+            event="wallet.transferred", data={"direction": "out", **ends}, subject_id=to_id,
+            request_key=request_key, request_hash=request_hash, reference=reference, note=note,
+        )  # fmt: skip
+        wallets.put_in(tx, heads.decide(tx, env.now(), to_id), [
+            Arrival(
+                customer_id=to_id, money=money, source="transit", reason="WALLET_TRANSFER",
+                txn_id=txn_id, event="wallet.transferred", subject_id=from_id,
+                reference=reference, note=note, data={"direction": "in", **ends},
+            )
+        ])  # fmt: skip
+    return Transferred(
+        transfer_id=transfer_id, txn_id=txn_id, to_id=to_id, amount=money, balance=balance,
+        same=False,
+    )  # fmt: skip
+
+
+def _transfer_before(
+    tx: Tx, from_id: UUID, to_id: UUID, money: Money, key: UUID, request_hash: int | None
+) -> Transferred | None:
+    found = ledger.known(tx, [(from_id, key)]).get((from_id, key))
+    if found is None:
+        return None
+    if found[1] != request_hash:
+        raise IdempotencyKeyReused("This key stands for another request.")
+    row = tx.one(
+        "select txn_id, debit_after from transfers"
+        " where customer_id = %(customer_id)s and id = %(id)s",
+        {"customer_id": from_id, "id": found[0]},
+    )
+    assert row is not None
+    return Transferred(
+        transfer_id=found[0], txn_id=row["txn_id"], to_id=to_id, amount=money,
+        balance=row["debit_after"], same=True,
+    )  # fmt: skip
+
+
+# Into another currency --------------------------------------------------------------------------
+
+
+def quote(env: Env, give: Money, to: str) -> Quote:
+    """What an amount would become now. Raises NoRate, InvalidRequest, AmountTooSmall."""
+    target = _target(give, to)
+    with env.db.transaction() as tx:
+        return _quote(tx, env.settings, give, target, env.now())
+
+
+def convert_now(
+    env: Env, customer_id: UUID, give: Money, to: str, *, request_key: UUID | None = None,
+    request_hash: bytes | None = None, rate_id: UUID | None = None,
+) -> Conversion:  # fmt: skip
+    """Make money of one wallet money of another of the same customer, rounded down.
+
+    wallet -> exchange in the one currency, exchange -> wallet in the other (both
+    WALLET_CONVERSION); what was given beyond need, in whole minor units, goes exchange -> revenue
+    (ROUNDING). `rate_id` is a quote's: Conflict where another rate serves the pair by now. The
+    same `request_key` converts once. Raises NoRate, InsufficientFunds, WalletFrozen,
+    AmountTooSmall (nothing would arrive), AmountTooLarge, TransactionLimit.
+    """
+    check_money(env.settings, give)
+    target = _target(give, to)
+    key = request_key or uuid4()
+    digest = request_hash or digest_of("convert", give.minor, give.currency, target, rate_id)
+    with env.db.transaction(customer_id) as tx:
+        now = heads.decide(tx, env.now(), customer_id)
+        found = _conversion_before(tx, customer_id, key, digest)
+        if found is not None:
+            return found
+        wallets.usable(tx, customer_id, give.currency, needed=give.minor)
+        wallets.refuse_frozen(tx, customer_id, target)
+        quoted = _quote(tx, env.settings, give, target, now)
+        if rate_id not in (None, quoted.rate.id):
+            raise Conflict("The rate has changed since the quote: ask again.", param="rate")
+        heads.count_day(tx, customer_id, now, 1, env.settings.max_daily_transactions)
+        conversion_id = ids.new_owned(customer_id)
+        txn_id = _book(tx, now, customer_id, conversion_id, quoted)
+        _write(tx, now, customer_id, conversion_id, quoted, txn_id, key, digest)
+        return get_conversion(tx, customer_id, conversion_id)
+
+
+def get_conversion(tx: Tx, customer_id: UUID, conversion_id: UUID) -> Conversion:
+    """One conversion. Raises NotFound, also for another customer's."""
+    found = _conversions(tx, customer_id, conversion_id=conversion_id, limit=1)
+    if not found:
+        raise NotFound(f"No such conversion: {ids.show('conversion', conversion_id)}.")
+    return found[0]
+
+
+def list_conversions(
+    tx: Tx, customer_id: UUID, *, limit: int = 20, after: UUID | None = None
+) -> list[Conversion]:
+    """A customer's conversions, newest first; the next page begins after the last id."""
+    return _conversions(tx, customer_id, limit=limit, after=after)
+
+
+def digest_of(*parts: Any) -> bytes:
+    """What a request key was used with, where the caller did not say."""
+    text = json.dumps(parts, default=str, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+def _target(give: Money, to: str) -> str:
+    target = currency_code(to)
+    if target == give.currency:
+        raise InvalidRequest("Both are the same currency.", param="to")
+    if give.minor <= 0:
+        raise InvalidRequest("The amount must be above zero.", param="amount")
+    return target
+
+
+def _quote(tx: Tx, settings: Settings, give: Money, target: str, now: datetime) -> Quote:
+    most = settings.rate_max_age_days
+    rate = rates.latest(tx, give.currency, target, now, max_age_days=most)
+    done = rules.convert(give.minor, give.currency, target, rate)
+    if not done.to_minor:
+        raise AmountTooSmall(
+            f"{give} is less than the smallest amount of {target.upper()}.", param="amount"
+        )
+    return Quote(
+        give=give, get=Money(done.to_minor, target, minor=True), rate=rate,
+        rounding=Money(done.rounding_minor, give.currency, minor=True),
+        expires_at=rates.ends_at(rate, most),
+    )  # fmt: skip
+
+
+def _book(tx: Tx, now: datetime, customer_id: UUID, conversion_id: UUID, quoted: Quote) -> UUID:
+    txn_id = ids.new_owned(customer_id)
+    wallets.take_out(
+        tx, now, customer_id, quoted.give, "exchange", reason="WALLET_CONVERSION", txn_id=txn_id,
+        event=None, subject_id=conversion_id,
+    )  # fmt: skip
+    if quoted.rounding:
+        ledger.post(tx, [
+            ledger.Entry(
+                customer_id=customer_id, debit="exchange", credit="revenue",
+                asset=quoted.give.currency, amount=quoted.rounding.minor, reason="ROUNDING",
+                txn_id=txn_id, subject_id=conversion_id, effective_at=now,
+            )
+        ])  # fmt: skip
+    wallets.put_in(tx, now, [
+        Arrival(
+            customer_id=customer_id, money=quoted.get, source="exchange",
+            reason="WALLET_CONVERSION", txn_id=txn_id, event=None, subject_id=conversion_id,
+        )
+    ])  # fmt: skip
+    data = {
+        "from_amount": quoted.give.minor, "from_currency": quoted.give.currency,
+        "to_amount": quoted.get.minor, "to_currency": quoted.get.currency,
+        "rate": rules.plain(quoted.rate.rate), "rounding": quoted.rounding.minor,
+    }  # fmt: skip
+    emit_many(tx, [wallets.new_event("wallet.converted", customer_id, conversion_id, data, now)])
+    return txn_id
+
+
+def _write(
+    tx: Tx, now: datetime, customer_id: UUID, conversion_id: UUID, quoted: Quote, txn_id: UUID,
+    key: UUID, digest: bytes,
+) -> None:  # fmt: skip
+    tx.run(
+        "insert into conversions (customer_id, id, rate_id, is_inverse, from_currency, from_minor,"
+        " to_currency, to_minor, rounding_minor, txn_id, request_key, request_hash, created_at)"
+        " values (%(customer_id)s, %(id)s, %(rate_id)s, %(is_inverse)s, %(from_currency)s,"
+        " %(from_minor)s, %(to_currency)s, %(to_minor)s, %(rounding)s, %(txn_id)s, %(key)s,"
+        " %(digest)s, %(now)s)",
+        {
+            "customer_id": customer_id, "id": conversion_id, "rate_id": quoted.rate.id,
+            "is_inverse": quoted.rate.base != quoted.give.currency,
+            "from_currency": quoted.give.currency, "from_minor": quoted.give.minor,
+            "to_currency": quoted.get.currency, "to_minor": quoted.get.minor,
+            "rounding": quoted.rounding.minor, "txn_id": txn_id, "key": key, "digest": digest,
+            "now": now,
+        },
+    )  # fmt: skip
+
+
+def _conversion_before(
+    tx: Tx, customer_id: UUID, key: UUID, digest: bytes
+) -> Conversion | None:
+    row = tx.one(
+        "select id, request_hash from conversions"
+        " where customer_id = %(customer_id)s and request_key = %(key)s",
+        {"customer_id": customer_id, "key": key},
+    )
+    if row is None:
+        return None
+    if bytes(row["request_hash"]) != digest:
+        raise IdempotencyKeyReused("This key stands for another request.")
+    found = get_conversion(tx, customer_id, row["id"])
+    return Conversion(**{**{f: getattr(found, f) for f in found.__dataclass_fields__},
+                         "same": True})  # fmt: skip
+
+
+def _conversions(
+    tx: Tx, customer_id: UUID, *, limit: int, conversion_id: UUID | None = None,
+    after: UUID | None = None,
+) -> list[Conversion]:  # fmt: skip
+    rows = tx.all(
+        "select c.id, c.from_currency, c.from_minor, c.to_currency, c.to_minor, c.rounding_minor,"
+        " c.txn_id, c.created_at, r.id as rate_id, r.base, r.quote, r.rate, r.source, r.at,"
+        " r.entered_by, r.created_at as rate_created_at"
+        " from conversions c join rates r on r.id = c.rate_id"
+        " where c.customer_id = %(customer_id)s"
+        " and (%(id)s::uuid is null or c.id = %(id)s::uuid)"
+        " and (%(after)s::uuid is null or c.id < %(after)s::uuid)"
+        " order by c.id desc limit %(limit)s",
+        {"customer_id": customer_id, "id": conversion_id, "after": after, "limit": limit},
+    )
+    return [_conversion(row, customer_id) for row in rows]
+
+
+def _conversion(row: dict[str, Any], customer_id: UUID) -> Conversion:
+    return Conversion(
+        id=row["id"], customer_id=customer_id, txn_id=row["txn_id"],
+        give=Money(row["from_minor"], row["from_currency"], minor=True),
+        get=Money(row["to_minor"], row["to_currency"], minor=True),
+        rounding=Money(row["rounding_minor"], row["from_currency"], minor=True),
+        rate=Rate(
+            id=row["rate_id"], base=row["base"], quote=row["quote"], rate=row["rate"],
+            source=row["source"], at=row["at"], entered_by=row["entered_by"],
+            created_at=row["rate_created_at"],
+        ),
+        created_at=row["created_at"],
+    )  # fmt: skip
