@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any, ClassVar
 
 from paydesk.db.postgres import in_transaction
@@ -28,6 +29,7 @@ ENTRY_POINTS = "paydesk.providers"
 BUILT_IN = {
     "stripe": "paydesk.providers.stripe",
     "moncash": "paydesk.providers.moncash",
+    "paypal": "paydesk.providers.paypal",
 }
 
 #: The words of `Provider.can`, and the methods that each promises.
@@ -246,9 +248,10 @@ class ProviderEvent:
     `kind` is `charge.updated`, `refund.updated`, `dispute.updated`, `method.updated`,
     `setup.updated`, or `ignored` for news that changes nothing here. `ref` is then the session's
     or payment's, the refund's, the dispute's, the method's, the setup's id; `payment_ref` the
-    payment that a refund or dispute belongs to, and `payment_id`, `customer_id` our own ids where
-    the event carries them. `problem` says why an event that was properly signed cannot be used:
-    it is stored and parked.
+    payment that a refund or dispute belongs to, or the provider's customer of a method, and
+    `payment_id`, `customer_id` our own ids where the event carries them. A refund's `ref` is None
+    where the event says only of which payment: its refunds are listed. `problem` says why an
+    event that was properly signed cannot be used: it is stored and parked.
     """
 
     id: str
@@ -336,10 +339,14 @@ class Provider:
         """End a session so that no money can come; answers the Charge as it then stands."""
         raise self._lacks("expire")
 
-    def charge(self, order: Order, method: str) -> Any:
-        """Take money from a saved method now, the customer being away; answers a Charge.
+    def charge(
+        self, order: Order, method: str, off_session: bool = True, capture: bool = True
+    ) -> Any:
+        """Take money from a saved method now; answers a Charge.
 
-        A decline answers `failed`, a method that asks for its owner `requires_action`.
+        A decline answers `failed`, a method that asks for its owner `requires_action`, with the
+        `action_url` that leads back to `order.success_url` where the customer is not away
+        (`off_session`). Without `capture` it is only held (`authorized`).
         """
         raise self._lacks("charge")
 
@@ -520,14 +527,14 @@ class Providers(Mapping[str, Provider]):
     def __len__(self) -> int:
         return len(self._known)
 
-    def call(self, name: str, method: str, *args: Any) -> Any:
+    def call(self, name: str, method: str, *args: Any, **more: Any) -> Any:
         """Call a provider within its deadline. Never inside a transaction.
 
         Raises ProviderUnavailable (nothing happened), ProviderRefused, OutcomeUnknown.
         """
         assert not in_transaction(), f"{name}.{method} must not be called inside a transaction"
         known = self[name]
-        return self._circuits[name].call(getattr(known, method), *args)
+        return self._circuits[name].call(partial(getattr(known, method), **more), *args)
 
     def warm(self) -> None:
         """Warm every provider; one that cannot be reached yet is no fault."""

@@ -17,14 +17,13 @@ from paydesk.providers.base import (
     Provider,
     ProviderEvent,
     RemoteCheckout,
-    RemoteRefund,
     provider,
 )
+from paydesk.providers.stripe_calls import StripeCalls
 from paydesk.providers.stripe_shapes import (
     check_signature,
     declined,
     of_intent,
-    of_refund,
     of_session,
     read_event,
 )
@@ -47,12 +46,12 @@ SEARCH_PAGES = 10
 
 
 @provider("stripe")
-class Stripe(Provider):
+class Stripe(StripeCalls, Provider):
     """Checkout Sessions in payment mode. Our ids travel as metadata on session and intent."""
 
     can = frozenset({
         "checkout", "expire", "charge", "capture", "void", "refund", "fetch", "search", "webhooks",
-        "customers",
+        "customers", "methods", "setup", "disputes", "books",
     })  # fmt: skip
     least_session_s = LEAST_SESSION_S + SESSION_MARGIN_S
     events_are_proof = True
@@ -66,7 +65,8 @@ class Stripe(Provider):
         if settings.simulated:
             if not settings.simulator_url:
                 raise ProviderUnavailable("No Stripe key is set and no simulator runs.")
-            options["base_addresses"] = {"api": settings.simulator_url.rstrip("/")}
+            base = settings.simulator_url.rstrip("/")
+            options["base_addresses"] = {"api": base, "files": base}
         if settings.stripe_api_version:
             options["stripe_version"] = settings.stripe_api_version
         timeout_s = settings.provider_timeout_s
@@ -145,18 +145,30 @@ class Stripe(Provider):
             self._ask(lambda: self._client.v1.checkout.sessions.expire(ref))
         return self.fetch(ref)
 
-    def charge(self, order: Order, method: str) -> Charge:
-        """A payment intent that is confirmed off session. `method`: a `pm_…` of a customer."""
+    def charge(
+        self, order: Order, method: str, off_session: bool = True, capture: bool = True
+    ) -> Charge:
+        """A payment intent that is confirmed at once. `method`: a `pm_…` of a customer.
+
+        Not off session, the payer is there: `order.success_url` is where a bank's page leads back
+        to. Without `capture` the money is held until it is taken or let go.
+        """
         params: dict[str, Any] = {
             "amount": to_stripe(order.amount.minor, order.amount.currency),
             "currency": order.amount.currency,
             "payment_method": method,
             "payment_method_types": ["card"],
             "confirm": True,
-            "off_session": True,
             "description": order.description[:250],
             "metadata": dict(order.metadata),
+            "expand": ["latest_charge.balance_transaction"],
         }
+        if off_session:
+            params["off_session"] = True
+        elif order.success_url:
+            params["return_url"] = order.success_url
+        if not capture:
+            params["capture_method"] = "manual"
         if order.provider_customer:
             params["customer"] = order.provider_customer
         try:
@@ -173,7 +185,10 @@ class Stripe(Provider):
         return self._charge_of(raw)
 
     def capture(self, ref: str, amount: Money, key: str) -> Charge:
-        params = {"amount_to_capture": to_stripe(amount.minor, amount.currency)}
+        params: dict[str, Any] = {
+            "amount_to_capture": to_stripe(amount.minor, amount.currency),
+            "expand": ["latest_charge.balance_transaction"],
+        }
         return self._charge_of(self._ask(
             lambda: self._client.v1.payment_intents.capture(ref, params, {"idempotency_key": key})
         ))
@@ -182,13 +197,6 @@ class Stripe(Provider):
         return self._charge_of(self._ask(
             lambda: self._client.v1.payment_intents.cancel(ref, None, {"idempotency_key": key})
         ))
-
-    def refund(self, ref: str, amount: Money, key: str) -> RemoteRefund:
-        params = {"payment_intent": ref, "amount": to_stripe(amount.minor, amount.currency)}
-        raw = self._ask(
-            lambda: self._client.v1.refunds.create(params, {"idempotency_key": key})
-        )
-        return of_refund(raw)
 
     def _charge_of(self, raw: dict[str, Any]) -> Charge:
         found = of_intent(raw)
@@ -200,13 +208,15 @@ class Stripe(Provider):
         """How a session (`cs_`) or a payment intent (`pi_`) stands."""
         if ref.startswith("pi_"):
             raw = self._ask(
-                lambda: self._client.v1.payment_intents.retrieve(ref, {"expand": ["latest_charge"]})
+                lambda: self._client.v1.payment_intents.retrieve(
+                    ref, {"expand": ["latest_charge.balance_transaction"]}
+                )
             )
             found = of_intent(raw)
         else:
             raw = self._ask(
                 lambda: self._client.v1.checkout.sessions.retrieve(
-                    ref, {"expand": ["payment_intent.latest_charge"]}
+                    ref, {"expand": ["payment_intent.latest_charge.balance_transaction"]}
                 )
             )
             found = of_session(raw)

@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 
-from paydesk.errors import InvalidRequest, InvalidSignature, MalformedRequest
-from paydesk.providers.base import Charge, ProviderEvent, RemoteRefund
+from paydesk import ids
+from paydesk.errors import InvalidRequest, InvalidSignature, MalformedRequest, NotFound
+from paydesk.providers.base import Charge, ProviderEvent
 from paydesk.rules.money import Money, from_stripe
 
 #: More candidates than any roll of secrets needs; each costs a comparison.
@@ -47,6 +48,28 @@ INTENT_EVENTS = frozenset({
 CHARGE_EVENTS = frozenset({
     "charge.succeeded", "charge.captured", "charge.failed", "charge.pending", "charge.updated",
 })
+REFUND_EVENTS = frozenset({
+    "charge.refunded", "charge.refund.updated", "refund.created", "refund.updated",
+    "refund.failed",
+})
+DISPUTE_EVENTS = frozenset({
+    "charge.dispute.created", "charge.dispute.updated", "charge.dispute.closed",
+    "charge.dispute.funds_withdrawn", "charge.dispute.funds_reinstated",
+})
+METHOD_EVENTS = frozenset({
+    "payment_method.attached", "payment_method.detached", "payment_method.updated",
+    "payment_method.automatically_updated", "payment_method.card_automatically_updated",
+    "customer.updated", "customer.deleted",
+})
+SETUP_EVENTS = frozenset({
+    "setup_intent.created", "setup_intent.requires_action", "setup_intent.succeeded",
+    "setup_intent.setup_failed", "setup_intent.canceled",
+})
+#: Which reader an event of these types has; the others are ignored.
+READ_EVENTS = (
+    SESSION_EVENTS | INTENT_EVENTS | CHARGE_EVENTS | REFUND_EVENTS | DISPUTE_EVENTS
+    | METHOD_EVENTS | SETUP_EVENTS
+)
 
 
 def check_signature(
@@ -118,13 +141,33 @@ def read_event(body: bytes) -> ProviderEvent:
 
 
 def _of_object(kind: str, inner: dict[str, Any], common: dict[str, Any]) -> ProviderEvent:
-    if kind not in SESSION_EVENTS | INTENT_EVENTS | CHARGE_EVENTS:
-        return ProviderEvent(kind="ignored", **common)
-    if kind in SESSION_EVENTS and inner.get("mode") not in (None, "payment"):
+    if kind not in READ_EVENTS:
         return ProviderEvent(kind="ignored", **common)
     ref = _word(inner.get("id"))
     if ref is None:
         return ProviderEvent(kind="charge.updated", problem="data.object.id is missing", **common)
+    mode = inner.get("mode")
+    if kind in SESSION_EVENTS and mode == "setup":
+        return _of_setup(ref, inner, common)
+    if kind in SESSION_EVENTS and mode not in (None, "payment"):
+        return ProviderEvent(kind="ignored", **common)
+    if kind in REFUND_EVENTS:
+        return _of_refund(kind, ref, inner, common)
+    if kind in DISPUTE_EVENTS:
+        return _of_dispute(ref, inner, common)
+    if kind in METHOD_EVENTS:
+        # A method that was taken away names its customer no more: it is found by its own id.
+        whose = ref if inner.get("object") == "customer" else _ref(inner.get("customer"))
+        return ProviderEvent(kind="method.updated", ref=ref, payment_ref=whose, **common)
+    if kind in SETUP_EVENTS:
+        return _of_setup(ref, inner, common)
+    return _of_payment(kind, ref, inner, common)
+
+
+def _of_payment(
+    kind: str, ref: str, inner: dict[str, Any], common: dict[str, Any]
+) -> ProviderEvent:
+    """A session's, an intent's or a charge's event; what it claims, where that can be read."""
     try:
         if kind in SESSION_EVENTS:
             charge = of_session(inner)
@@ -134,12 +177,63 @@ def _of_object(kind: str, inner: dict[str, Any], common: dict[str, Any]) -> Prov
             charge = of_intent(inner)
         else:
             charge = of_charge(inner)
-            ref = charge.payment_ref if charge else ref
+            ref = (charge.payment_ref if charge else None) or ref
             if charge is None:
                 return ProviderEvent(kind="ignored", **common)
     except (InvalidRequest, ValueError, TypeError, KeyError, AttributeError):
         charge = None  # A shape that is not understood is read from the provider instead.
     return ProviderEvent(kind="charge.updated", ref=ref, charge=charge, **common)
+
+
+def _of_refund(
+    kind: str, ref: str, inner: dict[str, Any], common: dict[str, Any]
+) -> ProviderEvent:
+    """A refund's event; `charge.refunded` names none: `ref` is None and the payment's are listed.
+
+    Money that was held and let go is a refund object too, one that moves nothing.
+    """
+    common = common | {"kind": "refund.updated"}
+    if "payment_intent" not in inner:
+        return ProviderEvent(problem="data.object.payment_intent is missing", **common)
+    payment_ref = _ref(inner["payment_intent"])
+    if payment_ref is None or is_release(inner):
+        return ProviderEvent(**common | {"kind": "ignored"})
+    named = None if kind == "charge.refunded" else ref
+    return ProviderEvent(ref=named, payment_ref=payment_ref, **_ours(inner), **common)
+
+
+def is_release(refund: Mapping[str, Any]) -> bool:
+    """Whether a refund object is the release of an authorization: no money went back."""
+    return (
+        refund.get("object") == "refund"
+        and refund.get("status") == "succeeded"
+        and "balance_transaction" in refund
+        and refund["balance_transaction"] is None
+    )
+
+
+def _of_dispute(ref: str, inner: dict[str, Any], common: dict[str, Any]) -> ProviderEvent:
+    common = common | {"kind": "dispute.updated"}
+    if "payment_intent" not in inner:
+        return ProviderEvent(problem="data.object.payment_intent is missing", **common)
+    payment_ref = _ref(inner["payment_intent"])
+    if payment_ref is None:
+        return ProviderEvent(**common | {"kind": "ignored"})
+    return ProviderEvent(ref=ref, payment_ref=payment_ref, **_ours(inner), **common)
+
+
+def _of_setup(ref: str, inner: dict[str, Any], common: dict[str, Any]) -> ProviderEvent:
+    """A setup's event; our own id of it stands, as a bare uuid, in `payment_id`."""
+    metadata = inner.get("metadata")
+    ours = _word(metadata.get("setup_id")) if isinstance(metadata, dict) else None
+    try:
+        setup_id = str(ids.parse("setup", ours)) if ours else None
+    except NotFound:
+        setup_id = None
+    customer_id = _ours(inner)["customer_id"] if setup_id else None
+    return ProviderEvent(
+        kind="setup.updated", ref=ref, payment_id=setup_id, customer_id=customer_id, **common
+    )
 
 
 def of_session(session: Mapping[str, Any]) -> Charge | None:
@@ -158,6 +252,9 @@ def of_session(session: Mapping[str, Any]) -> Charge | None:
         "decline_ref": inner.decline_ref if inner else None,
         "error_code": inner.error_code if inner else None,
         "error_message": inner.error_message if inner else None,
+        "method_detail": inner.method_detail if inner else None,
+        "fee": inner.fee if inner else None,
+        "refunded": inner.refunded if inner else None,
         **_ours(session),
     }
     status, paid = session.get("status"), session.get("payment_status")
@@ -210,6 +307,8 @@ def of_intent(intent: Mapping[str, Any]) -> Charge | None:
         decline_ref=_decline(ref, error, latest) if status == "pending" else None,
         error_code=error.get("decline_code") or error.get("code"),
         error_message=error.get("message"),
+        action_url=_action_url(intent) if status == "requires_action" else None,
+        **(_details(charge) if charge else {}),
         **_ours(intent),
     )
 
@@ -227,6 +326,7 @@ def of_charge(charge: Mapping[str, Any]) -> Charge | None:
         "provider_customer": _ref(charge.get("customer")),
         "method": details.get("type") if isinstance(details, dict) else None,
         "livemode": charge.get("livemode"),
+        **_details(charge),
         **_ours(charge),
     }
     if charge.get("status") == "succeeded" and charge.get("captured") and charge.get("paid"):
@@ -255,16 +355,47 @@ def declined(intent: Mapping[str, Any], code: str | None) -> Charge:
     return replace(found, status="requires_action" if acts else "failed", ended=False)
 
 
-def of_refund(refund: Mapping[str, Any]) -> RemoteRefund:
-    """A refund; `requires_action` waits like `pending`."""
-    status = refund["status"]
-    return RemoteRefund(
-        id=refund["id"],
-        status="pending" if status == "requires_action" else status,
-        amount=_money(refund["amount"], refund["currency"]),
-        payment_ref=_ref(refund.get("payment_intent")),
-        error_code=refund.get("failure_reason"),
-    )
+def _details(charge: Mapping[str, Any]) -> dict[str, Any]:
+    """What was paid with, what Stripe kept, what went back: as far as this shape says it."""
+    found: dict[str, Any] = {"method_detail": _method_detail(charge), "fee": None, "refunded": None}
+    booked = charge.get("balance_transaction")
+    if isinstance(booked, dict) and type(booked.get("fee")) is int and booked["fee"] >= 0:
+        found["fee"] = _money(booked["fee"], booked.get("currency"))
+    back, whole = charge.get("amount_refunded"), charge.get("amount")
+    if type(back) is int and type(whole) is int:
+        # What was held and never taken counts as refunded at Stripe.
+        released = whole - charge.get("amount_captured", whole) if charge.get("captured") else whole
+        found["refunded"] = _money(max(0, back - released), charge.get("currency"))
+    return found
+
+
+def _method_detail(charge: Mapping[str, Any]) -> dict[str, Any] | None:
+    details = charge.get("payment_method_details")
+    if not isinstance(details, dict) or not isinstance(details.get("type"), str):
+        return None
+    inner = details.get(details["type"])
+    inner = inner if isinstance(inner, dict) else {}
+    wallet = inner.get("wallet")
+    found = {
+        "type": details["type"],
+        "brand": inner.get("brand") or inner.get("bank_name"),
+        "last4": inner.get("last4"),
+        "exp_month": inner.get("exp_month"),
+        "exp_year": inner.get("exp_year"),
+        "country": inner.get("country"),
+        "funding": inner.get("funding"),
+        "wallet": wallet.get("type") if isinstance(wallet, dict) else None,
+        "method": _ref(charge.get("payment_method")),
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _action_url(intent: Mapping[str, Any]) -> str | None:
+    """The page of Stripe where the payer has to act, where the intent has one."""
+    action = intent.get("next_action")
+    inner = action.get(action.get("type")) if isinstance(action, dict) else None
+    url = inner.get("url") or inner.get("hosted_voucher_url") if isinstance(inner, dict) else None
+    return url if isinstance(url, str) else None
 
 
 def _decline(intent: str, error: Mapping[str, Any], latest: Any) -> str | None:
