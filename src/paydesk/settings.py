@@ -181,6 +181,15 @@ class Settings:
                                   choices=("debt", "clamp", "block"),
                                   doc="Goods used up before a refund: owed, forgiven, or no refund.")
 
+    dispute_due_soon_hours: int = _named(
+        72, "PAYDESK_DISPUTE_DUE_SOON_HOURS", least=1,
+        doc="Hours before a dispute's deadline that staff are reminded of its evidence.")
+    reconcile_days: int = _named(3, "PAYDESK_RECONCILE_DAYS", least=0,
+                                 doc="Days that are compared with providers' books each night; 0:"
+                                     " none are.")
+    reconcile_fix: bool = _named(False, "PAYDESK_RECONCILE_FIX",
+                                 doc="What the night finds missing is recorded at once.")
+
     # Wallets and holds
     wallets_currency: str = _named("htg", "PAYDESK_WALLETS_CURRENCY",
                                    doc="Currency of the wallets family's routes.")

@@ -20,6 +20,9 @@ _CREDITS = {"amount": 12, "balance": 138, "transfer_id": _TRANSFER}
 _PAYMENT_ID = "019dfb2e-5f50-8d3c-a1b2-3c4d5e6f7a8d"
 _WALLET = {"amount": 5000, "currency": "htg", "balance": 12500, "transfer_id": _TRANSFER}
 _WITHDRAWAL = {"amount": 5000, "currency": "htg", "status": "requested", "destination": "MonCash"}
+_DISPUTE = {"payment_id": _PAYMENT_ID, "amount": 899, "currency": "usd",
+            "status": "needs_response", "reason": "fraudulent",
+            "due_at": "2026-01-29T23:59:59+00:00"}
 _HOLD = {"amount": 50, "asset": "CREDIT"}
 
 TYPES: dict[str, EventType] = {
@@ -253,5 +256,54 @@ TYPES: dict[str, EventType] = {
         "An endpoint gets nothing more: it answered 410 (`gone`) or failed for days (`failing`).",
         "endpoint",
         {"reason": "failing"},
+    ),
+    "dispute.warning": EventType(
+        "A bank asks about a payment; no money has moved.",
+        "dispute",
+        {**_DISPUTE, "status": "warning"},
+    ),
+    "dispute.opened": EventType("A payment is disputed.", "dispute", _DISPUTE),
+    "dispute.evidence_needed": EventType(
+        "Evidence can be submitted until `due_at`.", "dispute", _DISPUTE
+    ),
+    "dispute.due_soon": EventType(
+        "Evidence is due soon and nothing was submitted.", "dispute", _DISPUTE
+    ),
+    "dispute.withdrawn": EventType(
+        "The provider took the money; `loss` of it no captured money covered.",
+        "dispute",
+        {**_DISPUTE, "withdrawn": 899, "loss": 0},
+    ),
+    "dispute.evidence_changed": EventType(
+        "The draft of the evidence changed; `changed` names its fields.",
+        "dispute",
+        {**_DISPUTE, "changed": ["product_description"]},
+    ),
+    "dispute.submitted": EventType(
+        "Evidence went to the bank; `by` is desk or provider.",
+        "dispute",
+        {**_DISPUTE, "status": "under_review", "by": "desk"},
+    ),
+    "dispute.accepted": EventType("Staff gave a dispute up.", "dispute", _DISPUTE),
+    "dispute.reinstated": EventType(
+        "The provider gave withdrawn money back.",
+        "dispute",
+        {**_DISPUTE, "status": "won", "reinstated": 899},
+    ),
+    "dispute.won": EventType(
+        "The bank decided for us; the goods are the customer's again.",
+        "dispute",
+        {**_DISPUTE, "status": "won"},
+    ),
+    "dispute.lost": EventType(
+        "The bank decided for the customer.", "dispute", {**_DISPUTE, "status": "lost"}
+    ),
+    "dispute.closed": EventType(
+        "An inquiry ended without a dispute.", "dispute", {**_DISPUTE, "status": "closed"}
+    ),
+    "payment.reconciled": EventType(
+        "Reconciliation recorded what the provider's books had and ours had not.",
+        "payment",
+        {**_PAYMENT, "drift": "status", "reconciliation": "rec_0344QCT8RQJ5T9R7VHA8PSE1H4"},
     ),
 }
