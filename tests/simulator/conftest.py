@@ -9,6 +9,7 @@ import pytest
 import stripe
 from simulator_support import Receiver, make_client
 
+from paydesk.simulator import shapes
 from paydesk.simulator.testing import Sandbox, running_simulator
 
 
@@ -19,9 +20,14 @@ def shared_sandbox() -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def sandbox(shared_sandbox: Sandbox) -> Sandbox:
+def sandbox(shared_sandbox: Sandbox) -> Iterator[Sandbox]:
+    """An empty simulator; what its events told is held against Stripe's description at the end."""
     shared_sandbox.reset()
-    return shared_sandbox
+    yield shared_sandbox
+    for event in shared_sandbox.events():
+        told = event["data"]["object"]
+        if event["api_version"] == shapes.version() and not told.get("deleted"):
+            shapes.validate(told["object"], told)
 
 
 @pytest.fixture

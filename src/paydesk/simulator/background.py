@@ -1,4 +1,4 @@
-"""What happens by itself as time passes: sessions and authorizations end, refunds finish."""
+"""What happens by itself as time passes: sessions, holds and disputes end, refunds finish."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 from typing import Any
 
 from .engine import Call, Simulator
-from .objects import checkout, confirmation, refunds
+from .objects import checkout, confirmation, disputes, refunds
 
 log = logging.getLogger("paydesk.simulator")
 
@@ -28,6 +28,8 @@ def _run_one(call: Call, item: dict[str, Any]) -> None:
         checkout.expire(call, item)
     elif kind == "payment_intent" and item["status"] == "requires_capture":
         confirmation.cancel(call, item, "automatic")
+    elif kind == "dispute":
+        disputes.run_out(call, item)
     elif kind == "refund" and "_outcome" in item:
         refunds.finish_pending(call, item)
     else:

@@ -13,7 +13,7 @@ from typing import Any
 
 from .engine import Call
 from .errors import StripeError
-from .objects import authentication, refunds
+from .objects import authentication, disputes, refunds
 
 Action = Callable[..., dict[str, Any]]
 #: Actions by the name of their path.
@@ -108,6 +108,27 @@ def finish_refund(
     if failure_reason not in REFUND_FAILURES:
         raise ValueError(f"failure_reason is one of {', '.join(REFUND_FAILURES)}")
     return refunds.finish(call, _named(call, "refund", refund), outcome, failure_reason)
+
+
+@action
+def dispute(
+    call: Call, payment: str, amount: int | None = None, reason: str = "fraudulent",
+    inquiry: bool = False,
+) -> dict[str, Any]:
+    """The owner of the card disputes a charge, or the charge of an intent; without `amount` all
+    that is left of it. An inquiry takes no money yet."""
+    if reason not in disputes.REASONS:
+        raise ValueError(f"reason is one of {', '.join(disputes.REASONS)}")
+    charge = charge_of(call, payment)
+    return disputes.bring_against(call, charge, amount, reason=reason, inquiry=inquiry)
+
+
+@action
+def decide_dispute(call: Call, dispute: str, outcome: str) -> dict[str, Any]:
+    """The bank decides: won or lost; an inquiry is warning_closed or escalated."""
+    if outcome not in ("won", "lost", "warning_closed", "escalated"):
+        raise ValueError("outcome is won, lost, warning_closed or escalated")
+    return disputes.decide(call, _named(call, "dispute", dispute), outcome)
 
 
 def _named(call: Call, kind: str, wanted: str) -> dict[str, Any]:

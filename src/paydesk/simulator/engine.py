@@ -243,6 +243,9 @@ class Simulator:
                 "select count(*) from deliveries where event = ? and state in ('pending', 'held')",
                 (item["id"],),
             ).fetchone()[0]
+        elif kind == "dispute":
+            booked = [tx.get(one) for one in item["_transactions"]]
+            shown["balance_transactions"] = [self.show(tx, one, base_url) for one in booked if one]
         elif kind == "balance_transaction" and item["available_on"] <= self.now():
             shown["status"] = "available"
         return shown

@@ -116,6 +116,22 @@ class Sandbox:
         """Let a refund succeed or fail now; one that succeeded may still fail."""
         return self.act("finish_refund", refund=refund_id, outcome=outcome, silent=silent)
 
+    def dispute(
+        self, payment: str, amount: int | None = None, *, reason: str = "fraudulent",
+        inquiry: bool = False, silent: bool = False,
+    ) -> dict[str, Any]:
+        """Let the owner of the card dispute a charge or payment intent, or a part of it."""
+        return self.act(
+            "dispute", payment=payment, amount=amount, reason=reason, inquiry=inquiry,
+            silent=silent,
+        )
+
+    def decide_dispute(
+        self, dispute_id: str, outcome: str, *, silent: bool = False
+    ) -> dict[str, Any]:
+        """Let the bank decide: won, lost, warning_closed or escalated."""
+        return self.act("decide_dispute", dispute=dispute_id, outcome=outcome, silent=silent)
+
     def pay_by_http(self, session_id: str, card: str = CARD, *, approve: bool = True) -> Payment:
         """The same through the hosted page."""
         return cli.pay(session_id, card, self.url, approve=approve)

@@ -13,6 +13,8 @@ from . import listing, payment_methods, search
 #: A card authorization that nobody captures ends by itself.
 AUTHORIZATION_S = 7 * 86_400
 PAYOUT_DELAY_S = 2 * 86_400
+#: States of a refund whose money came back to the balance.
+REFUND_OVER = ("failed", "canceled")
 RISK_SCORES = {"normal": 24, "elevated": 70, "highest": 92}
 
 
@@ -133,6 +135,15 @@ def settle(call: Call, charge: dict[str, Any]) -> None:
     call.save(charge)
 
 
+def given_back(call: Call, charge: dict[str, Any]) -> int:
+    """What was refunded of the captured amount; released parts of an authorization aside."""
+    found = call.tx.scan("refund", link=("charge", charge["id"]))
+    return sum(
+        refund["amount"] for refund in found
+        if refund["balance_transaction"] and refund["status"] not in REFUND_OVER
+    )
+
+
 def settle_later(call: Call, charge_id: str) -> None:
     """An asynchronous capture: booked after the answer and announced by `charge.updated`."""
 
@@ -152,13 +163,18 @@ def book(
     source: str,
     *,
     fee: int = 0,
+    fee_name: str = "Stripe processing fees",
+    category: str | None = None,
     description: str | None = None,
     at_once: bool = False,
 ) -> dict[str, Any]:
-    """A balance transaction; amounts in minor units, negative for money that goes back."""
+    """A balance transaction; amounts in minor units, negative for money that goes back.
+
+    `category` is its word in reports where that is not the type.
+    """
     details = {
         "amount": fee, "application": None, "currency": currency,
-        "description": "Stripe processing fees", "type": "stripe_fee",
+        "description": fee_name, "type": "stripe_fee",
     }
     return call.save(
         {
@@ -174,7 +190,7 @@ def book(
             "fee": fee,
             "fee_details": [details] if fee else [],
             "net": amount - fee,
-            "reporting_category": type,
+            "reporting_category": category or type,
             "source": source,
             "status": "pending",
             "type": type,

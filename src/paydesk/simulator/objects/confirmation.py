@@ -8,7 +8,7 @@ from .. import cards, errors, ids, money
 from ..cards import Decline
 from ..engine import Call
 from ..errors import StripeError
-from . import charges, listing, payment_methods, refunds
+from . import charges, disputes, listing, payment_methods, refunds
 
 AUTHENTICATION_FAILED = (
     "The provided PaymentMethod has failed authentication. You can provide payment_method_data or "
@@ -148,6 +148,8 @@ def _succeed(
         call.emit("payment_intent.succeeded", intent)
     if not manual and not at_once:
         charges.settle_later(call, charge["id"])
+    if not manual:
+        disputes.after_success(call, charge["id"])
     return intent
 
 
@@ -215,6 +217,7 @@ def capture(call: Call, intent: dict[str, Any], amount: int | None) -> dict[str,
         refunds.make(call, charge, charge["amount"] - amount, booked=False)
     call.emit("charge.captured", charge)
     call.emit("payment_intent.succeeded", intent)
+    disputes.after_success(call, charge["id"])
     return intent
 
 

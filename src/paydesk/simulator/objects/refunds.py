@@ -7,16 +7,12 @@ from typing import Any
 from .. import errors, ids, money, shapes
 from ..engine import Call, operation
 from ..errors import StripeError
-from . import charges, listing, payment_methods
+from . import charges, disputes, listing, payment_methods
 
 #: Seconds until a refund that stays pending, or that fails later, changes by itself.
 PENDING_S = 5
 #: Seconds a customer has to say where the money of a refund shall go.
 ANSWER_S = 30 * 86_400
-#: States of a refund whose money came back to the balance.
-OVER = ("failed", "canceled")
-#: States of a dispute that holds, or has kept, the money.
-TAKEN = ("needs_response", "under_review", "lost")
 
 
 def make(
@@ -98,8 +94,8 @@ def give_back(
         raise StripeError(
             f"Charge {charge['id']} has already been refunded.", code="charge_already_refunded"
         )
-    disputed = amount_disputed(call, charge)
-    left = charge["amount_captured"] - given_back(call, charge) - disputed
+    disputed = disputes.amount_taken(call, charge)
+    left = charge["amount_captured"] - charges.given_back(call, charge) - disputed
     if disputed and left <= 0:
         raise StripeError(
             f"Charge {charge['id']} has been charged back; cannot issue a refund.",
@@ -126,6 +122,7 @@ def give_back(
     if status is None and card.refund != "succeeded":
         refund["_outcome"] = "succeeded" if card.refund == "pending" else "failed"
         call.save(refund, due_at=call.now + PENDING_S)
+    disputes.after_refund(call, charge)
     return refund
 
 
@@ -153,18 +150,6 @@ def _charge(call: Call, params: dict[str, Any]) -> dict[str, Any]:
     return charge
 
 
-def given_back(call: Call, charge: dict[str, Any]) -> int:
-    """What was refunded of the captured amount; released parts of an authorization aside."""
-    found = call.tx.scan("refund", link=("charge", charge["id"]))
-    return sum(r["amount"] for r in found if r["balance_transaction"] and r["status"] not in OVER)
-
-
-def amount_disputed(call: Call, charge: dict[str, Any]) -> int:
-    """What disputes took of the charge and have not given back."""
-    found = call.tx.scan("dispute", link=("charge", charge["id"]))
-    return sum(d["amount"] for d in found if d["status"] in TAKEN)
-
-
 def finish_pending(call: Call, refund: dict[str, Any]) -> None:
     """The bank's late word on a refund whose time has come."""
     finish(call, refund, refund["_outcome"])
@@ -184,7 +169,7 @@ def finish(
     refund["status"] = outcome
     for name in ("_outcome", "pending_reason", "next_action"):
         refund.pop(name, None)
-    if outcome in OVER:
+    if outcome in charges.REFUND_OVER:
         refund["failure_reason"] = reason if outcome == "failed" else "merchant_request"
         refund["failure_balance_transaction"] = charges.book(
             call, "refund_failure", refund["amount"], refund["currency"], refund["id"],
