@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 import structlog
 
+from paydesk import causes
 from paydesk.env import Env
 from paydesk.errors import PaydeskError
 from paydesk.flows import (
@@ -22,6 +23,7 @@ from paydesk.flows import (
     inbox,
     promos,
     provider_calls,
+    trail,
 )
 
 log = structlog.get_logger(__name__)
@@ -38,6 +40,7 @@ SWEEPS: list[tuple[str, Sweep, float]] = [
     ("sessions", checkout.expire_due, 5.0),
     ("credit_expiry", credits.expire_due, 5.0),
     ("promo_uses", promos.release_expired, 10.0),
+    ("seals", trail.seal_due, 2.0),
     ("housekeeping", housekeeping.forget, 60.0),
 ]
 #: How often a sweep says that it lives.
@@ -102,7 +105,9 @@ class Worker:
         while not self._stop.is_set():
             rest_s = every_s
             try:
-                if sweep(self.env):
+                with causes.by("worker", f"sweep {name}"):
+                    worked = sweep(self.env)
+                if worked:
                     rest_s = 0.0
                 if time.monotonic() - beaten_at >= BEAT_S:
                     beat(self.env, name)

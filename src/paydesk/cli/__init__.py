@@ -7,7 +7,7 @@ import sys
 import typer
 
 from paydesk import __version__
-from paydesk.cli import catalogue, desk, money, service
+from paydesk.cli import audit, catalogue, desk, money, service
 from paydesk.cli.output import fail
 
 __all__ = ["app", "main"]
@@ -24,6 +24,7 @@ service.add_to(app)
 money.add_to(app)
 catalogue.add_to(app)
 desk.add_to(app)
+audit.add_to(app)
 
 
 def _print_version(wanted: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import secrets
@@ -11,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paydesk import sources
+from paydesk import causes, sources
 from paydesk.sources import Loaded
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ def opened(overrides: Mapping[str, Any] | None = None) -> Iterator[Env]:
     logs.configure("warning" if loaded.settings.log_level == "info" else loaded.settings.log_level)
     env = build_env(loaded.settings, start_missing=not loaded.settings.database_url, name="cli")
     try:
-        yield env
+        with causes.by(f"cli:{getpass.getuser()}", "cli"):
+            yield env
     finally:
         env.close()

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from paydesk import ids
 from paydesk.errors import InvalidRequest, NotFound
+from paydesk.flows import trail
 
 if TYPE_CHECKING:
     from paydesk.env import Env
@@ -54,7 +55,9 @@ def create(
                 "expires_at": expires_at,
             },
         )  # fmt: skip
-    assert row is not None
+        assert row is not None
+        about = ids.show("key", row["id"])
+        trail.record(tx, env.now(), "key.created", about, {"name": name, "role": role})
     return ApiKey(**row), secret
 
 
@@ -77,6 +80,8 @@ def revoke(env: Env, key_id: UUID) -> ApiKey:
             " returning id, name, hint, role, created_at, expires_at, revoked_at",
             {"id": key_id, "now": env.now()},
         )
+        if row is not None:
+            trail.record(tx, env.now(), "key.revoked", ids.show("key", key_id))
     if row is None:
         raise NotFound(f"No such key: {ids.show('key', key_id)!r}.")
     return ApiKey(**row)
@@ -106,6 +111,7 @@ def revoke_token(env: Env, jti: str, expires_at: datetime | None = None) -> None
             " greatest(revoked_tokens.expires_at, excluded.expires_at)",
             {"jti": jti, "until": until},
         )
+        trail.record(tx, env.now(), "token.revoked", jti[:255])
 
 
 def revoked_tokens(env: Env) -> frozenset[str]:

@@ -12,7 +12,7 @@ from paydesk import ids
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
 from paydesk.errors import InvalidRequest, NotFound
-from paydesk.flows import events
+from paydesk.flows import events, trail
 from paydesk.rules import fields
 from paydesk.rules.money import Money
 
@@ -97,7 +97,10 @@ def upsert_pack(
             " active, position, metadata, created_at, updated_at",
             values,
         )
-    assert row is not None
+        assert row is not None
+        about = {"key": key, "credits": row["credits"], "price_minor": row["price_minor"],
+                 "currency": row["currency"], "active": row["active"]}  # fmt: skip
+        trail.record(tx, values["now"], "pack.saved", ids.show("pack", row["id"]), about)
     events.forget(env, _LIST_KEY)
     return _pack(row)
 

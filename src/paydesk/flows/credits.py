@@ -16,7 +16,7 @@ from uuid import UUID
 
 from psycopg.rows import tuple_row
 
-from paydesk import ids
+from paydesk import causes, ids
 from paydesk.db import group_commit
 from paydesk.db.errors import UnknownCustomer
 from paydesk.db.group_commit import BUSY, SLOW, How
@@ -64,7 +64,8 @@ _UNLIMITED = 2**31 - 1
 
 
 class Spend(NamedTuple):
-    """Credits to take. `reason` is the caller's own word, `reference` what they paid for.
+    """Credits to take. `reason` is the caller's own word, `reference` what they paid for, `cause`
+    who asked for it.
 
     `transfer_id` is made before (`new_spend`), so that a lost answer can be asked for again.
     """
@@ -77,6 +78,7 @@ class Spend(NamedTuple):
     request_hash: int | None = None
     reference: str | None = None
     metadata: Mapping[str, Any] | None = None
+    cause: Mapping[str, Any] | None = None
 
 
 class SpendVerdict(NamedTuple):
@@ -120,7 +122,7 @@ def new_spend(
         request_hash = ledger.hash_of("spend", amount, reason, reference)
     return Spend(
         customer_id, amount, reason, ids.new_owned(customer_id), request_key, request_hash,
-        reference, metadata,
+        reference, metadata, causes.current(),
     )  # fmt: skip
 
 
@@ -275,9 +277,9 @@ def _call(
     keyed = any(item.request_key is not None for item in chosen)
     cursor = tx.conn.cursor(row_factory=tuple_row)
     row = cursor.execute(
-        "select * from spend_v1(%s, %s, %s, %s, %s, %s::uuid[], %s::integer[], %s::integer[],"
+        "select * from spend_v2(%s, %s, %s, %s, %s, %s::uuid[], %s::integer[], %s::integer[],"
         " %s::uuid[], %s::uuid[], %s::bigint[], %s::uuid[], %s::bigint[], %s::text[], %s::text[],"
-        " %s::text[])",
+        " %s::text[], %s::text[])",
         (
             call.now, call.wait, call.again, call.expiries, call.limits.daily,
             ledger.uuid_array(customers), _numbers(first), _numbers(of),
@@ -289,6 +291,7 @@ def _call(
             _texts([item.reason for item in chosen]),
             _texts([item.reference for item in chosen]),
             _texts([None if item.metadata is None else _json(item.metadata) for item in chosen]),
+            _texts([None if item.cause is None else _json(item.cause) for item in chosen]),
         ),
         prepare=True,
     ).fetchone()  # fmt: skip

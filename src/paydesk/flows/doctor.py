@@ -161,6 +161,15 @@ CHECKS: tuple[Check, ...] = (
         " group by customer_id, payment_id having count(*) > 1 limit 4",
     ),
     Check(
+        "seals_hold", "I46: no sealed event or transfer was changed", "seals",
+        "select s.customer_id, s.seq, s.entry_seq from (select customer_id, seq, entry_seq, hash,"
+        " lag(hash) over w as before, coalesce(lag(seq) over w, 0) as from_seq,"
+        " coalesce(lag(entry_seq) over w, 0) as from_entry from seals"
+        " window w as (partition by customer_id order by seq, entry_seq)) s"
+        " where s.hash <> seal_v1(s.before, s.customer_id, s.from_seq, s.seq, s.from_entry,"
+        " s.entry_seq) limit 4",
+    ),
+    Check(
         "promo_counts", "promo codes: the count is the uses that were not given back",
         "promo_uses",
         "select u.promo_id, u.n, c.used from (select promo_id,"
@@ -185,7 +194,7 @@ def _check(tx: Tx) -> list[Finding]:
         " exists (select from transfers) as transfers, exists (select from events) as events,"
         " exists (select from batches) as batches, exists (select from payments) as payments,"
         " exists (select from fulfillments) as fulfillments,"
-        " exists (select from promo_uses) as promo_uses"
+        " exists (select from promo_uses) as promo_uses, exists (select from seals) as seals"
     )
     assert filled is not None
     return [_finding(tx, one) if filled[one.table] else _nothing(one) for one in CHECKS]

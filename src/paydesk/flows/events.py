@@ -18,7 +18,7 @@ from uuid import UUID
 import psycopg
 import structlog
 
-from paydesk import crash, ids
+from paydesk import causes, crash, ids
 from paydesk.db.errors import DatabaseUnavailable, UnknownCustomer
 from paydesk.db.postgres import BEGINNING, Tx
 from paydesk.env import Env
@@ -164,8 +164,8 @@ def emit_many(tx: Tx, items: Sequence[NewEvent]) -> list[int]:
             "types": [i.type for i in items],
             "subjects": [i.subject_id for i in items],
             "data": [json.dumps(i.data, ensure_ascii=False) for i in items],
-            "causes": [json.dumps(i.cause, ensure_ascii=False) if i.cause else None
-                       for i in items],
+            "causes": [json.dumps(cause, ensure_ascii=False) if cause else None
+                       for cause in (causes.merged(i.cause) for i in items)],
             "instants": instants,
         },
     )  # fmt: skip

@@ -17,7 +17,7 @@ from uuid import UUID
 import psycopg
 import structlog
 
-from paydesk import crash
+from paydesk import causes, crash
 from paydesk.env import Env
 from paydesk.errors import (
     BodyTooLarge,
@@ -334,7 +334,12 @@ def _apply_rows(
     states = dict(known or {})
     todo = [row for row in rows if row.key not in states]
     for start in range(0, len(todo), GROUP):
-        states |= _apply_group(env, todo[start : start + GROUP], path)
+        group = todo[start : start + GROUP]
+        # Several events in one transaction have the provider in common, one alone names itself.
+        named = {"event": group[0].event.id} if len(group) == 1 else {}
+        around = causes.current() or {}
+        with causes.by(f"provider:{group[0].provider}", path, around.get("request_id"), **named):
+            states |= _apply_group(env, group, path)
     _mark(env, rows, states)
     return [_after(env, row, *states[row.key]) for row in rows]
 

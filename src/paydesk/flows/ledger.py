@@ -17,7 +17,7 @@ from uuid import UUID
 
 import psycopg
 
-from paydesk import ids
+from paydesk import causes, ids
 from paydesk.db.postgres import Tx
 from paydesk.errors import Conflict, IdempotencyKeyReused, InvalidRequest
 from paydesk.rules.ledger import CODES, CREDIT, MAX_AMOUNT, NAMES
@@ -172,7 +172,7 @@ def emit(tx: Tx, now: datetime, events: Sequence[Event]) -> None:
             "types": [e.type for e in events],
             "subjects": [e.subject_id for e in events],
             "data": [_json(e.data) for e in events],
-            "causes": [_json(e.cause) for e in events],
+            "causes": [_json(causes.merged(e.cause)) for e in events],
         },
     )
 

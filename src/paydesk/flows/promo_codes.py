@@ -12,7 +12,7 @@ from paydesk import ids
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
 from paydesk.errors import Conflict, InvalidRequest, NotFound
-from paydesk.flows import catalog
+from paydesk.flows import catalog, trail
 from paydesk.flows.customers import Customer
 from paydesk.rules import fields
 from paydesk.rules import promo as rules
@@ -136,6 +136,8 @@ def upsert_promo(
             "insert into promo_counts (promo_id) values (%(id)s) on conflict do nothing",
             {"id": written["id"]},
         )
+        trail.record(tx, values["now"], "promo.saved", ids.show("promo", written["id"]),
+                     {"code": shown, "active": values["active"]})  # fmt: skip
         return promo_in(tx, written["id"])
 
 

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from paydesk import ids
+from paydesk import causes, ids
 from paydesk.errors import InvalidRequest, PaydeskError
 from paydesk.flows import credits
 from paydesk.flows.credits import Spend, SpendVerdict
@@ -198,6 +198,7 @@ def _item(customer_id: UUID, body: SpendBody, key: UUID | None, digest: int | No
         customer_id=customer_id, amount=body.credits, reason=body.reason,
         transfer_id=ids.new_owned(customer_id), request_key=key, request_hash=digest,
         reference=body.reference, metadata=texts.metadata(body.metadata) if body.metadata else None,
+        cause=causes.current(),
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
+from paydesk import causes
 from paydesk.errors import InvalidRequest, NotFound
 from paydesk.http import auth, bodies
 from paydesk.http.auth import Principal
@@ -69,7 +70,8 @@ def enter(scope: Any, roles: frozenset[str], path: str) -> None:
     """Let the caller in, or raise; remember him and the route's template in the scope."""
     scope["paydesk.route"] = path
     if PUBLIC not in roles:
-        scope["paydesk.who"] = auth.admit(scope.get("paydesk.caller"), roles)
+        who = scope["paydesk.who"] = auth.admit(scope.get("paydesk.caller"), roles)
+        causes.enter(who.caller, "http", scope.get("paydesk.request_id"))
 
 
 def check_parameters(request: Request, known: set[str]) -> None:

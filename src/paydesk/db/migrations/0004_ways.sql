@@ -374,6 +374,8 @@ create index refunds_created on refunds (created_at, id);
 create index refunds_requested on refunds (created_at) where state = 'requested';
 create index refunds_pending on refunds (updated_at) where state = 'pending' and clock_id is null;
 
+-- withdrawn and reinstated only grow; loss is what of the difference no captured money covers.
+-- postings: which transfers withdrew it, from where, and how much of each came back.
 create table disputes (
     customer_id uuid not null,
     id uuid not null,
@@ -391,6 +393,7 @@ create table disputes (
     reinstated_minor bigint not null default 0 check (reinstated_minor >= 0),
     fee_minor bigint not null default 0 check (fee_minor >= 0),
     loss_minor bigint not null default 0 check (loss_minor >= 0),
+    postings jsonb not null default '[]',
     evidence jsonb not null default '{}',
     submitted_at timestamptz,
     submissions smallint not null default 0,
@@ -623,6 +626,8 @@ create table audit_log (
     data jsonb not null default '{}',
     hash bytea not null
 );
+-- The publisher marks whose events are not sealed yet.
+insert into sinks (name) values ('seals');
 create trigger seals_append_only before update or delete on seals
     for each row execute function refuse_change();
 create trigger seals_no_truncate before truncate on seals

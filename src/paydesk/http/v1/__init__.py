@@ -7,6 +7,7 @@ from fastapi import APIRouter
 
 def routers() -> list[APIRouter]:
     """Every router of v1."""
+    from paydesk.http.v1.audit import audit_v1
     from paydesk.http.v1.catalog import customers_v1, packs_v1
     from paydesk.http.v1.checkouts import checkouts_v1
     from paydesk.http.v1.credits import credits_v1
@@ -17,5 +18,5 @@ def routers() -> list[APIRouter]:
 
     return [
         checkouts_v1, payments_v1, credits_v1, customers_v1, packs_v1, promos_v1, events_v1,
-        keys_v1,
+        keys_v1, audit_v1,
     ]  # fmt: skip

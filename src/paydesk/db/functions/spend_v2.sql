@@ -9,11 +9,11 @@
 --
 -- Order of taking is the index batches_queue; draws are answered flat, each with its item. For
 -- verdict 2, known_ids is the stored transfer and the balance is the one after it.
-create function spend_v1(
+create function spend_v2(
     p_now timestamptz, p_wait boolean, p_again boolean, p_expire integer, p_daily integer,
     p_customers uuid[], p_first integer[], p_of integer[],
     p_ids uuid[], p_events uuid[], p_amounts bigint[], p_keys uuid[], p_hashes bigint[],
-    p_notes text[], p_references text[], p_metadata text[]
+    p_notes text[], p_references text[], p_metadata text[], p_causes text[]
 ) returns table (
     statuses smallint[], balances bigint[], known_items integer[], known_ids uuid[],
     draw_items integer[], draw_batches uuid[], draw_amounts bigint[]
@@ -259,14 +259,14 @@ begin
     select p_customers[p_of[u.item]], p_ids[u.item], u.batch_id, u.amount
     from unnest(draw_items, draw_batches, draw_amounts) u(item, batch_id, amount);
 
-    insert into events (customer_id, seq, id, type, subject_id, data, created_at)
+    insert into events (customer_id, seq, id, type, subject_id, data, cause, created_at)
     select p_customers[u.o], u.seq, u.event_id, 'credits.spent', u.id,
         jsonb_strip_nulls(jsonb_build_object('amount', u.amount, 'balance', u.balance,
             'transfer_id', u.id, 'reason', u.note, 'reference', u.reference,
-            'metadata', u.metadata::jsonb)), u.at
+            'metadata', u.metadata::jsonb)), u.cause::jsonb, u.at
     from unnest(p_of, p_ids, p_events, p_amounts, statuses, t_event, balances, p_notes,
-            p_references, p_metadata, t_at)
-        u(o, id, event_id, amount, status, seq, balance, note, reference, metadata, at)
+            p_references, p_metadata, p_causes, t_at)
+        u(o, id, event_id, amount, status, seq, balance, note, reference, metadata, cause, at)
     where u.status = 0;
 
     insert into news (customer_id)

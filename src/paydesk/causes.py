@@ -1,0 +1,50 @@
+"""Causes: who is acting, through what, and for which request. Kept beside every event."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+#: {actor, via, request_id}: of the work that goes on here, and of the threads it starts.
+_current: ContextVar[Mapping[str, Any] | None] = ContextVar("paydesk_cause", default=None)
+
+#: What a customer may read of a cause: not who of the staff it was.
+PUBLIC = frozenset({"via", "type", "amount", "reason"})
+
+
+def enter(actor: str, via: str, request_id: str | None = None, **more: Any) -> None:
+    """Name the cause of all that follows in this context, such as one request's."""
+    named = {"actor": actor, "via": via, "request_id": request_id, **more}
+    _current.set({name: value for name, value in named.items() if value is not None})
+
+
+@contextmanager
+def by(actor: str, via: str, request_id: str | None = None, **more: Any) -> Iterator[None]:
+    """Name the cause of what happens inside."""
+    before = _current.set(None)
+    try:
+        enter(actor, via, request_id, **more)
+        yield
+    finally:
+        _current.reset(before)
+
+
+def current() -> Mapping[str, Any] | None:
+    """The cause of the work at hand."""
+    return _current.get()
+
+
+def merged(cause: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """A cause of an event's own, over that of the work at hand."""
+    around = _current.get()
+    if not around:
+        return cause or None
+    return {**around, **cause} if cause else around
+
+
+def actor(otherwise: str = "unknown") -> str:
+    """Who is acting."""
+    around = _current.get()
+    return str(around["actor"]) if around else otherwise
