@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -9,6 +10,7 @@ from paydesk import ids
 from paydesk.flows import heads, ledger, wallets
 from paydesk.flows.wallets import Arrival
 from paydesk.rules.money import Money
+from paydesk.tracker.stores.joined import ServicePayment
 
 
 def fill(env: Any, customer: Any, *amounts: Money) -> None:
@@ -59,3 +61,22 @@ def event_types(env: Any, customer: Any) -> list[str]:
 def wallet(env: Any, customer: Any, currency: str) -> Any:
     with env.db.read() as tx:
         return wallets.of(tx, customer.uuid, currency)
+
+
+def paid(customer, money: Money) -> ServicePayment:
+    """A payment as the flows of refunds hand it over."""
+    payment_id, now = ids.new_owned(customer.uuid), datetime.now(UTC)
+    return ServicePayment(
+        id=str(payment_id), customer_id=customer.uuid, user_id=str(customer.uuid),
+        amount_cents=money.minor, currency=money.currency, credits_to_add=0, provider="stripe",
+        handle="payment_x", price_minor=money.minor, request_key=payment_id, request_hash=b"x",
+        created_at=now, updated_at=now,
+    )  # fmt: skip
+
+
+def take_back(env, customer, payment, minor: int, policy: str = "debt"):
+    with env.db.transaction(customer.uuid) as tx:
+        now = heads.decide(tx, env.now(), customer.uuid)
+        cause = ids.new_owned(customer.uuid)
+        return wallets.take_back(tx, now, payment, minor, cause="refund", cause_id=cause,
+                                 policy=policy)  # fmt: skip

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import pytest
-from purse import account, books, event_types, fill, wallet
+from purse import account, books, event_types, fill, paid, take_back, wallet
 
 from paydesk import ids
 from paydesk.errors import (
@@ -24,33 +23,13 @@ from paydesk.errors import (
     WalletFrozen,
 )
 from paydesk.flows import customers, heads, rates, wallet_moves, wallets
-from paydesk.rules.money import HTG, JPY, USD, Money
-from paydesk.tracker.stores.joined import ServicePayment
+from paydesk.rules.money import HTG, JPY, USD
 
 
-def paid(customer, money: Money) -> ServicePayment:
-    """A payment as the flows of refunds hand it over."""
-    payment_id, now = ids.new_owned(customer.uuid), datetime.now(UTC)
-    return ServicePayment(
-        id=str(payment_id), customer_id=customer.uuid, user_id=str(customer.uuid),
-        amount_cents=money.minor, currency=money.currency, credits_to_add=0, provider="stripe",
-        handle="payment_x", price_minor=money.minor, request_key=payment_id, request_hash=b"x",
-        created_at=now, updated_at=now,
-    )  # fmt: skip
-
-
-def deposit(env, customer, payment, money: Money):
+def deposit(env, customer, payment, money):
     with env.db.transaction(customer.uuid) as tx:
         now = heads.decide(tx, env.now(), customer.uuid)
         return wallets.deposit(tx, now, [(payment, money, ids.new_owned(customer.uuid))])[0]
-
-
-def take_back(env, customer, payment, minor: int, policy: str = "debt"):
-    with env.db.transaction(customer.uuid) as tx:
-        now = heads.decide(tx, env.now(), customer.uuid)
-        cause = ids.new_owned(customer.uuid)
-        return wallets.take_back(tx, now, payment, minor, cause="refund", cause_id=cause,
-                                 policy=policy)  # fmt: skip
 
 
 def give_back(env, customer, payment, was):
@@ -65,7 +44,7 @@ def history(env, customer, currency: str, **more):
         return wallets.history(tx, customer.uuid, currency, **more)
 
 
-def spend(env, customer, money: Money) -> None:
+def spend(env, customer, money) -> None:
     with env.db.transaction(customer.uuid) as tx:
         now = heads.decide(tx, env.now(), customer.uuid)
         wallets.take_out(tx, now, customer.uuid, money, "deposits", reason="WALLET_PAYMENT",
