@@ -300,11 +300,13 @@ def part(text: str) -> str:
 
 
 def encode(value: Any) -> str:
-    """JSON in which a Decimal is a number with its very digits."""
+    """JSON in which a Decimal is a number with its very digits. The same value, the same text,
+    whatever the order of its keys: a request that was kept and is repeated must not differ."""
     if isinstance(value, Decimal):
         return format(value, "f")
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{json.dumps(str(k))}: {encode(v)}" for k, v in value.items()) + "}"
+        pairs = sorted((str(k), v) for k, v in value.items())
+        return "{" + ", ".join(f"{json.dumps(k)}: {encode(v)}" for k, v in pairs) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(encode(one) for one in value) + "]"
     return json.dumps(value, allow_nan=False)
