@@ -30,6 +30,7 @@ BUILT_IN = {
     "stripe": "paydesk.providers.stripe",
     "moncash": "paydesk.providers.moncash",
     "paypal": "paydesk.providers.paypal",
+    "btcpay": "paydesk.providers.btcpay",
 }
 
 #: The words of `Provider.can`, and the methods that each promises.
