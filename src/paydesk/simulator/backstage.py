@@ -13,7 +13,7 @@ from typing import Any
 
 from .engine import Call
 from .errors import StripeError
-from .objects import authentication, disputes, refunds
+from .objects import authentication, disputes, payouts, refunds
 
 Action = Callable[..., dict[str, Any]]
 #: Actions by the name of their path.
@@ -129,6 +129,15 @@ def decide_dispute(call: Call, dispute: str, outcome: str) -> dict[str, Any]:
     if outcome not in ("won", "lost", "warning_closed", "escalated"):
         raise ValueError("outcome is won, lost, warning_closed or escalated")
     return disputes.decide(call, _named(call, "dispute", dispute), outcome)
+
+
+@action
+def pay_out(call: Call, currency: str = "usd") -> dict[str, Any]:
+    """Everything of a currency that is available goes to the bank."""
+    payout = payouts.pay_out(call, currency)
+    if payout is None:
+        raise ValueError(f"there is nothing available in {currency[:10]}")
+    return payout
 
 
 def _named(call: Call, kind: str, wanted: str) -> dict[str, Any]:

@@ -17,10 +17,15 @@ def retrieve_transaction(call: Call) -> dict[str, Any]:
 
 @operation("GET /v1/balance_transactions")
 def list_transactions(call: Call) -> dict[str, Any]:
+    """Newest first; `payout` keeps those that went to the bank with it."""
     wanted = {n: call.params[n] for n in ("currency", "source", "type") if call.params.get(n)}
+    if "currency" in wanted:
+        wanted["currency"] = wanted["currency"].lower()
+    if call.params.get("payout"):
+        wanted["_payout"] = call.find("payout", call.params["payout"], "payout", 400)["id"]
     return listing.page(
         call, "balance_transaction", "/v1/balance_transactions",
-        keep=lambda item: all(item[name] == value for name, value in wanted.items()),
+        keep=lambda item: all(item.get(name) == value for name, value in wanted.items()),
     )
 
 
