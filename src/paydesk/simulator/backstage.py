@@ -70,6 +70,13 @@ def charge_of(call: Call, payment: str) -> dict[str, Any]:
     return charge
 
 
+def named(call: Call, kind: str, wanted: str) -> dict[str, Any]:
+    try:
+        return call.find(kind, wanted, kind)
+    except StripeError as error:
+        raise ValueError(str(error)) from None
+
+
 @action
 def authenticate(call: Call, intent: str, succeed: bool = True) -> dict[str, Any]:
     """The owner of the card completes or fails 3-D Secure of a payment or setup intent."""
@@ -107,7 +114,7 @@ def finish_refund(
         raise ValueError("outcome is succeeded or failed")
     if failure_reason not in REFUND_FAILURES:
         raise ValueError(f"failure_reason is one of {', '.join(REFUND_FAILURES)}")
-    return refunds.finish(call, _named(call, "refund", refund), outcome, failure_reason)
+    return refunds.finish(call, named(call, "refund", refund), outcome, failure_reason)
 
 
 @action
@@ -128,7 +135,7 @@ def decide_dispute(call: Call, dispute: str, outcome: str) -> dict[str, Any]:
     """The bank decides: won or lost; an inquiry is warning_closed or escalated."""
     if outcome not in ("won", "lost", "warning_closed", "escalated"):
         raise ValueError("outcome is won, lost, warning_closed or escalated")
-    return disputes.decide(call, _named(call, "dispute", dispute), outcome)
+    return disputes.decide(call, named(call, "dispute", dispute), outcome)
 
 
 @action
@@ -138,10 +145,3 @@ def pay_out(call: Call, currency: str = "usd") -> dict[str, Any]:
     if payout is None:
         raise ValueError(f"there is nothing available in {currency[:10]}")
     return payout
-
-
-def _named(call: Call, kind: str, wanted: str) -> dict[str, Any]:
-    try:
-        return call.find(kind, wanted, kind)
-    except StripeError as error:
-        raise ValueError(str(error)) from None

@@ -9,12 +9,13 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from . import api, background, backstage, delivery, shapes
+from . import api, background, backstage, delivery, shapes, tampering
 from .engine import Call, Simulator
 from .errors import StripeError
 from .objects import webhook_endpoints
 from .store import Transaction
 
+assert tampering.__doc__  # importing it registers its actions
 DELIVER_FIELDS = {"events", "types", "again", "order", "seed"}
 
 
@@ -99,7 +100,7 @@ class Control:
         return await self._run(request, work)
 
     async def act(self, request: Request) -> Response:
-        """`POST /_sim/{action}`: see backstage.py."""
+        """`POST /_sim/{action}`: see backstage.py and tampering.py."""
         name, base_url = request.path_params["action"], api.base_url(self.sim, request)
 
         def work(body: dict[str, Any]) -> dict[str, Any]:

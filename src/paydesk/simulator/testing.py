@@ -94,7 +94,7 @@ class Sandbox:
         return self.get(intent_id)
 
     def act(self, action: str, **given: Any) -> dict[str, Any]:
-        """Any action of backstage.py: what owners, banks and the dashboard do without the shop.
+        """Any action of backstage.py and tampering.py: what happens without the shop.
 
         `silent=True` keeps it from the events. Returns the object; raises ValueError or
         StripeError where it cannot be done.
@@ -131,6 +131,24 @@ class Sandbox:
     ) -> dict[str, Any]:
         """Let the bank decide: won, lost, warning_closed or escalated."""
         return self.act("decide_dispute", dispute=dispute_id, outcome=outcome, silent=silent)
+
+    def pay_directly(
+        self, amount: int, currency: str = "usd", *, silent: bool = False, **more: Any
+    ) -> dict[str, Any]:
+        """A payment the shop knows nothing of; `card`, `customer`, `metadata` as in `pay`."""
+        return self.act("pay", amount=amount, currency=currency, silent=silent, **more)
+
+    def alter(self, object_id: str, *, event: bool = False, **fields: Any) -> dict[str, Any]:
+        """Set fields of any object; nobody is told unless `event` asks for it."""
+        return self.act("alter", id=object_id, set=fields, event=event)
+
+    def alter_amount(self, object_id: str, amount: int) -> dict[str, Any]:
+        """Give a payment intent, charge or refund another amount, with its books."""
+        return self.act("alter_amount", id=object_id, amount=amount)
+
+    def drop(self, object_id: str) -> dict[str, Any]:
+        """Make an object and what hangs on it as if it had never been."""
+        return self.act("drop", id=object_id)
 
     def pay_by_http(self, session_id: str, card: str = CARD, *, approve: bool = True) -> Payment:
         """The same through the hosted page."""
