@@ -315,7 +315,7 @@ def transfer(
     if amount > settings.max_transaction_amount:
         raise AmountTooLarge(f"{amount} credits are too many for one transaction.")
     settle(tx, (from_id, to_id), now)
-    parts, total = _movable(tx, from_id, amount, promotional=is_own)
+    parts, total = movable(tx, from_id, amount, promotional=is_own)
     if total < amount:
         raise InsufficientCredits(
             f"Needs {amount} credits, {total} can be moved.", needed=amount, balance=total
@@ -404,7 +404,7 @@ def may_move(
     return is_own
 
 
-def _movable(
+def movable(
     tx: Tx, customer_id: UUID, amount: int, *, promotional: bool
 ) -> tuple[list[dict[str, Any]], int]:
     """Batches to take from, in order, each with its part in `take`; and how much may be moved:
