@@ -23,6 +23,10 @@ _WITHDRAWAL = {"amount": 5000, "currency": "htg", "status": "requested", "destin
 _DISPUTE = {"payment_id": _PAYMENT_ID, "amount": 899, "currency": "usd",
             "status": "needs_response", "reason": "fraudulent",
             "due_at": "2026-01-29T23:59:59+00:00"}
+_REFUND = {
+    "payment_id": _PAYMENT_ID, "amount": 300, "currency": "usd", "status": "pending",
+    "origin": "desk", "reason": "requested_by_customer", "loss": 0,
+}
 _HOLD = {"amount": 50, "asset": "CREDIT"}
 
 TYPES: dict[str, EventType] = {
@@ -94,6 +98,51 @@ TYPES: dict[str, EventType] = {
         "payment",
         {**_PAYMENT, "status": "partially_refunded", "refunded": 300},
     ),
+    "payment.refund_reversed": EventType(
+        "A refund failed and its money is here again; `status` is what the payment is now.",
+        "payment",
+        {**_PAYMENT, "refunded": 0},
+    ),
+    "refund.requested": EventType(
+        "Somebody asked for a refund, and another person has to decide.",
+        "refund",
+        {**_REFUND, "status": "requested"},
+    ),
+    "refund.rejected": EventType(
+        "Another person refused a refund that was asked for.",
+        "refund",
+        {**_REFUND, "status": "rejected", "by": "rosa@example.com"},
+    ),
+    "refund.canceled": EventType(
+        "Whoever asked for a refund took that back.", "refund", {**_REFUND, "status": "canceled"}
+    ),
+    "refund.created": EventType(
+        "Money is on its way back; `origin` is provider where it was begun there. `loss` is what"
+        " no captured money covers.",
+        "refund",
+        _REFUND,
+    ),
+    "refund.succeeded": EventType(
+        "The money went back.", "refund", {**_REFUND, "status": "succeeded"}
+    ),
+    "refund.failed": EventType(
+        "The money could not go back or came again: goods and books stand as before.",
+        "refund",
+        {**_REFUND, "status": "failed", "error_code": "expired_or_canceled_card"},
+    ),
+    "credits.clawed_back": EventType(
+        "Credits of a payment were taken back; `owed` ones were used already, `forgiven` ones too,"
+        " `expired` ones had ended unused.",
+        "payment",
+        {**_CREDITS, "amount": 102, "owed": 0, "forgiven": 0, "expired": 0, "cause": "refund",
+         "cause_id": "re_0344QCT8RQJ5T9R7VHA8PSE1H4"},
+    ),
+    "credits.reinstated": EventType(
+        "Credits that were taken back came again; `canceled` ones of a debt were struck out.",
+        "payment",
+        {**_CREDITS, "amount": 102, "canceled": 0, "lapsed": 0, "cause": "refund",
+         "cause_id": "re_0344QCT8RQJ5T9R7VHA8PSE1H4"},
+    ),
     "payment.review": EventType(
         "Something about the payment needs a person's look; `review` says what.",
         "payment",
@@ -141,6 +190,47 @@ TYPES: dict[str, EventType] = {
         "Credits reached their expiry unused.",
         "transfer",
         {**_CREDITS, "batch_id": _BATCH, "expires_at": "2027-01-15T12:00:00+00:00"},
+    ),
+    "purchase.completed": EventType(
+        "An item was bought and is the customer's; `restored`: it was taken back and is again.",
+        "purchase",
+        {"item": "python", "quantity": 1, "payment_id": _BATCH},
+    ),
+    "purchase.refunded": EventType(
+        "An item was taken back with its money; `cause` is refund or dispute.",
+        "purchase",
+        {"item": "python", "quantity": 1, "payment_id": _BATCH, "cause": "refund"},
+    ),
+    "service.activated": EventType(
+        "A service was paid and runs until `expires_at`; `restored`: it runs again.",
+        "service",
+        {"service_type": "premium_membership", "expires_at": "2027-01-15T12:00:00+00:00",
+         "payment_id": _BATCH},
+    ),
+    "service.ended": EventType(
+        "A service ended; `reason` is expired, refund or dispute.",
+        "service",
+        {"service_type": "premium_membership", "expires_at": "2027-01-15T12:00:00+00:00",
+         "payment_id": _BATCH, "reason": "expired"},
+    ),
+    "access.granted": EventType(
+        "A customer was given access; `source` is the id of what gave it, and without"
+        " `expires_at` it is for ever. `reinstated`: it was revoked and holds again.",
+        "access",
+        {"resource": "course:python", "source": "pur_0344QCT8RQJ5T9R7VHA8PSE1H4",
+         "expires_at": "2027-01-15T12:00:00+00:00"},
+    ),
+    "access.revoked": EventType(
+        "Access was taken away; `cause` is refund, dispute, cancellation, service or admin.",
+        "access",
+        {"resource": "course:python", "source": "pur_0344QCT8RQJ5T9R7VHA8PSE1H4",
+         "cause": "refund"},
+    ),
+    "access.expired": EventType(
+        "Access reached its end, and nothing else gives it.",
+        "access",
+        {"resource": "course:python", "source": "pur_0344QCT8RQJ5T9R7VHA8PSE1H4",
+         "expires_at": "2027-01-15T12:00:00+00:00"},
     ),
     "promo.applied": EventType(
         "A promo code was reserved for a checkout.",

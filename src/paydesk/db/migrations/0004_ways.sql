@@ -433,8 +433,8 @@ create table dispute_files (
 );
 create index dispute_files_dispute on dispute_files (customer_id, dispute_id);
 
--- What a refund or dispute took back of a payment's goods, one row for each kind of goods and
--- cause. asked = taken + owed + forgiven. What is given back later reverses the very transfers.
+-- What a refund or dispute took back of a payment's goods, a row for each kind of goods; another
+-- where more of the same cause is covered later. asked = taken + owed + forgiven. What is given back later reverses the very transfers.
 create table clawbacks (
     customer_id uuid not null,
     id uuid not null,
@@ -452,9 +452,9 @@ create table clawbacks (
     reversal_txn_id uuid,
     created_at timestamptz not null default now(),
     primary key (customer_id, id),
-    unique (customer_id, cause_id, goods),
     check (asked = taken + owed + forgiven)
 );
+create index clawbacks_cause on clawbacks (customer_id, cause_id);
 create index clawbacks_payment on clawbacks (customer_id, payment_id);
 
 -- Money that a person or a bank says has come ----------------------------------------------------
