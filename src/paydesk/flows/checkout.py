@@ -33,7 +33,9 @@ from paydesk.flows import (
     charges,
     checkout_calls,
     credits,
+    goods,
     heads,
+    items,
     payments,
     pricing,
     promos,
@@ -66,17 +68,24 @@ MAX_CLAIMS = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartCheckout:
-    """What is to be bought: exactly one of `pack` (key or id), `credits` and `amount`.
+    """What is to be bought: exactly one of `pack` (key or id), `credits`, `item` and `service`
+    (keys or ids; `quantity` of the item), `wallet` (money to put there) and `amount`.
 
     `request_key` names the request: the same key gives the same checkout, and `request_hash`
     tells whether the request is the same too. `payable` names a thing that only one payment at a
-    time may be under way for; `reference` is the caller's own, unique per customer.
+    time may be under way for; `reference` is the caller's own, unique per customer. `price_item`
+    is the application's hook for prices of items (`items.quote`).
     """
 
     customer_id: UUID
     pack: Any = None
     credits: int | None = None
     amount: Money | None = None
+    item: Any = None
+    quantity: int = 1
+    service: Any = None
+    wallet: Money | None = None
+    price_item: items.PriceHook | None = None
     promo: str | None = None
     email: str | None = None
     provider: str | None = None
@@ -222,8 +231,10 @@ def _intend(
                     return None
             _check_reference(tx, customer_id, what.reference)
             _check_limits(env, tx, priced, customer_id, now)
-            payment = _payment(env, tx, what, priced, key, digest, checkout_id, now)
+            bought = goods.check(tx, now, customer_id, priced)
+            payment = _payment(env, tx, what, priced, key, digest, checkout_id, now, bought)
             JoinedStore(tx.conn).create(payment)
+            goods.write(tx, now, payment)
             order = _order(env, tx, what, priced, payment, call_id, secret)
             request = {"provider": payment.provider, **provider_calls.order_json(order)}
             _write_checkout(tx, what, priced, payment, secret, now)
@@ -269,7 +280,7 @@ def _check_limits(env: Env, tx: Tx, priced: Priced, customer_id: UUID, now: date
 
 def _payment(
     env: Env, tx: Tx, what: StartCheckout, priced: Priced, key: UUID, digest: bytes,
-    checkout_id: UUID, now: datetime,
+    checkout_id: UUID, now: datetime, bought: Mapping[str, Any],
 ) -> ServicePayment:  # fmt: skip
     provider = env.providers[what.provider or env.providers.default]
     return ServicePayment(
@@ -284,7 +295,7 @@ def _payment(
         package_id=priced.pack.key if priced.pack else None,
         package_name=priced.pack.name if priced.pack else None,
         purpose=priced.purpose,
-        payable=what.payable,
+        **{**bought, "payable": what.payable or bought.get("payable")},
         checkout_id=checkout_id,
         handle=handle_of(priced.payment_id),
         description=priced.description,
@@ -562,10 +573,19 @@ def _hash(what: StartCheckout) -> bytes:
     """What makes two requests the same, where the caller did not say."""
     told = {
         "pack": str(getattr(what.pack, "key", what.pack)), "credits": what.credits,
-        "amount": str(what.amount), "promo": what.promo, "email": what.email,
+        "amount": str(what.amount), **_hash_goods(what), "promo": what.promo, "email": what.email,
         "provider": what.provider, "success_url": what.success_url, "cancel_url": what.cancel_url,
         "metadata": dict(what.metadata), "description": what.description,
         "reference": what.reference, "payable": what.payable,
     }  # fmt: skip
     text = json.dumps(told, sort_keys=True, default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+def _hash_goods(what: StartCheckout) -> dict[str, Any]:
+    """Goods that are not credits; left out where there are none, so that keys of before hold."""
+    told = {"item": what.item, "service": what.service}
+    named = {name: str(getattr(one, "key", one)) for name, one in told.items() if one is not None}
+    if what.wallet is not None:
+        named["wallet"] = str(what.wallet)
+    return named | ({"quantity": str(what.quantity)} if what.quantity != 1 else {})

@@ -13,10 +13,28 @@ import structlog
 from paydesk import crash, ids
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
-from paydesk.errors import Conflict, InvalidRequest, NotFound, NotSupported, PaydeskError
-from paydesk.flows import attempts, credits, heads, ledger, payments, promos
+from paydesk.errors import (
+    AlreadyPurchased,
+    Conflict,
+    InvalidRequest,
+    NotFound,
+    NotSupported,
+    PaydeskError,
+)
+from paydesk.flows import (
+    attempts,
+    credits,
+    heads,
+    ledger,
+    payments,
+    promos,
+    purchases,
+    services,
+    wallets,
+)
 from paydesk.flows.events import NewEvent, emit_many
 from paydesk.flows.sweeps import WAIT_S, one_row
+from paydesk.rules.money import Money
 from paydesk.rules.payments import backoff_s
 from paydesk.settings import Settings
 from paydesk.tracker.models import PAID_STATES
@@ -32,7 +50,7 @@ MAX_TRIES = 8
 
 @dataclass(slots=True)
 class Terms:
-    """What one payment buys, as it was priced: kept with the checkout."""
+    """What one payment buys, as it was priced: kept with the payment, or with its checkout."""
 
     payment: ServicePayment
     txn_id: UUID
@@ -40,6 +58,8 @@ class Terms:
     expires_days: int | None = None
     #: What moves from deposits to revenue: the price asked, or less where a person waived the rest.
     revenue_minor: int = 0
+    #: What is handed over, where it is not credits.
+    goods: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -120,17 +140,19 @@ def _standing(tx: Tx, paid: Sequence[ServicePayment]) -> dict[tuple[UUID, UUID],
 
 
 def _terms(tx: Tx, paid: Sequence[ServicePayment], waive: bool) -> list[Terms]:
-    rows = tx.all(
+    bare = [p for p in paid if p.terms is None]
+    rows = bare and tx.all(
         "select c.customer_id, c.payment_id, c.lines"
         " from unnest(%(customers)s::uuid[], %(payments)s::uuid[]) as k(c, p)"
         " cross join lateral (select customer_id, payment_id, lines from checkouts"
         "  where customer_id = k.c and payment_id = k.p order by id limit 1) c",
-        {"customers": [p.customer_id for p in paid], "payments": [p.key[1] for p in paid]},
+        {"customers": [p.customer_id for p in bare], "payments": [p.key[1] for p in bare]},
     )
     first = {(r["customer_id"], r["payment_id"]): r["lines"][0] for r in rows if r["lines"]}
     found = []
     for one in paid:
-        line = first.get(one.key, {})
+        terms = one.terms or {}
+        line = next(iter(terms.get("lines") or ()), first.get(one.key, {}))
         asked = one.amount_cents
         found.append(
             Terms(
@@ -139,6 +161,7 @@ def _terms(tx: Tx, paid: Sequence[ServicePayment], waive: bool) -> list[Terms]:
                 bonus_credits=line.get("bonus_credits", 0),
                 expires_days=line.get("expires_days"),
                 revenue_minor=min(asked, one.captured_cents) if waive else asked,
+                goods=terms.get("goods") or {},
             )
         )
     return found
@@ -186,7 +209,7 @@ def _deliver(tx: Tx, now: datetime, terms: list[Terms], settings: Settings) -> l
                 effective_at=now,
             )
             for t in terms
-            if t.revenue_minor
+            if t.revenue_minor and t.payment.purpose != "wallet"
         ],
     )
     return [
@@ -236,14 +259,48 @@ def _hand_nothing(tx: Tx, now: datetime, terms: list[Terms], settings: Settings)
     return {}
 
 
+def _complete_purchases(tx: Tx, now: datetime, terms: list[Terms], settings: Settings) -> Changes:
+    """Items become the customer's, with their access."""
+    for t in terms:
+        purchases.complete(tx, now, t.payment, t.goods)
+    return {}
+
+
+def _activate_services(tx: Tx, now: datetime, terms: list[Terms], settings: Settings) -> Changes:
+    """Services run from now on."""
+    for t in terms:
+        services.activate(tx, now, t.payment, t.goods)
+    return {}
+
+
+def _fill_wallets(tx: Tx, now: datetime, terms: list[Terms], settings: Settings) -> Changes:
+    """Money put into wallets; it stays the customer's, so there is no sale."""
+    wallets.deposit(
+        tx, now,
+        [
+            (t.payment, Money(t.revenue_minor, t.payment.currency, minor=True), t.txn_id)
+            for t in terms
+        ],
+    )  # fmt: skip
+    return {}
+
+
 #: Who hands over what, by the payment's purpose.
 FULFILL: dict[str, Callable[[Tx, datetime, list[Terms], Settings], Changes]] = {
     "credits": _grant_credits,
     "payment": _hand_nothing,
+    "item": _complete_purchases,
+    "service": _activate_services,
+    "wallet": _fill_wallets,
 }
 
 
 def _failed(payment: ServicePayment, exc: Exception) -> Handed:
+    if isinstance(exc, AlreadyPurchased):
+        # Trying again does not help: a person gives the money back, or something else for it.
+        changes = {} if payment.review else {"review": "already_purchased"}
+        return Handed(payment, "blocked", error_code=exc.code, error=str(exc)[:500],
+                      changes=changes)  # fmt: skip
     expected = isinstance(exc, PaydeskError)
     log.warning("goods could not be handed over", payment=payment.id, error=repr(exc)[:300])
     return Handed(
@@ -297,12 +354,23 @@ def _record(
         },
     )
     emit_many(tx, [_event(h, now, path) for h in handed if h.state != "due"])
+    emit_many(
+        tx,
+        [
+            attempts.state_event(h.payment, now, type="payment.review", state="succeeded",
+                                 review=h.changes["review"])
+            for h in handed
+            if h.state == "blocked" and "review" in h.changes
+        ],
+    )  # fmt: skip
 
 
 def _event(h: Handed, now: datetime, path: str) -> NewEvent:
     data: dict[str, Any] = {"purpose": h.payment.purpose, "path": path}
     if h.state == "done":
         data["credits"] = h.payment.credits_to_add
+        if key := ((h.payment.terms or {}).get("goods") or {}).get("key"):
+            data["item"] = key
     else:
         data["error_code"] = h.error_code
     return NewEvent(

@@ -8,8 +8,8 @@ from uuid import UUID
 
 from paydesk import ids
 from paydesk.env import Env
-from paydesk.errors import AmountTooLarge, AmountTooSmall, InvalidRequest
-from paydesk.flows import catalog, customers, promos
+from paydesk.errors import AmountTooLarge, AmountTooSmall, InvalidPromoCode, InvalidRequest
+from paydesk.flows import catalog, customers, items, promos
 from paydesk.rules import fields
 from paydesk.rules.money import Money, exponent, times
 
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Priced:
-    """A priced order. `credits` has a code's bonus in it; `line` is kept with the checkout."""
+    """A priced order. `credits` has a code's bonus in it; `line` is kept with the checkout.
+
+    `goods` is what will be handed over for other things than credits, kept with the payment.
+    """
 
     payment_id: UUID
     external_id: str
@@ -33,6 +36,26 @@ class Priced:
     description: str
     reservation: promos.Reservation | None
     line: dict[str, Any]
+    item: items.Item | None = None
+    goods: dict[str, Any] | None = None
+
+    @property
+    def terms(self) -> dict[str, Any] | None:
+        """What the payment's record keeps of the order, where goods are not credits."""
+        return {"lines": [self.line], "goods": self.goods} if self.goods else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Order:
+    """What is bought, at its full price; one of `pack`, `quote` and none."""
+
+    price: Money
+    purpose: str
+    product: str
+    name: str
+    pack: catalog.Pack | None = None
+    quote: items.Quote | None = None
+    credits: int = 0
 
 
 def price(env: Env, what: StartCheckout, ability: str | None = "checkout") -> Priced:
@@ -42,71 +65,140 @@ def price(env: Env, what: StartCheckout, ability: str | None = "checkout") -> Pr
     Raises InvalidRequest, NotFound, InvalidPromoCode, AmountTooLarge, AmountTooSmall.
     """
     who = customers.get(env, what.customer_id)
-    pack, full, bought = _what(env, what)
     _check(what)
+    order = _what(env, what, who)
+    full = order.price
     if ability is not None:
         _check_provider(env, what, full, ability)
-    _check_amount(env, full, None if pack else bought)
-    product = promos.product_of(pack=pack, credits=what.credits, amount=full)
-    found = _claim(env, what, who, pack, full, product)
+    _check_amount(env, full, order.credits if order.pack is None and order.credits else None)
+    found = _claim(env, what, who, order)
     discount = found.discount if found else Money(0, full.currency, minor=True)
-    bonus = found.bonus_credits if found else 0
+    bonus = found.bonus_credits if found and order.purpose == "credits" else 0
     total = full - discount
     if total.minor <= 0:
         promos.let_go(env, found)
         raise AmountTooSmall("Nothing would be left to pay.", param="promo")
-    purpose = "payment" if what.amount is not None else "credits"
-    name = what.description or _name(pack, bought)
-    days = (pack.expires_days if pack else None) or env.settings.credit_expiry_days
+    name = what.description or order.name
     return Priced(
         payment_id=found.payment_id if found else ids.new_owned(what.customer_id),
         external_id=who.external_id,
-        product=product,
-        purpose=purpose,
-        pack=pack,
+        product=order.product,
+        purpose=order.purpose,
+        pack=order.pack,
         price=full,
         discount=discount,
         total=total,
-        credits=bought + bonus if purpose == "credits" else 0,
+        credits=order.credits + bonus,
         description=name,
         reservation=found,
-        line={
-            "description": name,
-            "quantity": 1,
-            "unit_minor": full.minor,
-            "discount_minor": discount.minor,
-            "amount_minor": total.minor,
-            "currency": full.currency,
-            "pack": pack.key if pack else None,
-            "credits": bought,
-            "bonus_credits": bonus if purpose == "credits" else 0,
-            "expires_days": days if purpose == "credits" else None,
-            "promo": found.code if found else None,
-        },
+        line=_line(env, order, name, discount, total, found),
+        item=order.quote.item if order.quote else None,
+        goods=_goods(what.customer_id, order),
     )
 
 
-def _what(env: Env, what: StartCheckout) -> tuple[catalog.Pack | None, Money, int]:
-    """(pack, full price, credits)."""
-    if sum(one is not None for one in (what.pack, what.credits, what.amount)) != 1:
-        raise InvalidRequest("Give exactly one of pack, credits and amount.")
+def _line(
+    env: Env, order: _Order, name: str, discount: Money, total: Money,
+    found: promos.Reservation | None,
+) -> dict[str, Any]:  # fmt: skip
+    """The order's one line. `unit_minor` is the list price; rules and codes come after it."""
+    is_credits = order.purpose == "credits"
+    days = (order.pack.expires_days if order.pack else None) or env.settings.credit_expiry_days
+    line: dict[str, Any] = {
+        "description": name,
+        "quantity": order.quote.quantity if order.quote else 1,
+        "unit_minor": order.quote.item.price.minor if order.quote else order.price.minor,
+        "discount_minor": discount.minor,
+        "amount_minor": total.minor,
+        "currency": total.currency,
+        "pack": order.pack.key if order.pack else None,
+        "credits": order.credits,
+        "bonus_credits": found.bonus_credits if found and is_credits else 0,
+        "expires_days": days if is_credits else None,
+        "promo": found.code if found else None,
+    }
+    if order.quote is not None:
+        line |= {"item": order.quote.item.key, "pricing": list(order.quote.pricing)}
+    return line
+
+
+def _goods(customer_id: UUID, order: _Order) -> dict[str, Any] | None:
+    """What will be handed over, as it stands now: later changes of the catalogue do not count."""
+    if order.purpose == "wallet":
+        return {"wallet": order.price.currency, "amount_minor": order.price.minor}
+    if order.quote is None:
+        return None
+    item = order.quote.item
+    grants = [{**one, "days": one["days"] or item.access_days} for one in item.grants]
+    goods = {"item": str(item.uuid), "key": item.key, "name": item.name, "grants": grants}
+    if item.kind == "service":
+        return {**goods, "service": str(ids.new_owned(customer_id)),
+                "months": item.duration_months}  # fmt: skip
+    return {
+        **goods, "purchase": str(ids.new_owned(customer_id)), "quantity": order.quote.quantity,
+        "repeatable": item.repeatable, "pricing": list(order.quote.pricing),
+    }  # fmt: skip
+
+
+def _what(env: Env, what: StartCheckout, who: customers.Customer) -> _Order:
+    """The order at its full price: nothing of it comes from the client but what and how many."""
+    asked = [what.pack, what.credits, what.amount, what.item, what.service, what.wallet]
+    if sum(one is not None for one in asked) != 1:
+        raise InvalidRequest(
+            "Give exactly one of pack, credits, item, service, wallet and amount."
+        )
+    if what.quantity != 1 and what.item is None:
+        raise InvalidRequest("A quantity is for items.", param="quantity")
+    if what.item is not None or what.service is not None:
+        return _item(env, what, who)
     if what.pack is not None:
         pack = catalog.get_pack(env, what.pack, active_only=True)
-        return pack, pack.price, pack.credits
+        return _Order(price=pack.price, purpose="credits", product=promos.product_of(pack=pack),
+                      name=pack.name, pack=pack, credits=pack.credits)  # fmt: skip
     if what.credits is not None:
-        least = env.settings.min_credit_purchase
-        count = fields.whole(what.credits, "credits")
-        if count < least:
-            raise AmountTooSmall(f"At least {least} credits are sold at a time.", param="credits",
-                                 least=least)  # fmt: skip
-        currency = env.settings.default_currency
-        if count > env.settings.max_transaction_amount:
-            raise _too_large(env, "credits")
-        return None, times(env.settings.default_credit_price, count, currency), count
-    assert what.amount is not None
-    if what.amount.minor <= 0:
+        return _credits(env, what.credits)
+    money = what.amount if what.amount is not None else what.wallet
+    assert money is not None
+    if money.minor <= 0:
         raise InvalidRequest("amount must be above zero.", param="amount")
-    return None, what.amount, 0
+    is_wallet = what.wallet is not None
+    if is_wallet and what.promo is not None:
+        raise InvalidPromoCode("This code is not for this product.", reason="wrong_product",
+                               param="code")  # fmt: skip
+    return _Order(
+        price=money, purpose="wallet" if is_wallet else "payment",
+        product=promos.product_of(amount=money), name="Wallet" if is_wallet else "Payment",
+    )  # fmt: skip
+
+
+def _item(env: Env, what: StartCheckout, who: customers.Customer) -> _Order:
+    """An item or a service, priced by its rules and the application's hook."""
+    kind = "item" if what.item is not None else "service"
+    found = items.quote(
+        env, what.item if what.item is not None else what.service, who, what.quantity,
+        hook=what.price_item,
+    )  # fmt: skip
+    item = found.item
+    if item.kind != kind:
+        raise InvalidRequest(f"{item.key!r} is no {kind} but a {item.kind}.", param=kind)
+    if found.price.minor <= 0:
+        raise AmountTooSmall("Nothing would be left to pay.", param=kind)
+    return _Order(price=found.price, purpose=item.kind, product=promos.product_of(item=item.key),
+                  name=item.name, quote=found)  # fmt: skip
+
+
+def _credits(env: Env, asked: int) -> _Order:
+    """So many credits at the set price."""
+    least = env.settings.min_credit_purchase
+    count = fields.whole(asked, "credits")
+    if count < least:
+        raise AmountTooSmall(f"At least {least} credits are sold at a time.", param="credits",
+                             least=least)  # fmt: skip
+    if count > env.settings.max_transaction_amount:
+        raise _too_large(env, "credits")
+    price = times(env.settings.default_credit_price, count, env.settings.default_currency)
+    return _Order(price=price, purpose="credits", product=promos.product_of(credits=count),
+                  name=f"{count} credits", credits=count)  # fmt: skip
 
 
 def _check(what: StartCheckout) -> None:
@@ -147,25 +239,21 @@ def _too_large(env: Env, param: str) -> AmountTooLarge:
 
 
 def _claim(
-    env: Env, what: StartCheckout, who: customers.Customer, pack: catalog.Pack | None,
-    full: Money, product: str,
-) -> promos.Reservation | None:  # fmt: skip
+    env: Env, what: StartCheckout, who: customers.Customer, order: _Order
+) -> promos.Reservation | None:
     """The use of a code that this checkout takes: the one named, or one applied before."""
+    if order.purpose == "wallet":
+        return None
     if what.promo is None:
         with env.db.read() as tx:
             waiting = tx.one(
                 "select 1 as one from promo_reservations"
                 " where customer_id = %(customer_id)s and product = %(product)s",
-                {"customer_id": who.uuid, "product": product},
+                {"customer_id": who.uuid, "product": order.product},
             )
         if waiting is None:
             return None
     return promos.claim(
-        env, who, pack=pack, credits=what.credits, price=full, code=what.promo
-    )
-
-
-def _name(pack: catalog.Pack | None, bought: int) -> str:
-    if pack is not None:
-        return pack.name
-    return f"{bought} credits" if bought else "Payment"
+        env, who, pack=order.pack, credits=what.credits, price=order.price, code=what.promo,
+        item=order.quote.item.key if order.quote else None,
+    )  # fmt: skip

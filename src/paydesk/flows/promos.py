@@ -88,9 +88,12 @@ class Reservation(Discount):
 
 
 def product_of(
-    *, pack: catalog.Pack | None = None, credits: int | None = None, amount: Money | None = None
-) -> str:
-    """The name under which a reservation finds its checkout."""
+    *, pack: catalog.Pack | None = None, credits: int | None = None, amount: Money | None = None,
+    item: str | None = None,
+) -> str:  # fmt: skip
+    """The name under which a reservation finds its checkout. `item`: its key."""
+    if item is not None:
+        return f"item:{item}"
     if pack is not None:
         return f"pack:{pack.key}"
     if credits is not None:
@@ -110,15 +113,17 @@ def quote(
     pack: catalog.Pack | UUID | str | None = None,
     credits: int | None = None,
     price: Money | None = None,
+    item: str | None = None,
     now: datetime | None = None,
 ) -> Discount:
-    """What the code would give this customer now; reserves nothing. `price` with `credits`, or
-    alone, where no pack names it. Raises InvalidPromoCode with a `reason` of rules.REFUSALS."""
+    """What the code would give this customer now; reserves nothing. `price` with `credits`, with
+    the key of an `item`, or alone, where no pack names it. Raises InvalidPromoCode with a
+    `reason` of rules.REFUSALS."""
     who = customers.ensure(env, customer)
-    found, price, product = _what(env, pack, credits, price)
+    found, price, product = _what(env, pack, credits, price, item)
     with env.db.read() as tx:
         promo = _named(tx, code)
-        _check(tx, promo, who, found, price, now or env.now())
+        _check(tx, promo, who, found, price, now or env.now(), item)
         held = _reservation(tx, who.uuid, product, now or env.now())
         if held is None or held["promo_id"] != promo.uuid:
             _check_limits(tx, promo, who.uuid)
@@ -136,6 +141,7 @@ def apply(
     pack: catalog.Pack | UUID | str | None = None,
     credits: int | None = None,
     price: Money | None = None,
+    item: str | None = None,
 ) -> Reservation:
     """Keep a use for this customer's next checkout of this product, until a session would expire.
 
@@ -143,7 +149,7 @@ def apply(
     of a code is kept for a customer: applied to another product, it leaves the one before.
     """
     found = claim(
-        env, customer, pack=pack, credits=credits, price=price, code=code, is_only=True
+        env, customer, pack=pack, credits=credits, price=price, code=code, is_only=True, item=item
     )
     assert found is not None
     return found
@@ -158,6 +164,7 @@ def claim(
     price: Money | None = None,
     code: str | None = None,
     is_only: bool = False,
+    item: str | None = None,
 ) -> Reservation | None:
     """The reservation that a checkout of this product uses: that of `code`, reserved if need be,
     or without a code the one applied earlier, or None. `is_only` gives back what the customer
@@ -168,7 +175,7 @@ def claim(
     for the repeated checkout. Raises InvalidPromoCode.
     """
     who = customers.ensure(env, customer)
-    found, price, product = _what(env, pack, credits, price)
+    found, price, product = _what(env, pack, credits, price, item)
     with env.db.transaction(who.uuid) as tx:
         now = heads.decide(tx, env.now(), who.uuid)
         held = _reservation(tx, who.uuid, product, now)
@@ -180,7 +187,7 @@ def claim(
         promo = _named(tx, code)
         if held is not None and held["promo_id"] == promo.uuid:
             return Reservation(**_gives(promo, price), **_place(held))
-        _check(tx, promo, who, found, price, now)
+        _check(tx, promo, who, found, price, now, item)
         payment_id = ids.new_owned(who.uuid)
         row = {
             "customer_id": who.uuid, "product": product, "promo_id": promo.uuid,
@@ -443,14 +450,15 @@ def _release(tx: Tx, promo_id: UUID, payment_id: UUID, now: datetime) -> bool:
 
 
 def _what(
-    env: Env, pack: catalog.Pack | UUID | str | None, credits: int | None, price: Money | None
-) -> tuple[catalog.Pack | None, Money, str]:
+    env: Env, pack: catalog.Pack | UUID | str | None, credits: int | None, price: Money | None,
+    item: str | None,
+) -> tuple[catalog.Pack | None, Money, str]:  # fmt: skip
     """What is bought, what it costs, and its name for reservations."""
     if pack is not None:
         found = catalog.get_pack(env, pack, active_only=True)
         return found, found.price, product_of(pack=found)
     assert price is not None, "a pack, or a price"
-    return None, price, product_of(credits=credits, amount=price)
+    return None, price, product_of(credits=credits, amount=price, item=item)
 
 
 def _named(tx: Tx, code: str) -> Promo:
@@ -461,9 +469,12 @@ def _named(tx: Tx, code: str) -> Promo:
 
 
 def _check(
-    tx: Tx, promo: Promo, who: Customer, pack: catalog.Pack | None, price: Money, now: datetime
-) -> None:
+    tx: Tx, promo: Promo, who: Customer, pack: catalog.Pack | None, price: Money, now: datetime,
+    item: str | None,
+) -> None:  # fmt: skip
     """Everything but the limits. Raises InvalidPromoCode."""
+    if item is not None and promo.bonus_credits:
+        raise _refused("wrong_product")  # More credits come only with credits.
     purchase = rules.Purchase(
         price_minor=price.minor,
         currency=price.currency,

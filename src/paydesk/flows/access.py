@@ -1,0 +1,505 @@
+"""Access: grants that never change, revocations beside them, and the question who may see what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+from uuid import UUID
+
+from paydesk import ids
+from paydesk.db.postgres import Tx
+from paydesk.env import Env
+from paydesk.errors import Conflict, IdempotencyKeyReused, InvalidRequest, NotFound
+from paydesk.flows import heads, items
+from paydesk.flows.events import NewEvent, emit_many
+from paydesk.flows.sweeps import WAIT_S, one_row
+from paydesk.rules import access as rules
+from paydesk.rules import fields
+
+if TYPE_CHECKING:
+    from paydesk.tracker.stores.joined import ServicePayment
+
+#: Kinds of ids that a grant's source has.
+SOURCES = {"purchase": "purchase", "service": "service", "payment": "payment", "admin": "access"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """Whether a customer may, and why: `reason` is granted, not_purchased, expired, revoked or
+    not_yet. `source` is the id of what gave it; true where allowed."""
+
+    allowed: bool
+    reason: str
+    resource: str
+    source: str | None = None
+    expires_at: datetime | None = None
+    offer_url: str | None = None
+
+    def __bool__(self) -> bool:
+        return self.allowed
+
+    def __repr__(self) -> str:
+        return f"<Access {self.resource} {self.reason}>"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrantView:
+    """A grant. `status` is active, coming, expired or revoked at the instant it was read."""
+
+    id: UUID
+    customer_id: UUID
+    type: str
+    resource: str
+    source: str
+    source_id: UUID | None
+    payment_id: UUID | None
+    starts_at: datetime
+    expires_at: datetime | None
+    reason: str | None
+    granted_by: str | None
+    revoked_at: datetime | None
+    revoked_by: str | None
+    revoked_reason: str | None
+    status: str
+    created_at: datetime
+
+    @property
+    def name(self) -> str:
+        """The resource as `type:id`."""
+        return rules.show(self.type, self.resource)
+
+    @property
+    def source_ref(self) -> str:
+        """The prefixed id of what gave it."""
+        return shown_source(self.source, self.source_id, self.id)
+
+    def __repr__(self) -> str:
+        return f"<Grant {ids.show('access', self.id)} {self.name} {self.status}>"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewGrant:
+    """Access to be given; `expires_at` None: for ever."""
+
+    customer_id: UUID
+    type: str
+    resource: str
+    source: str
+    source_id: UUID | None
+    payment_id: UUID | None
+    starts_at: datetime
+    expires_at: datetime | None
+    reason: str | None = None
+    by: str | None = None
+    request_key: UUID | None = None
+
+
+# Asking ----------------------------------------------------------------------------------------
+
+
+def can(env: Env, customer_id: UUID, resource: str, at: datetime | None = None) -> Access:
+    """Whether the customer has access to `course:python`, now or at an instant.
+
+    Read from the database each time: what was bought a moment ago counts.
+    """
+    kind, name = rules.parse(resource)
+    with env.db.read() as tx:
+        found = verdict(tx, customer_id, kind, name, at or env.now())
+    return shaped(env, kind, name, found)
+
+
+def shaped(env: Env, kind: str, name: str, found: rules.Verdict) -> Access:
+    """A verdict with its source's id, and where access can be bought when there is none."""
+    grant = found.grant
+    return Access(
+        allowed=found.allowed, reason=found.reason, resource=rules.show(kind, name),
+        source=grant and shown_source(grant.source, grant.source_id, grant.id),
+        expires_at=found.expires_at,
+        offer_url=None if found.allowed else _offer(env, kind, name),
+    )  # fmt: skip
+
+
+def verdict(tx: Tx, customer_id: UUID, kind: str, name: str, at: datetime) -> rules.Verdict:
+    """What the records say; inside a transaction. Two statements."""
+    grants = tx.all(
+        "select id, resource_type, resource_id, source, source_id, starts_at,"
+        " nullif(expires_at, 'infinity') as expires_at from access_grants"
+        " where customer_id = %(customer_id)s and resource_type = any(%(types)s)"
+        " and resource_id = any(%(names)s)",
+        {
+            "customer_id": customer_id,
+            "types": [kind, rules.PLATFORM],
+            "names": [name, rules.ALL],
+        },
+    )
+    if not grants:
+        return rules.Verdict(reason="not_purchased")
+    voids = tx.all(
+        "select grant_id, revoked_at, reinstated_at from access_revocations"
+        " where customer_id = %(customer_id)s and grant_id = any(%(grants)s)",
+        {"customer_id": customer_id, "grants": [row["id"] for row in grants]},
+    )
+    return rules.decide(
+        [
+            rules.Grant(
+                id=row["id"], type=row["resource_type"], resource=row["resource_id"],
+                source=row["source"], source_id=row["source_id"], starts_at=row["starts_at"],
+                expires_at=row["expires_at"],
+            )
+            for row in grants
+        ],
+        [rules.Revocation(**row) for row in voids],
+        kind, name, at,
+    )  # fmt: skip
+
+
+def _offer(env: Env, kind: str, name: str) -> str | None:
+    found = items.offering(env, kind, name)
+    return f"{env.settings.base_url}/portal?item={quote(found.key, safe='')}" if found else None
+
+
+def shown_source(source: str, source_id: UUID | None, grant_id: UUID) -> str:
+    """The prefixed id of what gave access; the grant's own where a person did."""
+    kind = SOURCES.get(source)
+    if kind is None or source_id is None:
+        return ids.show("access", grant_id)
+    return ids.show(kind, source_id)
+
+
+def get(env: Env, customer_id: UUID, grant_id: UUID) -> GrantView:
+    """One grant. Raises NotFound."""
+    with env.db.read() as tx:
+        return _one(tx, customer_id, grant_id, env.now())
+
+
+def list_(
+    env: Env,
+    customer_id: UUID,
+    *,
+    type: str | None = None,
+    active: bool | None = None,
+    source_id: UUID | None = None,
+    limit: int = 100,
+    after: UUID | None = None,
+) -> list[GrantView]:
+    """A customer's grants, newest first. `active`: only those that hold now, or only others."""
+    now = env.now()
+    with env.db.read() as tx:
+        rows = tx.all(
+            _VIEW + _PAGE,
+            {"customer_id": customer_id, "type": type, "active": active, "now": now,
+             "source_id": source_id, "after": after, "limit": limit},
+        )  # fmt: skip
+    return [_view(row, now) for row in rows]
+
+
+_VIEW = """
+    select g.id, g.customer_id, g.resource_type as type, g.resource_id as resource, g.source,
+        g.source_id, g.payment_id, g.starts_at, nullif(g.expires_at, 'infinity') as expires_at,
+        g.reason, g.granted_by, g.created_at, v.revoked_at, v.revoked_by,
+        v.reason as revoked_reason
+    from access_grants g left join lateral (
+        select r.revoked_at, r.revoked_by, coalesce(r.reason, r.cause) as reason
+        from access_revocations r where r.customer_id = g.customer_id and r.grant_id = g.id
+        and r.reinstated_at is null order by r.revoked_at, r.id limit 1) v on true
+    where g.customer_id = %(customer_id)s
+"""
+_PAGE = """ and (%(type)s::text is null or g.resource_type = %(type)s)
+    and (%(source_id)s::uuid is null or g.source_id = %(source_id)s)
+    and (%(active)s::boolean is null or %(active)s = (g.starts_at <= %(now)s
+        and g.expires_at > %(now)s and v.revoked_at is null))
+    and (%(after)s::uuid is null or (g.created_at, g.id) < (select created_at, id
+        from access_grants where customer_id = %(customer_id)s and id = %(after)s))
+    order by g.created_at desc, g.id desc limit %(limit)s"""
+
+
+def _one(tx: Tx, customer_id: UUID, grant_id: UUID, now: datetime) -> GrantView:
+    row = tx.one(
+        _VIEW + " and g.id = %(id)s", {"customer_id": customer_id, "id": grant_id}
+    )
+    if row is None:
+        raise NotFound(f"No such access: {ids.show('access', grant_id)}.")
+    return _view(row, now)
+
+
+def _view(row: Mapping[str, Any], now: datetime) -> GrantView:
+    until = row["expires_at"]
+    if row["revoked_at"] is not None and (until is None or row["revoked_at"] < until):
+        status = "revoked"
+    elif until is not None and until <= now:
+        status = "expired"
+    else:
+        status = "active" if row["starts_at"] <= now else "coming"
+    return GrantView(**row, status=status)
+
+
+# Giving and taking -----------------------------------------------------------------------------
+
+
+def grant(
+    env: Env,
+    customer_id: UUID,
+    resource: str,
+    *,
+    by: str,
+    reason: str | None = None,
+    days: int | None = None,
+    expires_at: datetime | None = None,
+    starts_at: datetime | None = None,
+    request_key: UUID | None = None,
+) -> GrantView:
+    """Give access by hand, for `days`, until `expires_at`, or for ever; `by` names who did it.
+
+    The same `request_key` is the same grant. Raises InvalidRequest, IdempotencyKeyReused.
+    """
+    kind, name = rules.parse(resource)
+    if days is not None and expires_at is not None:
+        raise InvalidRequest("Give days or expires_at, not both.", param="days")
+    with env.db.transaction(customer_id) as tx:
+        now = heads.decide(tx, env.now(), customer_id)
+        start = starts_at or now
+        until = expires_at
+        if days is not None:
+            until = start + timedelta(days=fields.whole(days, "days", most=36_500))
+        if until is not None and until <= start:
+            raise InvalidRequest("Access cannot end before it begins.", param="expires_at")
+        known = _by_key(tx, customer_id, request_key)
+        if known is not None:
+            found = _one(tx, customer_id, known, now)
+            if (found.type, found.resource) != (kind, name):
+                raise IdempotencyKeyReused("This key gave access to something else.")
+            return found
+        made = give(
+            tx, now,
+            [
+                NewGrant(
+                    customer_id=customer_id, type=kind, resource=name, source="admin",
+                    source_id=None, payment_id=None, starts_at=start, expires_at=until,
+                    reason=fields.optional_text(reason, "reason", most=255),
+                    by=fields.text(by, "by", most=255), request_key=request_key,
+                )
+            ],
+        )  # fmt: skip
+        return _one(tx, customer_id, made[0], now)
+
+
+def _by_key(tx: Tx, customer_id: UUID, request_key: UUID | None) -> UUID | None:
+    if request_key is None:
+        return None
+    return tx.value(
+        "select id from access_grants where customer_id = %(customer_id)s"
+        " and request_key = %(key)s",
+        {"customer_id": customer_id, "key": request_key},
+    )
+
+
+def revoke(
+    env: Env, customer_id: UUID, grant_id: UUID, *, by: str, reason: str | None = None
+) -> GrantView:
+    """Take a grant away by hand, for good. Raises NotFound, Conflict where it holds no more."""
+    with env.db.transaction(customer_id) as tx:
+        now = heads.decide(tx, env.now(), customer_id)
+        found = _one(tx, customer_id, grant_id, now)
+        if found.status not in ("active", "coming"):
+            raise Conflict(f"This access is {found.status} already.")
+        _revoke(tx, now, [_of_view(found)], "admin", None, by=fields.text(by, "by", most=255),
+                reason=fields.optional_text(reason, "reason", most=255))  # fmt: skip
+        return _one(tx, customer_id, grant_id, now)
+
+
+def _of_view(found: GrantView) -> dict[str, Any]:
+    return {"id": found.id, "customer_id": found.customer_id, "resource_type": found.type,
+            "resource_id": found.resource, "source": found.source, "source_id": found.source_id,
+            "is_void": found.status == "revoked"}  # fmt: skip
+
+
+def give(tx: Tx, now: datetime, grants: Sequence[NewGrant]) -> list[UUID]:
+    """Write grants and their events; the heads are locked. Answers their ids."""
+    if not grants:
+        return []
+    made = [ids.new_owned(one.customer_id) for one in grants]
+    for grant_id, one in zip(made, grants, strict=True):
+        tx.run(
+            "insert into access_grants (customer_id, id, resource_type, resource_id, source,"
+            " source_id, payment_id, starts_at, expires_at, reason, granted_by, request_key,"
+            " clock_id, created_at) values (%(customer_id)s, %(id)s, %(type)s, %(resource)s,"
+            " %(source)s, %(source_id)s, %(payment_id)s, %(starts_at)s,"
+            " coalesce(%(expires_at)s::timestamptz, 'infinity'), %(reason)s, %(by)s, %(key)s,"
+            " %(clock_id)s, %(now)s)",
+            {
+                "customer_id": one.customer_id, "id": grant_id, "type": one.type,
+                "resource": one.resource, "source": one.source, "source_id": one.source_id,
+                "payment_id": one.payment_id, "starts_at": one.starts_at,
+                "expires_at": one.expires_at, "reason": one.reason, "by": one.by,
+                "key": one.request_key, "clock_id": tx.heads[one.customer_id].clock_id,
+                "now": now,
+            },
+        )  # fmt: skip
+    emit_many(
+        tx,
+        [
+            _event("access.granted", now, one.customer_id, grant_id, one.type, one.resource,
+                   shown_source(one.source, one.source_id, grant_id), by=one.by,
+                   expires_at=one.expires_at and one.expires_at.isoformat())
+            for grant_id, one in zip(made, grants, strict=True)
+        ],
+    )  # fmt: skip
+    return made
+
+
+def last_end(tx: Tx, customer_id: UUID, kind: str, name: str, now: datetime) -> datetime:
+    """When present access to exactly this resource ends, which is when more of it begins; now
+    where there is none, or where it has no end."""
+    until = tx.value(
+        "select max(g.expires_at) from access_grants g where g.customer_id = %(customer_id)s"
+        " and g.resource_type = %(type)s and g.resource_id = %(name)s"
+        " and g.expires_at > %(now)s and g.expires_at < 'infinity' and not exists ("
+        "  select 1 from access_revocations r where r.customer_id = g.customer_id"
+        "  and r.grant_id = g.id and r.reinstated_at is null)",
+        {"customer_id": customer_id, "type": kind, "name": name, "now": now},
+    )
+    return until or now
+
+
+# Taking back with the money, and giving back ---------------------------------------------------
+
+
+def revoke_for(
+    tx: Tx, now: datetime, payment: ServicePayment, cause: str, cause_id: UUID
+) -> list[UUID]:
+    """Take away all that a payment gave access to, because of a refund or dispute.
+
+    The head is locked. The same cause takes once. Answers the grants that it made void.
+    """
+    rows = tx.all(
+        "select g.id, g.customer_id, g.resource_type, g.resource_id, g.source, g.source_id,"
+        " exists (select 1 from access_revocations r where r.customer_id = g.customer_id"
+        "  and r.grant_id = g.id and r.reinstated_at is null) as is_void"
+        " from access_grants g where g.customer_id = %(customer_id)s"
+        " and g.payment_id = %(payment_id)s and g.expires_at > %(now)s and not exists ("
+        "  select 1 from access_revocations r where r.customer_id = g.customer_id"
+        "  and r.grant_id = g.id and r.cause_id = %(cause_id)s and r.reinstated_at is null)"
+        " order by g.id",
+        {
+            "customer_id": payment.customer_id, "payment_id": payment.key[1], "now": now,
+            "cause_id": cause_id,
+        },
+    )  # fmt: skip
+    _revoke(tx, now, rows, cause, cause_id)
+    return [row["id"] for row in rows]
+
+
+def reinstate_for(tx: Tx, now: datetime, customer_id: UUID, cause_id: UUID) -> list[UUID]:
+    """Undo what this cause took away; what another cause holds stays away. The head is locked.
+
+    Answers the grants that hold again.
+    """
+    undone = tx.all(
+        "update access_revocations set reinstated_at = %(now)s"
+        " where customer_id = %(customer_id)s and cause_id = %(cause_id)s"
+        " and reinstated_at is null returning grant_id",
+        {"customer_id": customer_id, "cause_id": cause_id, "now": now},
+    )
+    rows = tx.all(
+        "select g.id, g.customer_id, g.resource_type, g.resource_id, g.source, g.source_id,"
+        " nullif(g.expires_at, 'infinity') as expires_at"
+        " from access_grants g where g.customer_id = %(customer_id)s and g.id = any(%(ids)s)"
+        " and g.expires_at > %(now)s and not exists ("
+        "  select 1 from access_revocations r where r.customer_id = g.customer_id"
+        "  and r.grant_id = g.id and r.reinstated_at is null) order by g.id",
+        {"customer_id": customer_id, "ids": [row["grant_id"] for row in undone], "now": now},
+    )
+    emit_many(
+        tx,
+        [
+            _event("access.granted", now, customer_id, row["id"], row["resource_type"],
+                   row["resource_id"], shown_source(row["source"], row["source_id"], row["id"]),
+                   expires_at=row["expires_at"] and row["expires_at"].isoformat(),
+                   reinstated=True)
+            for row in rows
+        ],
+    )  # fmt: skip
+    return [row["id"] for row in rows]
+
+
+def _revoke(
+    tx: Tx, now: datetime, rows: Iterable[Mapping[str, Any]], cause: str, cause_id: UUID | None,
+    *, by: str | None = None, reason: str | None = None,
+) -> None:  # fmt: skip
+    rows = list(rows)
+    for row in rows:
+        tx.run(
+            "insert into access_revocations (customer_id, id, grant_id, cause, cause_id, reason,"
+            " revoked_by, revoked_at, created_at) values (%(customer_id)s, %(id)s, %(grant_id)s,"
+            " %(cause)s, %(cause_id)s, %(reason)s, %(by)s, %(now)s, %(now)s)",
+            {
+                "customer_id": row["customer_id"], "id": ids.new_owned(row["customer_id"]),
+                "grant_id": row["id"], "cause": cause, "cause_id": cause_id, "reason": reason,
+                "by": by, "now": now,
+            },
+        )  # fmt: skip
+    emit_many(
+        tx,
+        [
+            _event("access.revoked", now, row["customer_id"], row["id"], row["resource_type"],
+                   row["resource_id"], shown_source(row["source"], row["source_id"], row["id"]),
+                   cause=cause, by=by)
+            for row in rows
+            if not row["is_void"]
+        ],
+    )  # fmt: skip
+
+
+# The end of time -------------------------------------------------------------------------------
+
+
+def end_due(env: Env, limit: int = 100) -> int:
+    """Sweep: tell once of access that has ended. Access itself ended on time, sweep or not."""
+    with env.db.read() as tx:
+        rows = tx.all(
+            "select customer_id, id from access_grants where clock_id is null"
+            " and ended_at is null and expires_at < 'infinity' and expires_at <= %(now)s"
+            " order by expires_at limit %(limit)s",
+            {"now": env.now(), "limit": limit},
+        )
+    done = 0
+    for row in rows:
+        with one_row("access", row["id"]):
+            done += _end(env, row["customer_id"], row["id"])
+    return done
+
+
+def _end(env: Env, customer_id: UUID, grant_id: UUID) -> int:
+    """Mark a grant's end; the event only where nothing else goes on giving that access."""
+    with env.db.transaction(customer_id, wait_s=WAIT_S) as tx:
+        now = heads.decide(tx, env.now(), customer_id)
+        row = tx.one(
+            "update access_grants set ended_at = %(now)s where customer_id = %(customer_id)s"
+            " and id = %(id)s and ended_at is null and expires_at <= %(now)s"
+            " returning resource_type, resource_id, source, source_id, expires_at",
+            {"customer_id": customer_id, "id": grant_id, "now": now},
+        )
+        if row is None:
+            return 0
+        kind, name = row["resource_type"], row["resource_id"]
+        found = verdict(tx, customer_id, kind, name, now)
+        if found.reason == "expired" and found.grant is not None and found.grant.id == grant_id:
+            source = shown_source(row["source"], row["source_id"], grant_id)
+            emit_many(tx, [_event("access.expired", now, customer_id, grant_id, kind, name, source,
+                                  expires_at=row["expires_at"].isoformat())])  # fmt: skip
+        return 1
+
+
+def _event(
+    type: str, now: datetime, customer_id: UUID, grant_id: UUID, kind: str, name: str,
+    source: str, *, by: str | None = None, **more: Any,
+) -> NewEvent:  # fmt: skip
+    data = {"resource": rules.show(kind, name), "source": source}
+    return NewEvent(
+        customer_id=customer_id, type=type, subject_id=grant_id,
+        data=data | {key: value for key, value in more.items() if value is not None},
+        cause={"by": by} if by else None, at=now,
+    )  # fmt: skip
