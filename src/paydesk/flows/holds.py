@@ -1,0 +1,444 @@
+"""Holds: credits, or money of a wallet, set aside now and used, given back or expired later, once.
+
+Credits are taken from batches in the order of spends; the hold's transfer names them. Captured
+credits count as used even where their batch has ended meanwhile; released ones go back into the
+very batches, repay what those owe, or, where a batch has ended, lapse into breakage. From
+`expires_at` on nothing can be captured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from paydesk import ids
+from paydesk.db.postgres import Tx, jsonb
+from paydesk.env import Env
+from paydesk.errors import (
+    AmountTooLarge,
+    IdempotencyKeyReused,
+    InsufficientCredits,
+    InvalidRequest,
+    NotFound,
+)
+from paydesk.flows import heads, ledger, wallets
+from paydesk.flows.credit_grants import settle
+from paydesk.flows.credit_moves import movable
+from paydesk.flows.events import NewEvent, emit_many
+from paydesk.flows.ledger import Entry
+from paydesk.flows.sweeps import WAIT_S, one_row
+from paydesk.flows.wallet_moves import check_money, digest_of
+from paydesk.flows.wallets import Arrival
+from paydesk.rules import fields
+from paydesk.rules import holds as rules
+from paydesk.rules.credits import check_amount
+from paydesk.rules.holds import Taken
+from paydesk.rules.ledger import CREDIT
+from paydesk.rules.money import Money, currency_code
+from paydesk.settings import Settings
+
+#: Holds of one customer that a new one ends in passing; the sweep does the others.
+_EXPIRED_IN_PASSING = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """Something set aside: whole credits, or minor units of the currency `asset`.
+
+    `state` is open or closed, `ended_by` capture, release or expiry. `captured` of `amount` were
+    used; the rest was released, except what lapsed with its batch.
+    """
+
+    id: UUID
+    customer_id: UUID
+    asset: str
+    amount: int
+    captured: int
+    state: str
+    ended_by: str | None
+    reason: str | None
+    reference: str | None
+    metadata: dict[str, Any]
+    expires_at: datetime
+    closed_at: datetime | None
+    created_at: datetime
+    transfer_id: UUID
+    request_hash: bytes
+
+    def status(self, now: datetime) -> str:
+        """open, captured, released or expired: the last from the very instant on."""
+        if self.state == "open":
+            return "expired" if now >= self.expires_at else "open"
+        assert self.ended_by is not None
+        return {"capture": "captured", "release": "released", "expiry": "expired"}[self.ended_by]
+
+
+def hold_now(
+    env: Env, customer_id: UUID, amount: int, asset: str = CREDIT, *, reason: str | None = None,
+    reference: str | None = None, minutes: int | None = None,
+    metadata: Mapping[str, Any] | None = None, request_key: UUID | None = None,
+    request_hash: bytes | None = None,
+) -> Hold:  # fmt: skip
+    """Set aside whole credits, or minor units of a currency, for some minutes (the setting's).
+
+    credits -> held, or wallet -> held (HOLD). The same `request_key` holds once. Raises
+    InsufficientCredits, InsufficientFunds, WalletFrozen, AmountTooLarge, TransactionLimit,
+    InvalidRequest, IdempotencyKeyReused; then nothing was set aside.
+    """
+    asset = _asset(asset)
+    lasts = timedelta(minutes=_minutes(env.settings, minutes))
+    _check(env.settings, amount, asset)
+    told = {
+        "reason": fields.optional_text(reason, "reason", most=500),
+        "reference": fields.optional_text(reference, "reference", most=255),
+    }
+    kept = fields.metadata(metadata)
+    key = request_key or uuid4()
+    digest = request_hash or digest_of("hold", amount, asset, reason, reference, minutes, kept)
+    with env.db.transaction(customer_id) as tx:
+        now = heads.decide(tx, env.now(), customer_id)
+        found = _by_key(tx, customer_id, key)
+        if found is not None:
+            if found.request_hash != digest:
+                raise IdempotencyKeyReused("This key stands for another request.")
+            return found
+        _expire_in_passing(tx, now, customer_id)
+        heads.count_day(tx, customer_id, now, 1, env.settings.max_daily_transactions)
+        hold_id = ids.new_owned(customer_id)
+        take = _take_credits if asset == CREDIT else _take_money
+        transfer_id, balance = take(tx, now, customer_id, hold_id, amount, asset, told)
+        tx.run(
+            "insert into holds (customer_id, id, asset, transfer_id, amount, state, reason,"
+            " reference, metadata, expires_at, clock_id, request_key, request_hash, created_at)"
+            " values (%(customer_id)s, %(id)s, %(asset)s, %(transfer_id)s, %(amount)s, 'open',"
+            " %(reason)s, %(reference)s, %(metadata)s, %(expires_at)s, %(clock_id)s, %(key)s,"
+            " %(digest)s, %(now)s)",
+            {
+                "customer_id": customer_id, "id": hold_id, "asset": asset, "amount": amount,
+                "transfer_id": transfer_id, **told, "metadata": jsonb(kept), "now": now,
+                "expires_at": now + lasts, "clock_id": tx.heads[customer_id].clock_id, "key": key,
+                "digest": digest,
+            },
+        )  # fmt: skip
+        one = get(tx, customer_id, hold_id)
+        data = {"balance": balance, "expires_at": one.expires_at.isoformat(), **told}
+        emit_many(tx, [_event("created", one, now, data)])
+        return one
+
+
+def capture_now(
+    env: Env, customer_id: UUID, hold_id: UUID, amount: int | None = None, *,
+    request_key: UUID | None = None,
+) -> Hold:  # fmt: skip
+    """Use all of a hold, or a part (0 uses none), and release the rest, in one step.
+
+    Credits: held -> usage (HOLD_CAPTURE). Money: held -> deposits (HOLD_CAPTURE) -> revenue
+    (SALE). The same `request_key` captures once. Raises HoldClosed for whoever comes second and
+    from the instant of expiry on, InvalidRequest for more than is held, NotFound.
+    """
+    return _end_now(env, customer_id, hold_id, "capture", amount, request_key)
+
+
+def release_now(
+    env: Env, customer_id: UUID, hold_id: UUID, *, request_key: UUID | None = None
+) -> Hold:
+    """Give all of a hold back. Raises HoldClosed, NotFound."""
+    return _end_now(env, customer_id, hold_id, "release", 0, request_key)
+
+
+def expire_due(env: Env, limit: int = 100) -> int:
+    """Sweep: release what nobody captured in time; answers how many holds ended."""
+    with env.db.read() as tx:
+        rows = tx.all(
+            "select customer_id, id from holds where state = 'open' and clock_id is null"
+            " and expires_at <= %(now)s order by expires_at limit %(limit)s",
+            {"now": env.now(), "limit": limit},
+        )
+    ended = 0
+    for row in rows:
+        with (
+            one_row("holds", row["id"]),
+            env.db.transaction(row["customer_id"], wait_s=WAIT_S) as tx,
+        ):
+            now = heads.decide(tx, env.now(), row["customer_id"])
+            one = get(tx, row["customer_id"], row["id"])
+            if one.state == "open" and now >= one.expires_at:
+                _end(tx, now, one, "expiry", 0, None)
+                ended += 1
+    return ended
+
+
+def get(tx: Tx, customer_id: UUID, hold_id: UUID) -> Hold:
+    """One hold. Raises NotFound, also for another customer's."""
+    row = tx.one(
+        "select customer_id, id, asset, amount, captured, state, ended_by, reason, reference,"
+        " metadata, expires_at, closed_at, created_at, transfer_id, request_hash from holds"
+        " where customer_id = %(customer_id)s and id = %(id)s",
+        {"customer_id": customer_id, "id": hold_id},
+    )
+    if row is None:
+        raise NotFound(f"No such hold: {ids.show('hold', hold_id)}.")
+    return _hold(row)
+
+
+def list_(
+    tx: Tx, customer_id: UUID, *, state: str | None = None, limit: int = 20,
+    after: UUID | None = None,
+) -> list[Hold]:  # fmt: skip
+    """A customer's holds, newest first; `state` open or closed; the next page begins after the
+    last id."""
+    if state not in (None, "open", "closed"):
+        raise InvalidRequest("state is open or closed.", param="state")
+    rows = tx.all(
+        "select customer_id, id, asset, amount, captured, state, ended_by, reason, reference,"
+        " metadata, expires_at, closed_at, created_at, transfer_id, request_hash from holds"
+        " where customer_id = %(customer_id)s and (%(state)s::text is null or state = %(state)s)"
+        " and (%(after)s::uuid is null or id < %(after)s::uuid) order by id desc limit %(limit)s",
+        {"customer_id": customer_id, "state": state, "after": after, "limit": limit},
+    )
+    return [_hold(row) for row in rows]
+
+
+# Taking -----------------------------------------------------------------------------------------
+
+
+def _take_credits(
+    tx: Tx, now: datetime, customer_id: UUID, hold_id: UUID, amount: int, asset: str,
+    told: Mapping[str, str | None],
+) -> tuple[UUID, int]:  # fmt: skip
+    settle(tx, [customer_id], now)
+    parts, total = movable(tx, customer_id, amount, promotional=True)
+    if total < amount:
+        raise InsufficientCredits(
+            f"Needs {amount} credits, balance is {total}.", needed=amount, balance=total
+        )
+    entry = Entry(
+        id=ids.new_owned(customer_id), customer_id=customer_id, debit="credits", credit="held",
+        asset=CREDIT, amount=amount, reason="HOLD", txn_id=hold_id, subject_id=hold_id,
+        effective_at=now, note=told["reason"], reference=told["reference"],
+    )  # fmt: skip
+    assert entry.id is not None
+    ledger.post(tx, [entry])
+    ledger.draw(tx, [(customer_id, entry.id, part["id"], part["take"]) for part in parts])
+    return entry.id, ledger.balances(tx, [customer_id], "credits")[customer_id]
+
+
+def _take_money(
+    tx: Tx, now: datetime, customer_id: UUID, hold_id: UUID, amount: int, asset: str,
+    told: Mapping[str, str | None],
+) -> tuple[UUID, int]:  # fmt: skip
+    return wallets.take_out(
+        tx, now, customer_id, Money(amount, asset, minor=True), "held", reason="HOLD",
+        txn_id=hold_id, event=None, subject_id=hold_id, note=told["reason"],
+        reference=told["reference"],
+    )  # fmt: skip
+
+
+# Ending -----------------------------------------------------------------------------------------
+
+
+def _end_now(
+    env: Env, customer_id: UUID, hold_id: UUID, how: str, amount: int | None, key: UUID | None
+) -> Hold:
+    with env.db.transaction(customer_id) as tx:
+        now = heads.decide(tx, env.now(), customer_id)
+        one = get(tx, customer_id, hold_id)
+        if one.state == "closed" and key is not None:
+            wanted = rules.captured(one.amount, amount)
+            if _ended_with(tx, one, key) and (one.ended_by, one.captured) == (how, wanted):
+                return one
+        is_late = one.state == "open" and now >= one.expires_at
+        if is_late:  # Its end is booked now, and stays booked.
+            one = _end(tx, now, one, "expiry", 0, None)
+        elif one.state == "open":
+            return _end(tx, now, one, how, rules.captured(one.amount, amount), key)
+    raise rules.refuse_closed(one.ended_by)
+
+
+def _ended_with(tx: Tx, one: Hold, key: UUID) -> bool:
+    """Whether this very request ended the hold."""
+    found = ledger.known(tx, [(one.customer_id, key)]).get((one.customer_id, key))
+    return found is not None and found[1] == ledger.hash_of("hold", one.id)
+
+
+def _expire_in_passing(tx: Tx, now: datetime, customer_id: UUID) -> None:
+    rows = tx.all(
+        "select id from holds where customer_id = %(customer_id)s and state = 'open'"
+        " and expires_at <= %(now)s order by created_at limit %(limit)s",
+        {"customer_id": customer_id, "now": now, "limit": _EXPIRED_IN_PASSING},
+    )
+    for row in rows:
+        _end(tx, now, get(tx, customer_id, row["id"]), "expiry", 0, None)
+
+
+def _end(tx: Tx, now: datetime, one: Hold, how: str, used: int, key: UUID | None) -> Hold:
+    """Close an open hold: `used` is captured, the rest released. The head is locked."""
+    txns = {"capture": ids.new_owned(one.customer_id), "release": ids.new_owned(one.customer_id)}
+    if used:
+        ledger.post(tx, _captured(one, used, txns["capture"], now, key))
+    rest = one.amount - used
+    lapsed = repaid = 0
+    if rest:
+        first = None if used else key
+        give = _release_credits if one.asset == CREDIT else _release_money
+        lapsed, repaid = give(tx, now, one, rest, txns["release"], first)
+    tx.run(
+        "update holds set state = 'closed', ended_by = %(how)s, captured = %(used)s,"
+        " capture_txn_id = %(capture)s, release_txn_id = %(release)s, closed_at = %(now)s"
+        " where customer_id = %(customer_id)s and id = %(id)s and state = 'open'",
+        {
+            "customer_id": one.customer_id, "id": one.id, "how": how, "used": used, "now": now,
+            "capture": txns["capture"] if used else None,
+            "release": txns["release"] if rest else None,
+        },
+    )  # fmt: skip
+    data = {"captured": used, "released": rest - lapsed - repaid, "lapsed": lapsed,
+            "repaid": repaid}  # fmt: skip
+    type_ = {"capture": "captured", "release": "released", "expiry": "expired"}[how]
+    emit_many(tx, [_event(type_, one, now, data)])
+    return get(tx, one.customer_id, one.id)
+
+
+def _captured(one: Hold, used: int, txn_id: UUID, now: datetime, key: UUID | None) -> list[Entry]:
+    is_money = one.asset != CREDIT
+    entry = Entry(
+        customer_id=one.customer_id, debit="held", credit="deposits" if is_money else "usage",
+        asset=one.asset, amount=used, reason="HOLD_CAPTURE", txn_id=txn_id, subject_id=one.id,
+        request_key=key, request_hash=ledger.hash_of("hold", one.id) if key else None,
+        effective_at=now, note=one.reason, reference=one.reference,
+    )  # fmt: skip
+    if not is_money:
+        return [entry]
+    sale = Entry(
+        customer_id=one.customer_id, debit="deposits", credit="revenue", asset=one.asset,
+        amount=used, reason="SALE", txn_id=txn_id, subject_id=one.id, effective_at=now,
+    )  # fmt: skip
+    return [entry, sale]
+
+
+def _release_money(
+    tx: Tx, now: datetime, one: Hold, rest: int, txn_id: UUID, key: UUID | None
+) -> tuple[int, int]:
+    arrived = wallets.put_in(tx, now, [
+        Arrival(
+            customer_id=one.customer_id, money=Money(rest, one.asset, minor=True), source="held",
+            reason="HOLD_RELEASE", txn_id=txn_id, event=None, subject_id=one.id,
+            reverses_id=one.transfer_id, request_key=key,
+            request_hash=ledger.hash_of("hold", one.id) if key else None, note=one.reason,
+            reference=one.reference,
+        )
+    ])[0]  # fmt: skip
+    return 0, arrived.repaid
+
+
+def _release_credits(
+    tx: Tx, now: datetime, one: Hold, rest: int, txn_id: UUID, key: UUID | None
+) -> tuple[int, int]:
+    owner = one.customer_id
+    parts = rules.release(_taken(tx, one), rest, now)
+    base: dict[str, Any] = {
+        "customer_id": owner, "debit": "held", "asset": CREDIT, "txn_id": txn_id,
+        "effective_at": now, "reverses_id": one.transfer_id, "note": one.reason,
+        "reference": one.reference,
+    }  # fmt: skip
+    entries: list[Entry] = []
+    back_id = ids.new_owned(owner)
+    if back := sum(part.back for part in parts):
+        entries.append(Entry(id=back_id, credit="credits", amount=back, reason="HOLD_RELEASE",
+                             subject_id=one.id, **base))  # fmt: skip
+    for part in parts:
+        if part.repaid:
+            entries.append(Entry(credit="debt", amount=part.repaid, reason="HOLD_RELEASE",
+                                 subject_id=part.batch_id, **base))  # fmt: skip
+        if part.lapsed:
+            entries.append(Entry(
+                id=ids.new_owned(owner), credit="breakage", amount=part.lapsed,
+                reason="CREDIT_EXPIRY", subject_id=part.batch_id, **base,
+            ))  # fmt: skip
+    if key is not None:
+        entries[0] = _keyed(entries[0], key, one)
+    ledger.post(tx, entries)
+    ledger.draw(tx, [(owner, back_id, part.batch_id, -part.back) for part in parts if part.back])
+    ledger.owe(tx, [(owner, part.batch_id, -part.repaid) for part in parts if part.repaid])
+    _tell_lapsed(tx, now, one, entries)
+    return sum(part.lapsed for part in parts), sum(part.repaid for part in parts)
+
+
+def _keyed(entry: Entry, key: UUID, one: Hold) -> Entry:
+    told = {name: getattr(entry, name) for name in entry.__dataclass_fields__}
+    return Entry(**{**told, "request_key": key, "request_hash": ledger.hash_of("hold", one.id)})
+
+
+def _tell_lapsed(tx: Tx, now: datetime, one: Hold, entries: list[Entry]) -> None:
+    """Credits that would have gone back into a batch that has ended are expired credits."""
+    gone = [entry for entry in entries if entry.credit == "breakage"]
+    if not gone:
+        return
+    balance = ledger.balances(tx, [one.customer_id], "credits")[one.customer_id]
+    ends = {one.batch_id: one.expires_at for one in _taken(tx, one)}
+    told = []
+    for entry in gone:
+        end = ends[entry.subject_id]
+        data = {
+            "amount": entry.amount, "balance": balance, "transfer_id": str(entry.id),
+            "batch_id": str(entry.subject_id), "expires_at": end.isoformat() if end else None,
+        }  # fmt: skip
+        assert entry.id is not None
+        told.append(NewEvent(customer_id=one.customer_id, type="credits.expired",
+                             subject_id=entry.id, data=data, at=now))  # fmt: skip
+    emit_many(tx, told)
+
+
+def _taken(tx: Tx, one: Hold) -> list[Taken]:
+    """What the hold took of each batch, in order of taking."""
+    rows = tx.all(
+        "select d.batch_id, d.amount, b.owed, nullif(b.expires_at, 'infinity') as expires_at"
+        " from draws d join batches b on b.customer_id = d.customer_id and b.id = d.batch_id"
+        " where d.customer_id = %(customer_id)s and d.transfer_id = %(id)s"
+        " order by b.take_at, b.id",
+        {"customer_id": one.customer_id, "id": one.transfer_id},
+    )
+    return [Taken(**row) for row in rows]
+
+
+# Rows -------------------------------------------------------------------------------------------
+
+
+def _by_key(tx: Tx, customer_id: UUID, key: UUID) -> Hold | None:
+    row = tx.one(
+        "select id from holds where customer_id = %(customer_id)s and request_key = %(key)s",
+        {"customer_id": customer_id, "key": key},
+    )
+    return get(tx, customer_id, row["id"]) if row else None
+
+
+def _hold(row: Mapping[str, Any]) -> Hold:
+    return Hold(**{**row, "request_hash": bytes(row["request_hash"])})
+
+
+def _event(what: str, one: Hold, now: datetime, data: Mapping[str, Any]) -> NewEvent:
+    told = {"amount": one.amount, "asset": one.asset, **data}
+    return NewEvent(
+        customer_id=one.customer_id, type=f"hold.{what}", subject_id=one.id, data=told, at=now
+    )
+
+
+def _asset(asset: str) -> str:
+    return CREDIT if asset == CREDIT else currency_code(asset)
+
+
+def _minutes(settings: Settings, minutes: int | None) -> int:
+    if minutes is None:
+        return settings.hold_expiry_minutes
+    return fields.whole(minutes, "minutes", most=rules.MAX_MINUTES)
+
+
+def _check(settings: Settings, amount: int, asset: str) -> None:
+    check_amount(amount)
+    if asset != CREDIT:
+        check_money(settings, Money(amount, asset, minor=True))
+    elif amount > settings.max_transaction_amount:
+        raise AmountTooLarge(f"{amount} credits are too many for one transaction.", param="amount")
