@@ -21,6 +21,7 @@ from paydesk import causes, crash
 from paydesk.env import Env
 from paydesk.errors import (
     BodyTooLarge,
+    InvalidSignature,
     NotFound,
     PaydeskError,
     ProviderUnavailable,
@@ -28,7 +29,7 @@ from paydesk.errors import (
 )
 from paydesk.flows import charges
 from paydesk.flows.charges import ASK, DONE, FOREIGN, STALE, UNKNOWN, Claim
-from paydesk.providers.base import Charge, ProviderEvent
+from paydesk.providers.base import Charge, MissingHeader, ProviderEvent, WebhookHeaders
 from paydesk.rules.payments import backoff_s, is_ours, owner_in_metadata
 
 log = structlog.get_logger(__name__)
@@ -144,7 +145,9 @@ def _verified(
     if len(body) > env.settings.max_body_bytes:
         return BodyTooLarge(f"A webhook has at most {env.settings.max_body_bytes} bytes.")
     try:
-        return env.providers[provider].parse_webhook(body, headers)
+        return env.providers[provider].parse_webhook(body, WebhookHeaders(headers))
+    except MissingHeader:
+        return InvalidSignature()
     except PaydeskError as exc:
         return exc
 

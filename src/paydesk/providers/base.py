@@ -269,6 +269,26 @@ class ProviderEvent:
     customer_id: str | None = None
 
 
+class MissingHeader(KeyError):
+    """A webhook came without a header that its provider reads: it is not the provider's."""
+
+
+class WebhookHeaders(dict[str, str]):
+    """A webhook's headers by their names in any case. Raises MissingHeader for one that is not
+    there; `get` does not."""
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        super().__init__({name.lower(): value for name, value in headers.items()})
+
+    def __missing__(self, name: str) -> str:
+        if name != name.lower():
+            return self[name.lower()]
+        raise MissingHeader(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return super().get(name.lower(), default)
+
+
 class Provider:
     """Base of all providers. Methods may be `def` or `async def`; they keep nothing.
 

@@ -145,7 +145,7 @@ class ProviderContract:
         assert desk.bench.sessions() == 1
         if desk.can("fetch"):
             found: Charge = desk.ask("fetch", opened[1].id)
-            assert found.status == "pending"
+            assert found.status != "succeeded"
 
     def test_a_lost_answer_is_no_second_session(self, desk: ContractDesk) -> None:
         need(desk, "checkout")
@@ -177,7 +177,7 @@ class ProviderContract:
         found = desk.ask("search", order.id, order.request)
         if found is not None:  # A provider may know of a payment only once somebody pays.
             assert opened.id in (found.session_ref, found.ref)
-            assert found.status == "pending"
+            assert found.status != "succeeded"
         desk.bench.pay(opened.id, desk.bench.price)
         found = desk.ask("search", order.id, order.request)
         assert (found.status, found.amount) == ("succeeded", desk.bench.price)
@@ -191,7 +191,7 @@ class ProviderContract:
     ) -> None:
         need(desk, "fetch")
         view = desk.open()
-        assert desk.verify(view).state in ("pending", "requires_action")
+        assert not desk.verify(view).paid
         desk.pay(view)
         for _ in range(3):
             assert desk.verify(view).state == "succeeded"
