@@ -12,7 +12,7 @@ from . import listing, search
 
 PRODUCT_FIELDS = (
     "description", "images", "package_dimensions", "shippable", "statement_descriptor",
-    "unit_label", "url",
+    "tax_code", "unit_label", "url",
 )
 PRICE_UNSIMULATED = {
     "tiers": "tiered prices", "tiers_mode": "tiered prices",
@@ -107,6 +107,7 @@ def create_product(call: Call) -> dict[str, Any]:
         call.emit("price.created", price)
         product["default_price"] = price["id"]
         call.save(product)
+        call.emit("product.updated", product, {"default_price": None})
     return product
 
 
@@ -124,9 +125,8 @@ def update_product(call: Call) -> dict[str, Any]:
     listing.assign(product, params, (*PRODUCT_FIELDS, "active", "name", "marketing_features"))
     for name in ("images", "marketing_features"):
         product[name] = product[name] or []
-    if params.get("default_price"):
-        call.find("price", params["default_price"], "default_price", 400)
-        product["default_price"] = params["default_price"]
+    if "default_price" in params:
+        product["default_price"] = _default_price(call, product, params["default_price"])
     product["metadata"] = listing.merged_metadata(product["metadata"], params.get("metadata"))
     previous = listing.changed(before, product)
     if previous:
@@ -134,6 +134,21 @@ def update_product(call: Call) -> dict[str, Any]:
         call.save(product)
         call.emit("product.updated", product, previous)
     return product
+
+
+def _default_price(call: Call, product: dict[str, Any], wanted: str) -> str | None:
+    """The price to become the default: an active one of this product; "" is none."""
+    if wanted == "":
+        return None
+    price = call.find("price", wanted, "default_price", 400)
+    if price["product"] != product["id"]:
+        raise StripeError(
+            f"The price {wanted} does not belong to the product {product['id']}.",
+            param="default_price",
+        )
+    if not price["active"]:
+        raise StripeError(f"The price specified is inactive: {wanted}.", param="default_price")
+    return wanted
 
 
 @operation("DELETE /v1/products/{id}")
@@ -157,6 +172,8 @@ def list_products(call: Call) -> dict[str, Any]:
             not product.get("_inline")
             and params.get("active", product["active"]) == product["active"]
             and ("ids" not in params or product["id"] in params["ids"])
+            and params.get("shippable", product["shippable"]) == product["shippable"]
+            and params.get("url", product["url"]) == product["url"]
         )
 
     return listing.page(call, "product", "/v1/products", keep=keep)
@@ -201,6 +218,7 @@ def _claim_lookup_key(call: Call, params: dict[str, Any]) -> None:
             )
         price["lookup_key"] = None
         call.save(price)
+        call.emit("price.updated", price, {"lookup_key": key})
 
 
 @operation("GET /v1/prices/{price}")
@@ -213,6 +231,13 @@ def update_price(call: Call) -> dict[str, Any]:
     price = call.find("price", call.path["price"], "price")
     before, params = dict(price), call.params
     listing.refuse_unsimulated(params, PRICE_UNSIMULATED)
+    if params.get("active") is False and price["active"]:
+        product = call.tx.get(price["product"], "product")
+        if product is not None and product["default_price"] == price["id"]:
+            raise StripeError(
+                "This price cannot be archived because it is the default price of its product.",
+                param="active",
+            )
     if params.get("lookup_key") != price["lookup_key"]:
         _claim_lookup_key(call, params)
     listing.assign(price, params, ("active", "lookup_key", "nickname", "tax_behavior"))
@@ -231,6 +256,7 @@ def list_prices(call: Call) -> dict[str, Any]:
     def keep(price: dict[str, Any]) -> bool:
         return (
             not price.get("_inline")
+            and not params.get("recurring")  # there are one-time prices only
             and ("lookup_keys" not in params or price["lookup_key"] in params["lookup_keys"])
             and all(
                 params.get(name, price[name]) == price[name]

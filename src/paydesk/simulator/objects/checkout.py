@@ -215,6 +215,11 @@ def _line(call: Call, item: dict[str, Any], param: str) -> dict[str, Any]:
                 f"The price specified is inactive: {price['id']}.", param=f"{param}[price]"
             )
         product = call.find("product", price["product"], "product", 400)
+        if not product["active"]:
+            raise StripeError(
+                f"The product of the price specified is inactive: {product['id']}.",
+                param=f"{param}[price]",
+            )
     elif item.get("price_data"):
         price, product = _inline_price(call, item["price_data"], f"{param}[price_data]")
     else:

@@ -29,7 +29,7 @@ def page(call: Call, kind: str, url: str) -> dict[str, Any]:
     before = _place(call.params.get("page"))
     found: list[dict[str, Any]] = []
     for item in call.tx.scan(kind, before=before):
-        if matches(item):
+        if not item.get("_inline") and matches(item):
             found.append(item)
             if len(found) > limit:
                 break
