@@ -15,15 +15,22 @@ from paydesk import causes
 from paydesk.env import Env
 from paydesk.errors import PaydeskError
 from paydesk.flows import (
+    access,
     checkout,
     credits,
+    disputes,
     events,
     fulfillment,
+    holds,
     housekeeping,
     inbox,
+    notifications,
+    outgoing_feed,
     promos,
     provider_calls,
+    services,
     trail,
+    webhook_deliveries,
 )
 
 log = structlog.get_logger(__name__)
@@ -39,8 +46,17 @@ SWEEPS: list[tuple[str, Sweep, float]] = [
     ("provider_calls", provider_calls.resolve_due, 2.0),
     ("sessions", checkout.expire_due, 5.0),
     ("credit_expiry", credits.expire_due, 5.0),
+    ("holds", holds.expire_due, 1.0),
     ("promo_uses", promos.release_expired, 10.0),
     ("seals", trail.seal_due, 2.0),
+    ("outgoing_feed", outgoing_feed.drain, 0.5),
+    ("webhooks_out", webhook_deliveries.send_due, 0.5),
+    ("notifications", notifications.send_due, 2.0),
+    ("credits_expiring", notifications.tell_expiring, 300.0),
+    ("webhook_history", webhook_deliveries.forget, 300.0),
+    ("services", services.end_due, 10.0),
+    ("access", access.end_due, 10.0),
+    ("disputes", disputes.warn_due, 60.0),
     ("housekeeping", housekeeping.forget, 60.0),
 ]
 #: How often a sweep says that it lives.

@@ -45,8 +45,8 @@ create unique index webhook_deliveries_event on webhook_deliveries (customer_id,
 create index webhook_deliveries_due on webhook_deliveries (endpoint_id, try_at)
     where state = 'waiting';
 create index webhook_deliveries_listed on webhook_deliveries (endpoint_id, created_at, id);
-create index webhook_deliveries_old on webhook_deliveries (created_at)
-    where state in ('done', 'parked');
+create index webhook_deliveries_parked on webhook_deliveries (created_at) where state = 'parked';
+create index webhook_deliveries_old on webhook_deliveries using brin (created_at);
 
 -- Every call: when, how long, what came back. The body sent follows from the event.
 create table webhook_attempts (

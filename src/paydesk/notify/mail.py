@@ -1,0 +1,122 @@
+"""Sending a mail by SMTP: TLS where the server has it, a stable Message-ID, plain errors."""
+
+from __future__ import annotations
+
+import smtplib
+import ssl
+from dataclasses import dataclass
+from datetime import datetime
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.utils import format_datetime
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from paydesk.errors import Misconfigured
+from paydesk.notify.render import Rendered
+
+if TYPE_CHECKING:
+    from paydesk.settings import Settings
+
+_TIMEOUT_S = 20.0
+
+
+class MailFailed(Exception):
+    """The server took nothing, as far as we know. `is_final`: it never will."""
+
+    def __init__(self, text: str, *, is_final: bool = False) -> None:
+        super().__init__(text)
+        self.is_final = is_final
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where mails are handed over. `is_tls`: from the first byte on; else STARTTLS is used where
+    it is offered, and is required before a password is sent."""
+
+    host: str
+    port: int
+    user: str = ""
+    password: str = ""
+    is_tls: bool = False
+
+
+def server_of(settings: Settings) -> Server | None:
+    """The server that the settings name, or None. Raises Misconfigured for an unreadable URL."""
+    if settings.smtp_url:
+        parts = urlsplit(settings.smtp_url)
+        if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
+            raise Misconfigured(
+                "SMTP_URL is smtp://host:587 or smtps://host:465.", param="SMTP_URL"
+            )
+        is_tls = parts.scheme == "smtps"
+        return Server(
+            parts.hostname, parts.port or (465 if is_tls else 587),
+            unquote(parts.username or ""), unquote(parts.password or ""), is_tls,
+        )  # fmt: skip
+    if settings.smtp_host:
+        return Server(settings.smtp_host, settings.smtp_port, settings.smtp_user,
+                      settings.smtp_password, settings.smtp_port == 465)  # fmt: skip
+    return None
+
+
+def sender_of(settings: Settings) -> str:
+    host = urlsplit(settings.base_url).hostname or "localhost"
+    return settings.smtp_from or f"no-reply@{host}"
+
+
+def composed(
+    settings: Settings, rendered: Rendered, recipients: list[str], message_id: str, at: datetime
+) -> EmailMessage:
+    """The message: text first, HTML as its alternative, the PDF attached."""
+    message = EmailMessage()
+    sender = sender_of(settings)
+    name, _, domain = sender.rpartition("@")
+    message["From"] = Address(settings.business_name, name, domain)
+    message["To"] = ", ".join(recipients)
+    message["Subject"] = rendered.subject
+    message["Date"] = format_datetime(at)
+    message["Message-ID"] = f"<{message_id}@{domain}>"
+    message["Auto-Submitted"] = "auto-generated"
+    message.set_content(rendered.text)
+    message.add_alternative(rendered.html, subtype="html")
+    if rendered.pdf is not None:
+        message.add_attachment(
+            rendered.pdf, maintype="application", subtype="pdf", filename=rendered.pdf_name
+        )
+    return message
+
+
+def send(server: Server, message: EmailMessage) -> None:
+    """Hand a message over. Raises MailFailed."""
+    try:
+        with _connected(server) as smtp:
+            smtp.send_message(message)
+    except smtplib.SMTPRecipientsRefused as exc:
+        codes = [code for code, _ in exc.recipients.values()]
+        raise MailFailed(
+            f"The recipient was refused with {codes[0]}.", is_final=all(c >= 500 for c in codes)
+        ) from exc
+    except smtplib.SMTPResponseException as exc:
+        raise MailFailed(f"{type(exc).__name__} {exc.smtp_code}") from exc
+    except (smtplib.SMTPException, OSError) as exc:
+        raise MailFailed(f"{type(exc).__name__}: {str(exc)[:200]}") from exc
+
+
+def _connected(server: Server) -> smtplib.SMTP:
+    context = ssl.create_default_context()
+    if server.is_tls:
+        smtp: smtplib.SMTP = smtplib.SMTP_SSL(
+            server.host, server.port, timeout=_TIMEOUT_S, context=context
+        )
+    else:
+        smtp = smtplib.SMTP(server.host, server.port, timeout=_TIMEOUT_S)
+        smtp.ehlo()
+        if smtp.has_extn("starttls"):
+            smtp.starttls(context=context)
+        elif server.user:
+            smtp.close()
+            raise MailFailed("The mail server offers no TLS; the password was not sent.")
+    if server.user:
+        smtp.login(server.user, server.password)
+    return smtp
