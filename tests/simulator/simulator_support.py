@@ -40,7 +40,7 @@ def make_client(sandbox: Sandbox, retries: int = 0, timeout: float = 10) -> stri
     session.trust_env = False
     return stripe.StripeClient(
         sandbox.secret_key,
-        base_addresses={"api": sandbox.url},
+        base_addresses={"api": sandbox.url, "files": sandbox.url},
         http_client=stripe.RequestsClient(session=session, timeout=timeout),
         max_network_retries=retries,
     )

@@ -5,17 +5,22 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import hashlib
 import re
+from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import urlencode
 
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.responses import Response
 
 from . import forms, ids, objects, shapes
-from .engine import OPERATIONS, Answer, Simulator, encode
-from .errors import StripeError
+from .engine import OPERATIONS, Answer, Simulator, Upload, encode
+from .errors import StripeError, missing_object
 
 MAX_BODY = 1_000_000
+MAX_UPLOAD = 6_000_000
 MAX_KEY = 255
 _VERSION = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(\.[a-z]+)?(; .*)?\Z")
 
@@ -66,7 +71,7 @@ def _same(parts: list[str], key: str) -> bool:
 
 
 class Api:
-    """The endpoint of everything under /v1."""
+    """The endpoint of everything under /v1, and of the contents of files."""
 
     def __init__(self, sim: Simulator) -> None:
         self.sim = sim
@@ -81,6 +86,21 @@ class Api:
         except StripeError as error:
             answer = Answer(error.status, encode(error.body(request_id)))
         return self._response(request, request_id, answer)
+
+    async def contents(self, request: Request) -> Response:
+        """`GET /v1/files/{file}/contents`: the bytes as they were uploaded."""
+        request_id, file_id = ids.new("request"), request.path_params["file"]
+        try:
+            check_key(request.headers.get("authorization"), self.sim.config.secret_key)
+            content = await asyncio.wrap_future(
+                self.sim.store.submit(lambda tx: tx.content(file_id))
+            )
+            if content is None:
+                raise missing_object("file", file_id, "file")
+        except StripeError as error:
+            answer = Answer(error.status, encode(error.body(request_id)))
+            return self._response(request, request_id, answer)
+        return Response(content, media_type="application/octet-stream")
 
     def _response(self, request: Request, request_id: str, answer: Answer) -> Response:
         headers = {
@@ -104,11 +124,12 @@ class Api:
         _check_version(request.headers.get("stripe-version"))
         method = request.method
         key, path = route(method, request.url.path)
-        params = forms.cast(key, await _form(request))
+        given, upload = await _form(request)
+        params = forms.cast(key, given)
         idempotency_key = request.headers.get("idempotency-key") if method == "POST" else None
         work = self.sim.api_work(
             key, params, path=path, request_id=request_id, idempotency_key=idempotency_key,
-            base_url=base_url(self.sim, request),
+            base_url=base_url(self.sim, request), upload=upload,
         )
         if idempotency_key is None:
             return await asyncio.wrap_future(self.sim.store.submit(work))
@@ -147,18 +168,43 @@ async def read_body(request: Request, limit: int = MAX_BODY) -> bytes:
     return b"".join(chunks)
 
 
-async def _form(request: Request) -> dict[str, Any]:
-    """The parameters, from the query and from the form, not yet cast."""
+async def _form(request: Request) -> tuple[dict[str, Any], Upload | None]:
+    """The parameters, from the query and from the form, not yet cast, and the file if any."""
     if request.method == "GET":
-        return forms.parse(request.scope["query_string"])
-    body = await read_body(request)
+        return forms.parse(request.scope["query_string"]), None
+    uploading = request.url.path == "/v1/files"
+    body = await read_body(request, MAX_UPLOAD if uploading else MAX_BODY)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if uploading and kind == "multipart/form-data":
+        return await _parts(request, body)
     if body and kind != "application/x-www-form-urlencoded":
         raise StripeError(
             "Invalid request (check that your POST content type is "
             "application/x-www-form-urlencoded)."
         )
-    return forms.parse(body)
+    return forms.parse(body), None
+
+
+async def _parts(request: Request, body: bytes) -> tuple[dict[str, Any], Upload | None]:
+    """The fields of a form in parts; its file stands among them as a hash of what is in it."""
+
+    async def stream() -> AsyncIterator[bytes]:
+        yield body
+
+    try:
+        form = await MultiPartParser(
+            request.headers, stream(), max_files=1, max_fields=forms.MAX_FIELDS
+        ).parse()
+    except (MultiPartException, KeyError, ValueError) as error:
+        raise StripeError("The request's form could not be read as parts.") from error
+    pairs, upload = [], None
+    for name, value in form.multi_items():
+        if isinstance(value, str):
+            pairs.append((name, value))
+        elif name == "file":
+            upload = Upload(value.filename or "", await value.read())
+            pairs.append((name, hashlib.sha256(upload.content).hexdigest()))
+    return forms.parse(urlencode(pairs).encode()), upload
 
 
 def check_key(header: str | None, secret_key: str | None) -> None:

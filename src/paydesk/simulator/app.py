@@ -63,6 +63,7 @@ def create_app(config: Config | None = None, sim: Simulator | None = None) -> St
         exception_handlers={Exception: _failed},
         routes=[
             Route("/", pages.home, methods=["GET"]),
+            Route("/v1/files/{file}/contents", api.contents, methods=["GET"]),
             Route("/v1/{rest:path}", call_api, methods=API_METHODS),
             Route("/v2/{rest:path}", call_api, methods=API_METHODS),
             Route("/c/pay/{session_id}", pages.checkout, methods=["GET", "POST"]),

@@ -44,6 +44,14 @@ def operation(key: str) -> Callable[[Handler], Handler]:
     return register
 
 
+@dataclass(frozen=True)
+class Upload:
+    """A file that came with a call."""
+
+    name: str
+    content: bytes
+
+
 @dataclass
 class Call:
     """One call while it runs: its transaction, parameters and what is still to do at its end."""
@@ -57,6 +65,7 @@ class Call:
     base_url: str = ""
     now: int = 0
     deferred: list[Callable[[], None]] = field(default_factory=list)
+    upload: Upload | None = None
     #: Whether what happens is kept from the events, as if the provider had lost them.
     silent: bool = False
 
@@ -243,6 +252,8 @@ class Simulator:
                 "select count(*) from deliveries where event = ? and state in ('pending', 'held')",
                 (item["id"],),
             ).fetchone()[0]
+        elif kind == "file":
+            shown["url"] = f"{base_url}/v1/files/{item['id']}/contents"
         elif kind == "dispute":
             booked = [tx.get(one) for one in item["_transactions"]]
             shown["balance_transactions"] = [self.show(tx, one, base_url) for one in booked if one]

@@ -52,8 +52,12 @@ create table if not exists idempotency (
     body blob not null,
     created integer not null
 );
+create table if not exists contents (
+    id text primary key,
+    body blob not null
+);
 """
-TABLES = ("objects", "deliveries", "idempotency")
+TABLES = ("objects", "deliveries", "idempotency", "contents")
 BATCH = 200
 
 
@@ -89,6 +93,14 @@ class Transaction:
 
     def remove(self, object_id: str) -> None:
         self.sql.execute("delete from objects where id = ?", (object_id,))
+
+    def keep_content(self, object_id: str, content: bytes) -> None:
+        """The bytes of an uploaded file, beside the object that tells of it."""
+        self.sql.execute("insert into contents (id, body) values (?, ?)", (object_id, content))
+
+    def content(self, object_id: str) -> bytes | None:
+        row = self.sql.execute("select body from contents where id = ?", (object_id,)).fetchone()
+        return row[0] if row else None
 
     def position(self, object_id: str, kind: str) -> int | None:
         """Where an object stands in the order of creation."""

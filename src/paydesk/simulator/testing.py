@@ -16,7 +16,7 @@ from . import api, background, cards, cli, control, delivery, forms, server, sig
 from .app import create_app
 from .cli import Payment
 from .config import Config, Webhook
-from .engine import Call, Simulator
+from .engine import Call, Simulator, Upload
 from .errors import StripeError
 from .objects import authentication, checkout
 from .store import Transaction
@@ -162,12 +162,15 @@ class Sandbox:
             return list(pool.map(lambda one: self.pay_by_http(one, card), session_ids))
 
     def request(self, method: str, path: str, params: dict[str, Any] | None = None,
-                **headers: str) -> dict[str, Any]:
-        """An API call without HTTP; `params` nested as in the SDK. Raises StripeError."""
+                upload: Upload | None = None, **headers: str) -> dict[str, Any]:
+        """An API call without HTTP; `params` nested as in the SDK. Raises StripeError.
+
+        `upload` is the file of `POST /v1/files`; `file` in `params` is then any text.
+        """
         key, values = api.route(method, path)
         cast = forms.cast(key, _as_form(params or {}))
         work = self.sim.api_work(
-            key, cast, path=values, base_url=self.url,
+            key, cast, path=values, base_url=self.url, upload=upload,
             idempotency_key=headers.get("idempotency_key"),
         )
         answer = self.sim.store.call(work)
