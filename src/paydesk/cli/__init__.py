@@ -7,7 +7,7 @@ import sys
 import typer
 
 from paydesk import __version__
-from paydesk.cli import audit, catalogue, desk, money, service
+from paydesk.cli import audit, catalogue, desk, money, provider, service, users
 from paydesk.cli.output import fail
 
 __all__ = ["app", "main"]
@@ -24,7 +24,9 @@ service.add_to(app)
 money.add_to(app)
 catalogue.add_to(app)
 desk.add_to(app)
+provider.add_to(app)
 audit.add_to(app)
+users.add_to(app)
 
 
 def _print_version(wanted: bool) -> None:

@@ -578,15 +578,20 @@ class Providers(Mapping[str, Provider]):
             known.close()
 
 
-def load(settings: Settings, *extra: Provider, default: str = "stripe") -> Providers:
-    """The built-in providers, the installed ones (entry points) and `extra`, ready to be called."""
+def kinds() -> dict[str, type[Provider]]:
+    """Every provider that is built in or installed (entry points), configured or not."""
     for module in BUILT_IN.values():
         importlib.import_module(module)
     for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
         if point.name not in _registry:
             point.load()
+    return dict(_registry)
+
+
+def load(settings: Settings, *extra: Provider, default: str = "stripe") -> Providers:
+    """The providers that are configured, and `extra`, ready to be called."""
     known: dict[str, Provider] = {
-        name: kind(settings) for name, kind in _registry.items() if kind.is_configured(settings)
+        name: kind(settings) for name, kind in kinds().items() if kind.is_configured(settings)
     }
     known.update({one.name: one for one in extra})
     return Providers(settings, known, default)
