@@ -115,6 +115,37 @@ DAMAGE = {
         "insert into promo_uses (promo_id, payment_id, customer_id, state)"
         " select customer_id, customer_id, customer_id, 'used' from customers"
     ),
+    "held_is_set_aside": (
+        "insert into holds (customer_id, id, asset, transfer_id, amount, state, expires_at,"
+        " request_key, request_hash) select customer_id, customer_id, 'CREDIT', customer_id, 10,"
+        " 'open', 'infinity', customer_id, '' from customers"
+    ),
+    "holds_end_once": (
+        "insert into holds (customer_id, id, asset, transfer_id, amount, captured, state,"
+        " ended_by, expires_at, request_key, request_hash) select customer_id, customer_id,"
+        " 'CREDIT', customer_id, 10, 10, 'closed', 'capture', 'infinity', customer_id, ''"
+        " from customers"
+    ),
+    "wallets_are_there": (
+        "insert into accounts (customer_id, code, asset, balance)"
+        " select customer_id, 2, 'htg', 5 from customers"
+    ),
+    "debts_are_repaid_first": (
+        "with w as (insert into wallets (customer_id, id, currency)"
+        " select customer_id, customer_id, 'htg' from customers)"
+        " insert into accounts (customer_id, code, asset, balance)"
+        " select customer_id, 4, 'htg', 5 from customers"
+    ),
+    "exchange_is_conversions": (
+        "insert into conversions (customer_id, id, rate_id, from_currency, from_minor,"
+        " to_currency, to_minor, txn_id, request_key, request_hash) select customer_id,"
+        " customer_id, customer_id, 'usd', 5, 'htg', 5, customer_id, customer_id, ''"
+        " from customers"
+    ),
+    "transit_is_even": (
+        "insert into accounts (customer_id, code, asset, balance)"
+        " select customer_id, 9, 'htg', 5 from customers"
+    ),
 }
 
 

@@ -177,6 +177,59 @@ CHECKS: tuple[Check, ...] = (
         " left join promo_counts c on c.promo_id = u.promo_id"
         " where u.n is distinct from coalesce(c.used, 0) limit 4",
     ),
+    Check(
+        "held_is_set_aside", "I8: what is held is what open holds and withdrawals set aside",
+        "accounts",
+        "select customer_id, asset, sum(held) as held, sum(aside) as set_aside from ("
+        " select customer_id, asset, balance as held, 0 as aside from accounts where code = 3"
+        " union all select customer_id, asset, 0, amount from holds where state = 'open'"
+        " union all select customer_id, currency, 0, amount_minor from withdrawals"
+        "  where state in ('requested', 'approved')) l"
+        " group by customer_id, asset having sum(held) <> sum(aside) limit 4",
+    ),
+    Check(
+        "holds_end_once", "I8: an ended hold was captured and released once, to its amount",
+        "holds",
+        "select h.customer_id, h.id, h.amount, h.captured, c.moved as used, r.moved as released"
+        " from holds h left join (select customer_id, txn_id, sum(amount) as moved from transfers"
+        "  where debit = 3 group by customer_id, txn_id) c on c.customer_id = h.customer_id"
+        "  and c.txn_id = h.capture_txn_id"
+        " left join (select customer_id, txn_id, sum(amount) as moved from transfers"
+        "  where debit = 3 group by customer_id, txn_id) r on r.customer_id = h.customer_id"
+        "  and r.txn_id = h.release_txn_id"
+        " where h.state = 'closed' and (coalesce(c.moved, 0) <> h.captured"
+        "  or coalesce(c.moved, 0) + coalesce(r.moved, 0) <> h.amount) limit 4",
+    ),
+    Check(
+        "wallets_are_there", "money of a wallet belongs to a wallet", "accounts",
+        "select a.customer_id, a.asset, a.balance from accounts a"
+        " where a.code = 2 and a.balance <> 0 and not exists (select from wallets w"
+        "  where w.customer_id = a.customer_id and w.currency = a.asset) limit 4",
+    ),
+    Check(
+        "debts_are_repaid_first", "whoever owes has nothing in that wallet, and nobody overpays",
+        "wallets",
+        "select d.customer_id, d.asset, d.balance as debt, w.balance as wallet from accounts d"
+        " left join accounts w on w.customer_id = d.customer_id and w.asset = d.asset"
+        "  and w.code = 2 where d.code = 4 and d.asset <> 'CREDIT'"
+        "  and (d.balance > 0 or (d.balance < 0 and w.balance > 0)) limit 4",
+    ),
+    Check(
+        "exchange_is_conversions", "I14: what was exchanged is what the conversions say",
+        "conversions",
+        "select customer_id, asset, sum(booked) as booked, sum(converted) as converted from ("
+        " select customer_id, asset, balance as booked, 0 as converted from accounts"
+        "  where code = 17"
+        " union all select customer_id, from_currency, 0, from_minor - rounding_minor"
+        "  from conversions"
+        " union all select customer_id, to_currency, 0, -to_minor from conversions) l"
+        " group by customer_id, asset having sum(booked) <> sum(converted) limit 4",
+    ),
+    Check(
+        "transit_is_even", "I2: what left one customer for another has arrived", "accounts",
+        "select asset, sum(balance) as under_way from accounts where code = 9"
+        " group by asset having sum(balance) <> 0 limit 4",
+    ),
 )  # fmt: skip
 
 
@@ -194,6 +247,8 @@ def _check(tx: Tx) -> list[Finding]:
         " exists (select from transfers) as transfers, exists (select from events) as events,"
         " exists (select from batches) as batches, exists (select from payments) as payments,"
         " exists (select from fulfillments) as fulfillments,"
+        " exists (select from holds) as holds, exists (select from wallets) as wallets,"
+        " exists (select from conversions) as conversions,"
         " exists (select from promo_uses) as promo_uses, exists (select from seals) as seals"
     )
     assert filled is not None
