@@ -77,10 +77,13 @@ class DisputeView:
         return f"<Dispute {ids.show('dispute', self.id)} {self.state} {self.amount}>"
 
 
-_COLUMNS = (
-    "customer_id, id, payment_id, provider, provider_account, ref, state, amount_minor, currency,"
-    " reason, due_at, withdrawn_minor, reinstated_minor, fee_minor, loss_minor, evidence,"
-    " submitted_at, submissions, warned_at, opened_at, closed_at, metadata, created_at, updated_at"
+_VIEWS = (
+    "select d.* from unnest(%(customers)s::uuid[], %(ids)s::uuid[]) as k(c, i)"
+    " cross join lateral (select customer_id, id, payment_id, provider, provider_account,"
+    "  ref, state, amount_minor, currency, reason, due_at, withdrawn_minor, reinstated_minor,"
+    "  fee_minor, loss_minor, evidence, submitted_at, submissions, warned_at, opened_at, closed_at,"
+    "  metadata, created_at, updated_at"
+    " from disputes where customer_id = k.c and id = k.i limit 1) d"
 )
 
 
@@ -133,12 +136,7 @@ def views(tx: Tx, keys: Sequence[Key]) -> list[DisputeView]:
     if not keys:
         return []
     values = {"customers": [k[0] for k in keys], "ids": [k[1] for k in keys]}
-    rows = tx.all(
-        "select d.* from unnest(%(customers)s::uuid[], %(ids)s::uuid[]) as k(c, i)"
-        f" cross join lateral (select {_COLUMNS} from disputes"
-        "  where customer_id = k.c and id = k.i limit 1) d",
-        values,
-    )
+    rows = tx.all(_VIEWS, values)
     files: dict[Key, list[FileView]] = {}
     for row in tx.all(
         "select f.* from unnest(%(customers)s::uuid[], %(ids)s::uuid[]) as k(c, i)"
