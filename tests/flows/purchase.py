@@ -45,7 +45,7 @@ class Desk:
     def open(self, user: Any = None, **more: Any) -> CheckoutView:
         user = user or self.make.user()
         told = more or {}
-        if not {"pack", "credits", "amount"} & told.keys():
+        if not {"pack", "credits", "amount", "item", "service", "wallet"} & told.keys():
             told = {"pack": "creator", **told}
         return checkout.start(self.env, StartCheckout(customer_id=user.uuid, **told))
 

@@ -116,7 +116,9 @@ def upsert(
         )
     if kind == "service" and grants is None:
         grants = [access.PLATFORM]
-    most = most_quantity or (1_000 if repeatable and kind == "item" else 1)
+    most = 1_000 if repeatable and kind == "item" else 1
+    if most_quantity is not None:
+        most = most_quantity
     values = {
         "id": ids.new_catalog(),
         "key": item_key(key),
@@ -127,9 +129,8 @@ def upsert(
         "currency": price.currency,
         "repeatable": bool(repeatable),
         "most": fields.whole(most, "most_quantity", most=10**6 if kind == "item" else 1),
-        "months": duration_months
-        and fields.whole(duration_months, "duration_months", most=1_200),
-        "days": access_days and fields.whole(access_days, "access_days", most=36_500),
+        "months": _maybe(duration_months, "duration_months", 1_200),
+        "days": _maybe(access_days, "access_days", 36_500),
         "grants": jsonb(read_grants(grants)),
         "rules": jsonb([one.as_json() for one in pricing.read(rules, price.currency)]),
         "active": bool(active),
@@ -161,6 +162,10 @@ _UPSERT = """
         duration_months, access_days, grants, rules, active, position, metadata, created_at,
         updated_at
 """
+
+
+def _maybe(value: Any, param: str, most: int) -> int | None:
+    return None if value is None else fields.whole(value, param, most=most)
 
 
 def item_key(value: Any) -> str:
