@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from paydesk import ids
-from paydesk.db.postgres import Tx
+from paydesk.db.postgres import Tx, jsonb
 from paydesk.flows import provider_customers
 from paydesk.flows.events import NewEvent, emit_many
 from paydesk.providers.base import RemoteCheckout
@@ -38,6 +38,8 @@ class Attempt:
     error_code: str | None = None
     error_message: str | None = None
     ended_at: datetime | None = None
+    action_url: str | None = None
+    response: dict[str, Any] | None = None
 
 
 def open_(
@@ -46,8 +48,9 @@ def open_(
     """Write the attempt that a provider call was intended for."""
     tx.run(
         "insert into attempts (customer_id, id, payment_id, call_id, provider, provider_account,"
-        " state, expires_at, clock_id, created_at) values (%(customer_id)s, %(id)s, %(payment_id)s,"
-        " %(call_id)s, %(provider)s, %(account)s, 'open', %(expires_at)s, %(clock_id)s, %(now)s)",
+        " state, method_id, expires_at, clock_id, created_at) values (%(customer_id)s, %(id)s,"
+        " %(payment_id)s, %(call_id)s, %(provider)s, %(account)s, 'open', %(method_id)s,"
+        " %(expires_at)s, %(clock_id)s, %(now)s)",
         {
             "customer_id": payment.customer_id,
             "id": attempt_id,
@@ -55,6 +58,7 @@ def open_(
             "call_id": call_id,
             "provider": payment.provider,
             "account": payment.provider_account,
+            "method_id": payment.method_id,
             "expires_at": payment.expires_at,
             "clock_id": payment.clock_id,
             "now": now,
@@ -128,7 +132,8 @@ def of_payments(tx: Tx, keys: Sequence[tuple[UUID, UUID]]) -> list[Attempt]:
         "select a.* from unnest(%(customers)s::uuid[], %(payments)s::uuid[]) as k(c, p)"
         " cross join lateral (select customer_id, id, payment_id, provider, provider_account,"
         "  state, call_id, session_ref, provider_payment_ref, method, error_code, error_message,"
-        "  ended_at from attempts where customer_id = k.c and payment_id = k.p"
+        "  ended_at, action_url, response from attempts"
+        "  where customer_id = k.c and payment_id = k.p"
         "  order by created_at, id limit 200) a",
         {"customers": [k[0] for k in keys], "payments": [k[1] for k in keys]},
     )
@@ -140,11 +145,15 @@ def save(tx: Tx, changed: Iterable[Attempt], added: Iterable[Attempt], now: date
     if old := list(changed):
         tx.run(
             "update attempts a set state = n.state, session_ref = n.session_ref,"
-            " provider_payment_ref = n.payment_ref, method = n.method, ended_at = n.ended_at"
+            " provider_payment_ref = n.payment_ref, method = n.method, ended_at = n.ended_at,"
+            " error_code = n.error_code, error_message = n.error_message,"
+            " action_url = n.action_url, response = n.response"
             " from unnest(%(customers)s::uuid[], %(ids)s::uuid[], %(states)s::text[],"
             "  %(sessions)s::text[], %(payments)s::text[], %(methods)s::text[],"
-            "  %(ended)s::timestamptz[])"
-            "  as n(customer_id, id, state, session_ref, payment_ref, method, ended_at)"
+            "  %(ended)s::timestamptz[], %(codes)s::text[], %(messages)s::text[],"
+            "  %(actions)s::text[], %(responses)s::jsonb[])"
+            "  as n(customer_id, id, state, session_ref, payment_ref, method, ended_at, error_code,"
+            "   error_message, action_url, response)"
             " where a.customer_id = n.customer_id and a.id = n.id",
             {
                 "customers": [a.customer_id for a in old],
@@ -154,6 +163,10 @@ def save(tx: Tx, changed: Iterable[Attempt], added: Iterable[Attempt], now: date
                 "payments": [a.provider_payment_ref for a in old],
                 "methods": [a.method for a in old],
                 "ended": [a.ended_at for a in old],
+                "codes": [a.error_code for a in old],
+                "messages": [a.error_message for a in old],
+                "actions": [a.action_url for a in old],
+                "responses": [jsonb(a.response) if a.response else None for a in old],
             },
         )
     if new := list(added):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -64,6 +64,11 @@ class Claim:
         return ids.request_key(self.provider, self.account, self.charge.capture_fact)
 
     @property
+    def fee_key(self) -> UUID:
+        """The request key of what the provider kept of this capture."""
+        return ids.request_key(self.provider, self.account, f"fee:{self.charge.capture_fact}")
+
+    @property
     def refs(self) -> list[str]:
         return [r for r in (self.charge.session_ref, self.charge.payment_ref) if r]
 
@@ -80,6 +85,7 @@ class _Work:
     changed: dict[UUID, Attempt] = field(default_factory=dict)
     added: list[Attempt] = field(default_factory=list)
     captures: dict[UUID, Money] = field(default_factory=dict)
+    fees: dict[UUID, Money] = field(default_factory=dict)
     goods: str = "none"
     problem: str | None = None
     changes: dict[str, Any] = field(default_factory=dict)
@@ -152,7 +158,8 @@ def refresh(
             payment = JoinedStore(tx.conn).get_many([(customer_id, payment_id)])[0]
         if payment is None:
             raise NotFound(f"No such payment: {ids.show('payment', payment_id)}.")
-        asked = payment.session_id or ref
+        # A payment that was charged directly has no session, only what the provider made of it.
+        asked = payment.session_id or payment.provider_payment_id or ref
         if asked is None:
             return UNKNOWN, None
         charge = env.providers.call(payment.provider, "fetch", asked)
@@ -193,10 +200,12 @@ def apply(
     for attempt in attempts.of_payments(tx, list(works)):
         works[attempt.customer_id, attempt.payment_id].attempts.append(attempt)
     paid = [c for c in claims if c.charge.status == "succeeded" and c.key in works]
-    posted = set(ledger.known(tx, list(dict.fromkeys((c.customer_id, c.fact_key) for c in paid))))
+    facts = [(c.customer_id, c.fact_key) for c in paid]
+    facts += [(c.customer_id, c.fee_key) for c in paid if c.charge.fee]
+    posted = set(ledger.known(tx, list(dict.fromkeys(facts))))
     owners = _owners(tx, [c for c in claims if c.key in works], works)
     outcomes = [_lay(works.get(c.key), c, posted, owners, now) for c in claims]
-    busy = [w for w in works.values() if w.changed or w.added or w.changes or w.captures
+    busy = [w for w in works.values() if w.changed or w.added or w.changes or w.captures or w.fees
             or w.state != w.payment.state]  # fmt: skip
     _write(tx, now, busy, settings)
     dead = [w.payment.key[1] for w in busy if w.payment.promo_id and w.state in DEAD_STATES
@@ -241,9 +250,11 @@ def _lay(
     """Lay one claim onto the payment in memory."""
     if work is None:
         return UNKNOWN
-    payment, charge = work.payment, claim.charge
+    payment = work.payment
     if not _belongs(payment, claim, owners):
         return FOREIGN
+    claim = _as_final(payment, claim)
+    charge = claim.charge
     asked = Money(payment.amount_cents, payment.currency, minor=True)
     is_posted = (claim.customer_id, claim.fact_key) in posted
     is_new = charge.status == "succeeded" and not is_posted
@@ -271,11 +282,38 @@ def _lay(
         work.captured_minor += verdict.captured_minor
         work.changes["captured_cents"] = work.captured_minor
         work.changes |= {"error_code": None, "error_message": None}
+        if payment.deleted_at is not None:  # Where money is, the record is seen.
+            work.changes["deleted_at"] = None
         _set_review(work, verdict.review, now)
     if verdict.goods != "none":
         work.goods, work.problem = verdict.goods, verdict.problem
+    if charge.error_code and verdict.state in DEAD_STATES and verdict.state != work.state:
+        work.changes |= {"error_code": charge.error_code, "error_message": charge.error_message}
+    _lay_fee(work, claim, posted)
     _move(work, verdict.state, now)
     return DONE
+
+
+def _as_final(payment: ServicePayment, claim: Claim) -> Claim:
+    """A direct charge that was declined is over: nobody has a page to try another card on."""
+    charge = claim.charge
+    if payment.checkout_id is not None or charge.decline_ref is None:
+        return claim
+    status = "failed" if charge.status == "pending" else charge.status
+    return replace(claim, charge=replace(charge, status=status, decline_ref=None))
+
+
+def _lay_fee(work: _Work, claim: Claim, posted: set[tuple[UUID, UUID]]) -> None:
+    """What the provider kept of a capture, once, in the currency that it was kept in."""
+    fee, key = claim.charge.fee, claim.fee_key
+    if fee is None or claim.charge.status != "succeeded" or (claim.customer_id, key) in posted:
+        return
+    posted.add((claim.customer_id, key))
+    if fee.minor:
+        work.fees[key] = fee
+    if fee.currency == work.payment.currency:
+        before = work.changes.get("fee_minor", work.payment.fee_minor)
+        work.changes["fee_minor"] = (before or 0) + fee.minor
 
 
 def _belongs(payment: ServicePayment, claim: Claim, owners: dict[Any, Key]) -> bool:
@@ -296,8 +334,7 @@ def _lay_attempt(work: _Work, claim: Claim, now: datetime) -> None:
     method = charge.method if charge.status in METHOD_KNOWN else None
     attempt = _attempt_of(work, charge)
     if attempt is not None:
-        before = (attempt.session_ref, attempt.provider_payment_ref, attempt.state,
-                  attempt.ended_at, attempt.method)  # fmt: skip
+        before = replace(attempt)
         attempt.session_ref = attempt.session_ref or charge.session_ref
         attempt.provider_payment_ref = attempt.provider_payment_ref or charge.payment_ref
         attempt.method = attempt.method or method
@@ -307,12 +344,13 @@ def _lay_attempt(work: _Work, claim: Claim, now: datetime) -> None:
             attempt.state = "succeeded"
         elif charge.ended and attempt.state == "open" and charge.status in DEAD_STATES:
             attempt.state = charge.status
-        after = (attempt.session_ref, attempt.provider_payment_ref, attempt.state,
-                 attempt.ended_at, attempt.method)  # fmt: skip
-        if after != before:
+        _lay_answer(attempt, charge)
+        if attempt != before:
             work.changed[attempt.id] = attempt
+    detail = dict(charge.method_detail) if method and charge.method_detail else None
     for name, value in (("session_id", charge.session_ref), ("method", method),
-                        ("provider_payment_id", charge.payment_ref)):  # fmt: skip
+                        ("provider_payment_id", charge.payment_ref), ("method_detail", detail),
+                        ("country", detail and detail.get("country"))):  # fmt: skip
         if value and getattr(payment, name) is None and name not in work.changes:
             work.changes[name] = value
     work.refs += [
@@ -322,6 +360,31 @@ def _lay_attempt(work: _Work, claim: Claim, now: datetime) -> None:
         a.provider_payment_ref for a in (*work.attempts, *work.added)
     }:
         _lay_decline(work, charge, now)
+
+
+def _lay_answer(attempt: Attempt, charge: Charge) -> None:
+    """What the provider said last of this try, without secrets, and what its payer has to open."""
+    if charge.status == "requires_action":
+        attempt.action_url = charge.action_url or attempt.action_url
+    elif charge.status != "pending":
+        attempt.action_url = None
+    if charge.status in DEAD_STATES and charge.error_code:
+        attempt.error_code, attempt.error_message = charge.error_code, charge.error_message
+    said = {
+        "ref": charge.payment_ref or charge.ref,
+        "status": charge.status,
+        "amount": charge.amount.minor if charge.amount else None,
+        "currency": charge.amount.currency if charge.amount else None,
+        "method": charge.method,
+        "method_detail": dict(charge.method_detail) if charge.method_detail else None,
+        "error_code": charge.error_code,
+        "error_message": charge.error_message,
+    }
+    told = {name: value for name, value in said.items() if value is not None}
+    # An answer without details, such as an event's, takes nothing from one that had them.
+    known = attempt.response or {}
+    if told != known and (known.get("status") != charge.status or told.keys() >= known.keys()):
+        attempt.response = told
 
 
 def _lay_decline(work: _Work, charge: Charge, now: datetime) -> None:
@@ -413,6 +476,22 @@ def _write(tx: Tx, now: datetime, busy: list[_Work], settings: Settings) -> None
             )
             for w in busy
             for fact, amount in w.captures.items()
+        ]
+        + [
+            ledger.Entry(
+                customer_id=w.payment.customer_id,
+                debit="fees",
+                credit="clearing",
+                asset=fee.currency,
+                amount=fee.minor,
+                reason="PROVIDER_FEE",
+                txn_id=ids.new_owned(w.payment.customer_id),
+                subject_id=w.payment.key[1],
+                request_key=key,
+                effective_at=now,
+            )
+            for w in busy
+            for key, fee in w.fees.items()
         ],
     )
     emit_many(tx, [event for w in busy for event in w.events])

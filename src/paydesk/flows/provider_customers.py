@@ -8,8 +8,11 @@ from uuid import UUID
 
 import structlog
 
+from paydesk import ids
 from paydesk.db.postgres import Tx, in_transaction
 from paydesk.env import Env
+from paydesk.providers.base import Order
+from paydesk.rules.money import Money
 
 if TYPE_CHECKING:
     from paydesk.flows.customers import Customer
@@ -37,10 +40,10 @@ def keep(tx: Tx, known: Sequence[Known]) -> None:
     """
     if not known:
         return
-    tx.run(
+    kept = tx.all(
         "insert into provider_customers (customer_id, provider, account, ref)"
         " select * from unnest(%(customers)s::uuid[], %(providers)s::text[], %(accounts)s::text[],"
-        "  %(refs)s::text[]) on conflict do nothing",
+        "  %(refs)s::text[]) on conflict do nothing returning customer_id, provider, account, ref",
         {
             "customers": [k[0] for k in known],
             "providers": [k[1] for k in known],
@@ -48,6 +51,45 @@ def keep(tx: Tx, known: Sequence[Known]) -> None:
             "refs": [k[3] for k in known],
         },
     )
+    if kept:  # Events of the provider's customer lead back to ours by this.
+        tx.run(
+            "insert into provider_refs (provider, account, ref, customer_id, object_id)"
+            " select p, a, r, c, c from unnest(%(providers)s::text[], %(accounts)s::text[],"
+            "  %(refs)s::text[], %(customers)s::uuid[]) as n(p, a, r, c) on conflict do nothing",
+            {
+                "customers": [k["customer_id"] for k in kept],
+                "providers": [k["provider"] for k in kept],
+                "accounts": [k["account"] for k in kept],
+                "refs": [k["ref"] for k in kept],
+            },
+        )
+
+
+def ensure(env: Env, customer_id: UUID, provider: str) -> str:
+    """The provider's id of our customer, made there where it has none. Never in a transaction.
+
+    The key of the making is the customer's own, and our id travels with it: who dies before the
+    answer is kept comes to the same one. Raises what the provider raises.
+    """
+    account = env.providers[provider].account
+    with env.db.read() as tx:
+        known = ref_of(tx, customer_id, provider, account)
+    if known is not None:
+        return known
+    shown = ids.show("customer", customer_id)
+    order = Order(
+        id=shown, customer=shown, key=f"customer-{shown}", description="",
+        amount=Money(0, "usd", minor=True),
+    )  # fmt: skip
+    made = env.providers.call(provider, "ensure_customer", order)
+    with env.db.transaction(customer_id) as tx:
+        keep(tx, [(customer_id, provider, account, made)])
+        kept = ref_of(tx, customer_id, provider, account)
+    assert kept is not None, "it was kept just now"
+    from paydesk.flows import customers
+
+    tell(env, customers.get(env, customer_id))
+    return kept
 
 
 def forget(tx: Tx, known: Known) -> None:

@@ -161,7 +161,7 @@ class Stripe(StripeCalls, Provider):
             "confirm": True,
             "description": order.description[:250],
             "metadata": dict(order.metadata),
-            "expand": ["latest_charge.balance_transaction"],
+            "expand": ["latest_charge"],
         }
         if off_session:
             params["off_session"] = True
@@ -187,7 +187,7 @@ class Stripe(StripeCalls, Provider):
     def capture(self, ref: str, amount: Money, key: str) -> Charge:
         params: dict[str, Any] = {
             "amount_to_capture": to_stripe(amount.minor, amount.currency),
-            "expand": ["latest_charge.balance_transaction"],
+            "expand": ["latest_charge"],
         }
         return self._charge_of(self._ask(
             lambda: self._client.v1.payment_intents.capture(ref, params, {"idempotency_key": key})
@@ -208,15 +208,13 @@ class Stripe(StripeCalls, Provider):
         """How a session (`cs_`) or a payment intent (`pi_`) stands."""
         if ref.startswith("pi_"):
             raw = self._ask(
-                lambda: self._client.v1.payment_intents.retrieve(
-                    ref, {"expand": ["latest_charge.balance_transaction"]}
-                )
+                lambda: self._client.v1.payment_intents.retrieve(ref, {"expand": ["latest_charge"]})
             )
             found = of_intent(raw)
         else:
             raw = self._ask(
                 lambda: self._client.v1.checkout.sessions.retrieve(
-                    ref, {"expand": ["payment_intent.latest_charge.balance_transaction"]}
+                    ref, {"expand": ["payment_intent.latest_charge"]}
                 )
             )
             found = of_session(raw)
