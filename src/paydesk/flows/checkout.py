@@ -149,7 +149,7 @@ def start(env: Env, what: StartCheckout) -> CheckoutView:
     OutcomeUnknown (repeat with the same key, or let the sweep settle it).
     """
     key = what.request_key or uuid4()
-    digest = what.request_hash or _hash(what)
+    digest = what.request_hash or hash_of(what)
     found = _by_key(env, what.customer_id, key, digest)
     if found is not None:
         return _go_on(env, what.customer_id, found)
@@ -191,10 +191,11 @@ def _go_on(env: Env, customer_id: UUID, payment_id: UUID) -> CheckoutView:
 
 def _by_key(env: Env, customer_id: UUID, key: UUID, digest: bytes) -> UUID | None:
     with env.db.read() as tx:
-        return _known(tx, customer_id, key, digest)
+        return known_payment(tx, customer_id, key, digest)
 
 
-def _known(tx: Tx, customer_id: UUID, key: UUID, digest: bytes) -> UUID | None:
+def known_payment(tx: Tx, customer_id: UUID, key: UUID, digest: bytes) -> UUID | None:
+    """The payment that this request made. Raises IdempotencyKeyReused for another request."""
     row = tx.one(
         "select id, request_hash from payments"
         " where customer_id = %(customer_id)s and request_key = %(key)s",
@@ -219,7 +220,7 @@ def _intend(
     try:
         with env.db.transaction(customer_id) as tx:
             now = heads.decide(tx, env.now(), customer_id)
-            known = _known(tx, customer_id, key, digest)
+            known = known_payment(tx, customer_id, key, digest)
             if known is not None:
                 promos.drop(tx, customer_id, priced.reservation, now)
                 return known
@@ -229,8 +230,8 @@ def _intend(
                 )
                 if taken is None:
                     return None
-            _check_reference(tx, customer_id, what.reference)
-            _check_limits(env, tx, priced, customer_id, now)
+            check_reference(tx, customer_id, what.reference)
+            check_limits(env, tx, priced, customer_id, now)
             bought = goods.check(tx, now, customer_id, priced)
             payment = _payment(env, tx, what, priced, key, digest, checkout_id, now, bought)
             JoinedStore(tx.conn).create(payment)
@@ -253,7 +254,7 @@ def _intend(
     return call
 
 
-def _check_reference(tx: Tx, customer_id: UUID, reference: str | None) -> None:
+def check_reference(tx: Tx, customer_id: UUID, reference: str | None) -> None:
     """A reference stands for one payment that is under way or was paid. The head is locked."""
     if reference is None:
         return
@@ -266,7 +267,8 @@ def _check_reference(tx: Tx, customer_id: UUID, reference: str | None) -> None:
         raise Conflict("A payment with this reference exists.", param="reference")
 
 
-def _check_limits(env: Env, tx: Tx, priced: Priced, customer_id: UUID, now: datetime) -> None:
+def check_limits(env: Env, tx: Tx, priced: Priced, customer_id: UUID, now: datetime) -> None:
+    """Raises CreditLimitExceeded, and TransactionLimit after counting the day's payments."""
     limit = env.settings.max_credit_balance
     if priced.credits:
         balance = credits.balance_total(tx, customer_id, now)
@@ -569,7 +571,7 @@ def _lease(env: Env, customer_id: UUID, attempt_id: UUID) -> bool:
         )
 
 
-def _hash(what: StartCheckout) -> bytes:
+def hash_of(what: StartCheckout) -> bytes:
     """What makes two requests the same, where the caller did not say."""
     told = {
         "pack": str(getattr(what.pack, "key", what.pack)), "credits": what.credits,

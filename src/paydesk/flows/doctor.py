@@ -135,7 +135,7 @@ CHECKS: tuple[Check, ...] = (
         "payments",
         "select p.customer_id, p.id, p.captured_minor, coalesce(t.posted, 0) as posted"
         " from payments p left join (select customer_id, subject_id, asset, sum(amount) as posted"
-        "  from transfers where reason = 'PAYMENT_CAPTURE'"
+        "  from transfers where reason in ('PAYMENT_CAPTURE', 'WALLET_PAYMENT')"
         "  group by customer_id, subject_id, asset) t on t.customer_id = p.customer_id"
         "  and t.subject_id = p.id and t.asset = p.currency"
         " where p.captured_minor <> coalesce(t.posted, 0) limit 4",
