@@ -22,6 +22,8 @@ POINTS: dict[str, str] = {
     "call_before_done_commit": "what the provider answered is written, not committed",
     "call_after_done": "the provider's answer is committed, the caller has none",
     "old_call_before_settle": "an old call's session is ended and recorded, the call is open",
+    "refund_before_commit": "refund, books, goods and its call are written, not committed",
+    "refund_after_commit": "the refund and its call are committed, nothing was sent",
     "webhook_before_store_commit": "the event row is written, not committed",
     "webhook_after_store": "the event is stored and not applied",
     "apply_after_fetch": "the provider was asked, no fact is stored",

@@ -34,7 +34,8 @@ VERIFY = [
 SWEEP = ["apply_after_fetch", "apply_before_commit", "apply_after_commit"]
 #: Places of other parts, which die in tests of their own.
 ELSEWHERE = {"spend_before_step", "spend_before_commit", "spend_after_commit",
-             "publish_before_commit", "publish_after_commit", "old_call_before_settle"}  # fmt: skip
+             "publish_before_commit", "publish_after_commit", "old_call_before_settle",
+             "refund_before_commit", "refund_after_commit"}  # fmt: skip
 
 TIMES = (1, 2)
 

@@ -210,14 +210,15 @@ def _sale(
 
 
 def _gone(tx: Tx, key: tuple[UUID, UUID], but: UUID | None) -> int:
-    """The money that other refunds and disputes took of a payment."""
+    """The captured money that other refunds and disputes took of a payment, losses apart."""
     return tx.value(
-        "select (coalesce((select sum(r.amount_minor) from refunds r"
-        "  where r.customer_id = %(customer_id)s and r.payment_id = %(payment_id)s"
+        "select (coalesce((select sum(r.amount_minor - r.loss_minor) from refunds r"
+        "  where r.customer_id = p.customer_id and r.payment_id = p.id and r.currency = p.currency"
         "  and r.state in ('pending', 'succeeded') and r.id is distinct from %(but)s::uuid), 0)"
-        " + coalesce((select sum(d.withdrawn_minor - d.reinstated_minor) from disputes d"
-        "  where d.customer_id = %(customer_id)s and d.payment_id = %(payment_id)s"
-        "  and d.id is distinct from %(but)s::uuid), 0))::bigint",
+        " + coalesce((select sum(greatest(d.withdrawn_minor - d.reinstated_minor - d.loss_minor,"
+        "   0)) from disputes d where d.customer_id = p.customer_id and d.payment_id = p.id"
+        "  and d.currency = p.currency and d.id is distinct from %(but)s::uuid), 0))::bigint"
+        " from payments p where p.customer_id = %(customer_id)s and p.id = %(payment_id)s",
         {"customer_id": key[0], "payment_id": key[1], "but": but},
     )
 

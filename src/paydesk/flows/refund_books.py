@@ -1,0 +1,309 @@
+"""A refund's postings and what follows on its payment: intended, paid, come back, reversed.
+
+Every step runs inside the caller's transaction, which holds the customer's head, and changes the
+refund's row, the books, the goods, the payment and its events together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from paydesk import ids
+from paydesk.db.postgres import Tx, jsonb
+from paydesk.errors import Conflict
+from paydesk.flows import attempts, clawback, ledger, refund_views
+from paydesk.flows.events import NewEvent, emit_many
+from paydesk.flows.ledger import Entry
+from paydesk.flows.refund_views import Row
+from paydesk.rules.money import Money
+from paydesk.rules.refunds import LIVE_STATES, Source, from_accounts, payment_state
+from paydesk.settings import Settings
+from paydesk.tracker.models import PAID_STATES
+from paydesk.tracker.stores.joined import JoinedStore, ServicePayment
+
+#: Where a payment's money stands, in the order in which it goes back.
+ACCOUNTS = ("deposits", "deferred", "revenue")
+
+
+def payment_of(tx: Tx, key: tuple[UUID, UUID]) -> ServicePayment:
+    """The payment as it stands in this transaction; it exists."""
+    found = JoinedStore(tx.conn).get_many([key])[0]
+    assert found is not None, "a refund's payment stays"
+    return found
+
+
+def insert(
+    tx: Tx, now: datetime, payment: ServicePayment, *, amount: Money, state: str,
+    request_key: UUID, request_hash: bytes, metadata: Mapping[str, Any], origin: str = "desk",
+    reason: str | None = None, note: str | None = None, forced: bool = False,
+    requested_by: str | None = None, loss_minor: int = 0, error_code: str | None = None,
+) -> Row:  # fmt: skip
+    """Write a new refund of a payment; nothing else happens."""
+    owner = payment.customer_id
+    refund_id = ids.new_owned(owner)
+    tx.run(
+        "insert into refunds (customer_id, id, payment_id, amount_minor, currency, state, origin,"
+        " reason, note, forced, provider, provider_account, requested_by, loss_minor, txn_id,"
+        " error_code, metadata, failed_at, clock_id, request_key, request_hash, created_at)"
+        " values (%(customer_id)s, %(id)s, %(payment_id)s, %(amount)s, %(currency)s, %(state)s,"
+        " %(origin)s, %(reason)s, %(note)s, %(forced)s, %(provider)s, %(account)s,"
+        " %(requested_by)s, %(loss)s, %(txn_id)s, %(error_code)s, %(metadata)s, %(failed_at)s,"
+        " %(clock_id)s, %(request_key)s, %(request_hash)s, %(now)s)",
+        {
+            "customer_id": owner, "id": refund_id, "payment_id": payment.key[1],
+            "amount": amount.minor, "currency": amount.currency, "state": state,
+            "origin": origin, "reason": reason, "note": note, "forced": forced,
+            "provider": payment.provider, "account": payment.provider_account,
+            "requested_by": requested_by, "loss": loss_minor, "txn_id": ids.new_owned(owner),
+            "error_code": error_code, "metadata": jsonb(metadata),
+            "failed_at": now if state == "failed" else None, "clock_id": payment.clock_id,
+            "request_key": request_key, "request_hash": request_hash, "now": now,
+        },
+    )  # fmt: skip
+    return refund_views.row(tx, owner, refund_id)
+
+
+def name(tx: Tx, row: Row, ref: str, *, is_known_there: bool = True) -> None:
+    """Remember what the provider calls a refund; the first to say so wins. Raises Conflict where
+    another refund of this customer has that name.
+
+    `is_known_there`: the provider itself knows it by that name, so that its payment is found.
+    """
+    taken = tx.value(
+        "select id from refunds where customer_id = %(customer_id)s and provider = %(provider)s"
+        " and provider_account = %(account)s and provider_ref = %(ref)s",
+        {"customer_id": row.customer_id, "provider": row.provider,
+         "account": row.provider_account, "ref": ref},
+    )  # fmt: skip
+    if taken not in (None, row.id):
+        raise Conflict("Another refund has this reference.")
+    tx.run(
+        "update refunds set provider_ref = coalesce(provider_ref, %(ref)s)"
+        " where customer_id = %(customer_id)s and id = %(id)s",
+        {"customer_id": row.customer_id, "id": row.id, "ref": ref},
+    )
+    if is_known_there:
+        attempts.add_refs(
+            tx, [(row.provider, row.provider_account, ref, row.customer_id, row.payment_id)]
+        )
+
+
+def begin(
+    tx: Tx, now: datetime, row: Row, payment: ServicePayment, covered: int, settings: Settings, *,
+    is_fact: bool, cause: Mapping[str, Any],
+) -> None:  # fmt: skip
+    """Money is on its way back: take the goods back, then move it to `refunds`.
+
+    `covered` of it is captured money, the rest is a loss once it has left. Raises GoodsUsed.
+    """
+    _emit(tx, now, row, "refund.created", "pending", cause)
+    _cover(tx, now, row, payment, covered, settings, is_fact=is_fact)
+    settle_payment(tx, now, payment.key)
+
+
+def _cover(
+    tx: Tx, now: datetime, row: Row, payment: ServicePayment, amount: int, settings: Settings, *,
+    is_fact: bool, already: int = 0,
+) -> None:  # fmt: skip
+    if not amount:
+        return
+    if row.currency == payment.currency:
+        clawback.take_back(
+            tx, now, payment, cause="refund", cause_id=row.id, amount_minor=amount,
+            settings=settings, is_fact=is_fact, already_minor=already,
+        )
+    assert row.txn_id is not None
+    parts, rest = from_accounts(amount, standing(tx, payment, row.currency))
+    if rest:  # Covered in all, though one account of the payment is overdrawn.
+        parts.append(Source("revenue", rest))
+    _post(tx, now, row, row.txn_id, [(part.account, "refunds", part.amount, "REFUND", None)
+                                     for part in parts])  # fmt: skip
+
+
+def pay(tx: Tx, now: datetime, row: Row, payment: ServicePayment) -> None:
+    """The money has left: refunds -> clearing, or into the wallet it was paid from; what nothing
+    covered is a loss."""
+    txn_id = ids.new_owned(row.customer_id)
+    if row.provider == "wallet":
+        from paydesk.flows import wallets
+
+        key = ids.request_key("refund paid", str(row.id))
+        wallets.refund_in(tx, now, payment, row.covered_minor, txn_id, key)
+    else:
+        _post(tx, now, row, txn_id, [
+            ("refunds", "clearing", row.covered_minor, "REFUND_PAID", None),
+            ("losses", "clearing", row.loss_minor, "REFUND_LOSS", None),
+        ])  # fmt: skip
+    _set(tx, row, state="succeeded", succeeded_at=now)
+    _emit(tx, now, row, "refund.succeeded", "succeeded")
+
+
+def reverse(
+    tx: Tx, now: datetime, row: Row, settings: Settings, *, code: str, message: str | None
+) -> None:
+    """The refund failed: books, goods and payment stand as before it. What another refund lost
+    for want of cover is covered now."""
+    key = (row.customer_id, row.payment_id)
+    txn_id = ids.new_owned(row.customer_id)
+    if row.state == "succeeded":
+        _post(tx, now, row, txn_id, [
+            ("clearing", "refunds", row.covered_minor, "REFUND_RETURNED", None),
+            ("clearing", "losses", row.loss_minor, "REFUND_RETURNED", None),
+        ])  # fmt: skip
+    booked = _booked(tx, row)
+    _post(tx, now, row, txn_id, [
+        ("refunds", one["account"], one["amount"], "REFUND_REVERSAL", one["id"]) for one in booked
+    ])  # fmt: skip
+    clawback.give_back(tx, now, row.customer_id, row.id)
+    _set(
+        tx, row, state="failed", failed_at=now, error_code=code, error_message=message,
+        reversal_txn_id=txn_id if booked else None,
+    )
+    _emit(tx, now, row, "refund.failed", "failed", error_code=code)
+    recover(tx, now, key, settings)
+    settle_payment(tx, now, key)
+
+
+def recover(tx: Tx, now: datetime, key: tuple[UUID, UUID], settings: Settings) -> None:
+    """Captured money that is there again covers what refunds of this payment had lost, oldest
+    first: the same end as if all had been heard in order."""
+    payment = payment_of(tx, key)
+    rows = refund_views.rows_of_payment(tx, key)
+    left = refund_views.left(tx, payment, rows)
+    for row in rows:
+        part = min(left, row.loss_minor) if row.state in LIVE_STATES else 0
+        if not part or row.currency != payment.currency:
+            continue
+        _cover(
+            tx, now, row, payment, part, settings, is_fact=True, already=row.covered_minor
+        )
+        if row.state == "succeeded":
+            _post(tx, now, row, ids.new_owned(row.customer_id), [
+                ("refunds", "losses", part, "REFUND_LOSS_COVERED", None)
+            ])  # fmt: skip
+        _set(tx, row, loss_minor=row.loss_minor - part)
+        left -= part
+
+
+def settle_payment(tx: Tx, now: datetime, key: tuple[UUID, UUID]) -> None:
+    """Write the payment's refunded sum and state from its refunds, with the event that says so."""
+    payment = payment_of(tx, key)
+    assert payment.state in PAID_STATES, "only what was paid is refunded"
+    rows = [r for r in refund_views.rows_of_payment(tx, key) if r.currency == payment.currency]
+    total = sum(row.amount_minor for row in rows if row.state in LIVE_STATES)
+    lost = sum(row.loss_minor for row in rows if row.state in LIVE_STATES)
+    state = payment_state(payment.captured_cents, total)
+    changes: dict[str, Any] = {"refunded_cents": total}
+    if lost and payment.review is None:
+        changes["review"] = "over_refunded"
+    elif not lost and payment.review == "over_refunded":
+        changes["review"] = None
+    if all(getattr(payment, name) == value for name, value in changes.items()):
+        return
+    moved = attempts.advance(tx, now, [(payment, state, changes)])[0]
+    types = []
+    if total != payment.refunded_cents:
+        grew = total > payment.refunded_cents
+        types.append(f"payment.{state}" if grew else "payment.refund_reversed")
+    if changes.get("review"):
+        types.append("payment.review")
+    emit_many(tx, [
+        attempts.state_event(moved, now, type=type, refunded=total, review=moved.review)
+        for type in types
+    ])  # fmt: skip
+
+
+def flag(tx: Tx, now: datetime, key: tuple[UUID, UUID], review: str) -> None:
+    """Something about a payment's refund needs a person's look."""
+    payment = payment_of(tx, key)
+    if payment.review is None:
+        moved = attempts.advance(tx, now, [(payment, payment.state, {"review": review})])[0]
+        emit_many(
+            tx, [attempts.state_event(moved, now, type="payment.review", review=review)]
+        )
+
+
+def standing(tx: Tx, payment: ServicePayment, asset: str) -> list[Source]:
+    """What of this payment's money stands on each account."""
+    rows = tx.all(
+        "select code, sum(moved)::bigint as amount from ("
+        " select credit as code, amount as moved from transfers"
+        "  where customer_id = %(customer_id)s and subject_id = %(payment_id)s"
+        "  and asset = %(asset)s and asset <> 'CREDIT'"
+        " union all select debit, -amount from transfers"
+        "  where customer_id = %(customer_id)s and subject_id = %(payment_id)s"
+        "  and asset = %(asset)s and asset <> 'CREDIT') l group by code",
+        {"customer_id": payment.customer_id, "payment_id": payment.key[1], "asset": asset},
+    )
+    found = {ledger.NAMES[row["code"]]: row["amount"] for row in rows}
+    return [Source(account, found.get(account, 0)) for account in ACCOUNTS]
+
+
+def _booked(tx: Tx, row: Row) -> list[dict[str, Any]]:
+    """What a refund took from each account, transfer by transfer."""
+    rows = tx.all(
+        "select id, debit, amount from transfers where customer_id = %(customer_id)s"
+        " and subject_id = %(payment_id)s and asset <> 'CREDIT' and txn_id = %(txn_id)s"
+        " and reason = 'REFUND' order by seq",
+        {"customer_id": row.customer_id, "payment_id": row.payment_id, "txn_id": row.txn_id},
+    )
+    return [{**one, "account": ledger.NAMES[one["debit"]]} for one in rows]
+
+
+def _post(
+    tx: Tx, now: datetime, row: Row, txn_id: UUID,
+    parts: list[tuple[str, str, int, str, UUID | None]],
+) -> None:  # fmt: skip
+    ledger.post(
+        tx,
+        [
+            Entry(
+                customer_id=row.customer_id, debit=debit, credit=credit, asset=row.currency,
+                amount=amount, reason=reason, txn_id=txn_id, subject_id=row.payment_id,
+                reverses_id=reverses, reference=ids.show("refund", row.id), effective_at=now,
+            )
+            for debit, credit, amount, reason, reverses in parts
+            if amount
+        ],
+    )  # fmt: skip
+
+
+def _set(tx: Tx, row: Row, **values: Any) -> None:
+    """Write what changes of a refund; what is not named stays."""
+    told = {
+        name: values.get(name, getattr(row, name))
+        for name in ("state", "succeeded_at", "failed_at", "error_code", "error_message",
+                     "reversal_txn_id", "loss_minor")
+    }  # fmt: skip
+    tx.run(
+        "update refunds set state = %(state)s, succeeded_at = %(succeeded_at)s,"
+        " failed_at = %(failed_at)s, error_code = %(error_code)s,"
+        " error_message = %(error_message)s, reversal_txn_id = %(reversal_txn_id)s,"
+        " loss_minor = %(loss_minor)s where customer_id = %(customer_id)s and id = %(id)s",
+        {"customer_id": row.customer_id, "id": row.id, **told},
+    )
+
+
+def _emit(
+    tx: Tx, now: datetime, row: Row, type: str, state: str,
+    cause: Mapping[str, Any] | None = None, **more: Any,
+) -> None:  # fmt: skip
+    emit_many(tx, [event(row, type, state, now, cause, **more)])
+
+
+def event(
+    row: Row, type: str, state: str, now: datetime, cause: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> NewEvent:  # fmt: skip
+    """An event about a refund that is in this state by now."""
+    data = {
+        "payment_id": str(row.payment_id), "amount": row.amount_minor, "currency": row.currency,
+        "status": state, "origin": row.origin, "reason": row.reason, "loss": row.loss_minor,
+        **{name: value for name, value in more.items() if value is not None},
+    }  # fmt: skip
+    return NewEvent(
+        customer_id=row.customer_id, type=type, subject_id=row.id, data=data, cause=cause, at=now
+    )
