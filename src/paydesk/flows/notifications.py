@@ -232,7 +232,7 @@ def _lease(env: Env, customer_id: UUID, notification_id: UUID) -> Notification |
 
 def _with_facts(env: Env, row: Notification) -> Notification:
     """The row with what it shows, gathered and stored before the first sending."""
-    if row.data is not None:
+    if row.data is not None and row.recipient:
         return row
     with env.db.read() as tx:
         seq = tx.value(
@@ -245,13 +245,10 @@ def _with_facts(env: Env, row: Notification) -> Notification:
     data = _common(env, customer) | _GATHER[row.kind](env, customer, found[0])
     if row.is_staff:
         locale, recipient = env.settings.default_locale, env.settings.staff_email
-        if not _addresses(recipient):
-            raise _Nobody("PAYDESK_STAFF_EMAIL is not set.")
+        why_not = "PAYDESK_STAFF_EMAIL is not set."
     else:
         locale = words.locale_of(customer.metadata.get("locale"), env.settings.default_locale)
-        recipient = data["email"] or ""
-        if not recipient:
-            raise _Nobody("The customer has no e-mail address.")
+        recipient, why_not = data["email"] or "", "The customer has no e-mail address."
     with env.db.transaction(row.customer_id) as tx:
         saved = tx.one(
             "update notifications set data = %(data)s, locale = %(locale)s,"
@@ -259,9 +256,11 @@ def _with_facts(env: Env, row: Notification) -> Notification:
             " returning id, customer_id, kind, is_staff, recipient, locale, data, state, tries,"
             " error, sent_at, created_at",
             {"customer_id": row.customer_id, "id": row.id, "data": data, "locale": locale,
-             "recipient": recipient},
+             "recipient": recipient or None},
         )  # fmt: skip
     assert saved is not None
+    if not _addresses(recipient):
+        raise _Nobody(why_not)
     return Notification(**saved)
 
 

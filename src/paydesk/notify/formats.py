@@ -18,7 +18,8 @@ _NO_BREAK = "\u00a0"
 
 
 def amount(minor: int, currency: str, locale: str) -> str:
-    """`$1,234.50`, `1 234,50 $US`, `1 234,50 G`: always with the currency's ISO digits."""
+    """`$1,234.50`, `1 234,50 $US`, `1 234,50 G`: always with the currency's ISO digits, below
+    zero with a true minus sign."""
     pattern = copy.copy(Locale.parse(locale).currency_formats["standard"])
     digits = money.exponent(currency)
     pattern.frac_prec = (digits, digits)
@@ -26,7 +27,7 @@ def amount(minor: int, currency: str, locale: str) -> str:
         Decimal(money.format_minor(minor, currency)), locale, currency=currency.upper(),
         currency_digits=False,
     )  # fmt: skip
-    return re.sub(r"([A-Z]{3})(?=\d)", rf"\1{_NO_BREAK}", text)
+    return re.sub(r"([A-Z]{3})(?=\d)", rf"\1{_NO_BREAK}", text).replace("-", "−")
 
 
 def number(value: int, locale: str) -> str:

@@ -9,9 +9,9 @@ WORDS: dict[str, dict[str, str]] = {
     "hello": {"en": "Hello {name},", "fr": "Bonjour {name},", "ht": "Bonjou {name},"},
     "hello_you": {"en": "Hello,", "fr": "Bonjour,", "ht": "Bonjou,"},
     "footer": {
-        "en": "You get this mail because of a payment to {business}.",
-        "fr": "Vous recevez ce message à la suite d’un paiement à {business}.",
-        "ht": "Ou resevwa mesaj sa a akòz yon peman ou te fè bay {business}.",
+        "en": "You get this mail as a customer of {business}.",
+        "fr": "Vous recevez ce message en tant que client de {business}.",
+        "ht": "Ou resevwa mesaj sa a paske ou se kliyan {business}.",
     },
     "footer_staff": {
         "en": "Notice to the staff of {business}.",

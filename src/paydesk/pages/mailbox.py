@@ -1,0 +1,86 @@
+"""/dev/mailbox: in development, every mail as it is or would have been sent."""
+
+from __future__ import annotations
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse, PlainTextResponse, Response
+
+from paydesk import ids
+from paydesk.errors import NotFound
+from paydesk.flows import notifications
+from paydesk.pages import look, session
+from paydesk.pages.routing import new_router
+
+router = new_router()
+
+#: A mail brings its styles with it; it may do nothing else, and stands in our own frame only.
+_MAIL_HEADERS = {
+    **look.HEADERS,
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:;"
+                               " sandbox; frame-ancestors 'self'; base-uri 'none'",
+    "X-Frame-Options": "SAMEORIGIN",
+}  # fmt: skip
+
+
+def _check(request: Request) -> session.Operator:
+    if not session.is_development(request):
+        raise NotFound("There is no such page.")
+    return session.operator(request)
+
+
+@router.get("/dev/mailbox")
+def mailbox(request: Request) -> Response:
+    """The newest hundred."""
+    env, who = request.app.state.env, _check(request)
+    found = notifications.list_(env, limit=100)
+    mails = [_row(one) for one in found]
+    return look.page(request, "mailbox.html", who=who, mails=mails)
+
+
+@router.get("/dev/mailbox/{mail}")
+def one_mail(request: Request, mail: str) -> Response:
+    env, who = request.app.state.env, _check(request)
+    one = notifications.get(env, mail)
+    shown = notifications.rendered(one)
+    answer = look.page(
+        request, "mailbox_mail.html", who=who, mail=_row(one), text=shown.text,
+        has_pdf=shown.pdf is not None, error=one.error,
+    )  # fmt: skip
+    policy = answer.headers["Content-Security-Policy"]
+    answer.headers["Content-Security-Policy"] = f"{policy}; frame-src 'self'"
+    return answer
+
+
+@router.get("/dev/mailbox/{mail}/html")
+def html(request: Request, mail: str) -> Response:
+    """The HTML alone, for the frame of its page."""
+    _check(request)
+    shown = notifications.rendered(notifications.get(request.app.state.env, mail))
+    return HTMLResponse(shown.html, headers=_MAIL_HEADERS)
+
+
+@router.get("/dev/mailbox/{mail}/text")
+def text(request: Request, mail: str) -> Response:
+    _check(request)
+    shown = notifications.rendered(notifications.get(request.app.state.env, mail))
+    return PlainTextResponse(shown.text, headers=look.HEADERS)
+
+
+@router.get("/dev/mailbox/{mail}/pdf")
+def pdf(request: Request, mail: str) -> Response:
+    _check(request)
+    shown = notifications.rendered(notifications.get(request.app.state.env, mail))
+    if shown.pdf is None:
+        raise NotFound("This mail has no PDF.")
+    headers = {**look.HEADERS, "Content-Disposition": f'inline; filename="{shown.pdf_name}"'}
+    return Response(shown.pdf, media_type="application/pdf", headers=headers)
+
+
+def _row(one: notifications.Notification) -> dict[str, object]:
+    is_written = one.data is not None
+    return {
+        "id": ids.show("notification", one.id), "kind": one.kind.replace("_", " "),
+        "subject": notifications.rendered(one).subject if is_written else None,
+        "recipient": one.recipient or ("staff" if one.is_staff else None),
+        "state": one.state, "locale": one.locale, "at": one.created_at, "error": one.error,
+    }  # fmt: skip
