@@ -124,6 +124,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--secret-key", help="the only key taken (default: any sk_test_ key)")
     parser.add_argument("--webhook", type=_webhook, action="append", default=[],
                         metavar="URL=SECRET", help="where events go and what signs them")
+    parser.add_argument("--webhook-version", metavar="VERSION",
+                        help="API version of what is sent there, such as 2020-08-27")
     parser.add_argument("--base-url", default="", help="what links point at")
     parser.add_argument("--merchant", default="Sandbox shop", help="name on the checkout page")
     parser.add_argument("--exit-on-stdin-eof", action="store_true",
@@ -151,7 +153,10 @@ def _serve_command(argv: list[str]) -> int:
     config = Config(
         db=given.db, secret_key=given.secret_key, merchant=given.merchant,
         base_url=(given.base_url or address).rstrip("/"),
-        webhooks=tuple(Webhook(url, secret) for url, secret in given.webhook),
+        webhooks=tuple(
+            Webhook(url, secret, api_version=given.webhook_version)
+            for url, secret in given.webhook
+        ),
     )
     running = server.server(create_app(config))
     if given.exit_on_stdin_eof:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
@@ -11,6 +12,7 @@ from typing import Any
 BACKOFF_S = (1.0, 5.0, 30.0, 120.0, 600.0, 3600.0, 3600.0 * 6)
 FAULT_KINDS = ("429", "500", "500_after", "slow", "timeout_after", "drop_after", "drop_before")
 MAX_DUPLICATES = 100
+_VERSION = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}(\.[a-z]+)?\Z")
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,8 @@ class Webhook:
     url: str
     secret: str
     enabled_events: tuple[str, ...] = ("*",)
+    #: The API version whose shapes it gets; None is the newest, or that of `event_version`.
+    api_version: str | None = None
 
 
 @dataclass
@@ -97,7 +101,7 @@ def _check_switch(name: str, value: Any) -> Any:
             raise ValueError("suspended is true or false")
         return value
     if name == "event_version":
-        if value is not None and not isinstance(value, str):
+        if value is not None and not (isinstance(value, str) and _VERSION.match(value)):
             raise ValueError("event_version is a version such as 2023-10-16, or null")
         return value
     if name == "delivery_timeout_s" and value is None:

@@ -36,9 +36,12 @@ class Parcel:
     attempts: int
 
 
-def event_body(sim: Simulator, tx: Transaction, event: dict[str, Any], base_url: str) -> bytes:
-    """The bytes of an event as they are sent and signed."""
-    shown = sim.show(tx, event, base_url)
+def event_body(
+    sim: Simulator, tx: Transaction, event: dict[str, Any], base_url: str,
+    version: str | None = None,
+) -> bytes:
+    """The bytes of an event as they are sent and signed, in the version the endpoint pins."""
+    shown = sim.show_event(tx, event, base_url, version)
     return json.dumps(shown, indent=2, ensure_ascii=False).encode()
 
 
@@ -57,7 +60,7 @@ def take_due(sim: Simulator, tx: Transaction, room: int, busy: set[int]) -> list
         if endpoint is None or event is None or endpoint["status"] != "enabled":
             _mark(tx, seq, "failed", attempts, None, "the endpoint is gone")
             continue
-        body = event_body(sim, tx, event, sim.config.base_url)
+        body = event_body(sim, tx, event, sim.config.base_url, endpoint["api_version"])
         parcels.append(Parcel(seq, event_id, endpoint["url"], endpoint["_secret"], body, attempts))
     return parcels
 

@@ -89,21 +89,14 @@ class Call:
         """Record an event with the object as it is now, and its deliveries."""
         if self.silent:
             return
-        shown = self.show(item)
-        version = self.sim.switches.event_version
-        if version:
-            charges = []
-            if item["object"] == "payment_intent":
-                scan = self.tx.scan("charge", link=("payment_intent", item["id"]))
-                charges = [self.show(charge) for charge in scan]
-            shown = versions.downgrade(shown, version, charges)
-        data: dict[str, Any] = {"object": shown}
+        version = self.sim.switches.event_version or shapes.version()
+        data: dict[str, Any] = {"object": self.older(item, version)}
         if previous is not None:
             data["previous_attributes"] = previous
         event = {
             "id": ids.new("event"),
             "object": "event",
-            "api_version": version or shapes.version(),
+            "api_version": version,
             "created": self.now,
             "data": data,
             "livemode": False,
@@ -111,8 +104,25 @@ class Call:
             "request": {"id": self.request_id, "idempotency_key": self.idempotency_key},
             "type": type,
         }
+        pinned = {
+            endpoint["api_version"] for endpoint in self.tx.scan("webhook_endpoint")
+            if endpoint["api_version"] not in (None, version)
+        }
+        if pinned:
+            event["_versions"] = {one: self.older(item, one) for one in sorted(pinned)}
         self.tx.put(event)
         self.sim.plan_deliveries(self.tx, event)
+
+    def older(self, item: dict[str, Any], version: str) -> dict[str, Any]:
+        """The object as it is shown in an API version, with what that version puts inside it."""
+        shown = self.show(item)
+        if version >= shapes.version():
+            return shown
+        kind = versions.lists_inside(item["object"], version)
+        inside = self.tx.scan(kind, link=(item["object"], item["id"])) if kind else ()
+        return versions.downgrade(
+            shown, version, [self.older(one, version) for one in inside], item.get("_dispute")
+        )
 
     def finish(self) -> None:
         """Do what comes after the answer: balance transactions of an asynchronous capture."""
@@ -260,6 +270,24 @@ class Simulator:
         elif kind == "balance_transaction" and item["available_on"] <= self.now():
             shown["status"] = "available"
         return shown
+
+    def show_event(
+        self, tx: Transaction, event: dict[str, Any], base_url: str, version: str | None = None
+    ) -> dict[str, Any]:
+        """The event as it is sent to an endpoint that pins this version, or none.
+
+        Where the version was not pinned when it happened, what is inside the object is as it is
+        now; what was recorded in an older version cannot be shown in a newer one.
+        """
+        shown = self.show(tx, event, base_url)
+        if version is None or version == event["api_version"]:
+            return shown
+        told = event.get("_versions", {}).get(version)
+        if told is None and version < event["api_version"]:
+            told = self.open_call(tx, base_url=base_url).older(event["data"]["object"], version)
+        if told is None:
+            return shown
+        return {**shown, "api_version": version, "data": {**shown["data"], "object": told}}
 
     def _expand(self, call: Call, shown: Any, path: str) -> None:
         names = path.split(".")

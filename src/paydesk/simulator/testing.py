@@ -211,19 +211,23 @@ class Sandbox:
         self.config(suspended=False)
 
     def deliveries(
-        self, *types: str, about: str | None = None, timestamp: int | None = None
+        self, *types: str, about: str | None = None, timestamp: int | None = None,
+        version: str | None = None,
     ) -> list[Delivery]:
         """Every event so far, signed with the sandbox's webhook secret, oldest first.
 
         `about` keeps those whose object is, or belongs to, the session or intent of this id;
-        `timestamp` (Unix seconds) is the signature's time instead of now.
+        `timestamp` (Unix seconds) is the signature's time instead of now; `version` has the events
+        in the shapes of an older API version, such as 2020-08-27.
         """
         at = int(self.sim.config.clock()) if timestamp is None else timestamp
 
         def read(tx: Transaction) -> list[Delivery]:
             events = _events_about(tx, about) if about else tx.scan("event", after=0)
             return [
-                self._signed(delivery.event_body(self.sim, tx, event, self.url), event, at)
+                self._signed(
+                    delivery.event_body(self.sim, tx, event, self.url, version), event, at
+                )
                 for event in events
                 if not types or event["type"] in types
             ]
@@ -318,6 +322,7 @@ def running_simulator(
     secret: str = WEBHOOK_SECRET,
     db: str = ":memory:",
     *,
+    webhook_version: str | None = None,
     secret_key: str = SECRET_KEY,
     port: int = 0,
     clock: Callable[[], float] = time.time,
@@ -326,7 +331,9 @@ def running_simulator(
     """A simulator on a port of its own, in a thread of its own, until the block ends."""
     sock = server.listen("127.0.0.1", port)
     url = f"http://127.0.0.1:{sock.getsockname()[1]}"
-    webhooks = (Webhook(webhook_url, secret),) if webhook_url else ()
+    webhooks = ()
+    if webhook_url:
+        webhooks = (Webhook(webhook_url, secret, api_version=webhook_version),)
     sim = Simulator(
         Config(db=db, secret_key=secret_key, webhooks=webhooks, base_url=url, clock=clock,
                merchant=merchant)

@@ -42,11 +42,14 @@ def register_configured(call: Call, webhooks: tuple[Webhook, ...]) -> None:
     }
     for webhook in webhooks:
         item = known.pop(webhook.url, None)
-        given = {"url": webhook.url, "enabled_events": webhook.enabled_events}
+        given = {
+            "url": webhook.url, "enabled_events": webhook.enabled_events,
+            "api_version": webhook.api_version,
+        }
         item = item or make(call, given, webhook.secret)
         item |= {
             "_secret": webhook.secret, "_configured": True, "status": "enabled",
-            "enabled_events": list(webhook.enabled_events),
+            "enabled_events": list(webhook.enabled_events), "api_version": webhook.api_version,
         }
         call.save(item)
     for item in known.values():
