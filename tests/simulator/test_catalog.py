@@ -16,7 +16,7 @@ def make(client, **more):
     )
 
 
-def test_a_product_made_with_its_price_tells_of_both(sandbox, client):  # S4.1
+def test_a_product_made_with_its_price_tells_of_both(sandbox, client):
     product = make(client, metadata={"pack": "creator"}, tax_code="txcd_10000000")
     assert types(sandbox) == ["product.created", "price.created", "product.updated"]
     (updated,) = sandbox.events("product.updated")

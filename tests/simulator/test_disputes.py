@@ -67,7 +67,7 @@ def test_a_captured_authorization_is_disputed_at_its_capture(client):
     assert the_dispute(client).amount == 700
 
 
-def test_winning_evidence_gives_back_exactly_what_was_taken(sandbox, client):  # I9
+def test_winning_evidence_gives_back_exactly_what_was_taken(sandbox, client):
     pay(client, "pm_card_createDispute")
     dispute = the_dispute(client)
     answered = client.v1.disputes.update(

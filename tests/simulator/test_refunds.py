@@ -28,7 +28,7 @@ def test_a_pending_refund_is_announced_under_both_names_when_it_succeeds(sandbox
 
 
 @pytest.mark.parametrize("method", ["pm_card_visa", "pm_card_pendingRefund"])
-def test_a_refund_fails_now_and_the_money_is_back(sandbox, client, method):  # I7
+def test_a_refund_fails_now_and_the_money_is_back(sandbox, client, method):
     intent = pay(client, method)
     refund = client.v1.refunds.create({"payment_intent": intent.id, "amount": 400})
     failed = sandbox.act(

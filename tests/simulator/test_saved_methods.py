@@ -14,7 +14,7 @@ def default_of(client, customer_id):
     return client.v1.customers.retrieve(customer_id).invoice_settings.default_payment_method
 
 
-def test_a_customers_default_method_is_set_changed_and_unset(sandbox, client):  # S1.31
+def test_a_customers_default_method_is_set_changed_and_unset(sandbox, client):
     customer = client.v1.customers.create(
         {"payment_method": "pm_card_visa",
          "invoice_settings": {"default_payment_method": "pm_card_visa"}}
@@ -109,7 +109,7 @@ def test_a_card_set_up_elsewhere_asks_for_nothing_off_session(client):
 @pytest.mark.parametrize(
     ("ending", "wallet"), [("_applePay", "apple_pay"), ("_googlePay", "google_pay"), ("", None)]
 )
-def test_a_wallet_is_named_by_the_method_and_by_the_charge(client, ending, wallet):  # S3.1
+def test_a_wallet_is_named_by_the_method_and_by_the_charge(client, ending, wallet):
     intent = pay(client, f"pm_card_visa{ending}", expand=["latest_charge", "payment_method"])
     of_method = intent.payment_method.card.wallet
     of_charge = intent.latest_charge.payment_method_details.card.wallet

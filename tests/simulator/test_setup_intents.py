@@ -29,7 +29,7 @@ def methods_of(client, customer):
     return client.v1.payment_methods.list({"customer": customer.id}).data
 
 
-def test_a_card_is_saved_in_steps_and_belongs_to_the_customer(sandbox, client):  # S1.30
+def test_a_card_is_saved_in_steps_and_belongs_to_the_customer(sandbox, client):
     customer = client.v1.customers.create()
     intent = client.v1.setup_intents.create(
         {"customer": customer.id, "metadata": {"order": "7"}, "description": "Card on file"}
@@ -171,7 +171,7 @@ def test_an_intent_needs_a_method_and_a_way_back(client):
 @pytest.mark.parametrize("succeed", [True, False])
 def test_a_saved_card_that_asks_its_owner_gives_a_page_to_open(
     sandbox, client, browser, succeed
-):  # S3.8
+):
     customer = client.v1.customers.create()
     setup = set_up(client, "pm_card_authenticationRequired", customer=customer.id)
     sandbox.authenticate(setup.id)
