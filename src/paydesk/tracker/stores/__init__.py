@@ -17,6 +17,7 @@ BUILT_IN: dict[str, tuple[str, str]] = {
     "sqlite": ("sqlite", "SQLitePaymentStore"),
     "postgres": ("postgres", "PostgresPaymentStore"),
     "supabase": ("supabase", "SupabasePaymentStore"),
+    "firestore": ("firestore", "FirestorePaymentStore"),
 }
 
 _registered: dict[str, StoreFactory] = {}
