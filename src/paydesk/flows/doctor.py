@@ -123,12 +123,48 @@ CHECKS: tuple[Check, ...] = (
         " having not coalesce(bool_and(a.next_expiry <= b.expires_at), false) limit 4",
     ),
     Check(
-        "refunds_within_captures", "I7: never more refunded than captured", "payments",
-        "select customer_id, id, state, captured_minor, refunded_minor from payments"
-        " where (refunded_minor > captured_minor and review is null)"
-        " or (state = 'refunded' and refunded_minor < captured_minor)"
-        " or (state = 'partially_refunded'"
-        "  and (refunded_minor = 0 or refunded_minor >= captured_minor)) limit 4",
+        "refunds_within_captures", "I7: never more refunded than captured, but for stated losses",
+        "payments",
+        "select p.customer_id, p.id, p.state, p.captured_minor, p.refunded_minor,"
+        " coalesce(r.lost, 0) as lost from payments p left join (select customer_id, payment_id,"
+        "  currency, sum(loss_minor) as lost from refunds where state in ('pending', 'succeeded')"
+        "  group by customer_id, payment_id, currency) r on r.customer_id = p.customer_id"
+        "  and r.payment_id = p.id and r.currency = p.currency"
+        " where p.refunded_minor > p.captured_minor + coalesce(r.lost, 0)"
+        " or (p.state = 'refunded' and p.refunded_minor < p.captured_minor)"
+        " or (p.state = 'succeeded' and p.refunded_minor > 0)"
+        " or (p.state = 'partially_refunded'"
+        "  and (p.refunded_minor = 0 or p.refunded_minor >= p.captured_minor)) limit 4",
+    ),
+    Check(
+        "refunded_sums", "I7: a payment's refunded sum is that of its live refunds", "payments",
+        "select p.customer_id, p.id, p.refunded_minor, coalesce(r.total, 0) as refunds"
+        " from payments p left join (select customer_id, payment_id, currency,"
+        "  sum(amount_minor) as total from refunds where state in ('pending', 'succeeded')"
+        "  group by customer_id, payment_id, currency) r on r.customer_id = p.customer_id"
+        "  and r.payment_id = p.id and r.currency = p.currency"
+        " where p.refunded_minor <> coalesce(r.total, 0) limit 4",
+    ),
+    Check(
+        "refunds_on_their_way", "the account of refunds holds what is pending", "refunds",
+        "select customer_id, currency, sum(pending) as pending, sum(booked) as booked from ("
+        " select customer_id, currency, amount_minor - loss_minor as pending, 0 as booked"
+        "  from refunds where state = 'pending'"
+        " union all select customer_id, asset, 0, balance from accounts where code = 13) l"
+        " group by customer_id, currency having sum(pending) <> sum(booked) limit 4",
+    ),
+    Check(
+        "clawbacks_are_posted", "I17: credits taken back are in the books, and undone with them",
+        "clawbacks",
+        "select c.customer_id, c.id, c.taken, c.owed, t.taken as posted, t.owed as posted_owed"
+        " from clawbacks c left join (select customer_id, txn_id,"
+        "  coalesce(sum(amount) filter (where debit = 1), 0) as taken,"
+        "  coalesce(sum(amount) filter (where debit = 4), 0) as owed from transfers"
+        "  where reason = 'CREDIT_CLAWBACK' group by customer_id, txn_id) t"
+        "  on t.customer_id = c.customer_id and t.txn_id = c.txn_id"
+        " where c.goods = 'credits' and (c.taken <> coalesce(t.taken, 0)"
+        "  or c.owed <> coalesce(t.owed, 0) or (c.reversed_at is not null"
+        "   and c.taken + c.owed > 0 and c.reversal_txn_id is null)) limit 4",
     ),
     Check(
         "captures_are_posted", "I3: what a payment took is what the books say it took",
@@ -247,6 +283,7 @@ def _check(tx: Tx) -> list[Finding]:
         " exists (select from transfers) as transfers, exists (select from events) as events,"
         " exists (select from batches) as batches, exists (select from payments) as payments,"
         " exists (select from fulfillments) as fulfillments,"
+        " exists (select from refunds) as refunds, exists (select from clawbacks) as clawbacks,"
         " exists (select from holds) as holds, exists (select from wallets) as wallets,"
         " exists (select from conversions) as conversions,"
         " exists (select from promo_uses) as promo_uses, exists (select from seals) as seals"
