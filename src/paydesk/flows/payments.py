@@ -36,7 +36,11 @@ class FulfillmentView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaymentView:
-    """A payment. `state` is our word, `status` the credits family's; amounts are Money."""
+    """A payment. `state` is our word, `status` the credits family's; amounts are Money.
+
+    `terms` is what it buys, as it was priced, where that is not credits. `usd_minor` is its worth
+    in US cents on the day it was made, `fee_minor` what the provider kept; None: not known.
+    """
 
     id: UUID
     customer_id: UUID
@@ -73,6 +77,34 @@ class PaymentView:
     updated_at: datetime
     completed_at: datetime | None
     expires_at: datetime | None
+    failed_at: datetime | None = None
+    canceled_at: datetime | None = None
+    deleted_at: datetime | None = None
+    payment_type: str | None = None
+    service_id: UUID | None = None
+    terms: dict[str, Any] | None = None
+    method_id: UUID | None = None
+    method_detail: dict[str, Any] | None = None
+    country: str | None = None
+    usd_minor: int | None = None
+    fee_minor: int | None = None
+    disputed: bool = False
+    risk_score: int | None = None
+
+    @property
+    def goods(self) -> dict[str, Any]:
+        """What is handed over, where it is not credits; empty otherwise."""
+        return (self.terms or {}).get("goods") or {}
+
+    @property
+    def item(self) -> str | None:
+        """The key of the item or service that it is for."""
+        return self.goods.get("key")
+
+    @property
+    def purchase_id(self) -> UUID | None:
+        """The purchase that it is for."""
+        return UUID(self.goods["purchase"]) if "purchase" in self.goods else None
 
     @property
     def currency(self) -> str:
@@ -233,6 +265,11 @@ def _view(one: ServicePayment, goods: FulfillmentView | None) -> PaymentView:
         error_code=one.error_code, error_message=one.error_message, metadata=one.metadata,
         livemode=one.livemode, fulfillment=goods, created_at=one.created_at,
         updated_at=one.updated_at, completed_at=one.completed_at, expires_at=one.expires_at,
+        failed_at=one.failed_at, canceled_at=one.canceled_at, deleted_at=one.deleted_at,
+        payment_type=one.payment_type, service_id=one.service_id, terms=one.terms,
+        method_id=one.method_id, method_detail=one.method_detail, country=one.country,
+        usd_minor=one.usd_minor, fee_minor=one.fee_minor, disputed=one.disputed,
+        risk_score=one.risk_score,
     )  # fmt: skip
 
 

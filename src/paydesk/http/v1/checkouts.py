@@ -60,19 +60,25 @@ def _create(request: Request, body: CheckoutIn) -> Response:
     amount = fields.money_of(
         body.amount, body.amount_decimal, body.currency, env.settings.default_currency
     )
-    if sum(one is not None for one in (body.pack, body.credits, amount)) != 1:
-        raise InvalidRequest("Say what is bought: one of pack, credits and amount.", param="pack")
-    if amount is not None and who.is_customer:
+    asked = (body.pack, body.credits, body.item, body.service, amount)
+    if sum(one is not None for one in asked) != 1:
         raise InvalidRequest(
-            "With a customer's token a pack or credits can be bought; amounts are set by the"
-            " application.", param="amount",
+            "Say what is bought: one of pack, credits, item, service and amount.", param="pack"
+        )
+    if body.wallet and amount is None:
+        raise InvalidRequest("A wallet is filled with an amount.", param="wallet")
+    if amount is not None and who.is_customer and not body.wallet:
+        raise InvalidRequest(
+            "With a customer's token what is in the catalogue can be bought; amounts are set by"
+            " the application.", param="amount",
         )  # fmt: skip
     customer_id = owners.owner(env, who, body.customer, create=True)
     attempt = attempt_of(request, who)
     wanted = StartCheckout(
-        customer_id=customer_id, pack=body.pack, credits=body.credits, amount=amount,
-        promo=body.promo, email=body.email or who.email, provider=body.provider,
-        success_url=body.success_url, cancel_url=body.cancel_url,
+        customer_id=customer_id, pack=body.pack, credits=body.credits, item=body.item,
+        quantity=body.quantity, service=body.service, wallet=amount if body.wallet else None,
+        amount=None if body.wallet else amount, promo=body.promo, email=body.email or who.email,
+        provider=body.provider, success_url=body.success_url, cancel_url=body.cancel_url,
         description=body.description, reference=body.reference, metadata=body.metadata,
         **started_by(attempt),
     )  # fmt: skip

@@ -95,14 +95,20 @@ class PromoAsk(Strict):
 
 
 class CheckoutIn(Strict):
-    """What is bought: `pack`, so many `credits` at the set price, or an `amount` of money.
+    """What is bought: `pack`, so many `credits` at the set price, an `item`, a `service`, money
+    for the `wallet`, or an `amount` of money.
 
-    Price, credits and currency of a pack come from the catalogue, never from here.
+    Prices, credits and currencies come from the catalogue, never from here. With `wallet` the
+    amount is put into the customer's wallet.
     """
 
     customer: Ref | None = None
     pack: Ref | None = None
     credits: Credits | None = None
+    item: Ref | None = None
+    quantity: int = Field(default=1, ge=1, le=10**6)
+    service: Ref | None = None
+    wallet: bool = False
     amount: Minor | None = None
     amount_decimal: DecimalText | None = None
     currency: Currency | None = None
@@ -292,6 +298,12 @@ class PaymentOut(Object):
     credit_transaction: str | None
     pack: str | None
     pack_name: str | None
+    purpose: str
+    payment_type: str | None
+    item: str | None
+    purchase: str | None
+    service: str | None
+    disputed: bool
     promo: str | None
     provider: str
     provider_session_id: str | None
