@@ -29,8 +29,8 @@ from paydesk.flows import (
     promos,
     provider_calls,
     refunds,
-    setups,
     services,
+    setups,
     trail,
     webhook_deliveries,
 )

@@ -143,6 +143,39 @@ TYPES: dict[str, EventType] = {
         {**_CREDITS, "amount": 102, "canceled": 0, "lapsed": 0, "cause": "refund",
          "cause_id": "re_0344QCT8RQJ5T9R7VHA8PSE1H4"},
     ),
+    "payment.updated": EventType(
+        "A person changed what describes a payment; `changed` names the fields.",
+        "payment",
+        {**_PAYMENT, "changed": ["description"]},
+    ),
+    "payment.deleted": EventType(
+        "A payment for which no money came was hidden; its record stays.",
+        "payment",
+        {**_PAYMENT, "status": "canceled"},
+    ),
+    "payment_method.added": EventType(
+        "A way to pay was saved.", "method", {"kind": "card", "brand": "visa", "last4": "4242"}
+    ),
+    "payment_method.updated": EventType(
+        "A saved way to pay changed, such as a card's date.",
+        "method",
+        {"kind": "card", "brand": "visa", "last4": "4242"},
+    ),
+    "payment_method.default": EventType(
+        "This is used from now on where nothing else is said.", "method", {}
+    ),
+    "payment_method.removed": EventType("A saved way to pay was taken away.", "method", {}),
+    "setup.succeeded": EventType(
+        "A way to pay was saved by its owner.",
+        "setup",
+        {"method": "pm_0344QCT8RQJ5T9R7VHA8PSE1H4"},
+    ),
+    "setup.failed": EventType(
+        "A way to pay could not be saved; `error_code` is the provider's.",
+        "setup",
+        {"error_code": "card_declined"},
+    ),
+    "setup.canceled": EventType("Nobody finished saving a way to pay.", "setup", {}),
     "payment.review": EventType(
         "Something about the payment needs a person's look; `review` says what.",
         "payment",
