@@ -69,6 +69,14 @@ def test_a_sound_database_passes_every_check(desk):
         assert all(f.ok for f in doctor.check(tx))
 
 
+_DISPUTE = (
+    "with p as (insert into payments (customer_id, id, state, provider, currency, asked_minor,"
+    " captured_minor, price_minor, handle, request_key, request_hash) select customer_id,"
+    " customer_id, 'succeeded', 'stripe', 'usd', 10, 10, 10, 'h', customer_id, '' from customers)"
+    " insert into disputes (customer_id, id, payment_id, provider, ref, state, amount_minor,"
+    " opened_at, currency, withdrawn_minor) select customer_id, customer_id, customer_id,"
+    " 'stripe', 'du_1', 'lost', 11, now(), "
+)
 DAMAGE = {
     "books_balance": "update accounts set balance = balance + 1 where code = 7",
     "balances_equal_entries": "update accounts set balance = balance + 1 where code = 7",
@@ -146,6 +154,12 @@ DAMAGE = {
         "insert into accounts (customer_id, code, asset, balance)"
         " select customer_id, 9, 'htg', 5 from customers"
     ),
+    "disputes_are_posted": _DISPUTE + "'usd', 10 from customers",
+    "disputes_hold_nothing": (
+        "insert into accounts (customer_id, code, asset, balance)"
+        " select customer_id, 14, 'usd', 5 from customers"
+    ),
+    "disputes_within_captures": _DISPUTE + "'usd', 11 from customers",
 }
 
 

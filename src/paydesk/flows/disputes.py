@@ -16,7 +16,16 @@ from paydesk.db.errors import UnknownCustomer
 from paydesk.db.postgres import Tx, jsonb
 from paydesk.env import Env
 from paydesk.errors import Conflict, NotFound
-from paydesk.flows import attempts, charges, clawback, dispute_views, heads, ledger
+from paydesk.flows import (
+    attempts,
+    charges,
+    clawback,
+    dispute_views,
+    heads,
+    ledger,
+    refund_books,
+    refund_views,
+)
 from paydesk.flows.dispute_views import DisputeView
 from paydesk.flows.events import NewEvent, emit_many
 from paydesk.flows.ledger import Entry
@@ -25,6 +34,7 @@ from paydesk.providers.base import ProviderEvent, RemoteDispute
 from paydesk.rules import disputes as rules
 from paydesk.rules.disputes import DISPUTED_STATES, ENDED_STATES, OPEN_STATES, Posting
 from paydesk.rules.money import Money
+from paydesk.rules.refunds import from_accounts
 from paydesk.settings import Settings
 from paydesk.tracker.models import PAID_STATES
 from paydesk.tracker.stores.joined import JoinedStore, ServicePayment
@@ -229,15 +239,7 @@ def _take(tx: Tx, now: datetime, work: _Work, state: str, settings: Settings) ->
         return
     payment, is_first = work.payment, not work.money()
     is_known = payment.currency == work.currency
-    gone = payment.refunded_cents + dispute_views.held(
-        tx, payment.customer_id, payment.key[1], work.currency
-    )
-    parts = rules.split(
-        fresh, captured=payment.captured_cents if is_known else 0, sold=_sold(tx, payment),
-        gone=gone,
-    )
-    covered = fresh - parts.get("losses", 0)
-    work.loss += parts.get("losses", 0)
+    covered = min(fresh, refund_views.left(tx, payment)) if is_known else 0
     if covered and rules.goods_are_ours(state, work.withdrawn, work.reinstated):
         if is_first:
             clawback.take_back(
@@ -246,6 +248,13 @@ def _take(tx: Tx, now: datetime, work: _Work, state: str, settings: Settings) ->
             )
         else:
             work.review = "dispute_changed"
+    # Wallet money stands among the deposits by now.
+    standing = refund_books.standing(tx, payment, work.currency)
+    found, _ = from_accounts(covered if is_known else fresh, standing)
+    parts = {one.account: one.amount for one in found}
+    if lost := fresh - sum(parts.values()):
+        parts["losses"] = lost
+        work.loss += lost
     _post_withdrawal(tx, now, work, parts)
     work.events.append(_event(work, "dispute.withdrawn", state, withdrawn=fresh,
                               loss=parts.get("losses", 0)))  # fmt: skip
@@ -324,18 +333,9 @@ def _entry(
 ) -> Entry:  # fmt: skip
     return Entry(
         customer_id=work.payment.customer_id, debit=debit, credit=credit, asset=work.currency,
-        amount=amount, reason=reason, txn_id=txn_id, effective_at=now, subject_id=work.id,
-        request_key=key, reverses_id=UUID(reverses) if reverses else None,
-    )  # fmt: skip
-
-
-def _sold(tx: Tx, payment: ServicePayment) -> int:
-    """What of the payment's money became revenue when its goods were handed over."""
-    return tx.value(
-        "select coalesce(sum(amount), 0)::bigint from transfers"
-        " where customer_id = %(customer_id)s and request_key = %(key)s",
-        {"customer_id": payment.customer_id,
-         "key": ids.request_key("sale", payment.id, payment.purpose)},
+        amount=amount, reason=reason, txn_id=txn_id, effective_at=now,
+        subject_id=work.payment.key[1], reference=ids.show("dispute", work.id), request_key=key,
+        reverses_id=UUID(reverses) if reverses else None,
     )  # fmt: skip
 
 

@@ -266,6 +266,48 @@ CHECKS: tuple[Check, ...] = (
         "select asset, sum(balance) as under_way from accounts where code = 9"
         " group by asset having sum(balance) <> 0 limit 4",
     ),
+    Check(
+        "disputes_are_posted", "I9: what a dispute took and gave back is in the books, once",
+        "disputes",
+        "select d.customer_id, d.id, d.withdrawn_minor, d.reinstated_minor, d.loss_minor,"
+        " d.fee_minor, m.* from disputes d cross join lateral (select"
+        " coalesce(sum(t.amount) filter (where t.reason = 'DISPUTE'), 0) as withdrawn,"
+        " coalesce(sum(r.back) filter (where t.reason = 'DISPUTE'), 0) as reinstated,"
+        " coalesce(sum(t.amount - r.back) filter (where t.reason = 'DISPUTE' and t.debit = 15), 0)"
+        "  as lost,"
+        " coalesce(sum(t.amount - r.back) filter (where t.reason = 'DISPUTE_FEE'), 0) as fee"
+        " from jsonb_array_elements(d.postings) p"
+        " join transfers t on t.customer_id = d.customer_id and t.id = (p->>'transfer')::uuid"
+        " cross join lateral (select coalesce(sum(amount), 0) as back from transfers"
+        "  where customer_id = t.customer_id and reverses_id = t.id) r) m"
+        " where (m.withdrawn, m.reinstated, m.lost, m.fee) is distinct from (d.withdrawn_minor,"
+        "  d.reinstated_minor, d.loss_minor, d.fee_minor) limit 4",
+    ),
+    Check(
+        "disputes_hold_nothing", "I9: every posting of a dispute is a dispute's, and none is left"
+        " half done", "transfers",
+        "select customer_id, asset, sum(posted) as posted, sum(told) as told from ("
+        " select customer_id, asset, amount as posted, 0 as told from transfers"
+        "  where reason = 'DISPUTE'"
+        " union all select customer_id, asset, balance, 0 from accounts where code = 14"
+        " union all select customer_id, currency, 0, withdrawn_minor from disputes) l"
+        " group by customer_id, asset having sum(posted) <> sum(told) limit 4",
+    ),
+    Check(
+        "disputes_within_captures",
+        "I9: refunds and disputes never take more than was captured, but for stated losses",
+        "disputes",
+        "select p.customer_id, p.id, p.captured_minor, d.held, r.refunded from payments p"
+        " join (select customer_id, payment_id, currency,"
+        "  sum(withdrawn_minor - reinstated_minor - loss_minor) as held from disputes"
+        "  group by customer_id, payment_id, currency) d on d.customer_id = p.customer_id"
+        "  and d.payment_id = p.id and d.currency = p.currency"
+        " left join (select customer_id, payment_id, currency,"
+        "  sum(amount_minor - loss_minor) as refunded from refunds"
+        "  where state in ('pending', 'succeeded') group by customer_id, payment_id, currency) r"
+        "  on r.customer_id = p.customer_id and r.payment_id = p.id and r.currency = p.currency"
+        " where d.held + coalesce(r.refunded, 0) > p.captured_minor limit 4",
+    ),
 )  # fmt: skip
 
 
@@ -284,6 +326,7 @@ def _check(tx: Tx) -> list[Finding]:
         " exists (select from batches) as batches, exists (select from payments) as payments,"
         " exists (select from fulfillments) as fulfillments,"
         " exists (select from refunds) as refunds, exists (select from clawbacks) as clawbacks,"
+        " exists (select from disputes) as disputes,"
         " exists (select from holds) as holds, exists (select from wallets) as wallets,"
         " exists (select from conversions) as conversions,"
         " exists (select from promo_uses) as promo_uses, exists (select from seals) as seals"

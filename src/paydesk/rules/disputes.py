@@ -69,18 +69,6 @@ def next_state(state: str | None, told: str, *, is_withdrawn_again: bool = False
     return state
 
 
-def split(amount: int, *, captured: int, sold: int, gone: int) -> dict[str, int]:
-    """What a withdrawal of `amount` is taken from: account -> minor units, none of them 0.
-
-    `captured` came for the payment, `sold` of it became revenue, `gone` has left it before. Money
-    that bought nothing goes first; what nothing covers any more is a loss.
-    """
-    covered = min(amount, max(captured - gone, 0))
-    unsold = min(covered, max(captured - sold - gone, 0))
-    parts = {"deposits": unsold, "revenue": covered - unsold, "losses": amount - covered}
-    return {account: part for account, part in parts.items() if part}
-
-
 def unwind(postings: Sequence[Posting], amount: int) -> list[int]:
     """How much of each posting comes back when `amount` is reinstated, the latest first."""
     left, parts = amount, [0] * len(postings)
