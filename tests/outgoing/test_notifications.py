@@ -1,4 +1,4 @@
-"""Mails: for which events, to whom, in which language, sent at least once and seen in development."""
+"""Mails: for which events, to whom, in which language, sent at least once, seen in development."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 import string
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pypdfium2
@@ -49,8 +49,10 @@ def box() -> Iterator[Mailbox]:
 
 @pytest.fixture
 def settings(settings: Settings, box: Mailbox) -> Settings:
-    return replace(settings, smtp_url=f"smtp://127.0.0.1:{box.port}",
-                   smtp_from="desk@northwind.example", staff_email="ops@northwind.example")  # fmt: skip
+    return replace(
+        settings, smtp_url=f"smtp://127.0.0.1:{box.port}", smtp_from="desk@northwind.example",
+        staff_email="ops@northwind.example",
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -86,7 +88,7 @@ def pdf_text(content: bytes) -> str:
     return document[0].get_textpage().get_text_range()
 
 
-# From a payment to a mailbox -----------------------------------------------------------------------
+# From a payment to a mailbox ---------------------------------------------------------------------
 
 
 def test_a_payment_sends_one_receipt_with_its_pdf(desk, box):
@@ -194,8 +196,9 @@ def test_a_failed_payment_is_told_with_its_reason(desk, box):
 
     view = bought(desk)
     with desk.env.db.transaction(view.customer_id) as tx:
-        emit_many(tx, [NewEvent(customer_id=view.customer_id, type="payment.failed",
-                                subject_id=view.payment.id, data={"status": "failed"})])  # fmt: skip
+        failed = NewEvent(customer_id=view.customer_id, type="payment.failed",
+                          subject_id=view.payment.id, data={"status": "failed"})  # fmt: skip
+        emit_many(tx, [failed])
     work(desk.env)
     assert {m["Subject"] for m in box.mails} == {
         "Your receipt from Northwind Labs: $9.99",
@@ -203,7 +206,7 @@ def test_a_failed_payment_is_told_with_its_reason(desk, box):
     }
 
 
-# Credits -------------------------------------------------------------------------------------------
+# Credits -----------------------------------------------------------------------------------------
 
 
 def test_a_balance_that_falls_below_the_threshold_is_told_once(env, make, box):
@@ -248,7 +251,7 @@ def test_staff_hear_of_an_endpoint_that_was_stopped(env, make, box, receiver):
     ]
 
 
-# Over HTTP -----------------------------------------------------------------------------------------
+# Over HTTP ---------------------------------------------------------------------------------------
 
 
 def test_a_receipt_is_its_owners_and_the_staffs(desk, box):  # I33
@@ -273,7 +276,7 @@ def test_a_receipt_is_its_owners_and_the_staffs(desk, box):  # I33
         notifications.receipt_pdf(desk.env, None, view.payment.id, "de")
 
 
-# Words, formats, templates -------------------------------------------------------------------------
+# Words, formats, templates -----------------------------------------------------------------------
 
 
 def test_every_sentence_exists_in_every_language_with_the_same_names():
@@ -327,8 +330,7 @@ def test_names_are_shown_as_text_and_never_as_markup(name):  # I38
     facts = FACTS["receipt"] | {"name": name, "item": name, "reference": name}
     shown = render.mail("receipt", "en", facts)
     assert "<script" not in shown.html and "49" not in shown.subject
-    message = mail.composed(Settings(), shown, [MAYA], "ntf_1", notifications.datetime(
-        2026, 11, 21, tzinfo=notifications.UTC))  # fmt: skip
+    message = mail.composed(Settings(), shown, [MAYA], "ntf_1", datetime(2026, 11, 21, tzinfo=UTC))
     assert message["Bcc"] is None
     assert shown.pdf is not None and shown.pdf.startswith(b"%PDF")
 
@@ -352,8 +354,8 @@ def test_a_mail_server_is_named_by_a_url_or_by_parts():
 
 def test_a_password_is_not_sent_to_a_server_without_tls(box):  # I37
     server = mail.Server("127.0.0.1", box.port, "desk", "secret")
-    message = mail.composed(Settings(), render.mail("credits_low", "en", FACTS["credits_low"]),
-                            [MAYA], "ntf_1", notifications.datetime.now(notifications.UTC))  # fmt: skip
+    shown = render.mail("credits_low", "en", FACTS["credits_low"])
+    message = mail.composed(Settings(), shown, [MAYA], "ntf_1", datetime(2026, 11, 21, tzinfo=UTC))
     with pytest.raises(mail.MailFailed, match="no TLS"):
         mail.send(server, message)
     assert timedelta(seconds=0) < notifications._pause(3) <= timedelta(hours=6)

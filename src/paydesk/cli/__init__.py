@@ -7,7 +7,7 @@ import sys
 import typer
 
 from paydesk import __version__
-from paydesk.cli import audit, catalogue, desk, money, provider, service, users
+from paydesk.cli import audit, catalogue, desk, listen, money, provider, service, users, webhooks
 from paydesk.cli.output import fail
 
 __all__ = ["app", "main"]
@@ -27,6 +27,8 @@ desk.add_to(app)
 provider.add_to(app)
 audit.add_to(app)
 users.add_to(app)
+webhooks.add_to(app)
+listen.add_to(app)
 
 
 def _print_version(wanted: bool) -> None:

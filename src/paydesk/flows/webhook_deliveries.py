@@ -30,7 +30,7 @@ from paydesk.flows import events, sweeps, webhook_endpoints
 from paydesk.flows.event_types import TYPES
 from paydesk.flows.events import Event
 from paydesk.flows.webhook_endpoints import Endpoint
-from paydesk.outgoing import Unreachable, guard_of
+from paydesk.outgoing import Guard, Unreachable, guard_of
 
 log = structlog.get_logger(__name__)
 
@@ -109,8 +109,12 @@ def _instant(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def post(env: Env, url: str, secrets: Sequence[str], message_id: str, body: bytes) -> Attempt:
-    """One signed call. Never raises for what the receiver does."""
+def post(
+    env: Env, url: str, secrets: Sequence[str], message_id: str, body: bytes, *,
+    guard: Guard | None = None,
+) -> Attempt:  # fmt: skip
+    """One signed call. Never raises for what the receiver does. `guard`: another than the
+    settings' own."""
     at, started = env.now(), time.monotonic()
     headers = {
         "Content-Type": "application/json",
@@ -119,7 +123,7 @@ def post(env: Env, url: str, secrets: Sequence[str], message_id: str, body: byte
         **signing.headers(message_id, datetime.now(UTC), body, secrets),
     }
     try:
-        found = guard_of(env.settings).request(
+        found = (guard or guard_of(env.settings)).request(
             "POST", url, body=body, headers=headers, max_bytes=_MAX_RESPONSE_BYTES,
             timeout_s=float(env.settings.webhook_timeout_s),
         )  # fmt: skip

@@ -43,10 +43,15 @@ class Endpoint:
 
     def wants(self, type: str) -> bool:
         """Whether a type of event passes the filter."""
-        return any(
-            one in ("*", type) or (one.endswith(".*") and type.startswith(one[:-1]))
-            for one in self.events
-        )
+        return passes(self.events, type)
+
+
+def passes(filters: Iterable[str], type: str) -> bool:
+    """Whether one of the filters names a type of event or its family."""
+    return any(
+        one in ("*", type) or (one.endswith(".*") and type.startswith(one[:-1]))
+        for one in filters
+    )
 
 
 def create(
