@@ -96,6 +96,22 @@ DAMAGE = {
         " select customer_id, customer_id, 'partially_refunded', 'stripe', 'usd', 10, 10, 11, 10,"
         " 'h', customer_id, '' from customers"
     ),
+    "refunded_sums": (
+        "insert into payments (customer_id, id, state, provider, currency, asked_minor,"
+        " captured_minor, refunded_minor, price_minor, handle, request_key, request_hash)"
+        " select customer_id, customer_id, 'partially_refunded', 'stripe', 'usd', 10, 10, 5, 10,"
+        " 'h', customer_id, '' from customers"
+    ),
+    "refunds_on_their_way": (
+        "insert into refunds (customer_id, id, payment_id, amount_minor, currency, state,"
+        " provider, request_key, request_hash) select customer_id, customer_id, customer_id, 5,"
+        " 'usd', 'pending', 'stripe', customer_id, '' from customers"
+    ),
+    "clawbacks_are_posted": (
+        "insert into clawbacks (customer_id, id, payment_id, cause, cause_id, goods, asked, taken)"
+        " select customer_id, customer_id, customer_id, 'refund', customer_id, 'credits', 5, 5"
+        " from customers"
+    ),
     "captures_are_posted": (
         "insert into payments (customer_id, id, state, provider, currency, asked_minor,"
         " captured_minor, price_minor, handle, request_key, request_hash)"
