@@ -106,6 +106,15 @@ class Settings:
     # Who may
     jwt_secret: str = _named("", "JWT_SECRET", "PAYDESK_JWT_SECRET", secret=True,
                              doc="HS256 secret that customers' tokens are signed with.")
+    jwt_refresh_secret: str = _named("", "JWT_REFRESH_SECRET", "PAYDESK_JWT_REFRESH_SECRET",
+                                     secret=True,
+                                     doc="Signs refresh tokens; set, this desk issues tokens.")
+    jwt_jwks_file: str = _named("", "JWT_JWKS_FILE", "PAYDESK_JWT_JWKS_FILE",
+                                doc="File of public keys (JWK Set), each with `kid` and `alg`.")
+    access_token_minutes: int = _named(15, "PAYDESK_ACCESS_TOKEN_MINUTES", least=1, most=1440,
+                                       doc="Life of an access token that this desk issues.")
+    refresh_token_days: int = _named(30, "PAYDESK_REFRESH_TOKEN_DAYS", least=1, most=365,
+                                     doc="Life of a refresh token.")
     jwt_algorithm: str = _named("HS256", "JWT_ALGORITHM", "PAYDESK_JWT_ALGORITHM",
                                 doc="The one algorithm accepted.")
     jwt_audience: str = _named("", "JWT_AUDIENCE", doc="Audience a token must name, if any.")
@@ -120,6 +129,11 @@ class Settings:
                                        doc="Refuse money-moving POSTs without Idempotency-Key.")
     rate_limit: int = _named(600, "PAYDESK_RATE_LIMIT", least=1,
                              doc="Requests a caller may make in a window.")
+    rate_limit_money: int = _named(120, "PAYDESK_RATE_LIMIT_MONEY", least=1,
+                                   doc="Requests that move money a caller may make in a window;"
+                                       " servers ten times as many.")
+    rate_limit_sign_in: int = _named(10, "PAYDESK_RATE_LIMIT_SIGN_IN", least=1,
+                                     doc="Sign-ins and refreshes of an address in a window.")
     rate_window_s: int = _named(60, "PAYDESK_RATE_WINDOW_S", least=1, doc="The window in seconds.")
 
     # Payments
@@ -229,7 +243,7 @@ class Settings:
                                        doc="Days without a success until an endpoint is disabled.")
     webhook_keep_days: int = _named(30, "PAYDESK_WEBHOOK_KEEP_DAYS", least=4,
                                     doc="Days that the history of deliveries is kept.")
-    user_validator: str = _named("", "PAYDESK_USER_VALIDATOR",
+    user_validator: str = _named("", "PAYDESK_USER_VALIDATOR", secret=True,
                                  doc="URL or module:callable asked before a customer is made.")
     user_validator_fallback: str = _named("refuse", "PAYDESK_USER_VALIDATOR_FALLBACK",
                                           choices=("refuse", "allow"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from paydesk import ids
-from paydesk.errors import InvalidRequest, NotFound
+from paydesk.errors import Conflict, InvalidRequest, NotFound
 from paydesk.flows import trail
 
 if TYPE_CHECKING:
@@ -70,6 +70,42 @@ def list_(env: Env, limit: int = 100, after: UUID | None = None) -> list[ApiKey]
             {"after": after, "limit": limit},
         )
     return [ApiKey(**row) for row in rows]
+
+
+def roll(env: Env, key_id: UUID, overlap_hours: int = 24) -> tuple[ApiKey, str]:
+    """A new key of the same name and role, and its secret; the old one ends after the overlap.
+
+    Raises NotFound, Conflict where the key has ended already.
+    """
+    if not 0 <= overlap_hours <= 24 * 30:
+        raise InvalidRequest("overlap_hours is 0 to 720.", param="overlap_hours")
+    now = env.now()
+    secret = f"sk_{'live' if env.settings.live else 'test'}_{secrets.token_urlsafe(32)}"
+    with env.db.transaction() as tx:
+        old = tx.one(
+            "update api_keys set expires_at = least(coalesce(expires_at, %(until)s), %(until)s)"
+            " where id = %(id)s and revoked_at is null"
+            " and (expires_at is null or expires_at > %(now)s) returning name, role",
+            {"id": key_id, "now": now, "until": now + timedelta(hours=overlap_hours)},
+        )
+        if old is None:
+            known = tx.one("select id from api_keys where id = %(id)s", {"id": key_id})
+            if known is None:
+                raise NotFound(f"No such key: {ids.show('key', key_id)!r}.")
+            raise Conflict("This key has ended; make a new one.")
+        row = tx.one(
+            "insert into api_keys (id, name, hint, key_hash, role, created_at, rolled_from)"
+            " values (%(id)s, %(name)s, %(hint)s, %(key_hash)s, %(role)s, %(now)s, %(old)s)"
+            " returning id, name, hint, role, created_at, expires_at, revoked_at",
+            {
+                "id": ids.new_catalog(), "name": old["name"], "role": old["role"], "now": now,
+                "hint": f"{secret[:8]}…{secret[-4:]}", "key_hash": digest(secret), "old": key_id,
+            },
+        )  # fmt: skip
+        assert row is not None
+        about = {"new": ids.show("key", row["id"]), "overlap_hours": overlap_hours}
+        trail.record(tx, now, "key.rolled", ids.show("key", key_id), about)
+    return ApiKey(**row), secret
 
 
 def revoke(env: Env, key_id: UUID) -> ApiKey:

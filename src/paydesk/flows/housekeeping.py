@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from paydesk.flows import staff
+
 if TYPE_CHECKING:
     from paydesk.env import Env
 
@@ -34,4 +36,4 @@ def forget(env: Env, limit: int = 1000) -> int:
             " where expires_at < %(now)s limit %(limit)s)",
             {"now": now, "limit": limit},
         )
-    return gone
+    return gone + staff.forget_old(env, limit)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import json
 import re
 import secrets
 import time
@@ -13,13 +14,15 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jwt
 from jwt.warnings import InsecureKeyLengthWarning
 
-from paydesk.errors import NotAuthenticated, NotPermitted, Unavailable
-from paydesk.flows import api_keys
+from paydesk.errors import Misconfigured, NotAuthenticated, NotPermitted, Unavailable
+from paydesk.flows import api_keys, staff
 
 if TYPE_CHECKING:
     from paydesk.env import Env
@@ -30,6 +33,9 @@ ROLES = ("admin", "service", "finance", "support", "customer")
 STAFF = ("admin", "service", "finance", "support")
 #: Algorithms that a shared secret can sign with; the setting picks exactly one.
 ALGORITHMS = ("HS256", "HS384", "HS512")
+#: Algorithms of the public keys in JWT_JWKS_FILE; each key names its one.
+PUBLIC_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384",
+                     "ES512", "EdDSA")  # fmt: skip
 #: A revoked key or token is refused everywhere after at most so long.
 REFRESH_AFTER_S = 2.0
 #: Without news from the database for so long, nobody is let in.
@@ -87,6 +93,8 @@ class Gatekeeper:
         await self._fresh()
         if token.startswith("sk_"):
             return await self._key(token)
+        if token.startswith(staff.SESSION_PREFIX):
+            return await self._session(token)
         return self._token(token)
 
     def forget(self) -> None:
@@ -105,6 +113,12 @@ class Gatekeeper:
         if key is None or (key.expires_at is not None and key.expires_at <= self._env.now()):
             raise NotAuthenticated("This API key is unknown, revoked or past its end.")
         return Principal(key.role, f"key:{key.id}")
+
+    async def _session(self, token: str) -> Principal:
+        """A person of the staff. Read each time: a session ends, and a role changes, at once."""
+        found = await asyncio.to_thread(staff.session_of, self._env, token)
+        one = found.staff
+        return Principal(one.role, f"staff:{one.email}", email=one.email)
 
     def _token(self, token: str) -> Principal:
         digest = hashlib.sha256(token.encode("utf-8", "replace")).digest()
@@ -150,21 +164,22 @@ def read_token(settings: Settings, token: str) -> dict[str, Any]:
     Raises NotAuthenticated when anything about it is wrong. `exp` and `sub` are required; `nbf`,
     `iat`, `aud` and `iss` are checked. Time is the real one: tokens come from elsewhere.
     """
-    if not settings.jwt_secret:
+    if not (settings.jwt_secret or settings.jwt_jwks_file):
         raise NotAuthenticated("Tokens are not accepted: JWT_SECRET is not set.")
     try:
         header = jwt.get_unverified_header(token)
         kid = header.get("kid")
-        if _REFUSED_HEADERS & header.keys() or header.get("alg") != settings.jwt_algorithm:
-            raise NotAuthenticated("This token's header is not accepted.")
         if kid is not None and not (isinstance(kid, str) and _PLAIN_KID.fullmatch(kid)):
+            raise NotAuthenticated("This token's header is not accepted.")
+        key, algorithm = _key_for(settings, kid)
+        if _REFUSED_HEADERS & header.keys() or header.get("alg") != algorithm:
             raise NotAuthenticated("This token's header is not accepted.")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", InsecureKeyLengthWarning)
             claims = jwt.decode(
                 token,
-                settings.jwt_secret,
-                algorithms=[settings.jwt_algorithm],
+                key,
+                algorithms=[algorithm],
                 audience=settings.jwt_audience or None,
                 issuer=settings.jwt_issuer or None,
                 leeway=LEEWAY_S,
@@ -180,6 +195,41 @@ def read_token(settings: Settings, token: str) -> dict[str, Any]:
     except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError):
         raise NotAuthenticated("This token is not valid.") from None
     return claims
+
+
+def _key_for(settings: Settings, kid: str | None) -> tuple[Any, str]:
+    """The one key, and the one algorithm pinned to it, that a token may be signed with."""
+    if kid is not None and settings.jwt_jwks_file:
+        named = read_jwks(settings.jwt_jwks_file).get(kid)
+        if named is not None:
+            return named
+    if not settings.jwt_secret:
+        raise NotAuthenticated("This token names no key that is known here.")
+    return settings.jwt_secret, settings.jwt_algorithm
+
+
+@lru_cache(maxsize=4)
+def read_jwks(path: str) -> dict[str, tuple[Any, str]]:
+    """Public keys of a JWK Set by `kid`, each with the algorithm that its `alg` pins.
+
+    Read once per process. Raises Misconfigured for a file that says less, or holds a secret.
+    """
+    try:
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        keys: dict[str, tuple[Any, str]] = {}
+        for one in document["keys"]:
+            kid, algorithm = one["kid"], one["alg"]
+            if algorithm not in PUBLIC_ALGORITHMS or "d" in one or not _PLAIN_KID.fullmatch(kid):
+                raise Misconfigured(
+                    f"Key {str(kid)[:64]!r} of JWT_JWKS_FILE is no public key for one of"
+                    f" {', '.join(PUBLIC_ALGORITHMS)}.", param="JWT_JWKS_FILE",
+                )  # fmt: skip
+            keys[kid] = (jwt.PyJWK(one, algorithm=algorithm).key, algorithm)
+    except (OSError, ValueError, KeyError, TypeError, jwt.PyJWTError) as exc:
+        raise Misconfigured(
+            f"JWT_JWKS_FILE cannot be read: {type(exc).__name__}.", param="JWT_JWKS_FILE"
+        ) from exc
+    return keys
 
 
 def principal_of(claims: Mapping[str, Any]) -> Principal:

@@ -173,7 +173,9 @@ class Gate:
         caller = scope["paydesk.caller"]
         who = None if isinstance(caller, NotAuthenticated) else caller
         address = (scope.get("client") or ("unknown",))[0]
-        quotas = limits.quotas_for(self._env, who, address, scope["path"])
+        quotas = limits.quotas_for(
+            self._env, who, address, scope["path"], scope["method"]
+        )
         if not quotas:
             return
         try:

@@ -36,6 +36,20 @@ GUESSABLE = frozenset(
         "/api/credits/verify-payment",
     }
 )
+#: Here a password or a refresh token could be guessed.
+SIGN_IN = frozenset(
+    {"/v1/sessions", "/v1/tokens/refresh", "/v1/tokens/end", "/dashboard/sign-in"}
+)
+#: Below these, writes move money or promise to.
+MONEY_PREFIXES = (
+    "/v1/checkouts", "/v1/payments", "/v1/refunds", "/v1/wallets", "/v1/withdrawals",
+    "/v1/conversions", "/v1/setups", "/v1/payment_methods", "/v1/purchases", "/v1/services",
+    "/v1/disputes", "/payments", "/payment/credit-packs", "/payment/memberships",
+    "/api/credits/checkout", "/api/purchases", "/api/payments", "/api/v1/customers/services",
+)  # fmt: skip
+READS = frozenset({"GET", "HEAD", "OPTIONS"})
+#: How much more may come from one address than from one customer: offices share theirs.
+ADDRESS_FACTOR = 20
 #: Signed by their senders, asked by machines that watch over us, or files: never limited.
 EXEMPT_PREFIXES = ("/health", "/api/health", "/v1/webhooks/", "/assets/")
 EXEMPT = frozenset(
@@ -165,21 +179,39 @@ class Limiter:
         return {(row["bucket"], row["window_at"]): row["used"] for row in rows}
 
 
-def quotas_for(env: Env, who: Principal | None, address: str, path: str) -> list[Quota]:
-    """What a request is counted against: its caller, or its address when it names none."""
+def quotas_for(
+    env: Env, who: Principal | None, address: str, path: str, method: str = "GET"
+) -> list[Quota]:
+    """What a request is counted against: its caller, or its address when it names none, the
+    address of a customer too, and the family of the route.
+
+    Families: `lookup` where codes could be guessed, `sign_in` where passwords could be, `money`
+    for writes that move money.
+    """
     if path.startswith(EXEMPT_PREFIXES) or path in EXEMPT:
         return []
-    allowed, window_s = env.settings.rate_limit, env.settings.rate_window_s
+    settings = env.settings
+    allowed, window_s = settings.rate_limit, settings.rate_window_s
+    from_address = f"a:{address}"[:300]
     if who is None:
-        found = Quota("address", f"a:{address}"[:300], allowed, window_s)
+        found = [Quota("address", from_address, allowed, window_s)]
     elif who.is_customer:
-        found = Quota("default", f"c:{who.caller}", allowed, window_s)
+        all_of_address = allowed * ADDRESS_FACTOR
+        found = [Quota("default", f"c:{who.caller}", allowed, window_s),
+                 Quota("address", f"o:{address}"[:300], all_of_address, window_s)]  # fmt: skip
     else:
-        found = Quota("server", f"s:{who.caller}", allowed * SERVER_FACTOR, window_s)
-    if path not in GUESSABLE:
-        return [found]
-    share = max(1, found.allowed // GUESS_SHARE)
-    return [found, Quota("lookup", f"l:{found.bucket}", share, window_s)]
+        found = [Quota("server", f"s:{who.caller}", allowed * SERVER_FACTOR, window_s)]
+    first = found[0]
+    if path in GUESSABLE:
+        share = max(1, first.allowed // GUESS_SHARE)
+        found.append(Quota("lookup", f"l:{first.bucket}", share, window_s))
+    if path in SIGN_IN and method not in READS:
+        found.append(Quota("sign_in", f"i:{from_address}", settings.rate_limit_sign_in, window_s))
+    elif method not in READS and path.startswith(MONEY_PREFIXES):
+        factor = SERVER_FACTOR if first.policy == "server" else 1
+        most = settings.rate_limit_money * factor
+        found.append(Quota("money", f"m:{first.bucket}", most, window_s))
+    return found
 
 
 def refusal(standings: Sequence[Standing]) -> PaydeskError | None:

@@ -9,7 +9,7 @@ from fastapi import Form, Request
 from fastapi.responses import Response
 
 from paydesk import ids
-from paydesk.errors import NotAuthenticated, NotPermitted
+from paydesk.errors import NotAuthenticated, NotPermitted, RateLimited
 from paydesk.flows import api_keys, catalog, checkout, credits, events, fulfillment, inbox, reports
 from paydesk.pages import charts, look, session, story
 from paydesk.pages.routing import new_router
@@ -85,18 +85,23 @@ def sign_in_page(request: Request, next: str = "/dashboard", problem: str = "") 
 @router.post("/dashboard/sign-in")
 def sign_in(
     request: Request,
-    key: Annotated[str, Form(max_length=300)],
+    key: Annotated[str, Form(max_length=300)] = "",
+    email: Annotated[str, Form(max_length=320)] = "",
+    password: Annotated[str, Form(max_length=256)] = "",
     csrf: Annotated[str, Form(max_length=100)] = "",
     next: Annotated[str, Form(max_length=2000)] = "/dashboard",
 ) -> Response:
     session.check_form_token(request, csrf)
     answer = look.go(look.local_path(next, "/dashboard"))
     try:
-        session.sign_in(request.app.state.env, answer, key.strip())
-    except (NotAuthenticated, NotPermitted) as exc:
+        if email.strip():
+            session.sign_in_staff(request, answer, email, password)
+        else:
+            session.sign_in(request.app.state.env, answer, key.strip())
+    except (NotAuthenticated, NotPermitted, RateLimited) as exc:
         page = look.page(
             request, "sign_in.html", status=exc.http_status, csrf=csrf, next=next,
-            problem=exc.detail,
+            problem=exc.detail, email=email,
         )  # fmt: skip
         return page
     return answer
@@ -106,7 +111,7 @@ def sign_in(
 def sign_out(request: Request, csrf: Annotated[str, Form(max_length=100)] = "") -> Response:
     session.check_origin(request)
     answer = look.go("/dashboard/sign-in")
-    session.sign_out(answer)
+    session.sign_out(request, answer)
     return answer
 
 

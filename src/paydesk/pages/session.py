@@ -21,7 +21,7 @@ from fastapi.responses import Response
 
 from paydesk import ids
 from paydesk.errors import NotAuthenticated, NotPermitted
-from paydesk.flows import api_keys
+from paydesk.flows import api_keys, staff
 
 if TYPE_CHECKING:
     from paydesk.env import Env
@@ -115,7 +115,14 @@ def operator(request: Request) -> Operator:
     content = unseal(
         env.settings, "session", request.cookies.get("paydesk_session", ""), env.now().timestamp()
     )
-    if content and _key_is_good(env, content["key"]):
+    if content and content.get("session"):
+        try:
+            found = staff.session_of(env, content["session"])
+        except NotAuthenticated:
+            raise SignInNeeded("This session has ended: sign in again.") from None
+        # The role as it is now, not as it was at the sign-in.
+        return Operator(found.staff.email, found.staff.role, content["csrf"])
+    if content and _key_is_good(env, content.get("key", "")):
         return Operator(content["name"], content["role"], content["csrf"])
     if is_development(request):
         csrf = hmac.new(_key(env.settings, "csrf"), b"dev", hashlib.sha256).hexdigest()
@@ -158,7 +165,28 @@ def sign_in(env: Env, response: Response, secret: str) -> None:
     _set(response, env, "paydesk_session", word, SESSION_S, "/")
 
 
-def sign_out(response: Response) -> None:
+def sign_in_staff(request: Request, response: Response, email: str, password: str) -> None:
+    """Open a session with an address and a password. Raises NotAuthenticated, RateLimited."""
+    env: Env = request.app.state.env
+    opened, token = staff.sign_in(
+        env, email, password, address=request.client.host if request.client else None,
+        agent=request.headers.get("user-agent"),
+    )  # fmt: skip
+    content = {
+        "session": token, "csrf": secrets.token_urlsafe(24),
+        "exp": int(opened.expires_at.timestamp()),
+    }  # fmt: skip
+    word = seal(env.settings, "session", content)
+    _set(response, env, "paydesk_session", word, SESSION_S, "/")
+
+
+def sign_out(request: Request, response: Response) -> None:
+    """The cookie goes, and a session of the staff ends everywhere."""
+    env: Env = request.app.state.env
+    word = request.cookies.get("paydesk_session", "")
+    content = unseal(env.settings, "session", word, env.now().timestamp())
+    if content and content.get("session"):
+        staff.sign_out(env, content["session"])
     response.delete_cookie("paydesk_session", path="/")
 
 

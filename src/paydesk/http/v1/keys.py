@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import Field as PydanticField
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -14,7 +15,7 @@ from paydesk.flows.api_keys import ApiKey
 from paydesk.http import fields
 from paydesk.http.fields import DEFAULT_LIMIT, Limit, reply
 from paydesk.http.routes import cell, env_of, router
-from paydesk.http.v1.models import KeyIn, KeyOut, TokenRevocation, page_of
+from paydesk.http.v1.models import KeyIn, KeyOut, Strict, TokenRevocation, page_of
 
 keys_v1 = router("keys")
 
@@ -72,6 +73,24 @@ def revoke_key(request: Request, key: str) -> Response:
     one = api_keys.revoke(env, ids.parse("key", key))
     request.app.state.gatekeeper.forget()
     return reply(key_shape(one, env.settings.live))
+
+
+class KeyRoll(Strict):
+    """How long the old key still works beside the new one."""
+
+    overlap_hours: int = PydanticField(default=24, ge=0, le=720)
+
+
+@keys_v1.post(
+    "/v1/keys/{key}/roll", status_code=201, response_model=None, summary="Roll an API key",
+    responses={201: {"model": KeyOut}}, **cell("admin"),
+)  # fmt: skip
+def roll_key(request: Request, key: str, body: KeyRoll) -> Response:
+    """A new key of the same name and role; its `secret` is shown this once."""
+    env = env_of(request)
+    one, secret = api_keys.roll(env, ids.parse("key", key), body.overlap_hours)
+    request.app.state.gatekeeper.forget()
+    return reply(key_shape(one, env.settings.live, secret), 201)
 
 
 @keys_v1.post(

@@ -1,0 +1,273 @@
+"""People of the staff: passwords, sessions, roles that act at once; and tokens of our own issue."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from dataclasses import replace
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from http_support import OWN_KEY, Client, problem_of
+
+from paydesk.errors import NotAuthenticated
+from paydesk.flows import staff, tokens, trail
+from paydesk.http.app import create_app
+
+PASSWORD = "correct horse staple"
+
+
+@pytest.fixture
+def rosa(env: Any) -> staff.Staff:
+    return staff.add(env, "Rosa@Example.com", "Rosa Alvarez", "finance", PASSWORD)
+
+
+def signed_in(http: Client, password: str = PASSWORD, email: str = "rosa@example.com") -> Client:
+    made = http.as_nobody().post("/v1/sessions", json={"email": email, "password": password})
+    assert made.status_code == 201, made.text
+    return http.with_authorization(f"Bearer {made.json()['token']}")
+
+
+def test_a_password_is_kept_as_argon2id_and_never_shown(http, env, rosa):
+    # I37
+    with env.db.read() as tx:
+        kept = tx.value("select password_hash from staff")
+    assert kept.startswith("$argon2id$")
+    assert PASSWORD not in http.get("/v1/staff").text
+    assert kept not in http.get("/v1/staff").text
+    assert PASSWORD not in str(trail.log(env))
+
+
+def test_a_session_has_the_persons_role_and_ends_with_the_sign_out(http, rosa):
+    # S3.13
+    mine = signed_in(http)
+    assert mine.get("/v1/payments").status_code == 200
+    problem_of(mine.get("/v1/keys"), 403, "not_permitted")
+    assert mine.delete("/v1/sessions").status_code == 204
+    problem_of(mine.get("/v1/payments"), 401, "not_authenticated")
+
+
+def test_a_change_of_role_acts_at_once(http, rosa):
+    # I34
+    mine = signed_in(http)
+    shown = http.get("/v1/staff").json()["data"][0]
+    changed = http.patch(f"/v1/staff/{shown['id']}", json={"role": "admin"})
+    assert changed.json()["role"] == "admin"
+    assert mine.get("/v1/keys").status_code == 200
+    http.post("/v1/staff", json={"email": "b@example.com", "name": "Bo", "role": "admin"})
+    http.patch(f"/v1/staff/{shown['id']}", json={"disabled": True})
+    problem_of(mine.get("/v1/payments"), 401, "not_authenticated")
+    answer = http.as_nobody().post(
+        "/v1/sessions", json={"email": "rosa@example.com", "password": PASSWORD}
+    )
+    problem_of(answer, 401, "not_authenticated")
+
+
+def test_the_last_administrator_stays(http, rosa):
+    shown = http.get("/v1/staff").json()["data"][0]
+    http.patch(f"/v1/staff/{shown['id']}", json={"role": "admin"})
+    for change in ({"role": "support"}, {"disabled": True}):
+        problem_of(http.patch(f"/v1/staff/{shown['id']}", json=change), 409, "conflict")
+
+
+def test_wrong_passwords_lock_for_ever_longer_and_tell_nothing(http, clock, env, rosa):
+    # I34
+    nobody = http.as_nobody()
+
+    def attempt(email: str, password: str = "wrong password 1") -> Any:
+        return nobody.post("/v1/sessions", json={"email": email, "password": password})
+
+    known, unknown = attempt("rosa@example.com"), attempt("nobody@example.com")
+    assert known.status_code == unknown.status_code == 401
+    assert known.json()["detail"] == unknown.json()["detail"]
+    for _ in range(4):
+        with pytest.raises(NotAuthenticated):
+            staff.sign_in(env, "rosa@example.com", "wrong password 2")
+    locked = attempt("rosa@example.com", PASSWORD)
+    assert problem_of(locked, 429, "rate_limited")["retry_after_s"] <= 61
+    clock.advance(seconds=62)
+    assert staff.sign_in(env, "rosa@example.com", PASSWORD)[0].staff.email == "rosa@example.com"
+
+
+def test_sessions_end_when_idle_when_old_and_with_a_new_password(env, clock, rosa):
+    # I34
+    _, idle = staff.sign_in(env, rosa.email, PASSWORD)
+    clock.advance(hours=2)
+    with pytest.raises(NotAuthenticated):
+        staff.session_of(env, idle)
+    _, used = staff.sign_in(env, rosa.email, PASSWORD)
+    for _ in range(11):
+        clock.advance(hours=1)
+        staff.session_of(env, used)
+    clock.advance(hours=1)
+    with pytest.raises(NotAuthenticated):
+        staff.session_of(env, used)
+    _, other = staff.sign_in(env, rosa.email, PASSWORD)
+    staff.set_password(env, rosa.id, "another fine password")
+    with pytest.raises(NotAuthenticated):
+        staff.session_of(env, other)
+
+
+@pytest.mark.parametrize("password", ["short", "aaaaaaaaaaaaaa", "rosa-in-the-dark", "x" * 257])
+def test_a_weak_password_is_refused(http, password):
+    body = {"email": "rosa@example.com", "name": "R", "role": "admin", "password": password}
+    answer = http.post("/v1/staff", json=body)
+    assert answer.status_code == 422, answer.text
+
+
+def test_one_sets_ones_own_password_with_the_present_one(http, env, rosa):
+    mine = signed_in(http)
+    path = f"/v1/staff/{http.get('/v1/staff').json()['data'][0]['id']}/password"
+    wrong = mine.post(path, json={"password": "another fine password", "current": "no no no no"})
+    problem_of(wrong, 401, "not_authenticated")
+    right = mine.post(path, json={"password": "another fine password", "current": PASSWORD})
+    assert right.status_code == 200
+    signed_in(http, "another fine password")
+    other = staff.add(env, "bo@example.com", "Bo", "support", PASSWORD)
+    theirs = signed_in(http, email="bo@example.com")
+    answer = theirs.post(path, json={"password": "yet another password"})
+    problem_of(answer, 404, "not_found")
+    assert other.role == "support"
+
+
+# Tokens of our own issue --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def issuer(env: Any) -> Any:
+    settings = replace(env.settings, jwt_refresh_secret="refresh-secret-of-the-tests-0123456789")
+    return replace(env, settings=settings)
+
+
+def test_an_issued_token_opens_the_customers_own_things_and_renews_itself(issuer):
+    # S1.53
+    with Client(create_app(issuer), f"Bearer {OWN_KEY}") as http:
+        made = http.post("/v1/tokens", json={"subject": "user_123", "email": "m@example.com"})
+        assert made.status_code == 201, made.text
+        mine = http.with_authorization(f"Bearer {made.json()['access_token']}")
+        assert mine.get("/v1/credits/balance").status_code == 200
+        again = http.as_nobody().post(
+            "/v1/tokens/refresh", json={"refresh_token": made.json()["refresh_token"]}
+        )
+        assert again.status_code == 201
+        assert again.json()["refresh_token"] != made.json()["refresh_token"]
+        bearer = f"Bearer {again.json()['refresh_token']}"
+        problem_of(http.with_authorization(bearer).get("/v1/payments"), 401, "not_authenticated")
+
+
+def test_a_refresh_token_that_comes_again_ends_its_whole_family(issuer):
+    # S1.53 I34
+    first = tokens.issue(issuer, "user_123")
+    second = tokens.refresh(issuer, first.refresh_token)
+    with pytest.raises(NotAuthenticated, match="used before"):
+        tokens.refresh(issuer, first.refresh_token)
+    with pytest.raises(NotAuthenticated, match="revoked"):
+        tokens.refresh(issuer, second.refresh_token)
+    assert tokens.refresh(issuer, tokens.issue(issuer, "user_123").refresh_token)
+    assert "token.reused" in [e.action for e in trail.log(issuer)]
+
+
+def test_of_many_parallel_refreshes_one_wins(issuer):
+    # S1.53 I34
+    pair, won = tokens.issue(issuer, "user_123"), []
+
+    def renew() -> None:
+        with contextlib.suppress(NotAuthenticated):
+            won.append(tokens.refresh(issuer, pair.refresh_token))
+
+    threads = [threading.Thread(target=renew) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(won) == 1
+
+
+def test_signing_out_or_another_secret_ends_a_family(issuer, clock):
+    # S1.53
+    pair = tokens.issue(issuer, "user_123")
+    tokens.revoke(issuer, pair.refresh_token)
+    with pytest.raises(NotAuthenticated):
+        tokens.refresh(issuer, pair.refresh_token)
+    forged = jwt.encode(
+        {"sub": "user_123", "jti": "x", "use": "paydesk refresh", "exp": 4102444800},
+        "another-secret-of-somebody-else-012345", algorithm="HS256",
+    )  # fmt: skip
+    with pytest.raises(NotAuthenticated, match="no refresh token"):
+        tokens.refresh(issuer, forged)
+    old = tokens.issue(issuer, "user_123")
+    clock.advance(days=31)
+    with pytest.raises(NotAuthenticated):
+        tokens.refresh(issuer, old.refresh_token)
+
+
+def test_without_a_refresh_secret_nothing_is_issued(http):
+    # S1.53
+    answer = http.post("/v1/tokens", json={"subject": "user_123"})
+    problem_of(answer, 501, "not_supported")
+
+
+def test_a_service_key_issues_no_staff_tokens(issuer):
+    # I34
+    with Client(create_app(issuer), f"Bearer {OWN_KEY}") as http:
+        key = http.post("/v1/keys", json={"name": "App", "role": "service"}).json()["secret"]
+        answer = http.as_key(key).post("/v1/tokens", json={"subject": "u", "role": "admin"})
+        problem_of(answer, 404, "not_found")
+        assert http.post("/v1/tokens", json={"subject": "u", "role": "admin"}).status_code == 201
+
+
+def test_tokens_signed_by_a_key_of_a_file_are_taken_with_its_one_algorithm(env, tmp_path):
+    # I34
+    private = ec.generate_private_key(ec.SECP256R1())
+    public = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(private.public_key()))
+    file = tmp_path / "jwks.json"
+    file.write_text(json.dumps({"keys": [{**public, "kid": "k1", "alg": "ES256"}]}))
+    with_file = replace(env, settings=replace(env.settings, jwt_jwks_file=str(file)))
+    claims = {"sub": "user_123", "exp": 4102444800}
+    with Client(create_app(with_file)) as nobody:
+        good = jwt.encode(claims, private, algorithm="ES256", headers={"kid": "k1"})
+        mine = nobody.with_authorization(f"Bearer {good}")
+        assert mine.get("/v1/credits/balance").status_code == 200
+        for key, algorithm, kid in (
+            (private, "ES256", "k2"),
+            (env.settings.jwt_secret, "HS256", "k1"),
+            (public["x"], "HS256", "k1"),
+        ):
+            bad = jwt.encode(claims, key, algorithm=algorithm, headers={"kid": kid})
+            answer = nobody.with_authorization(f"Bearer {bad}").get("/v1/credits/balance")
+            problem_of(answer, 401, "not_authenticated")
+
+
+# Keys ---------------------------------------------------------------------------------------------
+
+
+def test_a_rolled_key_works_beside_its_successor_until_the_overlap_ends(http, clock):
+    # S3.13
+    old = http.post("/v1/keys", json={"name": "Web", "role": "finance"}).json()
+    new = http.post(f"/v1/keys/{old['id']}/roll", json={"overlap_hours": 1})
+    assert new.status_code == 201, new.text
+    assert (new.json()["name"], new.json()["role"]) == ("Web", "finance")
+    for secret in (old["secret"], new.json()["secret"]):
+        assert http.as_key(secret).get("/v1/payments").status_code == 200
+    clock.advance(hours=1)
+    problem_of(http.as_key(old["secret"]).get("/v1/payments"), 401, "not_authenticated")
+    assert http.as_key(new.json()["secret"]).get("/v1/payments").status_code == 200
+    problem_of(http.post(f"/v1/keys/{old['id']}/roll", json={}), 409, "conflict")
+
+
+def test_money_sign_ins_and_addresses_have_quotas_of_their_own(env):
+    # S1.3 I39
+    settings = replace(env.settings, rate_limit_money=2, rate_limit_sign_in=3)
+    limited = replace(env, settings=settings)
+    with Client(create_app(limited)) as nobody:
+        mine = nobody.as_user("user_123")
+        answers = [mine.post("/v1/checkouts", json={}).status_code for _ in range(3)]
+        assert answers == [422, 422, 429]
+        assert mine.get("/v1/payments").status_code == 200
+        body = {"email": "x@example.com", "password": "wrong wrong wrong"}
+        tried = [nobody.post("/v1/sessions", json=body) for _ in range(4)]
+        assert [a.status_code for a in tried] == [401, 401, 401, 429]
+        assert "sign_in" in tried[3].json()["violated-policies"]
