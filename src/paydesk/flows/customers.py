@@ -12,7 +12,7 @@ from paydesk import ids
 from paydesk.db.postgres import BEGINNING, Head, Tx
 from paydesk.env import Env
 from paydesk.errors import InvalidRequest, NotFound
-from paydesk.flows import events, provider_customers
+from paydesk.flows import events, provider_customers, user_validator
 from paydesk.rules import fields
 
 #: The customer of an external id never changes: kept an hour to bound the memory, not the age.
@@ -77,9 +77,10 @@ def ensure(
     with env.db.read() as tx:
         found = _by_external(tx, external_id)
     if found is None and create:
-        found = _create(env, external_id, fields.email(email),
-                        fields.optional_text(name, "name", most=255),
-                        fields.metadata(metadata))  # fmt: skip
+        made = (fields.email(email), fields.optional_text(name, "name", most=255),
+                fields.metadata(metadata))  # fmt: skip
+        user_validator.check(env, external_id, *made)
+        found = _create(env, external_id, *made)
     if found is None:
         raise NotFound(f"No such customer: {external_id[:64]!r}.")
     return found

@@ -1,0 +1,127 @@
+"""Asks the application whether a customer may be made: a URL, or a callable of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import importlib
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import structlog
+
+from paydesk import __version__
+from paydesk.env import Env
+from paydesk.errors import AddressRefused, CustomerRefused, Misconfigured, PaydeskError, Unavailable
+from paydesk.outgoing import Answer, Unreachable, guard_of
+
+log = structlog.get_logger(__name__)
+
+_TIMEOUT_S = 5.0
+#: How long an answer counts in this process.
+_ALLOWED_S, _REFUSED_S = 60.0, 30.0
+#: What an application answers about a user it does not want.
+_REFUSALS = frozenset({403, 404, 410, 422})
+
+
+class _NoAnswer(Exception):
+    """The application could not be asked."""
+
+
+def check(
+    env: Env, external_id: str, email: str | None, name: str | None,
+    metadata: Mapping[str, str],
+) -> None:  # fmt: skip
+    """Ask before a customer is made. Raises CustomerRefused; Unavailable when the application
+    does not answer and PAYDESK_USER_VALIDATOR_FALLBACK is `refuse`."""
+    told = env.settings.user_validator
+    if not told:
+        return
+    key = f"user_validator:{external_id}"
+    why = env.cache.peek(key)
+    if why is None:
+        customer = {
+            "external_id": external_id, "email": email, "name": name, "metadata": dict(metadata),
+        }  # fmt: skip
+        try:
+            is_url = told.startswith(("https://", "http://"))
+            why = _by_url(env, told, customer) if is_url else _by_callable(told, customer)
+        except _NoAnswer as exc:
+            log.warning("the user validator does not answer", error=str(exc))
+            if env.settings.user_validator_fallback == "allow":
+                return
+            raise Unavailable(
+                "The application could not be asked about this customer; nothing happened."
+            ) from exc
+        env.cache.keep(key, why, ttl_s=_REFUSED_S if why else _ALLOWED_S)
+    if why:
+        raise CustomerRefused(why)
+
+
+def _by_url(env: Env, url: str, customer: dict[str, Any]) -> str:
+    """Why not; empty when the customer is welcome."""
+    headers = {"Content-Type": "application/json", "User-Agent": f"Paydesk/{__version__}"}
+    body = json.dumps(customer, ensure_ascii=False).encode()
+    try:
+        found = guard_of(env.settings).request(
+            "POST", url, body=body, headers=headers, timeout_s=_TIMEOUT_S, max_bytes=4096
+        )
+    except (Unreachable, AddressRefused) as exc:
+        raise _NoAnswer(str(exc)) from exc
+    if found.status in _REFUSALS:
+        return _reason(found)
+    if not 200 <= found.status < 300:
+        raise _NoAnswer(f"It answered {found.status}.")
+    return "" if _members(found).get("allowed", True) is True else _reason(found)
+
+
+def _reason(found: Answer) -> str:
+    said = _members(found).get("reason")
+    return said[:200] if isinstance(said, str) and said else CustomerRefused.title
+
+
+def _members(found: Answer) -> dict[str, Any]:
+    try:
+        told = json.loads(found.body)
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _by_callable(name: str, customer: dict[str, Any]) -> str:
+    """The callable answers True, False, or a text that says why not."""
+    validate = _loaded(name)
+    try:
+        found = validate(customer)
+        if inspect.isawaitable(found):
+            found = asyncio.run(_awaited(found))
+    except PaydeskError:
+        raise
+    except Exception as exc:  # The application's code: whatever it raises is no answer.
+        raise _NoAnswer(f"{type(exc).__name__}: {exc}") from exc
+    if isinstance(found, str):
+        return found[:200] or CustomerRefused.title
+    return "" if found is True else CustomerRefused.title
+
+
+async def _awaited(found: Any) -> Any:
+    return await found
+
+
+@functools.cache
+def _loaded(name: str) -> Callable[[dict[str, Any]], Any]:
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        module, _, attribute = name.rpartition(".")
+    try:
+        found = functools.reduce(getattr, attribute.split("."), importlib.import_module(module))
+    except (ImportError, AttributeError, ValueError) as exc:
+        raise Misconfigured(
+            f"PAYDESK_USER_VALIDATOR is {name[:100]!r}, which cannot be loaded: {exc}",
+            param="PAYDESK_USER_VALIDATOR",
+        ) from exc
+    if not callable(found):
+        raise Misconfigured(f"{name[:100]!r} is not callable.", param="PAYDESK_USER_VALIDATOR")
+    return found
