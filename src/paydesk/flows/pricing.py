@@ -93,7 +93,7 @@ def price(env: Env, what: StartCheckout, ability: str | None = "checkout") -> Pr
         reservation=found,
         line=_line(env, order, name, discount, total, found),
         item=order.quote.item if order.quote else None,
-        goods=_goods(what.customer_id, order),
+        goods=_goods(what, order),
     )
 
 
@@ -122,7 +122,7 @@ def _line(
     return line
 
 
-def _goods(customer_id: UUID, order: _Order) -> dict[str, Any] | None:
+def _goods(what: StartCheckout, order: _Order) -> dict[str, Any] | None:
     """What will be handed over, as it stands now: later changes of the catalogue do not count."""
     if order.purpose == "wallet":
         return {"wallet": order.price.currency, "amount_minor": order.price.minor}
@@ -132,10 +132,10 @@ def _goods(customer_id: UUID, order: _Order) -> dict[str, Any] | None:
     grants = [{**one, "days": one["days"] or item.access_days} for one in item.grants]
     goods = {"item": str(item.uuid), "key": item.key, "name": item.name, "grants": grants}
     if item.kind == "service":
-        return {**goods, "service": str(ids.new_owned(customer_id)),
-                "months": item.duration_months}  # fmt: skip
+        service_id = what.service_id or ids.new_owned(what.customer_id)
+        return {**goods, "service": str(service_id), "months": item.duration_months}
     return {
-        **goods, "purchase": str(ids.new_owned(customer_id)), "quantity": order.quote.quantity,
+        **goods, "purchase": str(ids.new_owned(what.customer_id)), "quantity": order.quote.quantity,
         "repeatable": item.repeatable, "pricing": list(order.quote.pricing),
     }  # fmt: skip
 

@@ -15,7 +15,7 @@ from uuid import UUID
 from paydesk import ids
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
-from paydesk.errors import AlreadyPurchased, InvalidRequest, NotFound
+from paydesk.errors import AlreadyPurchased, Conflict, InvalidRequest, NotFound
 from paydesk.flows import access, heads
 from paydesk.flows.access import NewGrant
 from paydesk.flows.events import NewEvent, emit_many
@@ -84,12 +84,20 @@ def check_free(tx: Tx, now: datetime, customer_id: UUID, item: Item) -> bool:
 
 
 def write(tx: Tx, now: datetime, payment: ServicePayment, goods: Mapping[str, Any]) -> None:
-    """The inactive service, in the transaction that writes its payment."""
-    tx.run(
+    """The inactive service, in the transaction that writes its payment; or a new payment of one
+    that was left unpaid. Raises Conflict where that can be paid for no more."""
+    written = tx.run(
         "insert into customer_services (customer_id, id, service_type, item_id, state,"
         " duration_months, fee_minor, currency, payment_id, clock_id, created_at)"
         " values (%(customer_id)s, %(id)s, %(type)s, %(item_id)s, 'pending', %(months)s, %(fee)s,"
-        " %(currency)s, %(payment_id)s, %(clock_id)s, %(now)s)",
+        " %(currency)s, %(payment_id)s, %(clock_id)s, %(now)s) on conflict (customer_id, id)"
+        " do update set payment_id = excluded.payment_id, fee_minor = excluded.fee_minor,"
+        " currency = excluded.currency, duration_months = excluded.duration_months"
+        " where customer_services.state = 'pending'"
+        " and customer_services.service_type = excluded.service_type and exists ("
+        "  select 1 from payments y where y.customer_id = customer_services.customer_id"
+        "  and y.id = customer_services.payment_id"
+        "  and y.state in ('failed', 'expired', 'canceled'))",
         {
             "customer_id": payment.customer_id,
             "id": UUID(goods["service"]),
@@ -103,6 +111,8 @@ def write(tx: Tx, now: datetime, payment: ServicePayment, goods: Mapping[str, An
             "now": now,
         },
     )
+    if not written:
+        raise Conflict("This service cannot be paid for any more.", param="service_id")
 
 
 def activate(tx: Tx, now: datetime, payment: ServicePayment, goods: Mapping[str, Any]) -> None:
@@ -125,10 +135,14 @@ def activate(tx: Tx, now: datetime, payment: ServicePayment, goods: Mapping[str,
     until = add_months(now, goods["months"])
     changed = tx.run(
         "update customer_services set state = 'active', starts_at = %(now)s,"
-        " expires_at = %(until)s, activated_at = %(now)s"
+        " expires_at = %(until)s, activated_at = %(now)s, payment_id = %(payment_id)s,"
+        " fee_minor = %(fee)s"
         " where customer_id = %(customer_id)s and id = %(id)s and state = 'pending'",
-        {"customer_id": payment.customer_id, "id": service_id, "now": now, "until": until},
-    )
+        {
+            "customer_id": payment.customer_id, "id": service_id, "now": now, "until": until,
+            "payment_id": payment.key[1], "fee": payment.amount_cents,
+        },
+    )  # fmt: skip
     assert changed == 1, "the service was written with its payment"
     emit_many(tx, [_event("service.activated", now, payment.customer_id, service_id, key,
                           payment_id=payment.key[1], expires_at=until)])  # fmt: skip

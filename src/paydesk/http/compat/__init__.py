@@ -9,5 +9,7 @@ def routers() -> list[APIRouter]:
     """Every router of the compatibility families."""
     from paydesk.http.compat.bookings import bookings
     from paydesk.http.compat.credits import credits
+    from paydesk.http.compat.learning import learning
+    from paydesk.http.compat.services import services
 
-    return [credits, bookings]
+    return [credits, bookings, learning, services]

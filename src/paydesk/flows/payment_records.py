@@ -1,0 +1,141 @@
+"""Payment records as the services family keeps them: each payment, and each refund as its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from paydesk.db.postgres import Tx
+from paydesk.env import Env
+from paydesk.flows import payments
+from paydesk.flows.payments import PaymentView
+from paydesk.rules.money import Money
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefundEntry:
+    """A refund as an entry of a payment's history."""
+
+    id: UUID
+    payment_id: UUID
+    amount: Money
+    state: str
+    reason: str | None
+    provider_ref: str | None
+    error_message: str | None
+    succeeded_at: datetime | None
+    failed_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A payment, or a refund of it. `url` is the page of its last session; `refunded_at` and
+    `refund_reason` are of the payment's last refund; `response` is the provider's last answer."""
+
+    payment: PaymentView
+    refund: RefundEntry | None
+    url: str | None
+    response: dict[str, Any] | None
+    refunded_at: datetime | None
+    refund_reason: str | None
+
+    @property
+    def id(self) -> UUID:
+        return self.refund.id if self.refund else self.payment.id
+
+
+def get(env: Env, customer_id: UUID, payment_id: UUID) -> Record:
+    """The record of one payment. Raises NotFound."""
+    with env.db.read() as tx:
+        return _records(tx, customer_id, [(payments.view(tx, customer_id, payment_id), None)])[0]
+
+
+def history(
+    env: Env,
+    customer_id: UUID,
+    *,
+    service_id: UUID | None = None,
+    limit: int = 20,
+    after: UUID | None = None,
+) -> list[Record]:
+    """A customer's payments and refunds in one list, newest first. `after`: older than the
+    payment or refund of this id. `service_id`: only what was paid for this service."""
+    values = {"customer_id": customer_id, "service_id": service_id, "limit": limit, "after": after}
+    with env.db.read() as tx:
+        rows = tx.all(_ENTRIES, values)
+        found = payments.views(tx, [(customer_id, row["payment_id"]) for row in rows])
+        by_id = {one.id: one for one in found}
+        refunds = _refunds(tx, customer_id, [r["id"] for r in rows if r["id"] != r["payment_id"]])
+        return _records(
+            tx, customer_id,
+            [(by_id[row["payment_id"]], refunds.get(row["id"])) for row in rows],
+        )  # fmt: skip
+
+
+_ENTRIES = """
+    with entries as (
+        select p.id, p.id as payment_id, p.created_at from payments p
+        where p.customer_id = %(customer_id)s and p.deleted_at is null
+        and (%(service_id)s::uuid is null or p.service_id = %(service_id)s)
+        union all
+        select r.id, r.payment_id, r.created_at from refunds r
+        join payments p on p.customer_id = r.customer_id and p.id = r.payment_id
+        where r.customer_id = %(customer_id)s and p.deleted_at is null
+        and (%(service_id)s::uuid is null or p.service_id = %(service_id)s)
+    )
+    select e.id, e.payment_id from entries e
+    where %(after)s::uuid is null
+    or (e.created_at, e.id) < (select created_at, id from entries where id = %(after)s)
+    order by e.created_at desc, e.id desc limit %(limit)s
+"""
+
+
+def _refunds(tx: Tx, customer_id: UUID, refund_ids: list[UUID]) -> dict[UUID, RefundEntry]:
+    if not refund_ids:
+        return {}
+    rows = tx.all(
+        "select id, payment_id, amount_minor, currency, state, reason, provider_ref,"
+        " error_message, succeeded_at, failed_at, created_at, updated_at from refunds"
+        " where customer_id = %(customer_id)s and id = any(%(ids)s)",
+        {"customer_id": customer_id, "ids": refund_ids},
+    )
+    return {
+        row["id"]: RefundEntry(
+            amount=Money(row.pop("amount_minor"), row.pop("currency"), minor=True), **row
+        )
+        for row in rows
+    }
+
+
+def _records(
+    tx: Tx, customer_id: UUID, wanted: list[tuple[PaymentView, RefundEntry | None]]
+) -> list[Record]:
+    """With the last session's page, the last answer, and the last refund of each payment."""
+    rows = tx.all(
+        "select k.id, a.url, b.response, r.reason, r.succeeded_at"
+        " from unnest(%(ids)s::uuid[]) as k(id)"
+        " left join lateral (select url from attempts where customer_id = %(customer_id)s"
+        "  and payment_id = k.id and url is not null order by created_at desc, id desc limit 1)"
+        "  a on true"
+        " left join lateral (select response from attempts where customer_id = %(customer_id)s"
+        "  and payment_id = k.id and response is not null order by created_at desc, id desc"
+        "  limit 1) b on true"
+        " left join lateral (select reason, succeeded_at from refunds"
+        "  where customer_id = %(customer_id)s and payment_id = k.id and state = 'succeeded'"
+        "  order by succeeded_at desc, id desc limit 1) r on true",
+        {"customer_id": customer_id, "ids": list({payment.id for payment, _ in wanted})},
+    )
+    more = {row["id"]: row for row in rows}
+    return [
+        Record(
+            payment=payment, refund=refund, url=more[payment.id]["url"],
+            response=more[payment.id]["response"],
+            refunded_at=more[payment.id]["succeeded_at"],
+            refund_reason=more[payment.id]["reason"],
+        )
+        for payment, refund in wanted
+    ]  # fmt: skip
