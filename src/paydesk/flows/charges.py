@@ -297,9 +297,10 @@ def _lay(
 def _as_final(payment: ServicePayment, claim: Claim) -> Claim:
     """A direct charge that was declined is over: nobody has a page to try another card on."""
     charge = claim.charge
-    if payment.checkout_id is not None or charge.decline_ref is None:
+    is_over = charge.status == "canceled" and charge.error_code is not None
+    if payment.checkout_id is not None or not (charge.decline_ref or is_over):
         return claim
-    status = "failed" if charge.status == "pending" else charge.status
+    status = "failed" if charge.status == "pending" or is_over else charge.status
     return replace(claim, charge=replace(charge, status=status, decline_ref=None))
 
 

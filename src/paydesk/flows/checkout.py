@@ -68,8 +68,9 @@ MAX_CLAIMS = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartCheckout:
-    """What is to be bought: exactly one of `pack` (key or id), `credits`, `item` and `service`
-    (keys or ids; `quantity` of the item), `wallet` (money to put there) and `amount`.
+    """What is to be bought: exactly one of `pack`, `item`, `service` (keys or ids), `credits`,
+    `wallet` (money to put there) and `amount`. `quantity` is of the item; `service_id` names a
+    service that was left unpaid.
 
     `request_key` names the request: the same key gives the same checkout, and `request_hash`
     tells whether the request is the same too. `payable` names a thing that only one payment at a
@@ -84,6 +85,7 @@ class StartCheckout:
     item: Any = None
     quantity: int = 1
     service: Any = None
+    service_id: UUID | None = None
     wallet: Money | None = None
     price_item: items.PriceHook | None = None
     promo: str | None = None
@@ -507,6 +509,10 @@ def end(env: Env, customer_id: UUID, payment_id: UUID, path: str) -> str:
         payment = JoinedStore(tx.conn).get_many([(customer_id, payment_id)])[0]
         call = provider_calls.of_payment(tx, customer_id, payment_id)
     assert payment is not None, "the attempt names its payment"
+    if payment.checkout_id is None:
+        from paydesk.flows import direct
+
+        return direct.end(env, customer_id, payment_id, path)
     if call is not None and not call.is_settled:
         provider_calls.resume(env, customer_id, call.id)
         with env.db.read() as tx:
@@ -586,7 +592,7 @@ def hash_of(what: StartCheckout) -> bytes:
 
 def _hash_goods(what: StartCheckout) -> dict[str, Any]:
     """Goods that are not credits; left out where there are none, so that keys of before hold."""
-    told = {"item": what.item, "service": what.service}
+    told = {"item": what.item, "service": what.service, "service_id": what.service_id}
     named = {name: str(getattr(one, "key", one)) for name, one in told.items() if one is not None}
     if what.wallet is not None:
         named["wallet"] = str(what.wallet)

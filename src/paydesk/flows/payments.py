@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,7 @@ from paydesk.db.postgres import Tx
 from paydesk.env import Env
 from paydesk.errors import InvalidRequest, NotFound
 from paydesk.rules.money import Money
-from paydesk.rules.payments import HANDLE_PREFIX, payment_of_handle
+from paydesk.rules.payments import HANDLE_PREFIX, OPEN_STATES, payment_of_handle
 from paydesk.tracker.models import PAID_STATES, STATE_OF, STATUS_OF
 from paydesk.tracker.stores.joined import JoinedStore, ServicePayment
 
@@ -73,6 +73,10 @@ class PaymentView:
     metadata: dict[str, Any]
     livemode: bool
     fulfillment: FulfillmentView | None
+    provider_response: dict[str, Any] | None = None
+    payment_url: str | None = None
+    payment_url_expires_at: datetime | None = None
+    action_url: str | None = None
     created_at: datetime
     updated_at: datetime
     completed_at: datetime | None
@@ -109,6 +113,16 @@ class PaymentView:
     @property
     def currency(self) -> str:
         return self.amount.currency
+
+    @property
+    def wallet(self) -> str | None:
+        """apple_pay or google_pay, where the card came through one."""
+        return (self.method_detail or {}).get("wallet")
+
+    @property
+    def failure_reason(self) -> str | None:
+        """Why it failed, in the provider's words."""
+        return self.error_message or self.error_code
 
     @property
     def in_review(self) -> bool:
@@ -230,7 +244,7 @@ def view(tx: Tx, customer_id: UUID, payment_id: UUID) -> PaymentView:
 
 
 def views(tx: Tx, keys: Sequence[Key]) -> list[PaymentView]:
-    """The payments of these keys, in order; missing ones are left out. Two statements."""
+    """The payments of these keys, in order; missing ones are left out. Three statements."""
     if not keys:
         return []
     found = JoinedStore(tx.conn).get_many(keys)
@@ -242,14 +256,26 @@ def views(tx: Tx, keys: Sequence[Key]) -> list[PaymentView]:
         {"customers": [k[0] for k in keys], "payments": [k[1] for k in keys]},
     )
     goods = {(r.pop("customer_id"), r.pop("payment_id")): FulfillmentView(**r) for r in rows}
-    return [_view(one, goods.get(one.key)) for one in found if one is not None]
+    tries = tx.all(
+        "select a.* from unnest(%(customers)s::uuid[], %(payments)s::uuid[]) as k(c, p)"
+        " cross join lateral (select customer_id, payment_id, url, action_url, response,"
+        "  expires_at from attempts where customer_id = k.c and payment_id = k.p"
+        "  and call_id is not null order by created_at desc, id desc limit 1) a",
+        {"customers": [k[0] for k in keys], "payments": [k[1] for k in keys]},
+    )
+    last = {(r["customer_id"], r["payment_id"]): r for r in tries}
+    return [_view(one, goods.get(one.key), last.get(one.key, {})) for one in found
+            if one is not None]  # fmt: skip
 
 
-def _view(one: ServicePayment, goods: FulfillmentView | None) -> PaymentView:
+def _view(
+    one: ServicePayment, goods: FulfillmentView | None, last: Mapping[str, Any]
+) -> PaymentView:
     def money(minor: int) -> Money:
         return Money(minor, one.currency, minor=True)
 
     assert one.created_at is not None and one.updated_at is not None
+    is_open = one.state in OPEN_STATES
     txn = one.credit_transaction_id
     return PaymentView(
         id=one.key[1], customer_id=one.customer_id, checkout_id=one.checkout_id,
@@ -263,6 +289,9 @@ def _view(one: ServicePayment, goods: FulfillmentView | None) -> PaymentView:
         package_name=one.package_name, promo_id=one.promo_id, purpose=one.purpose,
         description=one.description, reference=one.reference, review=one.review,
         error_code=one.error_code, error_message=one.error_message, metadata=one.metadata,
+        provider_response=last.get("response"), payment_url=last.get("url") if is_open else None,
+        payment_url_expires_at=last.get("expires_at") if is_open and last.get("url") else None,
+        action_url=last.get("action_url") if is_open else None,
         livemode=one.livemode, fulfillment=goods, created_at=one.created_at,
         updated_at=one.updated_at, completed_at=one.completed_at, expires_at=one.expires_at,
         failed_at=one.failed_at, canceled_at=one.canceled_at, deleted_at=one.deleted_at,
@@ -287,19 +316,31 @@ def list_(
     review: bool | None = None,
     created_from: datetime | None = None,
     created_to: datetime | None = None,
+    provider: str | None = None,
+    purpose: str | None = None,
+    amount_from: int | None = None,
+    amount_to: int | None = None,
+    q: str | None = None,
+    deleted: bool = False,
     offset: int = 0,
 ) -> list[PaymentView]:
     """Payments, newest first: one customer's, or everybody's.
 
     `after` and `before` are payment ids: older than, newer than. `status` takes every alias.
+    `amount_from` and `amount_to` are minor units, both ends included. `q`: a payment's id, handle
+    or reference, or a customer's e-mail or external id. `deleted`: those that were hidden too.
     """
     values = {
         "customer_id": customer_id, "limit": limit, "offset": offset, "method": method,
         "currency": currency, "reference": reference, "review": review,
         "states": states_of(status), "from": created_from, "to": created_to,
-        "cursor": None, "cursor_at": None, "back": before is not None,
+        "provider": provider, "purpose": purpose, "least": amount_from, "most": amount_to,
+        "deleted": deleted, "cursor": None, "cursor_at": None, "back": before is not None,
+        "q": q, "q_id": None, "q_customers": None,
     }  # fmt: skip
     with env.db.read() as tx:
+        if q is not None:
+            values |= _search(env, tx, q, customer_id)
         if (mark := after or before) is not None:
             found = view(tx, ids.customer_of(mark), mark)
             if customer_id is not None and found.customer_id != customer_id:
@@ -318,6 +359,13 @@ _FILTERS = """
       and (%(review)s::boolean is null or (review is not null) = %(review)s)
       and (%(from)s::timestamptz is null or created_at >= %(from)s)
       and (%(to)s::timestamptz is null or created_at < %(to)s)
+      and (%(provider)s::text is null or provider = %(provider)s)
+      and (%(purpose)s::text is null or purpose = %(purpose)s)
+      and (%(least)s::bigint is null or asked_minor >= %(least)s)
+      and (%(most)s::bigint is null or asked_minor <= %(most)s)
+      and (%(deleted)s or deleted_at is null)
+      and (%(q)s::text is null or id = %(q_id)s or reference = %(q)s
+        or customer_id = any(%(q_customers)s::uuid[]))
 """
 _OLDER = _FILTERS + """
       and (%(cursor)s::uuid is null or (created_at, id) < (%(cursor_at)s, %(cursor)s))
@@ -338,6 +386,24 @@ _PAGES = {
 }
 
 
+def _search(env: Env, tx: Tx, q: str, customer_id: UUID | None) -> dict[str, Any]:
+    """What a searched text stands for: a payment, customers."""
+    text = q.strip()
+    if not text or "\0" in text or len(text) > 320:
+        raise InvalidRequest("q must have 1 to 320 characters.", param="q")
+    try:
+        found = _look_up(env, tx, text)
+    except NotFound:
+        found = None
+    customers = tx.all(
+        "select customer_id as id from customers where lower(email) = lower(%(q)s)"
+        " union select customer_id from customer_refs where external_id = %(q)s limit 100",
+        {"q": text},
+    ) if customer_id is None else []  # fmt: skip
+    return {"q": text, "q_id": found[1] if found else None,
+            "q_customers": [row["id"] for row in customers]}  # fmt: skip
+
+
 def states_of(status: str | None) -> list[str] | None:
     """The states that a filter's word means; every document's word is understood."""
     if status is None:
@@ -355,8 +421,10 @@ def history(
 ) -> tuple[list[PaymentView], int]:
     """One numbered page of a customer's payments, newest first, and how many there are in all."""
     with env.db.read() as tx:
-        total = JoinedStore(tx.conn, customer_id).count(
-            customer_id=customer_id, states=states_of(status)
+        total = tx.value(
+            "select count(*) from payments where customer_id = %(customer_id)s"
+            " and (%(states)s::text[] is null or state = any(%(states)s)) and deleted_at is null",
+            {"customer_id": customer_id, "states": states_of(status)},
         )
     found = list_(
         env, customer_id, limit=page_size, offset=(page - 1) * page_size, status=status

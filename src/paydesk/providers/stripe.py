@@ -224,6 +224,8 @@ class Stripe(StripeCalls, Provider):
 
     def search(self, payment_id: str, request: Mapping[str, Any]) -> Charge | None:
         """Look through the sessions that this request can have made, by our payment id."""
+        if request.get("kind") == "charge":
+            return self._search_intent(payment_id)
         # Sent after our payment got its id, and Stripe takes no end that is nearer than its least.
         latest = request["expires_at"] - LEAST_SESSION_S
         earliest = max(_made_at_s(payment_id), latest - MOST_SESSION_S)
@@ -238,6 +240,16 @@ class Stripe(StripeCalls, Provider):
                 return None
             params["starting_after"] = page["data"][-1]["id"]
         raise AnswerUnclear(f"Too many sessions to find payment {payment_id} among.")
+
+    def _search_intent(self, payment_id: str) -> Charge | None:
+        """By Stripe's search, which knows of an intent some minutes after it was made."""
+        query = f"metadata['payment_id']:'{payment_id}'"
+        page = self._ask(
+            lambda: self._client.v1.payment_intents.search({"query": query, "limit": 2})
+        )
+        if len(page["data"]) > 1:
+            raise AnswerUnclear(f"More than one payment intent carries {payment_id}.")
+        return self.fetch(page["data"][0]["id"]) if page["data"] else None
 
     def parse_webhook(self, body: bytes, headers: Mapping[str, str]) -> list[ProviderEvent]:
         header = next((v for k, v in headers.items() if k.lower() == "stripe-signature"), None)

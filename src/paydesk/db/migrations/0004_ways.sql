@@ -34,6 +34,12 @@ alter table attempts
     add column action_url text,
     add column method_id uuid;
 
+create index customers_email on customers (lower(email)) where email is not null;
+-- Events of a provider's customer lead back to ours by its reference.
+insert into provider_refs (provider, account, ref, customer_id, object_id)
+    select provider, account, ref, customer_id, customer_id from provider_customers
+    on conflict do nothing;
+
 alter table provider_calls add column subject_id uuid;
 create index provider_calls_subject on provider_calls (customer_id, subject_id)
     where subject_id is not null;
@@ -63,6 +69,8 @@ create table payment_methods (
     primary key (customer_id, id),
     unique (customer_id, provider, provider_account, ref)
 );
+create index payment_methods_fingerprint on payment_methods (fingerprint)
+    where fingerprint is not null;
 create unique index payment_methods_default on payment_methods (customer_id)
     where is_default and detached_at is null;
 
@@ -515,6 +523,13 @@ create table drifts (
     created_at timestamptz not null default now(),
     primary key (reconciliation_id, kind, ref)
 );
+-- What the provider listed, while a run goes on: what of ours is not among it is missing there.
+create table reconciliation_refs (
+    reconciliation_id uuid not null,
+    kind text not null,
+    ref text not null,
+    primary key (reconciliation_id, kind, ref)
+);
 create index drifts_open on drifts (created_at) where state in ('open', 'manual');
 
 -- Risk -------------------------------------------------------------------------------------------
@@ -626,8 +641,8 @@ create table audit_log (
     data jsonb not null default '{}',
     hash bytea not null
 );
--- The publisher marks whose events are not sealed yet.
-insert into sinks (name) values ('seals');
+-- The publisher marks whose events are not sealed, and whose payments not weighed, yet.
+insert into sinks (name) values ('seals'), ('risk');
 create trigger seals_append_only before update or delete on seals
     for each row execute function refuse_change();
 create trigger seals_no_truncate before truncate on seals
