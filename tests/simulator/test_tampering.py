@@ -91,6 +91,16 @@ def test_a_dropped_refund_leaves_the_charge_as_if_it_had_never_been(sandbox, cli
     assert client.v1.refunds.create({"payment_intent": intent.id}).amount == 999
 
 
+def test_a_dropped_setup_intent_takes_its_attempts_and_session_with_it(sandbox, client):
+    session = client.v1.checkout.sessions.create(
+        {"mode": "setup", "currency": "usd", "success_url": "http://shop.test/saved"}
+    )
+    assert sandbox.pay(session.id).complete
+    sandbox.drop(session.id)
+    for kind in ("checkout.session", "setup_intent", "setup_attempt"):
+        assert sandbox.objects(kind) == []
+
+
 def test_a_dropped_dispute_leaves_the_charge_undisputed(sandbox, client):
     intent = pay(client)
     sandbox.drop(sandbox.dispute(intent.id)["id"])

@@ -130,7 +130,8 @@ def drop(call: Call, id: str) -> dict[str, Any]:
     """Make an object, and what hangs on it, as if it had never been; returns what it was.
 
     With a charge or payment intent go each other, their session, refunds, disputes and balance
-    transactions; with a refund or dispute its balance transactions.
+    transactions; with a refund or dispute its balance transactions; with a setup intent its
+    session and attempts; with a session its intent and what goes with that.
     """
     item = call.tx.get(id)
     if item is None or item.get("object") in (None, "event", "webhook_endpoint"):
@@ -154,6 +155,15 @@ def drop(call: Call, id: str) -> dict[str, Any]:
 def _belonging(call: Call, item: dict[str, Any]) -> list[dict[str, Any]]:
     """The object and everything that goes with it."""
     found, kind = [item], item["object"]
+    if kind == "checkout.session":
+        inner = call.tx.get(item["payment_intent"] or item["setup_intent"] or "")
+        return _belonging(call, inner) if inner else found
+    if kind == "setup_intent":
+        found += [
+            one for one in call.tx.scan("setup_attempt") if one["setup_intent"] == item["id"]
+        ]
+        session = call.tx.get(item.get("_session") or "")
+        return [*found, session] if session else found
     if kind in ("payment_intent", "charge"):
         intent_id = item["id"] if kind == "payment_intent" else item["payment_intent"]
         intent = call.tx.get(intent_id) if intent_id else None
