@@ -1,4 +1,4 @@
-"""Writes src/paydesk/client_async.py from the library's synchronous front; `--check` compares.
+"""Writes the library's asynchronous front from its synchronous one; `--check` compares.
 
 Every public method becomes one that runs in a worker thread, with the same parameters, types and
 docstring. A method that answers a Listing answers an AsyncListing; one that answers Joined, an
@@ -15,102 +15,66 @@ import textwrap
 from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parent.parent / "src" / "paydesk"
-TARGET = SOURCE / "client_async.py"
 FRONT = "Paydesk"
-PARTS = ["Packs", "Promos", "Credits", "Payments", "Customers", "Events", "Joined"]
+#: The groups of methods, by the module that they are in.
+MODULES = {
+    "client_parts": ["Packs", "Promos", "Credits", "Payments", "Customers", "Events", "Joined"],
+    "client_wallets": ["Wallets", "Rates", "Holds"],
+}
 #: Methods that do no I/O, or are written by hand below.
 AS_THEY_ARE = {"on"}
 BY_HAND = {"open", "close"}
 
-HEADER = '''"""AsyncPaydesk: every method of Paydesk in a thread. Made by tools/make_async.py."""
+#: First lines of the files that are made.
+HEAD = '''"""{about} Made by tools/make_async.py."""
 
 # Do not edit: run `python tools/make_async.py`.
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
-from typing import Any, Generic, TypeVar
-from uuid import UUID
-
-import psycopg
-
-from paydesk import client_parts
-from paydesk.client import Paydesk
-from paydesk.client_parts import CustomerRef, PackRef
-from paydesk.clock import Clock
-from paydesk.delivery import Handler
-from paydesk.env import Env
-from paydesk.flows.customers import Customer
-from paydesk.results import (
-    Balance,
-    Batch,
-    CreditLine,
-    Discount,
-    Event,
-    Granted,
-    Listing,
-    Pack,
-    Payment,
-    Promo,
-    Refunded,
-    Reservation,
-    Session,
-    Spent,
-    Transferred,
-)
-from paydesk.rules.money import Money
-from paydesk.settings import Settings
-
-T = TypeVar("T")
-
-#: Calls under way at once; more wait for a thread.
-MAX_THREADS = 40
+{imports}
 
 
-class Threads:
-    """Where calls run. Context variables go with them."""
+'''
 
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="paydesk-async")
+#: What made code may name: module and names. Only what a file uses is imported there.
+IMPORTS = {
+    "asyncio": [],
+    "collections.abc": ["Callable", "Iterable", "Mapping"],
+    "datetime": ["date", "datetime"],
+    "decimal": ["Decimal"],
+    "typing": ["Any"],
+    "uuid": ["UUID"],
+    "psycopg": [],
+    "paydesk": ["client_parts", "client_wallets"],
+    "paydesk.client": ["Paydesk"],
+    "paydesk.client_parts": ["CustomerRef", "PackRef"],
+    "paydesk.client_parts_async": [],
+    "paydesk.client_threads": ["AsyncHold", "AsyncListing", "Threads"],
+    "paydesk.client_wallets": ["HoldRef", "WithdrawalRef"],
+    "paydesk.client_wallets_async": [],
+    "paydesk.clock": ["Clock"],
+    "paydesk.delivery": ["Handler"],
+    "paydesk.env": ["Env"],
+    "paydesk.flows.customers": ["Customer"],
+    "paydesk.flows.holds": ["Hold as HoldView"],
+    "paydesk.flows.rates": ["Imported"],
+    "paydesk.flows.wallet_moves": ["Conversion", "Quote", "Transferred as MoneyTransferred"],
+    "paydesk.flows.wallets": ["Wallet", "WalletLine"],
+    "paydesk.flows.withdrawals": ["Withdrawal"],
+    "paydesk.results": [
+        "Balance", "Batch", "CreditLine", "Discount", "Event", "Granted", "Pack", "Payment",
+        "Promo", "Refunded", "Reservation", "Session", "Spent", "Transferred",
+    ],
+    "paydesk.rules.money": ["Money"],
+    "paydesk.rules.rates": ["Rate"],
+    "paydesk.settings": ["Settings"],
+}
+#: Modules of others, in the order in which they are imported.
+GROUPS = (("asyncio", "collections", "datetime", "decimal", "typing", "uuid"), ("psycopg",),
+          ("paydesk",))  # fmt: skip
 
-    async def run(self, call: Callable[..., T], *given: Any, **named: Any) -> T:
-        """The call's result, or what it raised. A cancelled wait does not stop the call."""
-        context = contextvars.copy_context()
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(
-            self._pool, lambda: context.run(call, *given, **named)
-        )
-
-    def close(self) -> None:
-        self._pool.shutdown(wait=False)
-
-
-class AsyncListing(Generic[T]):
-    """A list that is read page by page: `async for one in ...`."""
-
-    def __init__(self, threads: Threads, listing: Listing[T]) -> None:
-        self._threads = threads
-        self._listing = listing
-
-    async def __aiter__(self) -> AsyncIterator[T]:
-        found: Iterator[T | Any] = iter(self._listing)
-        end: Any = object()
-        while (one := await self._threads.run(lambda: next(found, end))) is not end:
-            yield one
-
-    async def first(self) -> T | None:
-        """The first one, or None."""
-        return await self._threads.run(self._listing.first)
-
-    def __repr__(self) -> str:
-        return "<AsyncListing: loop over it with async for>"
-
-
-class AsyncPaydesk:
+FRONT_CLASS = '''class AsyncPaydesk:
     """Paydesk for asynchronous applications: the same methods, each in a worker thread.
 
     `paydesk` is the synchronous object under it, for code that runs in threads anyway.
@@ -137,6 +101,9 @@ class AsyncPaydesk:
         self.payments = AsyncPayments(self._threads, self.paydesk.payments)
         self.customers = AsyncCustomers(self._threads, self.paydesk.customers)
         self.events = AsyncEvents(self._threads, self.paydesk.events)
+        self.wallets = AsyncWallets(self._threads, self.paydesk.wallets)
+        self.rates = AsyncRates(self._threads, self.paydesk.rates)
+        self.holds = AsyncHolds(self._threads, self.paydesk.holds)
 
     @property
     def env(self) -> Env:
@@ -168,7 +135,7 @@ class AsyncPaydesk:
 def classes() -> dict[str, ast.ClassDef]:
     """The synchronous classes by name."""
     found = {}
-    for file in ("client.py", "client_parts.py"):
+    for file in ("client.py", *(f"{name}.py" for name in MODULES)):
         for node in ast.parse((SOURCE / file).read_text(encoding="utf-8")).body:
             if isinstance(node, ast.ClassDef):
                 found[node.name] = node
@@ -183,7 +150,7 @@ def methods(node: ast.ClassDef) -> list[ast.FunctionDef]:
         if isinstance(one, ast.FunctionDef)
         and not one.name.startswith("_")
         and not one.decorator_list
-        and one.name not in BY_HAND
+        and not (node.name == FRONT and one.name in BY_HAND)
     ]
 
 
@@ -201,6 +168,9 @@ def method(node: ast.FunctionDef, target: str) -> str:
     elif answer == "Joined":
         answer = "AsyncJoined"
         body += wrapped("return AsyncJoined(self._threads, ", call, given, ")")
+    elif answer == "Hold":
+        answer = "AsyncHold"
+        body += wrapped("return AsyncHold(self._threads, lambda: ", call, given, ")")
     elif node.name in AS_THEY_ARE:
         body += wrapped("return ", call, given, "")
     else:
@@ -253,35 +223,75 @@ def parameter(one: ast.arg, default: ast.expr | None) -> str:
     return text + (f" = {ast.unparse(default)}" if default is not None else "")
 
 
-def part(node: ast.ClassDef) -> str:
+def part(node: ast.ClassDef, module: str) -> str:
     """The class of a group of methods."""
     docstring = ast.get_docstring(node, clean=False) or ""
     head = f'''class Async{node.name}:
     """{docstring}"""
 
-    def __init__(self, threads: Threads, part: client_parts.{node.name}) -> None:
+    def __init__(self, threads: Threads, part: {module}.{node.name}) -> None:
         self._threads = threads
         self._part = part
 '''
     return head + "".join(f"\n{method(m, 'self._part')}\n" for m in methods(node))
 
 
-def generated() -> str:
+def imports(body: str, own: str) -> str:
+    """The import lines of what a file's code names."""
+    groups = []
+    for group in GROUPS:
+        lines = []
+        for module, names in IMPORTS.items():
+            if module.partition(".")[0] not in group or module == own:
+                continue
+            if not names and re.search(rf"\b{module}\.", body):
+                lines.append(f"import {module}")
+            made = [f"Async{n}" for n in MODULES.get(module.removeprefix("paydesk.")[:-6], ())]
+            used = [n for n in [*names, *made] if re.search(rf"\b{n.split()[-1]}\b", body)]
+            plain = sorted(n for n in used if " as " not in n)
+            lines += listed(module, plain)
+            lines += [f"from {module} import {n}" for n in used if " as " in n]
+        groups.append("\n".join(sorted(lines, key=lambda line: line.startswith("from "))))
+    return "\n\n".join(group for group in groups if group)
+
+
+def listed(module: str, names: list[str]) -> list[str]:
+    """One import of some names, in one line where it fits."""
+    if not names:
+        return []
+    line = f"from {module} import {', '.join(names)}"
+    if len(line) <= 100:
+        return [line]
+    return [f"from {module} import (\n" + "".join(f"    {n},\n" for n in names) + ")"]
+
+
+def generated() -> dict[Path, str]:
+    """The made files by their path."""
     found = classes()
-    front = HEADER + "".join(f"\n{method(m, 'self.paydesk')}\n" for m in methods(found[FRONT]))
-    text = "\n\n".join([front, *(part(found[name]) for name in PARTS)])
-    return text.replace("\n\n\n\n", "\n\n\n")
+    front = FRONT_CLASS.lstrip("\n")
+    front += "".join(f"\n{method(m, 'self.paydesk')}\n" for m in methods(found[FRONT]))
+    bodies = {"client_async": ("AsyncPaydesk: every method of Paydesk in a thread.", front)}
+    for module, names in MODULES.items():
+        parts = "\n\n".join(part(found[name], module) for name in names)
+        bodies[f"{module}_async"] = (f"{module}, each method in a thread.", parts)
+    return {
+        SOURCE / f"{name}.py": HEAD.format(about=about, imports=imports(body, f"paydesk.{name}"))
+        + body.replace("\n\n\n\n", "\n\n\n")
+        for name, (about, body) in bodies.items()
+    }
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="fail when the file is not current")
-    text = generated()
+    parser.add_argument("--check", action="store_true", help="fail when the files are not current")
+    files = generated()
     if parser.parse_args().check:
-        is_current = TARGET.exists() and TARGET.read_text(encoding="utf-8") == text
-        print("current" if is_current else "client_async.py is not current: run make_async.py")
-        return 0 if is_current else 1
-    TARGET.write_text(text, encoding="utf-8")
+        stale = [p.name for p, text in files.items()
+                 if not p.exists() or p.read_text(encoding="utf-8") != text]  # fmt: skip
+        print(f"not current: {', '.join(stale)}: run make_async.py" if stale else "current")
+        return 1 if stale else 0
+    for path, text in files.items():
+        path.write_text(text, encoding="utf-8")
     return 0
 
 

@@ -20,6 +20,7 @@ _HOMES = {
     "HTG": "paydesk.rules.money",
     "PaydeskError": "paydesk.errors",
     "InsufficientCredits": "paydesk.errors",
+    "InsufficientFunds": "paydesk.errors",
     "PaymentFailed": "paydesk.errors",
     "InvalidPromoCode": "paydesk.errors",
     "CreditLimitExceeded": "paydesk.errors",
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from paydesk.client_async import AsyncPaydesk as AsyncPaydesk
     from paydesk.errors import CreditLimitExceeded as CreditLimitExceeded
     from paydesk.errors import InsufficientCredits as InsufficientCredits
+    from paydesk.errors import InsufficientFunds as InsufficientFunds
     from paydesk.errors import InvalidPromoCode as InvalidPromoCode
     from paydesk.errors import PaydeskError as PaydeskError
     from paydesk.errors import PaymentFailed as PaymentFailed

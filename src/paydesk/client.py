@@ -25,6 +25,7 @@ from paydesk.client_parts import (
     request_key,
     spent,
 )
+from paydesk.client_wallets import Hold, Holds, Rates, Wallets, begin_hold
 from paydesk.clock import Clock
 from paydesk.delivery import Delivery, Handler
 from paydesk.env import Env
@@ -70,6 +71,9 @@ class Paydesk:
         self.payments = Payments(self._open)
         self.customers = Customers(self._open)
         self.events = Events(self._open)
+        self.wallets = Wallets(self._open)
+        self.rates = Rates(self._open)
+        self.holds = Holds(self._open)
 
     @property
     def env(self) -> Env:
@@ -138,6 +142,27 @@ class Paydesk:
             metadata=metadata, request_key=request_key(key),
         )  # fmt: skip
         return spent(self.env, item, credit_flows.spend_now(self.env, item))
+
+    def hold(
+        self,
+        customer: CustomerRef,
+        up_to: int | Money,
+        *,
+        reason: str | None = None,
+        reference: str | None = None,
+        minutes: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        key: str | None = None,
+    ) -> Hold:
+        """Set credits, or money of a wallet, aside now; use it as a `with` block and capture what
+        was used. The rest, or all of it where the block fails, is released.
+
+        Raises InsufficientCredits or InsufficientFunds. The same `key` is the same hold.
+        """
+        return begin_hold(
+            self.env, customer, up_to, reason=reason, reference=reference, minutes=minutes,
+            metadata=metadata, key=key,
+        )  # fmt: skip
 
     def using(self, conn: psycopg.Connection[Any]) -> Joined:
         """Spend and grant inside the caller's own open transaction (READ COMMITTED): both become

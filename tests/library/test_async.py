@@ -10,7 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from paydesk import USD, InsufficientCredits, Paydesk, client_async, client_parts
+from paydesk import (
+    USD,
+    InsufficientCredits,
+    Paydesk,
+    client_async,
+    client_parts,
+    client_wallets,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,7 +36,9 @@ def public(kind):
     ("sync", "other"),
     [(Paydesk, client_async.AsyncPaydesk)]
     + [(getattr(client_parts, n), getattr(client_async, f"Async{n}"))
-       for n in ("Packs", "Promos", "Credits", "Payments", "Customers", "Events", "Joined")],
+       for n in ("Packs", "Promos", "Credits", "Payments", "Customers", "Events", "Joined")]
+    + [(getattr(client_wallets, n), getattr(client_async, f"Async{n}"))
+       for n in ("Wallets", "Rates", "Holds")],
 )  # fmt: skip
 def test_both_fronts_have_the_same_methods_and_parameters(sync, other):
     assert public(sync).keys() == public(other).keys()
