@@ -51,6 +51,16 @@ class TestMonCash(ProviderContract):
     def make_bench(self):
         return MonCashBench()
 
+    def test_who_paid_and_never_came_back_is_found_when_the_page_has_ended(self, desk):
+        view = desk.open()
+        desk.pay(view)
+        desk.clock.advance(minutes=9)
+        desk.sweep("sessions")
+        assert desk.payment(view).state == "pending"
+        desk.clock.advance(minutes=2)
+        desk.sweep("sessions")
+        assert desk.payment(view).state == "succeeded"
+
 
 @pytest.fixture
 def server():

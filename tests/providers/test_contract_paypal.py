@@ -226,6 +226,16 @@ def test_what_paypal_cannot_confirm_now_is_neither_believed_nor_refused(paypal, 
         paypal.parse_webhook(body, headers)
 
 
+def test_a_verification_that_takes_too_long_is_given_up(server):
+    hasty = PayPal(Settings(**settings_of(server), provider_timeout_s=1))
+    found = captured(hasty, server)
+    body, headers = server.deliveries(found.session_ref)[-1]
+    with server.lock, pytest.raises(ProviderUnavailable):
+        hasty.parse_webhook(body, headers)  # The server answers nothing while it is held.
+    assert hasty.parse_webhook(body, headers)
+    hasty.close()
+
+
 def test_without_a_webhook_id_no_event_is_believed(server):
     blind = PayPal(Settings(**{**settings_of(server), "paypal_webhook_id": ""}))
     with pytest.raises(InvalidSignature):

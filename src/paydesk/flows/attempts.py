@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -80,7 +80,9 @@ def attach(
     )
     tx.run(
         "update attempts set session_ref = coalesce(session_ref, %(ref)s), url = %(url)s,"
-        " provider_payment_ref = coalesce(provider_payment_ref, %(payment_ref)s)"
+        " provider_payment_ref = coalesce(provider_payment_ref, %(payment_ref)s),"
+        # A page that ends sooner than ours is looked at then: who paid on it need not wait.
+        " expires_at = least(expires_at, %(ends_at)s)"
         " where customer_id = %(customer_id)s and id = %(id)s",
         {
             "customer_id": payment.customer_id,
@@ -88,6 +90,8 @@ def attach(
             "ref": remote.id,
             "url": remote.url,
             "payment_ref": remote.payment_ref,
+            "ends_at": None if remote.expires_in is None
+            else now + timedelta(seconds=max(0, remote.expires_in)),
         },
     )
     if remote.gone_customer:

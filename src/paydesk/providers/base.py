@@ -484,10 +484,10 @@ class Provider:
         `secret`: the provider's setting `webhook_secret` where none is given. Raises
         InvalidSignature.
         """
-        secret = self.settings.webhook_secret if secret is None else secret
-        wanted = hmac.new(secret.encode(), body, getattr(hashlib, digest)).hexdigest()
+        key: str = self.settings.webhook_secret if secret is None else secret
+        wanted = hmac.new(key.encode(), body, getattr(hashlib, digest)).hexdigest()
         given = signature.encode("utf-8", "replace")
-        if not secret or not hmac.compare_digest(wanted.encode(), given):
+        if not key or not hmac.compare_digest(wanted.encode(), given):
             raise InvalidSignature()
         try:
             return json.loads(body, parse_float=Decimal)

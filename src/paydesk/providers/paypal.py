@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from paydesk.errors import (
@@ -18,6 +18,7 @@ from paydesk.errors import (
     InvalidSignature,
     MalformedRequest,
     NotSupported,
+    OutcomeUnknown,
     ProviderRefused,
     ProviderUnavailable,
 )
@@ -33,6 +34,7 @@ from paydesk.providers.base import (
     RemoteRefund,
     provider,
 )
+from paydesk.providers.circuit import Circuit
 from paydesk.providers.http import Http, Rejection, authorized, encode, part
 from paydesk.rules.money import Money
 from paydesk.settings import Settings
@@ -52,6 +54,8 @@ DECLINES = frozenset({"INSTRUMENT_DECLINED", "PAYER_ACTION_REQUIRED", "PAYER_CAN
                       "TRANSACTION_REFUSED"})  # fmt: skip
 #: A webhook's sender waits for us: so long the verification may take.
 VERIFY_S = 5
+#: So many at once.
+VERIFICATIONS = 8
 
 
 @provider("paypal")
@@ -72,18 +76,18 @@ class PayPal(Provider):
 
     @cached_property
     def _api(self) -> Http:
-        return self._client(self.settings.provider_timeout_s)
-
-    @cached_property
-    def _verifier(self) -> Http:
-        return self._client(min(VERIFY_S, self.settings.provider_timeout_s))
-
-    def _client(self, timeout_s: float) -> Http:
         told = self.settings
         return authorized(
-            "PayPal", told.paypal_url, timeout_s, "/v1/oauth2/token", told.paypal_client_id,
-            told.paypal_client_secret, {"grant_type": "client_credentials"},
+            "PayPal", told.paypal_url, told.provider_timeout_s, "/v1/oauth2/token",
+            told.paypal_client_id, told.paypal_client_secret,
+            {"grant_type": "client_credentials"},
         )  # fmt: skip
+
+    @cached_property
+    def _verifier(self) -> Circuit:
+        """Verification is no call of a payment: it has a circuit of its own, with its deadline."""
+        timeout_s = min(VERIFY_S, self.settings.provider_timeout_s)
+        return Circuit("PayPal", size=VERIFICATIONS, timeout_s=timeout_s)
 
     def warm(self) -> None:
         """Get a token, which also tells whether the credentials are right."""
@@ -250,13 +254,14 @@ class PayPal(Provider):
             raise MalformedRequest("The webhook's body is no JSON object.") from None
         # The event travels as it came: written anew it could differ from what was signed.
         question = encode({**told, "webhook_id": webhook_id})[:-1] + f', "webhook_event": {text}}}'
+        verify = partial(self._api.request, content=question, reads=True)
         try:
-            answer = self._verifier.request(
-                "POST", "/v1/notifications/verify-webhook-signature", content=question, reads=True
+            answer = self._verifier.call(
+                verify, "POST", "/v1/notifications/verify-webhook-signature"
             )
         except ProviderRefused as exc:  # A header that cannot be a signature's.
             raise InvalidSignature() from exc
-        except AnswerUnclear as exc:
+        except OutcomeUnknown as exc:
             raise ProviderUnavailable(exc.detail, retry_after_s=5) from exc
         if shapes.an_object(answer.body).get("verification_status") != "SUCCESS":
             raise InvalidSignature()

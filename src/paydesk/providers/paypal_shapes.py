@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -116,7 +117,7 @@ def charge_of_order(order: dict[str, Any], *, livemode: bool) -> Charge:
                     if one.get("status") in ("COMPLETED", "PENDING")]  # fmt: skip
         if refunded:
             sum_back = sum(refunded[1:], refunded[0])
-            return Charge(**{**vars(found), "refunded": sum_back})
+            return replace(found, refunded=sum_back)
         return found
     told: dict[str, Any] = {
         "ref": ref, "session_ref": ref, "payment_id": payment_id, "livemode": livemode,

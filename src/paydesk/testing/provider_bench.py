@@ -109,7 +109,7 @@ class ContractDesk:
         )
 
     def pay(self, view: CheckoutView, amount: Money | None = None) -> None:
-        self.bench.pay(view.payment.session_ref, amount or self.bench.price)
+        self.bench.pay(view.payment.session_ref or "", amount or self.bench.price)
 
     def verify(self, view: CheckoutView) -> payments.PaymentView:
         checkout.verify(self.env, view.payment.id)

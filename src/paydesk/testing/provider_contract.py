@@ -65,7 +65,9 @@ class ProviderContract:
         from paydesk.assemble import build_env
 
         clock = FixedClock(datetime.now(UTC).replace(second=0, microsecond=0))
-        told = {"provider_timeout_s": 5, "simulator_url": "http://127.0.0.1:9", **bench.settings()}
+        told: dict[str, Any] = {
+            "provider_timeout_s": 5, "simulator_url": "http://127.0.0.1:9", **bench.settings(),
+        }  # fmt: skip
         with databases.lent_database() as made:
             settings = Settings(
                 database_url=made.dsn, data_dir=str(tmp_path / "paydesk"), pool_size=8, **told
