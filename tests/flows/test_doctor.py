@@ -135,6 +135,19 @@ DAMAGE = {
         " customer_id, 'pending', 'stripe', 'usd', 10, 10, 'h', customer_id, '' from customers)"
         " update batches set kind = 'purchased', payment_id = customer_id"
     ),
+    "access_is_owned": (
+        "insert into access_grants (customer_id, id, resource_type, resource_id, source,"
+        " source_id, starts_at) select customer_id, customer_id, 'course', 'python', 'purchase',"
+        " customer_id, now() from customers"
+    ),
+    "owned_is_paid": (
+        "with p as (insert into payments (customer_id, id, state, provider, currency,"
+        " asked_minor, price_minor, handle, request_key, request_hash) select customer_id,"
+        " customer_id, 'expired', 'stripe', 'usd', 10, 10, 'h', customer_id, '' from customers)"
+        " insert into purchases (customer_id, id, item_id, item_key, name, repeatable, payment_id,"
+        " state, price_minor, currency) select customer_id, customer_id, customer_id, 'x', 'X',"
+        " false, customer_id, 'completed', 10, 'usd' from customers"
+    ),
     "promo_counts": (
         "insert into promo_uses (promo_id, payment_id, customer_id, state)"
         " select customer_id, customer_id, customer_id, 'used' from customers"

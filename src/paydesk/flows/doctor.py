@@ -206,6 +206,29 @@ CHECKS: tuple[Check, ...] = (
         " s.entry_seq) limit 4",
     ),
     Check(
+        "access_is_owned", "I20: what a purchase or service gave holds only while that does",
+        "access_grants",
+        "select g.customer_id, g.id, g.resource_type, g.resource_id from access_grants g"
+        " left join purchases p on g.source = 'purchase' and p.customer_id = g.customer_id"
+        "  and p.id = g.source_id"
+        " left join customer_services s on g.source = 'service'"
+        "  and s.customer_id = g.customer_id and s.id = g.source_id"
+        " where g.source in ('purchase', 'service') and not exists (select from"
+        "  access_revocations r where r.customer_id = g.customer_id and r.grant_id = g.id"
+        "  and r.reinstated_at is null)"
+        " and (coalesce(p.state, s.state, 'none') in ('none', 'pending', 'failed')"
+        "  or (p.taken_by <> '{}' and g.expires_at > p.refunded_at)"
+        "  or (s.taken_by <> '{}' and g.expires_at > s.ended_at)) limit 4",
+    ),
+    Check(
+        "owned_is_paid", "I20 I21: what a customer owns was paid for", "payments",
+        "select y.customer_id, y.id, y.captured_minor from payments y"
+        " left join purchases p on p.customer_id = y.customer_id and p.payment_id = y.id"
+        " left join customer_services s on s.customer_id = y.customer_id and s.payment_id = y.id"
+        " where y.captured_minor = 0"
+        " and (p.state = 'completed' or s.state = 'active') limit 4",
+    ),
+    Check(
         "promo_counts", "promo codes: the count is the uses that were not given back",
         "promo_uses",
         "select u.promo_id, u.n, c.used from (select promo_id,"
@@ -329,6 +352,7 @@ def _check(tx: Tx) -> list[Finding]:
         " exists (select from disputes) as disputes,"
         " exists (select from holds) as holds, exists (select from wallets) as wallets,"
         " exists (select from conversions) as conversions,"
+        " exists (select from access_grants) as access_grants,"
         " exists (select from promo_uses) as promo_uses, exists (select from seals) as seals"
     )
     assert filled is not None
