@@ -150,6 +150,13 @@ def parse(kind: str, text: str) -> UUID:
     raise NotFound(f"No such {kind}: {text[:64]!r}.")
 
 
+def parse_any(text: str) -> UUID:
+    """The uuid of an id of any kind. Raises NotFound: a wrong id names nothing."""
+    prefix = text.partition("_")[0]
+    kind = next((name for name, known in PREFIXES.items() if known == prefix), "event")
+    return parse(kind, text)
+
+
 def looks_like_customer(text: str) -> bool:
     """Whether a text has the shape of our own customer ids, which an external id may not have."""
     return text.startswith("cus_") and len(text) == 4 + _TEXT_LENGTH

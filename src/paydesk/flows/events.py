@@ -23,6 +23,7 @@ from paydesk.db.errors import DatabaseUnavailable, UnknownCustomer
 from paydesk.db.postgres import BEGINNING, Tx
 from paydesk.env import Env
 from paydesk.errors import Busy, InvalidRequest, NotFound
+from paydesk.flows import event_search
 from paydesk.flows.event_types import TYPES
 
 log = structlog.get_logger(__name__)
@@ -203,14 +204,42 @@ def get_event(env: Env, event: str, *, customer_id: UUID | None = None) -> Event
     if customer_id is not None and owner != customer_id:
         raise NotFound(f"No such event: {event[:64]!r}.")
     with env.db.read() as tx:
-        row = tx.one(
-            "select customer_id, seq, id, type, subject_id, data, cause, created_at from events"
-            " where customer_id = %(customer_id)s and id = %(id)s",
-            {"customer_id": owner, "id": event_id},
-        )
-    if row is None:
+        seq = event_search.seq_of(tx, owner, event_id)
+        found = [] if seq is None else follow(tx, owner, seq - 1, limit=1)
+    if not found:
         raise NotFound(f"No such event: {event[:64]!r}.")
-    return event_of(row)
+    return found[0]
+
+
+def after(
+    env: Env,
+    customer_id: UUID,
+    seq: int,
+    *,
+    limit: int = 20,
+    types: Sequence[str] | None = None,
+    subject_id: UUID | None = None,
+) -> list[Event]:
+    """The ordered feed: a customer's events after a number, oldest first. Without a filter their
+    numbers have no gaps."""
+    _check_types(types)
+    with env.db.read() as tx:
+        rows = tx.all(
+            "select customer_id, seq, id, type, subject_id, data, cause, created_at from events"
+            " where customer_id = %(customer_id)s and seq > %(after)s"
+            " and (%(types)s::text[] is null or type = any(%(types)s))"
+            " and (%(subject_id)s::uuid is null or subject_id = %(subject_id)s)"
+            " order by seq limit %(limit)s",
+            {"customer_id": customer_id, "after": seq, "types": list(types) if types else None,
+             "subject_id": subject_id, "limit": limit},
+        )  # fmt: skip
+    return [event_of(row) for row in rows]
+
+
+def _check_types(types: Sequence[str] | None) -> None:
+    for type_ in types or ():
+        if type_ not in TYPES:
+            raise InvalidRequest(f"{type_[:64]!r} is not a type of event.", param="type")
 
 
 def list_events(
@@ -221,23 +250,27 @@ def list_events(
     before: str | None = None,
     types: Sequence[str] | None = None,
     subject_id: UUID | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
 ) -> list[Event]:
-    """Events, newest first: one customer's, or everybody's. `before`: the last id already seen."""
+    """Events, newest first: one customer's, or everybody's. `before`: the last id already seen.
+    `since` is inclusive, `until` is not."""
     cursor = get_event(env, before, customer_id=customer_id) if before else None
-    for type_ in types or ():
-        if type_ not in TYPES:
-            raise InvalidRequest(f"{type_[:64]!r} is not a type of event.", param="type")
+    _check_types(types)
     if customer_id is None:
-        return _everybodys(env, limit, cursor, types, subject_id)
+        return _everybodys(env, limit, cursor, types, subject_id, since, until)
     with env.db.read() as tx:
         rows = tx.all(
             "select customer_id, seq, id, type, subject_id, data, cause, created_at from events"
             " where customer_id = %(customer_id)s and seq < %(before)s"
             " and (%(types)s::text[] is null or type = any(%(types)s))"
             " and (%(subject_id)s::uuid is null or subject_id = %(subject_id)s)"
+            " and (%(since)s::timestamptz is null or created_at >= %(since)s)"
+            " and (%(until)s::timestamptz is null or created_at < %(until)s)"
             " order by seq desc limit %(limit)s",
             {"customer_id": customer_id, "before": cursor.seq if cursor else 2**62,
-             "types": list(types) if types else None, "subject_id": subject_id, "limit": limit},
+             "types": list(types) if types else None, "subject_id": subject_id, "limit": limit,
+             "since": since, "until": until},
         )  # fmt: skip
     return [event_of(row) for row in rows]
 
@@ -248,26 +281,31 @@ _WINDOWS = [timedelta(hours=1), timedelta(days=2), timedelta(days=60), timedelta
 
 
 def _everybodys(
-    env: Env, limit: int, cursor: Event | None, types: Sequence[str] | None, subject_id: UUID | None
-) -> list[Event]:
-    until = cursor.created_at if cursor else datetime(9999, 1, 1, tzinfo=UTC)
+    env: Env, limit: int, cursor: Event | None, types: Sequence[str] | None,
+    subject_id: UUID | None, since: datetime | None, until: datetime | None,
+) -> list[Event]:  # fmt: skip
+    newest = cursor.created_at if cursor else env.now()
+    if until is not None:
+        newest = min(newest, until)
+    last = cursor.created_at if cursor else datetime(9999, 1, 1, tzinfo=UTC)
     rows: list[Any] = []
     with env.db.read() as tx:
-        newest = cursor.created_at if cursor else env.now()
         for window in _WINDOWS:
+            begin = newest - window
             rows = tx.all(
                 "select customer_id, seq, id, type, subject_id, data, cause, created_at"
-                " from events where created_at >= %(since)s and created_at <= %(until)s"
-                " and (%(id)s::uuid is null or (created_at, id) < (%(until)s, %(id)s))"
+                " from events where created_at >= %(since)s and created_at <= %(last)s"
+                " and (%(until)s::timestamptz is null or created_at < %(until)s)"
+                " and (%(id)s::uuid is null or (created_at, id) < (%(last)s, %(id)s))"
                 " and (%(types)s::text[] is null or type = any(%(types)s))"
                 " and (%(subject_id)s::uuid is null or subject_id = %(subject_id)s)"
                 " order by created_at desc, id desc limit %(limit)s",
-                {"since": newest - window, "until": until,
+                {"since": max(begin, since) if since else begin, "last": last, "until": until,
                  "id": ids.parse("event", cursor.id) if cursor else None,
                  "types": list(types) if types else None,
                  "subject_id": subject_id, "limit": limit},
             )  # fmt: skip
-            if len(rows) >= limit:
+            if len(rows) >= limit or (since is not None and begin <= since):
                 break
     return [event_of(row) for row in rows]
 

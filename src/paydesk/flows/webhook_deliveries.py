@@ -43,7 +43,7 @@ _LEASE = timedelta(seconds=60)
 #: Calls to one endpoint under way at once; one only while nothing gets through.
 _LANES = 4
 _PAGE = 200
-_THREADS = 16
+_THREADS = 8
 #: A lane goes on with what is due for so long before others have their turn.
 _BUDGET_S = 10.0
 _MAX_RESPONSE_BYTES = 16_384
