@@ -7,7 +7,19 @@ import sys
 import typer
 
 from paydesk import __version__
-from paydesk.cli import audit, catalogue, desk, listen, money, provider, service, users, webhooks
+from paydesk.cli import (
+    audit,
+    catalogue,
+    desk,
+    listen,
+    money,
+    provider,
+    rates,
+    service,
+    users,
+    wallets,
+    webhooks,
+)
 from paydesk.cli.output import fail
 
 __all__ = ["app", "main"]
@@ -23,6 +35,8 @@ app = typer.Typer(
 service.add_to(app)
 money.add_to(app)
 catalogue.add_to(app)
+rates.add_to(app)
+wallets.add_to(app)
 desk.add_to(app)
 provider.add_to(app)
 audit.add_to(app)

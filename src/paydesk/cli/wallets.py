@@ -1,0 +1,191 @@
+"""Commands about wallets: what is in them, what changed them, withdrawals to decide and to pay."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from paydesk import causes, ids
+from paydesk.cli import context, output
+from paydesk.cli.money import User
+from paydesk.cli.output import Column, Output
+
+wallets = typer.Typer(help="Customers' wallets.", no_args_is_help=True)
+withdrawals = typer.Typer(help="Money on its way out of wallets.", no_args_is_help=True)
+
+Which = Annotated[str, typer.Argument(help="Its id, wd_…")]
+Note = Annotated[str | None, typer.Option(help="Why.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    app.add_typer(wallets, name="wallets")
+    app.add_typer(withdrawals, name="withdrawals")
+
+
+# Wallets ----------------------------------------------------------------------------------------
+
+
+@wallets.command("list")
+def wallets_list(customer: User, output_: Output = "") -> None:
+    """A customer's wallets, by currency."""
+    from paydesk.flows import customers, wallets
+    from paydesk.rules.money import Money
+
+    with context.opened() as env:
+        owner = customers.ensure(env, customer, create=False).uuid
+        with env.db.read() as tx:
+            found = wallets.list_(tx, owner)
+    output.rows(
+        [
+            {"id": ids.show("wallet", one.id), "status": one.state,
+             **{name: Money(getattr(one, name), one.currency, minor=True)
+                for name in ("balance", "held", "owed")}}
+            for one in found
+        ],
+        [Column("WALLET", "id", rank=1), Column("BALANCE", "balance", right=True),
+         Column("HELD", "held", right=True), Column("OWED", "owed", right=True),
+         Column("STATUS", "status")],
+        output_,
+    )  # fmt: skip
+
+
+@wallets.command("history")
+def wallets_history(
+    customer: User,
+    currency: Annotated[str, typer.Argument(help="Such as htg.")],
+    limit: Annotated[int, typer.Option(min=1, max=500)] = 20,
+    output_: Output = "",
+) -> None:
+    """What changed a wallet, newest first."""
+    from paydesk.flows import customers, wallets
+    from paydesk.rules.money import Money, currency_code
+
+    code = currency_code(currency)
+    with context.opened() as env:
+        owner = customers.ensure(env, customer, create=False).uuid
+        with env.db.read() as tx:
+            found = wallets.history(tx, owner, code, limit=limit)
+    output.rows(
+        [
+            {"id": ids.show("transfer", one.id), "at": one.at, "type": one.type,
+             "amount": Money(one.amount, code, minor=True),
+             "balance_after": Money(one.balance_after, code, minor=True),
+             "reason": one.reason, "reference": one.reference}
+            for one in found
+        ],
+        [Column("AT", "at"), Column("TYPE", "type"), Column("AMOUNT", "amount", right=True),
+         Column("BALANCE", "balance_after", right=True), Column("REFERENCE", "reference", rank=1),
+         Column("REASON", "reason", rank=2)],
+        output_,
+    )  # fmt: skip
+
+
+@wallets.command("freeze")
+def wallets_freeze(
+    customer: User, currency: str, reason: Annotated[str | None, typer.Option()] = None,
+    output_: Output = "",
+) -> None:  # fmt: skip
+    """Let nothing leave a wallet."""
+    _set_state(customer, currency, "freeze", reason, output_)
+
+
+@wallets.command("unfreeze")
+def wallets_unfreeze(
+    customer: User, currency: str, reason: Annotated[str | None, typer.Option()] = None,
+    output_: Output = "",
+) -> None:  # fmt: skip
+    """Open a frozen or closed wallet again."""
+    _set_state(customer, currency, "unfreeze", reason, output_)
+
+
+def _set_state(
+    customer: str, currency: str, action: str, reason: str | None, output_: str
+) -> None:
+    from paydesk.errors import NotFound
+    from paydesk.flows import customers, wallets
+    from paydesk.rules.money import currency_code
+
+    code = currency_code(currency)
+    with context.opened() as env:
+        owner = customers.ensure(env, customer, create=False).uuid
+        with env.db.read() as tx:
+            found = wallets.of(tx, owner, code)
+        if found is None:
+            raise NotFound(f"This customer has no wallet in {code.upper()}.")
+        one = wallets.set_state(
+            env, owner, found.id, action, actor=causes.actor("cli"), reason=reason
+        )
+    output.one({"id": ids.show("wallet", one.id), "currency": code, "status": one.state}, output_)
+
+
+# Withdrawals ------------------------------------------------------------------------------------
+
+
+def _withdrawal(one: Any) -> dict[str, Any]:
+    return {
+        "id": ids.show("withdrawal", one.id), "status": one.state, "amount": one.amount,
+        "customer": ids.show("customer", one.customer_id), "destination": one.destination,
+        "requested_by": one.requested_by, "decided_by": one.decided_by,
+        "reference": one.paid_reference, "created_at": one.created_at,
+    }  # fmt: skip
+
+
+@withdrawals.command("list")
+def withdrawals_list(
+    status: Annotated[str | None, typer.Option(help="Only this status.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 20,
+    output_: Output = "",
+) -> None:
+    """Withdrawals, newest first."""
+    from paydesk.flows import withdrawals
+
+    with context.opened() as env, env.db.read() as tx:
+        found = withdrawals.list_(tx, state=status, limit=limit)
+    output.rows(
+        [_withdrawal(one) for one in found],
+        [Column("WITHDRAWAL", "id"), Column("STATUS", "status"),
+         Column("AMOUNT", "amount", right=True), Column("TO", "destination"),
+         Column("CUSTOMER", "customer", rank=1), Column("CREATED", "created_at", rank=2)],
+        output_,
+    )  # fmt: skip
+
+
+@withdrawals.command("approve")
+def withdrawals_approve(withdrawal: Which, note: Note = None, output_: Output = "") -> None:
+    """Let it be paid out; somebody else than who asked for it decides."""
+    _decide(withdrawal, "approve", note, output_)
+
+
+@withdrawals.command("reject")
+def withdrawals_reject(withdrawal: Which, note: Note = None, output_: Output = "") -> None:
+    """Refuse it: its money is in the wallet again."""
+    _decide(withdrawal, "reject", note, output_)
+
+
+@withdrawals.command("paid")
+def withdrawals_paid(
+    withdrawal: Which,
+    reference: Annotated[str, typer.Argument(help="Of the transfer that sent the money.")],
+    output_: Output = "",
+) -> None:
+    """Say that the money was sent."""
+    from paydesk.flows import withdrawals
+
+    found = ids.parse("withdrawal", withdrawal)
+    with context.opened() as env:
+        one = withdrawals.mark_paid(
+            env, ids.customer_of(found), found, reference, by=causes.actor("cli")
+        )
+    output.one(_withdrawal(one), output_)
+
+
+def _decide(withdrawal: str, decision: str, note: str | None, output_: str) -> None:
+    from paydesk.flows import withdrawals
+
+    found = ids.parse("withdrawal", withdrawal)
+    with context.opened() as env:
+        one = withdrawals.decide(
+            env, ids.customer_of(found), found, decision, by=causes.actor("cli"), note=note
+        )
+    output.one(_withdrawal(one), output_)

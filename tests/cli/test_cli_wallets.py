@@ -1,0 +1,71 @@
+"""Commands about wallets and exchange rates."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from paydesk import HTG, Paydesk, cli
+
+
+@pytest.fixture
+def paydesk(database, sim, tmp_path, monkeypatch, capsys):
+    """`paydesk("rates", "list")` runs a command; answers (exit code, lines of JSON, complaints)."""
+    monkeypatch.chdir(tmp_path)
+    for name, value in {
+        "DATABASE_URL": database.dsn, "PAYDESK_SIMULATOR_URL": sim.url, "JWT_SECRET": "s" * 40,
+        "STRIPE_WEBHOOK_SECRET": "whsec_test", "NO_COLOR": "1", "COLUMNS": "200",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+
+    def run(*arguments: str):
+        code = 0
+        try:
+            cli.main(list(arguments))
+        except SystemExit as exc:
+            code = exc.code if isinstance(exc.code, int) else 0
+        told = capsys.readouterr()
+        return code, [json.loads(line) for line in told.out.splitlines()], told.err
+
+    return run
+
+
+def test_rates_are_imported_entered_and_listed(paydesk, tmp_path):  # S3.24
+    today = datetime.now(UTC).date().isoformat()
+    file = tmp_path / "rates.csv"
+    file.write_text(f"Date,USD,JPY\n{today},1.10,165\n2020-01-02,1.2,120\n")
+    code, found, _ = paydesk("rates", "import", str(file), "--since", today)
+    assert (code, found[0]["new"], found[0]["last_day"]) == (0, 2, today)
+    code, found, _ = paydesk("rates", "set", "usd", "htg", "130.95")
+    assert (code, found[0]["rate"]) == (0, "130.95")
+    assert found[0]["entered_by"].startswith("cli:")
+    code, found, _ = paydesk("rates", "list", "--base", "EUR")
+    assert {one["quote"] for one in found} == {"usd", "jpy"}
+    assert paydesk("rates", "set", "usd", "htg", "much")[0] != 0
+    assert paydesk("rates", "import", str(file), "--since", "soon")[0] == 2
+
+
+def test_wallets_are_shown_and_withdrawals_decided(paydesk, env, sim):  # S3.15
+    from paydesk.flows import checkout
+    from paydesk.flows.checkout import StartCheckout
+
+    with Paydesk(env=env, background=False) as pay:
+        owner = pay.customers.upsert("maya").uuid
+        view = checkout.start(env, StartCheckout(customer_id=owner, wallet=HTG("100")))
+        sim.pay(view.payment.session_ref)
+        assert pay.verify(view.id).payment.paid
+        asked = pay.wallets.withdraw("maya", HTG("40"), "MonCash", by="maya")
+    code, found, _ = paydesk("wallets", "list", "maya")
+    assert (code, found[0]["status"]) == (0, "open")
+    code, found, _ = paydesk("wallets", "history", "maya", "htg")
+    assert [one["type"] for one in found] == ["WALLET_WITHDRAWAL", "WALLET_DEPOSIT"]
+    code, found, _ = paydesk("withdrawals", "list", "--status", "requested")
+    shown = found[0]["id"]
+    assert code == 0 and shown.startswith("wd_") and asked.state == "requested"
+    assert paydesk("withdrawals", "paid", shown, "MC-42")[0] != 0
+    assert paydesk("withdrawals", "approve", shown)[1][0]["status"] == "approved"
+    assert paydesk("withdrawals", "paid", shown, "MC-42")[1][0]["reference"] == "MC-42"
+    assert paydesk("wallets", "freeze", "maya", "htg")[1][0]["status"] == "frozen"
+    assert paydesk("wallets", "unfreeze", "maya", "htg")[1][0]["status"] == "open"
