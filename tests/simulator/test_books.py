@@ -54,6 +54,13 @@ def test_a_payout_names_the_transactions_it_is_made_of(sandbox, client):
     assert missing.value.code == "resource_missing"
 
 
+def test_charges_are_narrowed_to_a_transfer_group(client):
+    grouped = pay(client, transfer_group="order-7")
+    pay(client)
+    found = client.v1.charges.list({"transfer_group": "order-7"}).data
+    assert [one.payment_intent for one in found] == [grouped.id]
+
+
 @pytest.mark.parametrize(
     "kind",
     ["charges", "refunds", "disputes", "balance_transactions", "events", "payment_intents"],

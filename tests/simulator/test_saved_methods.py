@@ -5,6 +5,8 @@ import stripe
 from simulator_support import card_form, session_params
 from test_payment_intents import pay
 
+from paydesk.simulator import cli
+
 
 def types(sandbox):
     return [event["type"] for event in sandbox.events()]
@@ -130,8 +132,11 @@ def test_the_hosted_page_pays_out_of_a_wallet(sandbox, client, browser):
     assert answer.status_code == 303
     other = client.v1.checkout.sessions.create(session_params())
     assert sandbox.pay(other.id, wallet="google_pay").complete
+    third = client.v1.checkout.sessions.create(session_params())
+    command = ["pay", third.id, "--base", sandbox.url, "--wallet", "apple_pay"]
+    assert cli.main(command) == 0
     wallets = [
         charge["payment_method_details"]["card"]["wallet"]["type"]
         for charge in sandbox.objects("charge")
     ]
-    assert wallets == ["apple_pay", "google_pay"]
+    assert wallets == ["apple_pay", "google_pay", "apple_pay"]

@@ -116,16 +116,21 @@ class Transaction:
         link: tuple[str, str] | None = None,
         before: int | None = None,
         after: int | None = None,
+        created: tuple[int, int] | None = None,
     ) -> Iterator[dict[str, Any]]:
         """Objects of a kind, newest first; oldest first when `after` gives where to start.
 
-        `link` is an indexed column (customer, payment_intent, charge) and the id it must have.
+        `link` is an indexed column (customer, payment_intent, charge) and the id it must have;
+        `created` are the first and the last second it may have been made in.
         """
         forward = after is not None
         clause, value = "", None
         if link is not None:
             assert link[0] in ("customer", "payment_intent", "charge")
             clause, value = f" and {link[0]} = :value", link[1]
+        if created is not None:
+            clause += " and json_extract(data, '$.created') between :first and :last"
+        first, last = created or (None, None)
         compare, order = (">", "asc") if forward else ("<", "desc")
         # Only the fixed words above are put in; every value is a parameter.
         query = (
@@ -134,7 +139,9 @@ class Transaction:
         )
         seq = after if after is not None else before if before is not None else 2**62
         while True:
-            rows = self.sql.execute(query, {"kind": kind, "seq": seq, "value": value}).fetchall()
+            rows = self.sql.execute(
+                query, {"kind": kind, "seq": seq, "value": value, "first": first, "last": last}
+            ).fetchall()
             for row in rows:
                 yield json.loads(row[1])
             if len(rows) < BATCH:

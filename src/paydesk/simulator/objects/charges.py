@@ -222,9 +222,11 @@ def update(call: Call) -> dict[str, Any]:
 @operation("GET /v1/charges")
 def list_all(call: Call) -> dict[str, Any]:
     params = call.params
-    links = [(name, params[name]) for name in ("payment_intent", "customer") if params.get(name)]
+    names = ("payment_intent", "customer", "transfer_group")
+    links = [(name, params[name]) for name in names if params.get(name)]
+    indexed = links[:1] if links and links[0][0] != "transfer_group" else []
     return listing.page(
-        call, "charge", "/v1/charges", link=links[0] if links else None,
+        call, "charge", "/v1/charges", link=indexed[0] if indexed else None,
         keep=lambda charge: all(charge[name] == value for name, value in links),
     )
 

@@ -29,16 +29,16 @@ def page(
     start, end = call.params.get("starting_after"), call.params.get("ending_before")
     if start and end:
         raise StripeError("You can only use one of starting_after and ending_before.")
-    created = call.params.get("created")
+    created = _bounds(call.params.get("created"))
     if end:
         after = _cursor(call, kind, end, "ending_before")
-        found = call.tx.scan(kind, link=link, after=after)
+        found = call.tx.scan(kind, link=link, after=after, created=created)
     else:
         before = _cursor(call, kind, start, "starting_after") if start else None
-        found = call.tx.scan(kind, link=link, before=before)
+        found = call.tx.scan(kind, link=link, before=before, created=created)
     taken: list[dict[str, Any]] = []
     for item in found:
-        if in_range(item["created"], created) and keep(item):
+        if keep(item):
             taken.append(item)
             if len(taken) > limit:
                 break
@@ -80,18 +80,20 @@ def _cursor(call: Call, kind: str, object_id: str, param: str) -> int:
     return position
 
 
-def in_range(instant: int, wanted: Any) -> bool:
-    """Whether a time lies where `created` asks: an exact second or gt, gte, lt, lte."""
+def _bounds(wanted: Any) -> tuple[int, int] | None:
+    """The first and the last second that `created` asks for: an exact one or gt, gte, lt, lte."""
     if wanted is None:
-        return True
+        return None
     if isinstance(wanted, int):
-        return instant == wanted
-    return (
-        instant > wanted.get("gt", -1)
-        and instant >= wanted.get("gte", 0)
-        and instant < wanted.get("lt", 2**62)
-        and instant <= wanted.get("lte", 2**62)
-    )
+        return wanted, wanted
+    first = max(wanted.get("gt", -1) + 1, wanted.get("gte", 0))
+    return first, min(wanted.get("lt", 2**62) - 1, wanted.get("lte", 2**62))
+
+
+def in_range(instant: int, wanted: Any) -> bool:
+    """Whether a time lies where a parameter like `created` asks."""
+    first, last = _bounds(wanted) or (instant, instant)
+    return first <= instant <= last
 
 
 def merged_metadata(old: dict[str, str], asked: Any, param: str = "metadata") -> dict[str, str]:
