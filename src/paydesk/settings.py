@@ -201,7 +201,7 @@ class Settings:
     reconcile_days: int = _named(3, "PAYDESK_RECONCILE_DAYS", least=0,
                                  doc="Days that are compared with providers' books each night; 0:"
                                      " none are.")
-    reconcile_fix: bool = _named(False, "PAYDESK_RECONCILE_FIX",
+    reconcile_fix: bool = _named(True, "PAYDESK_RECONCILE_FIX",
                                  doc="What the night finds missing is recorded at once.")
 
     # Wallets and holds
@@ -223,6 +223,9 @@ class Settings:
                                     doc="From this score on a payment is reviewed; 101: never.")
     risk_block_score: int = _named(80, "PAYDESK_RISK_BLOCK_SCORE", least=1, most=101,
                                    doc="From this score on a payment is refused; 101: never.")
+    country_header: str = _named("", "PAYDESK_COUNTRY_HEADER",
+                                 doc="Header in which the proxy in front names the caller's"
+                                     " country, such as CF-IPCountry; empty: none is believed.")
     max_daily_amount: Decimal = _named(
         Decimal("0"), "MAX_DAILY_AMOUNT", "PAYDESK_MAX_DAILY_AMOUNT",
         doc="Most that a customer may pay on a UTC day, in major units of each currency; 0: no"

@@ -28,7 +28,9 @@ from paydesk.flows import (
     outgoing_feed,
     promos,
     provider_calls,
+    reconcile,
     refunds,
+    risk,
     services,
     setups,
     trail,
@@ -52,6 +54,7 @@ SWEEPS: list[tuple[str, Sweep, float]] = [
     ("holds", holds.expire_due, 1.0),
     ("promo_uses", promos.release_expired, 10.0),
     ("seals", trail.seal_due, 2.0),
+    ("risk", risk.watch, 2.0),
     ("outgoing_feed", outgoing_feed.drain, 0.5),
     ("webhooks_out", webhook_deliveries.send_due, 0.5),
     ("notifications", notifications.send_due, 2.0),
@@ -61,6 +64,7 @@ SWEEPS: list[tuple[str, Sweep, float]] = [
     ("access", access.end_due, 10.0),
     ("refunds", refunds.ask_pending, 60.0),
     ("disputes", disputes.warn_due, 60.0),
+    ("reconciliation", reconcile.nightly, 300.0),
     ("housekeeping", housekeeping.forget, 60.0),
 ]
 #: How often a sweep says that it lives.

@@ -280,6 +280,7 @@ def check_limits(env: Env, tx: Tx, priced: Priced, customer_id: UUID, now: datet
                 limit=limit, balance=balance,
             )  # fmt: skip
     heads.count_day(tx, customer_id, now, 1, env.settings.max_daily_transactions)
+    heads.count_amount(tx, customer_id, now, priced.total, env.settings.max_daily_amount)
 
 
 def _payment(
@@ -299,6 +300,7 @@ def _payment(
         package_id=priced.pack.key if priced.pack else None,
         package_name=priced.pack.name if priced.pack else None,
         purpose=priced.purpose,
+        risk_score=priced.risk_score or None,
         **{**bought, "payable": what.payable or bought.get("payable")},
         checkout_id=checkout_id,
         handle=handle_of(priced.payment_id),

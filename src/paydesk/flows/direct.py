@@ -272,6 +272,7 @@ def _payment(
         package_id=priced.pack.key if priced.pack else None,
         package_name=priced.pack.name if priced.pack else None,
         purpose=priced.purpose,
+        risk_score=priced.risk_score or None,
         **{**bought, "payable": what.payable or bought.get("payable"), "terms": terms},
         handle=handle_of(priced.payment_id),
         description=priced.description,

@@ -265,6 +265,21 @@ TYPES: dict[str, EventType] = {
         {"resource": "course:python", "source": "pur_0344QCT8RQJ5T9R7VHA8PSE1H4",
          "expires_at": "2027-01-15T12:00:00+00:00"},
     ),
+    "risk.review_needed": EventType(
+        "A payment looks odd and waits for a person; `rules` names why.",
+        "assessment",
+        {"payment_id": "019dfb2e-5f50-8d3c-a1b2-3c4d5e6f7a8d", "score": 55,
+         "rules": ["failed_attempts"]},
+    ),
+    "risk.blocked": EventType(
+        "A payment was refused by the rules or by a list.",
+        "assessment",
+        {"payment_id": "019dfb2e-5f50-8d3c-a1b2-3c4d5e6f7a8d", "score": 100,
+         "rules": ["block_list"]},
+    ),
+    "risk.reviewed": EventType(
+        "A person accepted or refused what looked odd.", "assessment", {"verdict": "accepted"}
+    ),
     "promo.applied": EventType(
         "A promo code was reserved for a checkout.",
         "promo",

@@ -8,8 +8,14 @@ from uuid import UUID
 
 from paydesk import ids
 from paydesk.env import Env
-from paydesk.errors import AmountTooLarge, AmountTooSmall, InvalidPromoCode, InvalidRequest
-from paydesk.flows import catalog, customers, items, promos
+from paydesk.errors import (
+    AmountTooLarge,
+    AmountTooSmall,
+    InvalidPromoCode,
+    InvalidRequest,
+    RiskBlocked,
+)
+from paydesk.flows import catalog, customers, items, promos, risk
 from paydesk.rules import fields
 from paydesk.rules.money import Money, exponent, times
 
@@ -36,6 +42,7 @@ class Priced:
     description: str
     reservation: promos.Reservation | None
     line: dict[str, Any]
+    risk_score: int = 0
     item: items.Item | None = None
     goods: dict[str, Any] | None = None
 
@@ -62,7 +69,7 @@ def price(env: Env, what: StartCheckout, ability: str | None = "checkout") -> Pr
     """Price an order and reserve its promo code.
 
     `ability`: what its provider must be able to do; None: no provider is asked (wallets).
-    Raises InvalidRequest, NotFound, InvalidPromoCode, AmountTooLarge, AmountTooSmall.
+    Raises InvalidRequest, NotFound, InvalidPromoCode, AmountTooLarge, AmountTooSmall, RiskBlocked.
     """
     who = customers.get(env, what.customer_id)
     _check(what)
@@ -79,8 +86,15 @@ def price(env: Env, what: StartCheckout, ability: str | None = "checkout") -> Pr
         promos.let_go(env, found)
         raise AmountTooSmall("Nothing would be left to pay.", param="promo")
     name = what.description or order.name
+    payment_id = found.payment_id if found else ids.new_owned(what.customer_id)
+    try:
+        risk_score = risk.check(env, who, payment_id, total, email=what.email)
+    except RiskBlocked:
+        promos.let_go(env, found)
+        raise
     return Priced(
-        payment_id=found.payment_id if found else ids.new_owned(what.customer_id),
+        payment_id=payment_id,
+        risk_score=risk_score,
         external_id=who.external_id,
         product=order.product,
         purpose=order.purpose,

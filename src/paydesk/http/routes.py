@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from paydesk import causes
 from paydesk.errors import InvalidRequest, NotFound
+from paydesk.flows import risk
 from paydesk.http import auth, bodies
 from paydesk.http.auth import Principal
 
@@ -72,6 +73,17 @@ def enter(scope: Any, roles: frozenset[str], path: str) -> None:
     if PUBLIC not in roles:
         who = scope["paydesk.who"] = auth.admit(scope.get("paydesk.caller"), roles)
         causes.enter(who.caller, "http", scope.get("paydesk.request_id"))
+        risk.origin.set(_origin(scope, who))
+
+
+def _origin(scope: Any, who: Principal) -> risk.Origin | None:
+    """A customer's own address and country; a server's say nothing of its customers."""
+    if not who.is_customer:
+        return None
+    name = scope["app"].state.env.settings.country_header.lower().encode()
+    found = (v for k, v in scope["headers"] if k == name) if name else iter(())
+    country = next(found, b"").decode("latin-1")[:8] or None
+    return risk.Origin((scope.get("client") or (None,))[0], country)
 
 
 def check_parameters(request: Request, known: set[str]) -> None:

@@ -1,0 +1,423 @@
+"""Risk: features in one query, rules that weigh them, a queue for people, lists that decide.
+
+A payment is weighed when it is asked for, and once more when it is known what it was paid with.
+What is odd is kept with its reasons; nothing is written of what is not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from paydesk import ids
+from paydesk.db.postgres import Tx, jsonb
+from paydesk.env import Env
+from paydesk.errors import Conflict, InvalidRequest, NotFound, RiskBlocked
+from paydesk.flows import attempts, customers, handlers, heads, trail
+from paydesk.flows.events import Event, NewEvent, emit_many
+from paydesk.rules import fields
+from paydesk.rules.fraud import Features, Verdict, judge
+from paydesk.rules.money import Money
+from paydesk.tracker.models import PAID_STATES
+from paydesk.tracker.stores.joined import JoinedStore
+
+#: The feed of payments that were paid.
+SINK = "risk"
+KINDS = ("email", "email_domain", "address", "country", "card", "customer")
+ACTIONS = ("allow", "block", "review")
+_COUNTRY = re.compile("[A-Z]{2}")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a request came from: its address, and the country that the edge in front names."""
+
+    address: str | None = None
+    country: str | None = None
+
+
+_NOWHERE = Origin()
+#: Of the request at hand.
+origin: ContextVar[Origin | None] = ContextVar("paydesk_origin", default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assessment:
+    """What the rules said of a payment, and what a person decided."""
+
+    id: UUID
+    customer_id: UUID
+    payment_id: UUID | None
+    score: int
+    decision: str
+    reasons: list[dict[str, Any]]
+    features: dict[str, Any]
+    verdict: str | None
+    reviewed_by: str | None
+    reviewed_at: datetime | None
+    review_note: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A value that decides by itself, until `expires_at`."""
+
+    kind: str
+    value: str
+    action: str
+    reason: str | None
+    added_by: str | None
+    expires_at: datetime | None
+    created_at: datetime
+
+
+# Weighing ----------------------------------------------------------------------------------------
+
+
+def check(
+    env: Env, who: customers.Customer, payment_id: UUID, amount: Money, *,
+    email: str | None = None, card: str | None = None, card_country: str | None = None,
+) -> int:  # fmt: skip
+    """Weigh a payment that is asked for; answers its score. Raises RiskBlocked.
+
+    `card` is the fingerprint of a saved method where one is named.
+    """
+    settings = env.settings
+    if settings.risk_block_score > 100 and settings.risk_review_score > 100:
+        return 0
+    here = origin.get() or _NOWHERE
+    with env.db.read() as tx:
+        found = _features(
+            tx, env.now(), who, amount, email=email, card=card, card_country=card_country,
+            address=here.address, country=here.country,
+        )  # fmt: skip
+    verdict = _judge(env, found)
+    if verdict.decision != "allow":
+        _keep(env, who.uuid, payment_id, found, verdict)
+    if verdict.decision == "block":
+        raise RiskBlocked("This payment cannot be accepted.")
+    return verdict.score
+
+
+def _judge(env: Env, found: Features) -> Verdict:
+    return judge(
+        found, review_from=env.settings.risk_review_score,
+        block_from=env.settings.risk_block_score,
+    )  # fmt: skip
+
+
+def _features(
+    tx: Tx, now: datetime, who: customers.Customer, amount: Money, *, email: str | None,
+    card: str | None, card_country: str | None, address: str | None, country: str | None,
+    apart_from: UUID | None = None,
+) -> Features:  # fmt: skip
+    """Everything the rules look at, in one statement."""
+    mail = (email or who.email or "").strip().lower()
+    domain = mail.rpartition("@")[2]
+    listed = {
+        "email": mail, "email_domain": domain, "address": address, "country": country,
+        "card": card, "customer": who.external_id,
+    }  # fmt: skip
+    keys = {kind: value for kind, value in listed.items() if value}
+    row = tx.one(
+        _FEATURES,
+        {
+            "customer_id": who.uuid, "currency": amount.currency, "card": card, "now": now,
+            "hour": now - timedelta(hours=1), "day": now - timedelta(days=1),
+            "apart": apart_from, "kinds": list(keys), "values": list(keys.values()),
+        },
+    )  # fmt: skip
+    assert row is not None
+    lists = row.pop("lists") or []
+    # A list of one person's own value outweighs that of a whole country; allow outweighs block.
+    chosen = min(lists, key=lambda one: ("allow", "block", "review").index(one[0]), default=None)
+    customer_country = str(who.metadata.get("country") or "").upper()
+    return Features(
+        amount_minor=amount.minor,
+        account_age_h=max(0, int((now - who.created_at).total_seconds()) // 3600),
+        is_disposable_email=is_disposable(domain),
+        request_country=_country(country),
+        card_country=_country(card_country),
+        customer_country=_country(customer_country),
+        listed=chosen[0] if chosen else None,
+        listed_by=chosen[1] if chosen else None,
+        **row,
+    )
+
+
+_FEATURES = """
+    select p.*, a.*, m.*, c.*, l.lists
+    from (
+        select count(*) filter (where created_at > %(hour)s)::int as payments_1h,
+            count(*) filter (where created_at > %(day)s)::int as payments_24h,
+            count(*) filter (where completed_at is not null and currency = %(currency)s)::int
+                as paid_before,
+            coalesce(max(captured_minor) filter (where currency = %(currency)s), 0)::bigint
+                as largest_minor,
+            coalesce(percentile_disc(0.5) within group (order by captured_minor)
+                filter (where completed_at is not null and currency = %(currency)s), 0)::bigint
+                as usual_minor,
+            count(*) filter (where disputed)::int as disputes,
+            count(distinct method_detail->>'fingerprint')
+                filter (where created_at > %(day)s)::int as cards_24h
+        from (select created_at, completed_at, currency, captured_minor, disputed, method_detail
+            from payments where customer_id = %(customer_id)s
+                and id is distinct from %(apart)s
+            order by id desc limit 500) r
+    ) p cross join (
+        select count(*) filter (where created_at > %(hour)s)::int as failed_1h,
+            count(*)::int as failed_24h
+        from (select created_at from attempts where customer_id = %(customer_id)s
+            and created_at > %(day)s and state = 'failed' limit 500) r
+    ) a cross join (
+        select count(*)::int as methods_24h from (select 1 from payment_methods
+            where customer_id = %(customer_id)s and created_at > %(day)s limit 100) r
+    ) m cross join (
+        select count(*)::int as customers_of_card from (select distinct customer_id
+            from payment_methods where fingerprint = %(card)s limit 20) r
+    ) c cross join (
+        select array_agg(array[r.action, r.kind || ' ' || r.value]) as lists
+        from unnest(%(kinds)s::text[], %(values)s::text[]) as k(kind, value)
+        join risk_lists r on r.kind = k.kind and r.value = k.value
+        where r.expires_at is null or r.expires_at > %(now)s
+    ) l
+"""
+
+
+@lru_cache(maxsize=1)
+def _disposable() -> frozenset[str]:
+    from disposable_email_domains import blocklist
+
+    return frozenset(blocklist)
+
+
+def is_disposable(domain: str) -> bool:
+    """Whether addresses of this domain, or of one above it, live for minutes."""
+    parts = domain.lower().split(".")
+    return any(".".join(parts[start:]) in _disposable() for start in range(len(parts) - 1))
+
+
+def _country(value: str | None) -> str | None:
+    text = (value or "").upper()
+    return text if _COUNTRY.fullmatch(text) else None
+
+
+def _keep(
+    env: Env, customer_id: UUID, payment_id: UUID, found: Features, verdict: Verdict
+) -> None:
+    with env.db.transaction(customer_id) as tx:
+        now = heads.decide(tx, env.now(), customer_id)
+        _write(tx, now, customer_id, payment_id, found, verdict)
+
+
+def _write(
+    tx: Tx, now: datetime, customer_id: UUID, payment_id: UUID, found: Features, verdict: Verdict
+) -> UUID:
+    made = ids.new_owned(customer_id)
+    tx.run(
+        "insert into risk_assessments (customer_id, id, payment_id, score, decision, reasons,"
+        " features, created_at) values (%(customer_id)s, %(id)s, %(payment_id)s, %(score)s,"
+        " %(decision)s, %(reasons)s, %(features)s, %(now)s)",
+        {
+            "customer_id": customer_id, "id": made, "payment_id": payment_id,
+            "score": verdict.score, "decision": verdict.decision, "now": now,
+            "reasons": jsonb([asdict(r) for r in verdict.reasons]),
+            "features": jsonb(found.as_json()),
+        },
+    )  # fmt: skip
+    rules = [r.rule for r in verdict.reasons]
+    emit_many(
+        tx,
+        [NewEvent(
+            customer_id=customer_id, type=f"risk.{_WORDS[verdict.decision]}", subject_id=made,
+            data={"payment_id": str(payment_id), "score": verdict.score, "rules": rules}, at=now,
+        )],
+    )  # fmt: skip
+    return made
+
+
+_WORDS = {"review": "review_needed", "block": "blocked", "allow": "allowed"}
+
+
+def watch(env: Env, limit: int = 100) -> int:
+    """Sweep: weigh payments that were paid once more, now that their card is known."""
+    return handlers.drain(env, SINK, lambda event: _paid(env, event), limit=limit)
+
+
+def _paid(env: Env, event: Event) -> None:
+    if event.type != "payment.succeeded":
+        return
+    customer_id, payment_id = event.customer_id, event.subject_id
+    who = customers.get(env, ids.show("customer", customer_id))
+    with env.db.transaction(customer_id) as tx:
+        now = heads.decide(tx, env.now(), customer_id)
+        payment = JoinedStore(tx.conn).get_many([(customer_id, payment_id)])[0]
+        known = tx.one(
+            "select 1 as one from risk_assessments where customer_id = %(customer_id)s"
+            " and payment_id = %(payment_id)s limit 1",
+            {"customer_id": customer_id, "payment_id": payment_id},
+        )
+        if payment is None or known is not None:
+            return
+        detail: Mapping[str, Any] = payment.method_detail or {}
+        found = _features(
+            tx, now, who, Money(payment.amount_cents, payment.currency, minor=True), email=None,
+            card=detail.get("fingerprint"), card_country=payment.country or detail.get("country"),
+            address=None, country=None, apart_from=payment_id,
+        )  # fmt: skip
+        verdict = _judge(env, found)
+        if verdict.decision == "allow":
+            return
+        _write(tx, now, customer_id, payment_id, found, verdict)
+        changes: dict[str, Any] = {"risk_score": verdict.score}
+        if payment.review is None and payment.state in PAID_STATES:
+            changes["review"] = "risk"
+        attempts.advance(tx, now, [(payment, payment.state, changes)])
+
+
+# People ------------------------------------------------------------------------------------------
+
+_COLUMNS = (
+    "customer_id, id, payment_id, score, decision, reasons, features, verdict, reviewed_by,"
+    " reviewed_at, review_note, created_at"
+)
+
+
+def list_(
+    env: Env, *, queue: bool = False, decision: str | None = None, customer_id: UUID | None = None,
+    limit: int = 50, after: UUID | None = None,
+) -> list[Assessment]:  # fmt: skip
+    """Assessments, newest first. `queue`: those that wait for a person."""
+    with env.db.read() as tx:
+        rows = tx.all(
+            f"select {_COLUMNS} from risk_assessments"  # noqa: S608
+            " where (not %(queue)s or (decision = 'review' and verdict is null))"
+            " and (%(decision)s::text is null or decision = %(decision)s)"
+            " and (%(customer_id)s::uuid is null or customer_id = %(customer_id)s)"
+            " and (%(after)s::uuid is null or (created_at, id) < (select created_at, id"
+            "  from risk_assessments where customer_id = %(owner)s and id = %(after)s))"
+            " order by created_at desc, id desc limit %(limit)s",
+            {"queue": queue, "decision": decision, "customer_id": customer_id, "after": after,
+             "owner": ids.customer_of(after) if after else None, "limit": limit},
+        )  # fmt: skip
+    return [Assessment(**row) for row in rows]
+
+
+def get(env: Env, assessment_id: UUID) -> Assessment:
+    """One assessment. Raises NotFound."""
+    with env.db.read() as tx:
+        return _read(tx, assessment_id)
+
+
+def decide(env: Env, assessment_id: UUID, verdict: str, *, by: str, note: str | None = None
+           ) -> Assessment:  # fmt: skip
+    """A person accepts or refuses what was to be reviewed, once. A refused payment that was paid
+    is refunded apart from this. Raises NotFound, Conflict, InvalidRequest."""
+    if verdict not in ("accepted", "refused"):
+        raise InvalidRequest("verdict is 'accepted' or 'refused'.", param="verdict")
+    customer_id = ids.customer_of(assessment_id)
+    with env.db.transaction(customer_id) as tx:
+        now = heads.decide(tx, env.now(), customer_id)
+        one = _read(tx, assessment_id)
+        if one.verdict == verdict:
+            return one
+        if one.verdict or one.decision != "review":
+            raise Conflict("This assessment does not wait for a decision.")
+        tx.run(
+            "update risk_assessments set verdict = %(verdict)s, reviewed_by = %(by)s,"
+            " reviewed_at = %(now)s, review_note = %(note)s"
+            " where customer_id = %(customer_id)s and id = %(id)s",
+            {"verdict": verdict, "by": by, "now": now, "customer_id": customer_id,
+             "note": fields.optional_text(note, "note", most=1000), "id": assessment_id},
+        )  # fmt: skip
+        payment = one.payment_id and JoinedStore(tx.conn).get_many(
+            [(customer_id, one.payment_id)]
+        )[0]
+        if payment and payment.review == "risk" and verdict == "accepted":
+            attempts.advance(tx, now, [(payment, payment.state, {"review": None})])
+        emit_many(
+            tx,
+            [NewEvent(customer_id=customer_id, type="risk.reviewed", subject_id=assessment_id,
+                      data={"verdict": verdict}, cause={"actor": by}, at=now)],
+        )  # fmt: skip
+        return _read(tx, assessment_id)
+
+
+def _read(tx: Tx, assessment_id: UUID) -> Assessment:
+    row = tx.one(
+        f"select {_COLUMNS} from risk_assessments"  # noqa: S608
+        " where customer_id = %(customer_id)s and id = %(id)s",
+        {"customer_id": ids.customer_of(assessment_id), "id": assessment_id},
+    )
+    if row is None:
+        raise NotFound(f"No such assessment: {ids.show('assessment', assessment_id)}.")
+    return Assessment(**row)
+
+
+# Lists -------------------------------------------------------------------------------------------
+
+
+def put_on_list(
+    env: Env, kind: str, value: str, action: str, *, reason: str | None = None, by: str,
+    expires_at: datetime | None = None,
+) -> Listed:  # fmt: skip
+    """Let a value decide from now on; a second time replaces the first."""
+    if kind not in KINDS:
+        raise InvalidRequest(f"A kind is one of {', '.join(KINDS)}.", param="kind")
+    if action not in ACTIONS:
+        raise InvalidRequest(f"An action is one of {', '.join(ACTIONS)}.", param="action")
+    with env.db.transaction() as tx:
+        row = tx.one(
+            "insert into risk_lists (kind, value, action, reason, added_by, expires_at, created_at)"
+            " values (%(kind)s, %(value)s, %(action)s, %(reason)s, %(by)s, %(until)s, %(now)s)"
+            " on conflict (kind, value) do update set action = excluded.action,"
+            " reason = excluded.reason, added_by = excluded.added_by,"
+            " expires_at = excluded.expires_at, created_at = excluded.created_at"
+            " returning kind, value, action, reason, added_by, expires_at, created_at",
+            {
+                "kind": kind, "value": _value(kind, value), "action": action, "by": by,
+                "reason": fields.optional_text(reason, "reason", most=500),
+                "until": expires_at, "now": env.now(),
+            },
+        )  # fmt: skip
+        assert row is not None
+        about = {"action": action, "expires_at": expires_at}
+        trail.record(tx, env.now(), "risk_list.put", f"{kind} {row['value']}", about)
+    return Listed(**row)
+
+
+def take_off_list(env: Env, kind: str, value: str) -> None:
+    """A value decides no more. Raises NotFound."""
+    with env.db.transaction() as tx:
+        gone = tx.run("delete from risk_lists where kind = %(kind)s and value = %(value)s",
+                      {"kind": kind, "value": _value(kind, value)})  # fmt: skip
+        if not gone:
+            raise NotFound("This value is on no list.")
+        trail.record(tx, env.now(), "risk_list.taken_off", f"{kind} {_value(kind, value)}")
+
+
+def listed(env: Env, kind: str | None = None, limit: int = 500) -> list[Listed]:
+    """What is on the lists."""
+    with env.db.read() as tx:
+        rows = tx.all(
+            "select kind, value, action, reason, added_by, expires_at, created_at from risk_lists"
+            " where %(kind)s::text is null or kind = %(kind)s order by kind, value limit %(limit)s",
+            {"kind": kind, "limit": limit},
+        )
+    return [Listed(**row) for row in rows]
+
+
+def _value(kind: str, value: str) -> str:
+    text = fields.text(value.strip(), "value", most=320)
+    if kind == "country":
+        if _country(text) is None:
+            raise InvalidRequest("A country has two letters.", param="value")
+        return text.upper()
+    return text.lower() if kind in ("email", "email_domain") else text
