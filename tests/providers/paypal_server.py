@@ -46,10 +46,12 @@ class PayPalServer(ProviderServer):
         self.taken: dict[str, dict[str, str]] = {}
         self.capture_status = "COMPLETED"
         self.decline: str | None = None
+        self.is_rigid = False
         for method, pattern, function in (
             ("POST", "/v1/oauth2/token", self._token),
             ("POST", "/v2/checkout/orders", self._once(self._create)),
             ("GET", "/v2/checkout/orders/([^/]+)", self._get_order),
+            ("PATCH", "/v2/checkout/orders/([^/]+)", self._change),
             ("POST", "/v2/checkout/orders/([^/]+)/capture", self._once(self._capture)),
             ("GET", "/v2/payments/captures/([^/]+)", self._get_capture),
             ("POST", "/v2/payments/captures/([^/]+)/refund", self._once(self._refund)),
@@ -155,6 +157,18 @@ class PayPalServer(ProviderServer):
         if order_id not in self.orders:
             raise absent()
         return 200, self.orders[order_id]
+
+    def _change(self, request: Request, order_id: str) -> tuple[int, Any]:
+        self._allow(request)
+        order = self.orders.get(order_id)
+        if order is None:
+            raise absent()
+        if order["status"] == "COMPLETED" or self.is_rigid:
+            raise issue(422, "UNPROCESSABLE_ENTITY", "ORDER_ALREADY_COMPLETED", "Too late.")
+        (change,) = request.json
+        assert change["path"] == "/purchase_units/@reference_id=='default'/custom_id"
+        order["purchase_units"][0]["custom_id"] = change["value"]
+        return 204, None
 
     def _capture(self, request: Request, order_id: str) -> tuple[int, Any]:
         order = self.orders.get(order_id)

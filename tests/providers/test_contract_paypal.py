@@ -164,6 +164,39 @@ def test_two_readers_of_an_approved_order_capture_it_once(paypal, server):
     assert len(server.captures) == 1
 
 
+# I10
+def test_an_ended_order_is_not_captured_whatever_the_payer_does(paypal, server):
+    what = order()
+    opened = paypal.create_checkout(what)
+    found = paypal.expire_checkout(opened.id, "end")
+    assert (found.status, found.ended, found.payment_id) == ("expired", True, what.id)
+    server.approve(opened.id)
+    assert paypal.fetch(opened.id) == found
+    assert not server.captures
+    (body, headers), *_ = server.deliveries(opened.id)
+    (event,) = paypal.parse_webhook(body, headers)
+    assert (event.kind, event.payment_id) == ("charge.updated", what.id)
+
+
+def test_a_capture_that_was_under_way_when_the_order_ended_is_told(paypal, server):
+    opened = paypal.create_checkout(order())
+    server.approve(opened.id)
+    seen = dict(server.orders[opened.id])
+    server.orders[opened.id]["status"] = "PAYER_ACTION_REQUIRED"
+    assert paypal.expire_checkout(opened.id, "end").status == "expired"
+    server.orders[opened.id]["status"] = "APPROVED"
+    paypal._capture(opened.id, seen)  # By whoever had read it before it ended.
+    found = paypal.fetch(opened.id)
+    assert (found.status, found.amount) == ("succeeded", USD("12.50"))
+
+
+def test_an_order_that_cannot_be_marked_stays_open(paypal, server):
+    opened = paypal.create_checkout(order())
+    server.is_rigid = True
+    found = paypal.expire_checkout(opened.id, "end")
+    assert (found.status, found.ended) == ("pending", False)
+
+
 def test_a_declined_instrument_sends_the_payer_back(paypal, server):
     opened = paypal.create_checkout(order())
     server.approve(opened.id)

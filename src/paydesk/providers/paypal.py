@@ -2,11 +2,13 @@
 
 An approved order is captured by whoever reads it: the payer has agreed to that very sum, and the
 capture bears a fixed key made of the order's id, so that a process which dies right after it
-loses nothing; the next one reads the capture.
+loses nothing; the next one reads the capture. An order is ended by a mark on it: since nobody
+but us captures, what is marked takes no money.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Mapping
@@ -63,7 +65,7 @@ class PayPal(Provider):
     """Orders v2 with intent CAPTURE. Our payment id is the order's custom_id and invoice_id, so
     that PayPal itself takes no second payment for it."""
 
-    can = frozenset({"checkout", "fetch", "refund", "webhooks", "disputes"})
+    can = frozenset({"checkout", "expire", "fetch", "refund", "webhooks", "disputes"})
     currencies = shapes.CURRENCIES
 
     @classmethod
@@ -142,9 +144,22 @@ class PayPal(Provider):
             if Rejection.of(exc).status != 404:
                 raise
             return self._fetch_capture(ref, exc)
-        if raw.get("status") == "APPROVED":
+        if raw.get("status") == "APPROVED" and not shapes.is_ended(raw):
             raw = self._capture(ref, raw)
         return shapes.charge_of_order(raw, livemode=self.livemode)
+
+    def expire_checkout(self, ref: str, key: str) -> Charge:
+        """Mark the order as ended, and capture it nevermore. What the payer agreed to before is
+        taken; where PayPal lets an order of this state not be marked, it stays open."""
+        found = self.fetch(ref)
+        if found.ended or found.status not in ("pending", "requires_action"):
+            return found
+        change = {"op": "replace", "path": shapes.CUSTOM_ID_PATH,
+                  "value": f"{shapes.ENDED}{found.payment_id}"}  # fmt: skip
+        with contextlib.suppress(ProviderRefused):
+            self._api.request("PATCH", f"/v2/checkout/orders/{part(ref)}", json=[change])
+        # Whoever read it as approved a moment ago may have captured it meanwhile.
+        return self.fetch(ref)
 
     def _fetch_capture(self, ref: str, unknown: ProviderRefused) -> Charge:
         try:

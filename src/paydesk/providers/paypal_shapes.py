@@ -28,6 +28,11 @@ CURRENCIES = frozenset(
 #: Currencies that PayPal takes without decimals, although ISO 4217 gives two of them two.
 WHOLE = frozenset({"huf", "jpy", "twd"})
 
+#: Before our payment id in an order's custom_id: it has ended and is not to be captured.
+ENDED = "ended:"
+#: Where an order's custom_id is changed.
+CUSTOM_ID_PATH = "/purchase_units/@reference_id=='default'/custom_id"
+
 _CAPTURE = {
     "COMPLETED": "succeeded", "PARTIALLY_REFUNDED": "succeeded", "REFUNDED": "succeeded",
     "PENDING": "processing", "DECLINED": "failed", "FAILED": "failed",
@@ -91,6 +96,15 @@ def _unit(order: dict[str, Any]) -> dict[str, Any]:
     return units[0] if isinstance(units, list) and units and isinstance(units[0], dict) else {}
 
 
+def our_id(custom: Any) -> str | None:
+    """The id in a custom_id, whether its order has ended or not."""
+    return custom.removeprefix(ENDED) if isinstance(custom, str) else None
+
+
+def is_ended(order: dict[str, Any]) -> bool:
+    return str(_unit(order).get("custom_id") or "").startswith(ENDED)
+
+
 def payments_of(order: dict[str, Any], kind: str) -> list[dict[str, Any]]:
     """The order's `captures` or `refunds`."""
     payments = _unit(order).get("payments")
@@ -110,7 +124,7 @@ def charge_of_order(order: dict[str, Any], *, livemode: bool) -> Charge:
     captures = payments_of(order, "captures")
     # A declined capture can be followed by one that went well.
     captures.sort(key=lambda one: one.get("status") in ("DECLINED", "FAILED"))
-    payment_id = _unit(order).get("custom_id")
+    payment_id = our_id(_unit(order).get("custom_id"))
     if captures:
         found = charge_of_capture(captures[0], ref=ref, order=order, livemode=livemode)
         refunded = [money_in(one.get("amount")) for one in payments_of(order, "refunds")
@@ -123,7 +137,7 @@ def charge_of_order(order: dict[str, Any], *, livemode: bool) -> Charge:
         "ref": ref, "session_ref": ref, "payment_id": payment_id, "livemode": livemode,
     }  # fmt: skip
     status = order.get("status")
-    if status == "VOIDED":
+    if status == "VOIDED" or is_ended(order):
         return Charge(status="expired", ended=True, **told)
     if status == "PAYER_ACTION_REQUIRED" and order.get("declined"):
         return Charge(
@@ -156,7 +170,7 @@ def charge_of_capture(
         fact=capture_id, ended=status in ("succeeded", "failed"),
         session_ref=str(order["id"]) if order else order_id_of(capture),
         payment_ref=None if is_dead else capture_id,
-        payment_id=capture.get("custom_id") or (_unit(order).get("custom_id") if order else None),
+        payment_id=our_id(capture.get("custom_id") or _unit(order or {}).get("custom_id")),
         provider_customer=payer.get("payer_id"),
         method=next(iter(source), "paypal"), livemode=livemode,
         error_code=str(details.get("reason") or "declined").lower() if is_dead else None,
@@ -195,7 +209,7 @@ def dispute_of(raw: Any, *, livemode: bool) -> RemoteDispute:
     about = transactions[0] if isinstance(transactions, list) and transactions else {}
     if not raw.get("dispute_id"):
         raise AnswerUnclear("PayPal's dispute cannot be understood.")
-    custom = about.get("custom") or about.get("invoice_number")
+    custom = our_id(about.get("custom") or about.get("invoice_number"))
     return RemoteDispute(
         id=str(raw["dispute_id"]), status=_dispute_status(raw),
         amount=money_in(raw.get("dispute_amount")), reason=str(raw.get("reason") or "").lower(),
@@ -266,7 +280,7 @@ def read_event(text: str, *, livemode: bool) -> ProviderEvent:
         )
     if about == "dispute":
         found = resource.get("disputed_transactions") or [{}]
-        custom = found[0].get("custom") if isinstance(found[0], dict) else None
+        custom = our_id(found[0].get("custom")) if isinstance(found[0], dict) else None
         return ProviderEvent(
             kind="dispute.updated", ref=resource.get("dispute_id"),
             payment_ref=found[0].get("seller_transaction_id"),
@@ -279,6 +293,7 @@ def read_event(text: str, *, livemode: bool) -> ProviderEvent:
 
 def _of_charge(ref: Any, custom: Any, told: dict[str, Any]) -> ProviderEvent:
     """Our orders all bear our payment id: one that bears another's is another program's."""
-    if custom is not None and not is_ours(custom):
+    payment_id = our_id(custom)
+    if payment_id is not None and not is_ours(payment_id):
         return ProviderEvent(kind="ignored", ref=ref, **told)
-    return ProviderEvent(kind="charge.updated", ref=ref, payment_id=custom, **told)
+    return ProviderEvent(kind="charge.updated", ref=ref, payment_id=payment_id, **told)
