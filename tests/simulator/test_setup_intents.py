@@ -126,6 +126,17 @@ def test_a_card_the_bank_refuses_is_not_saved_and_another_can_be(sandbox, client
     assert len(client.v1.setup_attempts.list({"setup_intent": intent.id}).data) == 2
 
 
+def test_another_card_is_another_attempt(sandbox, client):
+    intent = set_up(client, "pm_card_authenticationRequired")
+    intent = client.v1.setup_intents.confirm(
+        intent.id, {"payment_method": "pm_card_visa", "return_url": BACK}
+    )
+    assert (intent.status, intent.next_action) == ("succeeded", None)
+    attempts = client.v1.setup_attempts.list({"setup_intent": intent.id}).data
+    assert [one.status for one in attempts] == ["succeeded", "requires_action"]
+    assert sandbox.authenticate(intent.id, succeed=False)["status"] == "succeeded"
+
+
 def test_a_card_is_declined_after_its_owner_was_asked(sandbox, client):
     intent = set_up(client, "pm_card_threeDSecureRequiredChargeDeclined")
     after = sandbox.authenticate(intent.id)

@@ -117,9 +117,12 @@ def _record(
     call: Call, intent: dict[str, Any], method: dict[str, Any], status: str,
     *, error: StripeError | None = None, authenticated: bool = False,
 ) -> None:
-    """The attempt as an object of its own; one that waited for its owner goes on."""
+    """The attempt as an object of its own; one that waited for the card's owner goes on."""
     latest = call.tx.get(intent["latest_attempt"]) if intent["latest_attempt"] else None
-    waiting = latest is not None and latest["status"] == "requires_action"
+    waiting = (
+        latest is not None and latest["status"] == "requires_action"
+        and latest["payment_method"] == method["id"]
+    )
     own = method["card"]
     card = {
         name: own[name]
