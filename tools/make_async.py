@@ -20,9 +20,10 @@ FRONT = "Paydesk"
 MODULES = {
     "client_parts": ["Packs", "Promos", "Credits", "Payments", "Customers", "Events", "Joined"],
     "client_wallets": ["Wallets", "Rates", "Holds"],
+    "client_goods": ["Items", "Purchases", "Services", "AccessGrants"],
 }
 #: Methods that do no I/O, or are written by hand below.
-AS_THEY_ARE = {"on"}
+AS_THEY_ARE = {"on", "price_item"}
 BY_HAND = {"open", "close"}
 
 #: First lines of the files that are made.
@@ -40,14 +41,16 @@ from __future__ import annotations
 #: What made code may name: module and names. Only what a file uses is imported there.
 IMPORTS = {
     "asyncio": [],
-    "collections.abc": ["Callable", "Iterable", "Mapping"],
+    "collections.abc": ["Callable", "Iterable", "Mapping", "Sequence"],
     "datetime": ["date", "datetime"],
     "decimal": ["Decimal"],
     "typing": ["Any"],
     "uuid": ["UUID"],
     "psycopg": [],
-    "paydesk": ["client_parts", "client_wallets"],
+    "paydesk": ["client_goods", "client_parts", "client_wallets"],
     "paydesk.client": ["Paydesk"],
+    "paydesk.client_goods": ["ItemRef"],
+    "paydesk.client_goods_async": [],
     "paydesk.client_parts": ["CustomerRef", "PackRef"],
     "paydesk.client_parts_async": [],
     "paydesk.client_threads": ["AsyncHold", "AsyncListing", "Threads"],
@@ -56,9 +59,13 @@ IMPORTS = {
     "paydesk.clock": ["Clock"],
     "paydesk.delivery": ["Handler"],
     "paydesk.env": ["Env"],
+    "paydesk.flows.access": ["Access", "GrantView"],
     "paydesk.flows.customers": ["Customer"],
     "paydesk.flows.holds": ["Hold as HoldView"],
+    "paydesk.flows.items": ["Item", "PriceHook", "Quote as ItemQuote"],
+    "paydesk.flows.purchases": ["PurchaseView"],
     "paydesk.flows.rates": ["Imported"],
+    "paydesk.flows.services": ["ServiceView"],
     "paydesk.flows.wallet_moves": ["Conversion", "Quote", "Transferred as MoneyTransferred"],
     "paydesk.flows.wallets": ["Wallet", "WalletLine"],
     "paydesk.flows.withdrawals": ["Withdrawal"],
@@ -101,6 +108,10 @@ FRONT_CLASS = '''class AsyncPaydesk:
         self.payments = AsyncPayments(self._threads, self.paydesk.payments)
         self.customers = AsyncCustomers(self._threads, self.paydesk.customers)
         self.events = AsyncEvents(self._threads, self.paydesk.events)
+        self.items = AsyncItems(self._threads, self.paydesk.items)
+        self.purchases = AsyncPurchases(self._threads, self.paydesk.purchases)
+        self.services = AsyncServices(self._threads, self.paydesk.services)
+        self.access = AsyncAccessGrants(self._threads, self.paydesk.access)
         self.wallets = AsyncWallets(self._threads, self.paydesk.wallets)
         self.rates = AsyncRates(self._threads, self.paydesk.rates)
         self.holds = AsyncHolds(self._threads, self.paydesk.holds)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import psycopg
 
 from paydesk.assemble import build_env
+from paydesk.client_goods import AccessGrants, ItemRef, Items, Purchases, Services, can
 from paydesk.client_parts import (
     Credits,
     CustomerRef,
@@ -31,6 +33,8 @@ from paydesk.delivery import Delivery, Handler
 from paydesk.env import Env
 from paydesk.flows import checkout, customers
 from paydesk.flows import credits as credit_flows
+from paydesk.flows.access import Access
+from paydesk.flows.items import PriceHook
 from paydesk.results import Payment, Session, Spent
 from paydesk.rules.money import Money
 from paydesk.settings import Settings, load
@@ -71,6 +75,11 @@ class Paydesk:
         self.payments = Payments(self._open)
         self.customers = Customers(self._open)
         self.events = Events(self._open)
+        self.items = Items(self._open)
+        self.purchases = Purchases(self._open)
+        self.services = Services(self._open)
+        self.access = AccessGrants(self._open)
+        self._price_item: PriceHook | None = None
         self.wallets = Wallets(self._open)
         self.rates = Rates(self._open)
         self.holds = Holds(self._open)
@@ -95,6 +104,10 @@ class Paydesk:
         pack: PackRef | None = None,
         credits: int | None = None,
         amount: Money | None = None,
+        item: ItemRef | None = None,
+        quantity: int = 1,
+        service: ItemRef | None = None,
+        wallet: Money | None = None,
         promo: str | None = None,
         email: str | None = None,
         success_url: str | None = None,
@@ -105,19 +118,39 @@ class Paydesk:
         reference: str | None = None,
         key: str | None = None,
     ) -> Session:
-        """Open a checkout of a pack, a number of credits, or an amount; send the customer to
-        `session.url`. The same `key` gives the same session.
+        """Open a checkout of a pack, a number of credits, an item, a service, money for the
+        `wallet`, or an amount; send the customer to `session.url`. The same `key` gives the same
+        session.
 
-        Raises InvalidPromoCode, CreditLimitExceeded, InvalidRequest and other PaydeskErrors.
+        Raises InvalidPromoCode, CreditLimitExceeded, AlreadyPurchased, PaymentInFlight,
+        InvalidRequest and other PaydeskErrors.
         """
         who = customers.ensure(self.env, customer, email=email)
         wanted = checkout.StartCheckout(
-            customer_id=who.uuid, pack=pack, credits=credits, amount=amount, promo=promo,
-            email=email or who.email, provider=provider, success_url=success_url,
+            customer_id=who.uuid, pack=pack, credits=credits, amount=amount, item=item,
+            quantity=quantity, service=service, wallet=wallet, price_item=self._price_item,
+            promo=promo, email=email or who.email, provider=provider, success_url=success_url,
             cancel_url=cancel_url, metadata=metadata or {}, description=description,
             reference=reference, request_key=request_key(key),
         )  # fmt: skip
         return self._session(checkout.start(self.env, wanted))
+
+    def can(
+        self, customer: CustomerRef, resource: str, *, at: datetime | None = None
+    ) -> Access:
+        """Whether the customer has access to `course:python`, now or at an instant.
+
+        True or false, with `reason` (granted, not_purchased, expired, revoked, not_yet),
+        `source`, `expires_at` and, where there is none, `offer_url`.
+        """
+        return can(self.env, customer, resource, at)
+
+    def price_item(self, hook: PriceHook) -> PriceHook:
+        """Decorator: ask this function what an item costs, after its rules, for every checkout
+        of this object. It gets (item, quantity, customer, price) and answers Money above zero in
+        the item's currency, or None to leave the price; the purchase records what it set."""
+        self._price_item = hook
+        return hook
 
     def verify(self, session: str | UUID | Session | Payment) -> Session:
         """Ask the provider how it stands and hand over what was paid; safe to call twice."""

@@ -6,12 +6,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import psycopg
 
 from paydesk.client import Paydesk
+from paydesk.client_goods import ItemRef
+from paydesk.client_goods_async import AsyncAccessGrants, AsyncItems, AsyncPurchases, AsyncServices
 from paydesk.client_parts import CustomerRef, PackRef
 from paydesk.client_parts_async import (
     AsyncCredits,
@@ -27,6 +30,8 @@ from paydesk.client_wallets_async import AsyncHolds, AsyncRates, AsyncWallets
 from paydesk.clock import Clock
 from paydesk.delivery import Handler
 from paydesk.env import Env
+from paydesk.flows.access import Access
+from paydesk.flows.items import PriceHook
 from paydesk.results import Payment, Session, Spent
 from paydesk.rules.money import Money
 from paydesk.settings import Settings
@@ -59,6 +64,10 @@ class AsyncPaydesk:
         self.payments = AsyncPayments(self._threads, self.paydesk.payments)
         self.customers = AsyncCustomers(self._threads, self.paydesk.customers)
         self.events = AsyncEvents(self._threads, self.paydesk.events)
+        self.items = AsyncItems(self._threads, self.paydesk.items)
+        self.purchases = AsyncPurchases(self._threads, self.paydesk.purchases)
+        self.services = AsyncServices(self._threads, self.paydesk.services)
+        self.access = AsyncAccessGrants(self._threads, self.paydesk.access)
         self.wallets = AsyncWallets(self._threads, self.paydesk.wallets)
         self.rates = AsyncRates(self._threads, self.paydesk.rates)
         self.holds = AsyncHolds(self._threads, self.paydesk.holds)
@@ -95,6 +104,10 @@ class AsyncPaydesk:
         pack: PackRef | None = None,
         credits: int | None = None,
         amount: Money | None = None,
+        item: ItemRef | None = None,
+        quantity: int = 1,
+        service: ItemRef | None = None,
+        wallet: Money | None = None,
         promo: str | None = None,
         email: str | None = None,
         success_url: str | None = None,
@@ -105,16 +118,39 @@ class AsyncPaydesk:
         reference: str | None = None,
         key: str | None = None,
     ) -> Session:
-        """Open a checkout of a pack, a number of credits, or an amount; send the customer to
-        `session.url`. The same `key` gives the same session.
+        """Open a checkout of a pack, a number of credits, an item, a service, money for the
+        `wallet`, or an amount; send the customer to `session.url`. The same `key` gives the same
+        session.
 
-        Raises InvalidPromoCode, CreditLimitExceeded, InvalidRequest and other PaydeskErrors.
+        Raises InvalidPromoCode, CreditLimitExceeded, AlreadyPurchased, PaymentInFlight,
+        InvalidRequest and other PaydeskErrors.
         """
         return await self._threads.run(
-            self.paydesk.checkout, customer, pack=pack, credits=credits, amount=amount, promo=promo,
-            email=email, success_url=success_url, cancel_url=cancel_url, provider=provider,
-            metadata=metadata, description=description, reference=reference, key=key,
+            self.paydesk.checkout, customer, pack=pack, credits=credits, amount=amount, item=item,
+            quantity=quantity, service=service, wallet=wallet, promo=promo, email=email,
+            success_url=success_url, cancel_url=cancel_url, provider=provider, metadata=metadata,
+            description=description, reference=reference, key=key,
         )  # fmt: skip
+
+    async def can(
+        self,
+        customer: CustomerRef,
+        resource: str,
+        *,
+        at: datetime | None = None,
+    ) -> Access:
+        """Whether the customer has access to `course:python`, now or at an instant.
+
+        True or false, with `reason` (granted, not_purchased, expired, revoked, not_yet),
+        `source`, `expires_at` and, where there is none, `offer_url`.
+        """
+        return await self._threads.run(self.paydesk.can, customer, resource, at=at)
+
+    def price_item(self, hook: PriceHook) -> PriceHook:
+        """Decorator: ask this function what an item costs, after its rules, for every checkout
+        of this object. It gets (item, quantity, customer, price) and answers Money above zero in
+        the item's currency, or None to leave the price; the purchase records what it set."""
+        return self.paydesk.price_item(hook)
 
     async def verify(self, session: str | UUID | Session | Payment) -> Session:
         """Ask the provider how it stands and hand over what was paid; safe to call twice."""

@@ -3,6 +3,10 @@
     app.include_router(billing_router(pay, customer=customer_id), prefix="/billing")
 
 It brings its own lifespan, which runs the worker: include it, never `mount()` it.
+
+Routes of yours are gated by what customers bought:
+
+    @app.get("/courses/{slug}", dependencies=[Depends(requires("course:{slug}"))])
 """
 
 from __future__ import annotations
@@ -21,14 +25,16 @@ from starlette.websockets import WebSocketDisconnect
 from paydesk import ids
 from paydesk.client import Paydesk
 from paydesk.client_async import AsyncPaydesk
-from paydesk.errors import BodyTooLarge, NotFound, PaydeskError
+from paydesk.errors import AccessRequired, BodyTooLarge, NotFound, PaydeskError
 from paydesk.flows import checkout as checkouts
 from paydesk.flows import customers, inbox
+from paydesk.flows.access import Access
 from paydesk.http import bodies, live, problems
 from paydesk.results import Session
+from paydesk.rules import access as rules
 from paydesk.worker import Worker
 
-__all__ = ["billing_router"]
+__all__ = ["billing_router", "requires"]
 
 
 class CheckoutBody(BaseModel):
@@ -38,6 +44,9 @@ class CheckoutBody(BaseModel):
 
     pack: str | None = Field(None, max_length=100)
     credits: int | None = Field(None, ge=1, le=2**53)
+    item: str | None = Field(None, max_length=100)
+    quantity: int = Field(1, ge=1, le=10**6)
+    service: str | None = Field(None, max_length=100)
     promo: str | None = Field(None, max_length=64)
     email: str | None = Field(None, max_length=320)
     success_url: str | None = Field(None, max_length=2000)
@@ -94,8 +103,9 @@ def billing_router(
     desk = pay if isinstance(pay, AsyncPaydesk) else AsyncPaydesk(paydesk=pay)
     held: dict[str, live.Feeds] = {}
     router = APIRouter(
-        route_class=_ProblemRoute, lifespan=_lifespan(desk, held, worker), tags=["billing"]
-    )
+        route_class=_ProblemRoute, lifespan=_lifespan(desk, held, worker, customer),
+        tags=["billing"],
+    )  # fmt: skip
 
     @router.post("/checkout", status_code=201, openapi_extra=_body_of(CheckoutBody))
     async def checkout(request: Request, who: str = Depends(customer)) -> CheckoutAnswer:
@@ -156,10 +166,59 @@ class _ProblemRoute(APIRoute):
         return answer
 
 
-def _lifespan(desk: AsyncPaydesk, held: dict[str, live.Feeds], with_worker: bool) -> Any:
+def requires(
+    resource: str,
+    *,
+    pay: AsyncPaydesk | Paydesk | None = None,
+    customer: Callable[..., Any] | None = None,
+) -> Callable[..., Any]:
+    """A dependency that lets in who has access to `resource`; the route may take what it found.
+
+    Names in braces are the path's: `course:{slug}`. Others get a 402 `access_required`, a problem
+    with `reason` and `offer_url`. Where the application includes a `billing_router`, its desk and
+    its `customer` are taken; else name both.
+    """
+    rules.parse(resource)
+
+    async def gate(request: Request, who: Any = Depends(customer or _signed_in)) -> Access:
+        desk = pay or getattr(request.app.state, "paydesk_desk", None)
+        if desk is None:
+            raise RuntimeError("Include a billing_router, or give requires() pay and customer.")
+        wanted = resource.format_map(request.path_params)
+        front = desk.paydesk if isinstance(desk, AsyncPaydesk) else desk
+        found = await asyncio.to_thread(front.can, who, wanted)
+        if found:
+            return found
+        # The answer is a problem whatever the route's class; an application's own handler wins.
+        handlers = request.scope["starlette.exception_handlers"][0]
+        handlers.setdefault(PaydeskError, _as_problem)
+        raise AccessRequired(
+            f"This needs access to {found.resource}.", resource=found.resource,
+            reason=found.reason, offer_url=found.offer_url,
+        )  # fmt: skip
+
+    return gate
+
+
+def _signed_in(request: Request) -> Any:
+    """Who is asking, where the router's own dependency has taken this one's place."""
+    raise RuntimeError("Include a billing_router, or give requires() pay and customer.")
+
+
+async def _as_problem(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, PaydeskError)
+    return problems.problem(exc, ids.show("request", ids.new_catalog()))
+
+
+def _lifespan(
+    desk: AsyncPaydesk, held: dict[str, live.Feeds], with_worker: bool,
+    customer: Callable[..., Any],
+) -> Any:  # fmt: skip
     @asynccontextmanager
     async def lifespan(app: Any) -> AsyncIterator[None]:
         await desk.open()
+        app.state.paydesk_desk = desk
+        app.dependency_overrides.setdefault(_signed_in, customer)
         worker = Worker(desk.env) if with_worker else None
         held["feeds"] = feeds = live.Feeds(desk.env)
         if worker is not None:

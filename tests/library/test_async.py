@@ -15,6 +15,7 @@ from paydesk import (
     InsufficientCredits,
     Paydesk,
     client_async,
+    client_goods,
     client_parts,
     client_wallets,
 )
@@ -38,7 +39,9 @@ def public(kind):
     + [(getattr(client_parts, n), getattr(client_async, f"Async{n}"))
        for n in ("Packs", "Promos", "Credits", "Payments", "Customers", "Events", "Joined")]
     + [(getattr(client_wallets, n), getattr(client_async, f"Async{n}"))
-       for n in ("Wallets", "Rates", "Holds")],
+       for n in ("Wallets", "Rates", "Holds")]
+    + [(getattr(client_goods, n), getattr(client_async, f"Async{n}"))
+       for n in ("Items", "Purchases", "Services", "AccessGrants")],
 )  # fmt: skip
 def test_both_fronts_have_the_same_methods_and_parameters(sync, other):
     assert public(sync).keys() == public(other).keys()
