@@ -34,6 +34,8 @@ POINTS: dict[str, str] = {
     "inbox_after_done": "the event is marked as done, the sender has no answer",
     "verify_before_apply": "the caller asked to verify, the provider was not asked",
     "verify_after_apply": "the payment is verified, the caller has no answer",
+    "reconcile_after_drifts": "a page's drifts are written, nothing of it is mended",
+    "reconcile_after_repair": "a page is mended, the run's cursor is not moved",
     "spend_before_step": "a group of spends was taken, nothing was sent",
     "spend_before_commit": "a group of spends is written, not committed",
     "spend_after_commit": "a group of spends is committed, no caller has an answer",

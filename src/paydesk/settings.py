@@ -184,6 +184,14 @@ class Settings:
     promo_fixed_max: Decimal = _named(Decimal("50"), "PROMO_FIXED_MAX",
                                       doc="Highest fixed discount.")
 
+    offline_expiry_days: int = _named(7, "PAYDESK_OFFLINE_EXPIRY_DAYS", least=1, most=365,
+                                      doc="Days in which cash and transfers may come.")
+    manual_instructions: str = _named(
+        "Pay at any of our distributors, or by bank transfer, with the reference below.",
+        "PAYDESK_MANUAL_INSTRUCTIONS", doc="What payers of cash and transfers are told.")
+    natcash_number: str = _named("", "NATCASH_NUMBER", "PAYDESK_NATCASH_NUMBER",
+                                 doc="Number that NatCash payments go to; empty: not offered.")
+
     # The ways back
     refund_window_days: int = _named(30, "PAYDESK_REFUND_WINDOW_DAYS", least=0,
                                      doc="Days after payment in which it can be refunded; 0: no"
