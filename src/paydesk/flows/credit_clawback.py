@@ -183,10 +183,9 @@ def _batches(tx: Tx, payment: ServicePayment, at: datetime) -> list[Batch]:
     values = {"customer_id": payment.customer_id, "payment_id": payment.key[1]}
     rows = tx.all(
         "select b.id, b.kind, b.origin, b.granted, b.remaining, b.owed, b.payment_id, b.source_id,"
-        " nullif(b.expires_at, 'infinity') as expires_at, coalesce((select sum(d.amount)"
-        "  from draws d join transfers t on t.customer_id = d.customer_id and t.id = d.transfer_id"
-        "  where d.customer_id = %(customer_id)s and d.batch_id = b.id"
-        "  and t.reason = 'CREDIT_EXPIRY'), 0)::bigint as expired"
+        " nullif(b.expires_at, 'infinity') as expires_at, coalesce((select sum(t.amount)"
+        "  from transfers t where t.customer_id = %(customer_id)s and t.subject_id = b.id"
+        "  and t.asset = 'CREDIT' and t.credit = 8), 0)::bigint as expired"
         " from batches b where b.customer_id = %(customer_id)s and b.payment_id = %(payment_id)s"
         " order by b.granted_at, b.id",
         values,
