@@ -50,6 +50,7 @@ class Payment:
     amount: Money
     captured: Money
     refunded: Money
+    refundable: Money
     price: Money
     discount: Money
     credits: int
@@ -72,6 +73,8 @@ class Payment:
     created_at: datetime
     completed_at: datetime | None
     expires_at: datetime | None
+    refunded_at: datetime | None = None
+    refund_reason: str | None = None
 
     @classmethod
     def of(cls, view: PaymentView) -> Payment:
@@ -80,6 +83,8 @@ class Payment:
             id=ids.show("payment", view.id),
             customer=ids.show("customer", view.customer_id),
             status=view.state, amount=view.amount, captured=view.captured, refunded=view.refunded,
+            refundable=view.refundable, refunded_at=view.refunded_at,
+            refund_reason=view.refund_reason,
             price=view.price, discount=view.discount, credits=view.credits,
             credits_added=view.credits_added, credits_added_at=view.credits_added_at,
             path=goods.path if goods else None, fulfillment=goods.state if goods else None,
@@ -94,11 +99,6 @@ class Payment:
     @property
     def currency(self) -> str:
         return self.amount.currency
-
-    @property
-    def refundable(self) -> Money:
-        """What was captured and not given back."""
-        return self.captured - self.refunded
 
     @property
     def paid(self) -> bool:

@@ -19,6 +19,9 @@ from paydesk.tracker.stores.joined import JoinedStore, ServicePayment
 
 Key = tuple[UUID, UUID]
 
+#: Lists with page numbers count no further than this.
+MOST_COUNTED = 10_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FulfillmentView:
@@ -51,6 +54,7 @@ class PaymentView:
     amount: Money
     captured: Money
     refunded: Money
+    refundable: Money
     price: Money
     discount: Money
     credits: int
@@ -84,6 +88,8 @@ class PaymentView:
     failed_at: datetime | None = None
     canceled_at: datetime | None = None
     deleted_at: datetime | None = None
+    refunded_at: datetime | None = None
+    refund_reason: str | None = None
     payment_type: str | None = None
     service_id: UUID | None = None
     terms: dict[str, Any] | None = None
@@ -244,7 +250,8 @@ def view(tx: Tx, customer_id: UUID, payment_id: UUID) -> PaymentView:
 
 
 def views(tx: Tx, keys: Sequence[Key]) -> list[PaymentView]:
-    """The payments of these keys, in order; missing ones are left out. Three statements."""
+    """The payments of these keys, in order; missing ones are left out. Three statements,
+    and one more where money went back."""
     if not keys:
         return []
     found = JoinedStore(tx.conn).get_many(keys)
@@ -264,23 +271,52 @@ def views(tx: Tx, keys: Sequence[Key]) -> list[PaymentView]:
         {"customers": [k[0] for k in keys], "payments": [k[1] for k in keys]},
     )
     last = {(r["customer_id"], r["payment_id"]): r for r in tries}
-    return [_view(one, goods.get(one.key), last.get(one.key, {})) for one in found
-            if one is not None]  # fmt: skip
+    back = _gone_back(tx, [p for p in found if p is not None and (p.refunded_cents or p.disputed)])
+    return [_view(one, goods.get(one.key), last.get(one.key, {}), back.get(one.key, {}))
+            for one in found if one is not None]  # fmt: skip
+
+
+def _gone_back(tx: Tx, paid: Sequence[ServicePayment]) -> dict[Key, dict[str, Any]]:
+    """Of payments of which something went back: when and why last, and what disputes hold."""
+    if not paid:
+        return {}
+    rows = tx.all(
+        "select k.c, k.p, r.at, r.reason, r.lost, d.held"
+        " from unnest(%(customers)s::uuid[], %(payments)s::uuid[], %(currencies)s::text[])"
+        "  as k(c, p, currency)"
+        " cross join lateral (select max(coalesce(succeeded_at, created_at)) as at,"
+        "  (array_agg(reason order by created_at desc) filter (where reason is not null))[1]"
+        "   as reason, coalesce(sum(loss_minor), 0)::bigint as lost from refunds"
+        "  where customer_id = k.c and payment_id = k.p and currency = k.currency"
+        "  and state in ('pending', 'succeeded')) r"
+        " cross join lateral (select coalesce(sum(greatest(withdrawn_minor - reinstated_minor"
+        "  - loss_minor, 0)), 0)::bigint as held from disputes where customer_id = k.c"
+        "  and payment_id = k.p and currency = k.currency) d",
+        {
+            "customers": [p.customer_id for p in paid], "payments": [p.key[1] for p in paid],
+            "currencies": [p.currency for p in paid],
+        },
+    )  # fmt: skip
+    return {(row["c"], row["p"]): row for row in rows}
 
 
 def _view(
-    one: ServicePayment, goods: FulfillmentView | None, last: Mapping[str, Any]
-) -> PaymentView:
+    one: ServicePayment, goods: FulfillmentView | None, last: Mapping[str, Any],
+    back: Mapping[str, Any],
+) -> PaymentView:  # fmt: skip
     def money(minor: int) -> Money:
         return Money(minor, one.currency, minor=True)
 
     assert one.created_at is not None and one.updated_at is not None
     is_open = one.state in OPEN_STATES
+    left = one.captured_cents - one.refunded_cents + back.get("lost", 0) - back.get("held", 0)
     txn = one.credit_transaction_id
     return PaymentView(
         id=one.key[1], customer_id=one.customer_id, checkout_id=one.checkout_id,
         handle=one.handle, state=one.state, status=one.status, amount=money(one.amount_cents),
         captured=money(one.captured_cents), refunded=money(one.refunded_cents),
+        refundable=money(max(0, left)), refunded_at=back.get("at"),
+        refund_reason=back.get("reason"),
         price=money(one.price_minor), discount=money(one.discount_minor),
         credits=one.credits_to_add, credits_added=one.credits_added_at is not None,
         credits_added_at=one.credits_added_at, credit_txn_id=UUID(txn) if txn else None,
@@ -322,6 +358,7 @@ def list_(
     amount_to: int | None = None,
     q: str | None = None,
     deleted: bool = False,
+    states: Sequence[str] | None = None,
     offset: int = 0,
 ) -> list[PaymentView]:
     """Payments, newest first: one customer's, or everybody's.
@@ -329,11 +366,13 @@ def list_(
     `after` and `before` are payment ids: older than, newer than. `status` takes every alias.
     `amount_from` and `amount_to` are minor units, both ends included. `q`: a payment's id, handle
     or reference, or a customer's e-mail or external id. `deleted`: those that were hidden too.
+    `states`: our own words, in place of `status`.
     """
     values = {
         "customer_id": customer_id, "limit": limit, "offset": offset, "method": method,
         "currency": currency, "reference": reference, "review": review,
-        "states": states_of(status), "from": created_from, "to": created_to,
+        "states": states_of(status) if states is None else list(states),
+        "from": created_from, "to": created_to,
         "provider": provider, "purpose": purpose, "least": amount_from, "most": amount_to,
         "deleted": deleted, "cursor": None, "cursor_at": None, "back": before is not None,
         "q": q, "q_id": None, "q_customers": None,
@@ -384,6 +423,25 @@ _PAGES = {
     (True, False): _ONES + _OLDER,
     (True, True): _ONES + _NEWER,
 }
+
+
+def count(
+    env: Env, customer_id: UUID | None = None, *, states: Sequence[str] | None = None,
+    method: str | None = None, provider: str | None = None, currency: str | None = None,
+    purpose: str | None = None, created_from: datetime | None = None,
+    created_to: datetime | None = None,
+) -> int:  # fmt: skip
+    """How many payments a list without a cursor has, up to MOST_COUNTED."""
+    values = {
+        "customer_id": customer_id, "states": None if states is None else list(states),
+        "method": method, "provider": provider, "currency": currency, "purpose": purpose,
+        "from": created_from, "to": created_to, "reference": None, "review": None, "least": None,
+        "most": None, "deleted": False, "q": None, "q_id": None, "q_customers": None,
+        "limit": MOST_COUNTED,
+    }  # fmt: skip
+    which = _ONES if customer_id is not None else _EVERYBODYS
+    with env.db.read() as tx:
+        return len(tx.all(which + _FILTERS + " limit %(limit)s", values))
 
 
 def _search(env: Env, tx: Tx, q: str, customer_id: UUID | None) -> dict[str, Any]:
@@ -472,13 +530,18 @@ def attempts(tx: Tx, customer_id: UUID, payment_id: UUID) -> list[AttemptView]:
 
 
 def timeline(tx: Tx, payment: PaymentView) -> list[Step]:
-    """What happened to a payment and its checkout, oldest first."""
+    """What happened to a payment, its checkout, refunds and disputes, oldest first."""
     rows = tx.all(
         "select created_at as at, type, data from events"
-        " where customer_id = %(customer_id)s and subject_id = any(%(subjects)s)"
+        " where customer_id = %(customer_id)s and subject_id = any(%(subjects)s::uuid[]"
+        "  || array(select id from refunds where customer_id = %(customer_id)s"
+        "   and payment_id = %(payment_id)s)"
+        "  || array(select id from disputes where customer_id = %(customer_id)s"
+        "   and payment_id = %(payment_id)s))"
         " order by seq limit 500",
         {
             "customer_id": payment.customer_id,
+            "payment_id": payment.id,
             "subjects": [one for one in (payment.id, payment.checkout_id) if one],
         },
     )
