@@ -20,6 +20,7 @@ FRONT = "Paydesk"
 MODULES = {
     "client_parts": ["Packs", "Promos", "Credits", "Payments", "Customers", "Events", "Joined"],
     "client_wallets": ["Wallets", "Rates", "Holds"],
+    "client_refunds": ["Refunds"],
     "client_goods": ["Items", "Purchases", "Services", "AccessGrants"],
 }
 #: Methods that do no I/O, or are written by hand below.
@@ -47,12 +48,14 @@ IMPORTS = {
     "typing": ["Any"],
     "uuid": ["UUID"],
     "psycopg": [],
-    "paydesk": ["client_goods", "client_parts", "client_wallets"],
+    "paydesk": ["client_goods", "client_parts", "client_refunds", "client_wallets"],
     "paydesk.client": ["Paydesk"],
     "paydesk.client_goods": ["ItemRef"],
     "paydesk.client_goods_async": [],
     "paydesk.client_parts": ["CustomerRef", "PackRef"],
     "paydesk.client_parts_async": [],
+    "paydesk.client_refunds": ["PaymentRef", "Refund", "RefundRef"],
+    "paydesk.client_refunds_async": [],
     "paydesk.client_threads": ["AsyncHold", "AsyncListing", "Threads"],
     "paydesk.client_wallets": ["HoldRef", "WithdrawalRef"],
     "paydesk.client_wallets_async": [],
@@ -65,6 +68,7 @@ IMPORTS = {
     "paydesk.flows.items": ["Item", "PriceHook", "Quote as ItemQuote"],
     "paydesk.flows.purchases": ["PurchaseView"],
     "paydesk.flows.rates": ["Imported"],
+    "paydesk.flows.refunds": ["Preview"],
     "paydesk.flows.services": ["ServiceView"],
     "paydesk.flows.wallet_moves": ["Conversion", "Quote", "Transferred as MoneyTransferred"],
     "paydesk.flows.wallets": ["Wallet", "WalletLine"],
@@ -115,6 +119,7 @@ FRONT_CLASS = '''class AsyncPaydesk:
         self.wallets = AsyncWallets(self._threads, self.paydesk.wallets)
         self.rates = AsyncRates(self._threads, self.paydesk.rates)
         self.holds = AsyncHolds(self._threads, self.paydesk.holds)
+        self.refunds = AsyncRefunds(self._threads, self.paydesk.refunds)
 
     @property
     def env(self) -> Env:

@@ -27,6 +27,7 @@ from paydesk.client_parts import (
     request_key,
     spent,
 )
+from paydesk.client_refunds import PaymentRef, Refund, Refunds
 from paydesk.client_wallets import Hold, Holds, Rates, Wallets, begin_hold
 from paydesk.clock import Clock
 from paydesk.delivery import Delivery, Handler
@@ -83,6 +84,7 @@ class Paydesk:
         self.wallets = Wallets(self._open)
         self.rates = Rates(self._open)
         self.holds = Holds(self._open)
+        self.refunds = Refunds(self._open)
 
     @property
     def env(self) -> Env:
@@ -134,6 +136,25 @@ class Paydesk:
             reference=reference, request_key=request_key(key),
         )  # fmt: skip
         return self._session(checkout.start(self.env, wanted))
+
+    def refund(
+        self,
+        payment: PaymentRef,
+        amount: Money | None = None,
+        *,
+        reason: str | None = None,
+        note: str | None = None,
+        by: str | None = None,
+        force: bool = False,
+        metadata: Mapping[str, Any] | None = None,
+        key: str | None = None,
+    ) -> Refund:
+        """Give a payment back, wholly (all that is left) or in part; its goods go with it. As
+        `refunds.create`."""
+        return self.refunds.create(
+            payment, amount, reason=reason, note=note, by=by, force=force, metadata=metadata,
+            key=key,
+        )
 
     def can(
         self, customer: CustomerRef, resource: str, *, at: datetime | None = None

@@ -25,6 +25,8 @@ from paydesk.client_parts_async import (
     AsyncPayments,
     AsyncPromos,
 )
+from paydesk.client_refunds import PaymentRef, Refund
+from paydesk.client_refunds_async import AsyncRefunds
 from paydesk.client_threads import AsyncHold, Threads
 from paydesk.client_wallets_async import AsyncHolds, AsyncRates, AsyncWallets
 from paydesk.clock import Clock
@@ -71,6 +73,7 @@ class AsyncPaydesk:
         self.wallets = AsyncWallets(self._threads, self.paydesk.wallets)
         self.rates = AsyncRates(self._threads, self.paydesk.rates)
         self.holds = AsyncHolds(self._threads, self.paydesk.holds)
+        self.refunds = AsyncRefunds(self._threads, self.paydesk.refunds)
 
     @property
     def env(self) -> Env:
@@ -130,6 +133,25 @@ class AsyncPaydesk:
             quantity=quantity, service=service, wallet=wallet, promo=promo, email=email,
             success_url=success_url, cancel_url=cancel_url, provider=provider, metadata=metadata,
             description=description, reference=reference, key=key,
+        )  # fmt: skip
+
+    async def refund(
+        self,
+        payment: PaymentRef,
+        amount: Money | None = None,
+        *,
+        reason: str | None = None,
+        note: str | None = None,
+        by: str | None = None,
+        force: bool = False,
+        metadata: Mapping[str, Any] | None = None,
+        key: str | None = None,
+    ) -> Refund:
+        """Give a payment back, wholly (all that is left) or in part; its goods go with it. As
+        `refunds.create`."""
+        return await self._threads.run(
+            self.paydesk.refund, payment, amount, reason=reason, note=note, by=by, force=force,
+            metadata=metadata, key=key,
         )  # fmt: skip
 
     async def can(
