@@ -206,6 +206,28 @@ def test_a_failed_payment_is_told_with_its_reason(desk, box):
     }
 
 
+def test_a_refund_is_told_and_a_dispute_goes_to_the_staff(desk, box):
+    view = bought(desk)
+    named = {"payment_id": str(view.payment.id), "currency": "usd", "status": "succeeded"}
+    told = [
+        ("refund.succeeded", "refund", {**named, "amount": 300, "origin": "desk", "loss": 0}),
+        ("dispute.opened", "dispute", {**named, "amount": 999, "reason": "fraudulent",
+                                       "due_at": "2026-12-05T00:00:00+00:00"}),
+    ]  # fmt: skip
+    with desk.env.db.transaction(view.customer_id) as tx:
+        for type, _, data in told:
+            events.emit(tx, view.customer_id, type, notifications.ids.new_owned(view.customer_id),
+                        data)  # fmt: skip
+    work(desk.env)
+    assert sorted((m["To"], m["Subject"]) for m in box.mails)[1:] == [
+        (MAYA, "Your refund from Northwind Labs: $3.00"),
+        ("ops@northwind.example", "Dispute opened: $9.99, user_1"),
+    ]
+    staff = next(m for m in box.mails if m["To"] != MAYA).get_body(("plain",)).get_content()
+    assert "December 5, 2026" in staff and "fraudulent" in staff
+    assert f"/dashboard/payments/{notifications.ids.show('payment', view.payment.id)}" in staff
+
+
 # Credits -----------------------------------------------------------------------------------------
 
 

@@ -44,6 +44,8 @@ create table webhook_deliveries (
 create unique index webhook_deliveries_event on webhook_deliveries (customer_id, endpoint_id, seq);
 create index webhook_deliveries_due on webhook_deliveries (endpoint_id, try_at)
     where state = 'waiting';
+create index webhook_deliveries_open on webhook_deliveries (customer_id, endpoint_id, seq)
+    where state in ('held', 'waiting');
 create index webhook_deliveries_listed on webhook_deliveries (endpoint_id, created_at, id);
 create index webhook_deliveries_parked on webhook_deliveries (created_at) where state = 'parked';
 create index webhook_deliveries_old on webhook_deliveries using brin (created_at);
