@@ -15,7 +15,7 @@ def setup(kit: Any) -> dict[str, Any]:
 
     from paydesk import USD, sources
     from paydesk.assemble import build_env
-    from paydesk.flows import catalog, customers, promos
+    from paydesk.flows import catalog, customers, items, payments, promos
     from paydesk.http import auth
 
     env = build_env(sources.load().settings, start_missing=False)
@@ -23,9 +23,14 @@ def setup(kit: Any) -> dict[str, Any]:
     catalog.upsert_pack(env, "creator", name="Creator Pack", credits=150, price=USD("9.99"))
     promos.upsert_promo(env, "WELCOME10", percent_off=10)
     customers.ensure(env, "user_456")
+    items.upsert(env, "python-course", name="Python from Nothing", price=USD("49.99"),
+                 grants=["course:python"])  # fmt: skip
+    items.upsert(env, "premium_membership", name="Premium Membership", price=USD("549.99"),
+                 kind="service", duration_months=6)  # fmt: skip
     return {
         "DESK": kit.stack.enter_context(running(env)),
         "TOKEN": auth.make_token(env.settings, "user_123"),
         "KEY": env.settings.secret_key,
         "pay": kit.sim.pay,
+        "session_of": lambda ref: payments.get(env, None, ref).session_ref,
     }

@@ -1,10 +1,10 @@
-"""The small catalogue of the sandbox: packs and codes to try with."""
+"""The small catalogue of the sandbox: packs, items, a service and codes to try with."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from paydesk.flows import catalog, promos
+from paydesk.flows import catalog, items, promos
 from paydesk.rules.money import EUR, USD
 
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def load(env: Env) -> None:
-    """Make packs and codes that are not there yet; what somebody changed stays as it is."""
+    """Make what is not there yet; what somebody changed stays as it is."""
     known = {pack.key for pack in catalog.list_packs(env, include_inactive=True)}
     packs = [
         ("starter", "Starter Pack", 50, USD("4.99"), 180),
@@ -24,6 +24,7 @@ def load(env: Env) -> None:
         if key not in known:
             catalog.upsert_pack(env, key, name=name, credits=credits, price=price,
                                 expires_days=days, position=position)  # fmt: skip
+    _load_items(env)
     codes = {promo.code for promo in promos.list_promos(env, include_inactive=True)}
     if "WELCOME10" not in codes:
         promos.upsert_promo(env, "WELCOME10", percent_off=10)
@@ -32,3 +33,20 @@ def load(env: Env) -> None:
                             min_purchase=USD("20.00"))  # fmt: skip
     if "EXTRA25" not in codes:
         promos.upsert_promo(env, "EXTRA25", bonus_credits=25, packs=["studio"], per_customer=1)
+
+
+def _load_items(env: Env) -> None:
+    """A course with a price for students, a lab that is bought again, and the membership."""
+    known = {item.key for item in items.list_(env, include_inactive=True)}
+    if "python-course" not in known:
+        items.upsert(
+            env, "python-course", name="Python from Nothing", price=USD("49.99"),
+            grants=["course:python"],
+            rules=[{"name": "Students", "customer": {"segment": "student"}, "percent_off": 20}],
+        )  # fmt: skip
+    if "gpu-lab" not in known:
+        items.upsert(env, "gpu-lab", name="GPU Lab, 30 days", price=USD("19.00"), position=1,
+                     repeatable=True, access_days=30, grants=["lab:gpu"])  # fmt: skip
+    if env.settings.premium_membership_item not in known:
+        items.upsert(env, env.settings.premium_membership_item, name="Premium Membership",
+                     price=USD("549.99"), kind="service", duration_months=6, position=2)

@@ -13,7 +13,7 @@ from paydesk import ids
 from paydesk.db.postgres import Tx, jsonb
 from paydesk.env import Env
 from paydesk.errors import InvalidRequest, Misconfigured, NotFound
-from paydesk.flows import events
+from paydesk.flows import events, trail
 from paydesk.flows.customers import Customer
 from paydesk.rules import access, fields, pricing
 from paydesk.rules.money import Money
@@ -140,7 +140,8 @@ def upsert(
     }
     with env.db.transaction() as tx:
         row = tx.one(_UPSERT, values)
-    assert row is not None
+        assert row is not None
+        _record(tx, values["now"], _item(row))
     events.forget(env, _LIST_KEY)
     return _item(row)
 
@@ -237,8 +238,17 @@ def deactivate(env: Env, ref: str | UUID | Item) -> Item:
     with env.db.transaction() as tx:
         tx.run("update items set active = false where id = %(id)s", {"id": found.uuid})
         found = item_in(tx, found)
+        _record(tx, env.now(), found)
     events.forget(env, _LIST_KEY)
     return found
+
+
+def _record(tx: Tx, now: datetime, item: Item) -> None:
+    """Changes of the catalogue stand in the log of who changed what."""
+    about = {"key": item.key, "kind": item.kind, "price_minor": item.price.minor,
+             "currency": item.price.currency, "active": item.active,
+             "rules": [rule.as_json() for rule in item.rules]}  # fmt: skip
+    trail.record(tx, now, "item.saved", item.id, about)
 
 
 def offering(env: Env, kind: str, name: str) -> Item | None:

@@ -216,7 +216,9 @@ def _items(view: CheckoutView) -> list[Item]:
     for line in view.lines:
         credits_ = line.get("credits") or 0
         words = f"{look.count(credits_)} credits · valid for {_lasts(line)}" if credits_ else ""
-        price = (line.get("unit_minor") or 0) * (line.get("quantity") or 1)
+        if (count := line.get("quantity") or 1) > 1:
+            words = f"{look.count(count)} pieces"
+        price = (line.get("amount_minor") or 0) + (line.get("discount_minor") or 0)
         icon = "coins" if credits_ else "receipt"
         items.append(Item(line.get("description") or "Payment", words, price, icon))
     return items
