@@ -64,7 +64,7 @@ SWEEPS: list[tuple[str, Sweep, float]] = [
     ("access", access.end_due, 10.0),
     ("refunds", refunds.ask_pending, 60.0),
     ("disputes", disputes.warn_due, 60.0),
-    ("reconciliation", reconcile.nightly, 300.0),
+    ("reconciliation", reconcile.nightly, 10.0),
     ("housekeeping", housekeeping.forget, 60.0),
 ]
 #: How often a sweep says that it lives.

@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 #: The steps of a run, in order: the provider's lists, then ours that were in none of them.
 STEPS = ("charge", "refund", "dispute", "fee", "ours:payment", "ours:refund", "ours:dispute")
 PAGE = 100
-#: A run of the night that moved for so long no more is taken up by another worker.
+#: A run that moved for so long no more is taken up by a worker.
 STALE = timedelta(minutes=10)
 NIGHT = "night"
 #: The longest window of one run.
@@ -85,9 +85,10 @@ class Drift:
 
 def start(
     env: Env, provider: str, since: datetime, until: datetime | None = None, *, fix: bool = False,
-    by: str | None = None,
+    by: str | None = None, for_worker: bool = False,
 ) -> Reconciliation:  # fmt: skip
-    """Write a run of [since, until) that `carry_on` then does. Without `fix` it only looks.
+    """Write a run of [since, until) that `carry_on` then does, or the sweep where it is
+    `for_worker`. Without `fix` it only looks.
 
     Raises NotFound, NotSupported where the provider's books cannot be read, InvalidRequest.
     """
@@ -101,11 +102,12 @@ def start(
     made = ids.new_catalog()
     with env.db.transaction() as tx:
         tx.run(
-            "insert into reconciliations (id, provider, account, since, until, state, is_dry,"
-            " started_by, started_at) values (%(id)s, %(provider)s, %(account)s, %(since)s,"
-            " %(until)s, 'running', %(dry)s, %(by)s, %(now)s)",
-            {"id": made, "provider": provider, "account": known.account, "since": since,
-             "until": until, "dry": not fix, "by": by, "now": now},
+            "insert into reconciliations (id, provider, account, since, until, state, cursor,"
+            " is_dry, started_by, started_at) values (%(id)s, %(provider)s, %(account)s, %(since)s,"
+            " %(until)s, 'running', %(cursor)s, %(dry)s, %(by)s, %(now)s)",
+            {"cursor": jsonb({"for": "worker"} if for_worker else {}), "id": made,
+             "provider": provider, "account": known.account, "since": since, "until": until,
+             "dry": not fix, "by": by, "now": now},
         )  # fmt: skip
     return get(env, made)
 
@@ -154,42 +156,42 @@ def stop(env: Env, run_id: UUID) -> Reconciliation:
 
 
 def nightly(env: Env) -> int:
-    """Sweep: once a UTC day compare the last days of every provider whose books can be read.
-
-    Goes on with a run of the night that somebody left. Answers how many runs ended.
-    """
-    days, done = env.settings.reconcile_days, 0
-    if not days:
-        return 0
+    """Sweep: begin once a UTC day, for every provider whose books can be read, a run of the last
+    days; do what was begun for a worker, and what somebody left. Answers how many runs ended."""
+    done = 0
     for name, provider in env.providers.items():
-        if "books" not in provider.can:
-            continue
-        with one_row("reconciliation", name):
-            run_id = _of_tonight(env, name, days)
-            if run_id is not None:
-                run = carry_on(env, run_id)
-                log.info("books were compared", provider=name, drift=run.has_drift)
-                done += run.state == "done"
+        if env.settings.reconcile_days and "books" in provider.can:
+            with one_row("reconciliation", name):
+                _begin_tonight(env, name)
+    with env.db.read() as tx:
+        rows = tx.all(
+            "select id from reconciliations where state = 'running'"
+            " and (cursor->>'for' = 'worker' or updated_at <= now() - %(stale)s)"
+            " order by started_at limit 10",
+            {"stale": STALE},
+        )
+    for row in rows:
+        with one_row("reconciliation", row["id"]):
+            run = carry_on(env, row["id"])
+            log.info("books were compared", provider=run.provider, drift=run.has_drift)
+            done += run.state == "done"
     return done
 
 
-def _of_tonight(env: Env, provider: str, days: int) -> UUID | None:
-    """The run to do now: a new one, or one that was left; None where tonight's is done."""
+def _begin_tonight(env: Env, provider: str) -> None:
     now = env.now()
     midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     with env.db.read() as tx:
-        row = tx.one(
-            "select id, state, updated_at from reconciliations where provider = %(provider)s"
-            " and account = %(account)s and started_by = %(night)s and started_at >= %(midnight)s"
-            " order by started_at desc limit 1",
+        is_begun = tx.value(
+            "select exists (select from reconciliations where provider = %(provider)s"
+            " and account = %(account)s and started_by = %(night)s"
+            " and started_at >= %(midnight)s)",
             {"provider": provider, "account": env.providers[provider].account, "night": NIGHT,
              "midnight": midnight},
         )  # fmt: skip
-    if row is None:
-        fix = env.settings.reconcile_fix
-        return start(env, provider, now - timedelta(days=days), fix=fix, by=NIGHT).id
-    is_left = row["state"] == "running" and now - row["updated_at"] >= STALE
-    return row["id"] if is_left else None
+    if not is_begun:
+        start(env, provider, now - timedelta(days=env.settings.reconcile_days),
+              fix=env.settings.reconcile_fix, by=NIGHT, for_worker=True)  # fmt: skip
 
 
 # Pages --------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from paydesk.errors import (
     Unavailable,
 )
 from paydesk.http import limits, metrics, problems
+from paydesk.rules.disputes import MAX_FILES_SIZE
 
 if TYPE_CHECKING:
     from paydesk.env import Env
@@ -43,6 +45,9 @@ HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"x-permitted-cross-domain-policies", b"none"),
 )
 HSTS = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
+#: Files of evidence may be larger than other bodies: these, and a form around them.
+MAX_FILE_BODY = MAX_FILES_SIZE + 65_536
+_FILE_PATH = re.compile(r"/v1/disputes/[^/]{1,255}/files")
 READS = frozenset({"GET", "HEAD", "OPTIONS"})
 METHODS = READS | {"POST", "PUT", "PATCH", "DELETE"}
 
@@ -54,6 +59,7 @@ class Edge:
     def __init__(self, app: ASGIApp, env: Env) -> None:
         self.app = app
         self._max_body = env.settings.max_body_bytes
+        self._max_file = max(self._max_body, MAX_FILE_BODY)
         self._hosts = _hosts(env.settings.trusted_hosts)
         extra = (HSTS,) if env.settings.base_url.startswith("https://") else ()
         self._headers = (*HEADERS, *extra)
@@ -85,7 +91,7 @@ class Edge:
             if refusal is not None:
                 await _answer(refusal, scope, receive, sender)
             else:
-                await self.app(scope, _limited(receive, self._max_body), sender)
+                await self.app(scope, _limited(receive, self._most(scope)), sender)
         except BodyTooLarge as exc:
             if not status:
                 await _answer(exc, scope, receive, sender)
@@ -108,9 +114,14 @@ class Edge:
             named = host.decode("latin-1").rpartition("]")[2] or host.decode("latin-1")
             if named.partition(":")[0].lower() not in self._hosts:
                 return MisdirectedRequest("The Host header names no service that runs here.")
-        if length and (not length.isdigit() or int(length[:19]) > self._max_body):
-            return BodyTooLarge(f"A body may have {self._max_body} bytes.")
+        most = self._most(scope)
+        if length and (not length.isdigit() or int(length[:19]) > most):
+            return BodyTooLarge(f"A body may have {most} bytes.")
         return None
+
+    def _most(self, scope: Scope) -> int:
+        """How many bytes this request's body may have."""
+        return self._max_file if _FILE_PATH.fullmatch(scope["path"]) else self._max_body
 
     def _with_headers(self, scope: Scope, given: Iterable[Any]) -> list[tuple[bytes, bytes]]:
         headers = [(bytes(k), bytes(v)) for k, v in given]
