@@ -304,7 +304,7 @@ def test_every_setting_is_read():
 
 
 #: What a dependency is imported as, where its name does not say so. Empty: others import it.
-IMPORTED_AS = {"pyjwt": "jwt", "pyyaml": "yaml", "python-dotenv": "dotenv",
+IMPORTED_AS = {"argon2-cffi": "argon2", "pyjwt": "jwt", "pyyaml": "yaml", "python-dotenv": "dotenv",
                "python-multipart": "", "websockets": ""}  # fmt: skip
 
 

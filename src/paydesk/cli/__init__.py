@@ -15,7 +15,9 @@ from paydesk.cli import (
     money,
     provider,
     rates,
+    refunds,
     service,
+    statements,
     users,
     wallets,
     webhooks,
@@ -37,10 +39,12 @@ money.add_to(app)
 catalogue.add_to(app)
 rates.add_to(app)
 wallets.add_to(app)
+refunds.add_to(app)
 desk.add_to(app)
 provider.add_to(app)
 audit.add_to(app)
 users.add_to(app)
+statements.add_to(app)
 webhooks.add_to(app)
 listen.add_to(app)
 

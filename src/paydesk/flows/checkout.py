@@ -316,7 +316,7 @@ def _payment(
         clock_id=tx.heads[what.customer_id].clock_id,
         created_at=now,
         updated_at=now,
-        expires_at=now + timedelta(minutes=env.settings.session_expiry_minutes),
+        expires_at=now + timedelta(minutes=provider.session_minutes()),
     )
 
 
@@ -347,7 +347,7 @@ def _order(
         email=what.email,
         success_url=success_page_url(env, checkout_id, secret),
         cancel_url=what.cancel_url or page,
-        expires_in_s=env.settings.session_expiry_minutes * 60 + PROVIDER_MARGIN_S,
+        expires_in_s=env.providers[payment.provider].session_minutes() * 60 + PROVIDER_MARGIN_S,
         metadata=metadata,
         # A clock that is moved by hand says nothing about the provider's.
         at=env.now() if isinstance(env.clock, SystemClock) else None,

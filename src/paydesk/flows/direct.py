@@ -287,7 +287,7 @@ def _payment(
         clock_id=tx.heads[what.customer_id].clock_id,
         created_at=now,
         updated_at=now,
-        expires_at=now + timedelta(minutes=env.settings.session_expiry_minutes),
+        expires_at=now + timedelta(minutes=provider.session_minutes()),
     )
 
 

@@ -181,6 +181,11 @@ TYPES: dict[str, EventType] = {
         "payment",
         {**_PAYMENT, "review": "amount_mismatch"},
     ),
+    "payment.reference_given": EventType(
+        "The payer told under which number an agent or a bank has the money.",
+        "payment",
+        {"reference": "NC-20451877"},
+    ),
     "fulfillment.done": EventType(
         "What was paid for was handed over; `path` says who did it.",
         "payment",

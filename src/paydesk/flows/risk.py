@@ -284,10 +284,6 @@ def _paid(env: Env, event: Event) -> None:
 
 # People ------------------------------------------------------------------------------------------
 
-_COLUMNS = (
-    "customer_id, id, payment_id, score, decision, reasons, features, verdict, reviewed_by,"
-    " reviewed_at, review_note, created_at"
-)
 
 
 def list_(
@@ -297,7 +293,8 @@ def list_(
     """Assessments, newest first. `queue`: those that wait for a person."""
     with env.db.read() as tx:
         rows = tx.all(
-            f"select {_COLUMNS} from risk_assessments"  # noqa: S608
+            "select customer_id, id, payment_id, score, decision, reasons, features, verdict,"
+        " reviewed_by, reviewed_at, review_note, created_at from risk_assessments"
             " where (not %(queue)s or (decision = 'review' and verdict is null))"
             " and (%(decision)s::text is null or decision = %(decision)s)"
             " and (%(customer_id)s::uuid is null or customer_id = %(customer_id)s)"
@@ -352,7 +349,8 @@ def decide(env: Env, assessment_id: UUID, verdict: str, *, by: str, note: str | 
 
 def _read(tx: Tx, assessment_id: UUID) -> Assessment:
     row = tx.one(
-        f"select {_COLUMNS} from risk_assessments"  # noqa: S608
+        "select customer_id, id, payment_id, score, decision, reasons, features, verdict,"
+        " reviewed_by, reviewed_at, review_note, created_at from risk_assessments"
         " where customer_id = %(customer_id)s and id = %(id)s",
         {"customer_id": ids.customer_of(assessment_id), "id": assessment_id},
     )

@@ -32,7 +32,6 @@ FREE_FAILURES = 5
 MOST_LOCK = timedelta(hours=1)
 SESSION_PREFIX = "ses_"
 
-_COLUMNS = "id, email, name, role, disabled_at, last_seen_at, created_at"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,7 +183,7 @@ def sign_in(
     wanted = email.strip().lower()[:320] if email.isprintable() else ""
     with env.db.read() as tx:
         row = tx.one(
-            f"select {_COLUMNS}, password_hash, failures, locked_until from staff"  # noqa: S608
+            "select id, password_hash, failures, locked_until, disabled_at from staff"
             " where email = %(email)s",
             {"email": wanted},
         )
@@ -281,7 +280,8 @@ def list_(env: Env, *, limit: int = 100, after: UUID | None = None) -> list[Staf
     """Everybody, newest first."""
     with env.db.read() as tx:
         rows = tx.all(
-            f"select {_COLUMNS}, password_hash is not null as has_password from staff"  # noqa: S608
+            "select id, email, name, role, disabled_at, last_seen_at, created_at,"
+            " password_hash is not null as has_password from staff"
             " where %(after)s::uuid is null or id < %(after)s order by id desc limit %(limit)s",
             {"after": after, "limit": limit},
         )
@@ -304,7 +304,8 @@ def forget_old(env: Env, limit: int = 1000) -> int:
 
 def _read(tx: Tx, staff_id: UUID) -> Staff:
     row = tx.one(
-        f"select {_COLUMNS}, password_hash is not null as has_password from staff"  # noqa: S608
+        "select id, email, name, role, disabled_at, last_seen_at, created_at,"
+        " password_hash is not null as has_password from staff"
         " where id = %(id)s",
         {"id": staff_id},
     )

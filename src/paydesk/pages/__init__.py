@@ -11,7 +11,7 @@ from fastapi import Form, Request
 from fastapi.responses import Response
 
 from paydesk.errors import NotFound
-from paydesk.pages import checkout, dashboard, docs, look, mailbox, portal, sandbox, session
+from paydesk.pages import checkout, dashboard, docs, look, mailbox, offline, portal, sandbox, session
 from paydesk.pages.routing import new_router
 
 __all__ = ["router"]
@@ -47,7 +47,7 @@ def theme(
     return answer
 
 
-for part in (checkout, portal, sandbox, mailbox, docs, dashboard):
+for part in (checkout, offline, portal, sandbox, mailbox, docs, dashboard):
     router.include_router(part.router)
 
 

@@ -20,6 +20,11 @@ from paydesk.errors import InvalidSignature, NotFound, NotSupported, PaydeskErro
 from paydesk.providers.circuit import AnswerUnclear as AnswerUnclear
 from paydesk.providers.circuit import Circuit
 from paydesk.providers.options import provider_settings
+from paydesk.providers.remote import Listed as Listed
+from paydesk.providers.remote import RemoteDispute as RemoteDispute
+from paydesk.providers.remote import RemoteMethod as RemoteMethod
+from paydesk.providers.remote import RemoteRefund as RemoteRefund
+from paydesk.providers.remote import RemoteSetup as RemoteSetup
 from paydesk.rules.money import Money
 from paydesk.settings import Settings
 
@@ -28,6 +33,8 @@ ENTRY_POINTS = "paydesk.providers"
 #: Providers of this package, imported on first use.
 BUILT_IN = {
     "stripe": "paydesk.providers.stripe",
+    "manual": "paydesk.providers.manual",
+    "natcash": "paydesk.providers.manual",
     "moncash": "paydesk.providers.moncash",
     "paypal": "paydesk.providers.paypal",
     "btcpay": "paydesk.providers.btcpay",
@@ -149,100 +156,6 @@ class Charge:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RemoteRefund:
-    """Money on its way back. `status` is pending, requires_action, succeeded, failed or canceled.
-
-    `refund_id` is our own id where the provider carries it; `payment_id` likewise. `failed` after
-    `succeeded` happens: the money came back to us.
-    """
-
-    id: str
-    status: str
-    amount: Money
-    payment_ref: str | None = None
-    error_code: str | None = None
-    reason: str | None = None
-    refund_id: str | None = None
-    payment_id: str | None = None
-    created_at: datetime | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class RemoteDispute:
-    """A dispute as it stands at its provider.
-
-    `status` is needs_response, under_review, won, lost, warning (an inquiry: no money moved) or
-    closed (an inquiry that ended). `amount` is what is disputed. `withdrawn` and `reinstated` are
-    the sums taken from us and given back so far, fees apart; `fee` is what the provider charges.
-    """
-
-    id: str
-    status: str
-    amount: Money
-    reason: str = ""
-    payment_ref: str | None = None
-    payment_id: str | None = None
-    customer_id: str | None = None
-    withdrawn: Money | None = None
-    reinstated: Money | None = None
-    fee: Money | None = None
-    due_at: datetime | None = None
-    created_at: datetime | None = None
-    evidence: Mapping[str, str] = field(default_factory=dict)
-    livemode: bool | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class RemoteMethod:
-    """A saved way to pay, as it may be kept: a token and what people recognize it by.
-
-    `kind` is card, bank_account, wallet or the provider's own word; `wallet` is apple_pay or
-    google_pay where the card came through one.
-    """
-
-    id: str
-    kind: str
-    brand: str | None = None
-    last4: str | None = None
-    exp_month: int | None = None
-    exp_year: int | None = None
-    country: str | None = None
-    wallet: str | None = None
-    fingerprint: str | None = None
-    provider_customer: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class RemoteSetup:
-    """A method being saved. `status` is pending, requires_action, succeeded, failed or canceled.
-
-    `client_secret` is for the provider's own script in a browser, `url` a page of the provider.
-    """
-
-    id: str
-    status: str
-    client_secret: str | None = None
-    url: str | None = None
-    method: RemoteMethod | None = None
-    provider_customer: str | None = None
-    error_code: str | None = None
-    error_message: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Listed:
-    """One object of a provider's books, for reconciliation. `kind` is charge, refund, dispute
-    or fee; `value` the Charge, RemoteRefund or RemoteDispute, or the fee's Money; `ref` is what
-    it is found by at the provider, `payment_ref` the payment it belongs to."""
-
-    kind: str
-    ref: str
-    value: Any
-    created_at: datetime
-    payment_ref: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class ProviderEvent:
     """A provider's message. `charge` is what it claims, None where the provider must be asked.
 
@@ -342,6 +255,10 @@ class Provider:
     def account(self) -> str:
         """The account at the provider, as its events name it; empty for its only one."""
         return ""
+
+    def session_minutes(self) -> int:
+        """How long a checkout with it can be paid."""
+        return self.settings.session_expiry_minutes
 
     @property
     def livemode(self) -> bool:

@@ -38,5 +38,6 @@ def routers() -> list[APIRouter]:
         checkouts_v1, payments_v1, payment_edits_v1, payment_methods_v1, credits_v1, customers_v1,
         packs_v1, promos_v1, events_v1, keys_v1, audit_v1, staff_v1, risk_v1, statements_v1,
         webhook_endpoints_v1, notifications_v1, receipts_v1, items_v1, purchases_v1, services_v1,
-        access_v1, wallets_v1, withdrawals_v1, rates_v1, holds_v1, refunds_v1, disputes_v1, reconciliations_v1,
+        access_v1, wallets_v1, withdrawals_v1, rates_v1, holds_v1, refunds_v1, disputes_v1,
+        reconciliations_v1,
     ]  # fmt: skip

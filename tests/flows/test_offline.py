@@ -1,0 +1,253 @@
+"""Cash, transfers and agents: a person or a statement says that money came, each word once."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paydesk import ids, providers
+from paydesk.errors import Conflict, InvalidRequest, NotSupported
+from paydesk.flows import checkout, credits, direct, events, offline, statements
+from paydesk.flows.checkout import StartCheckout
+from paydesk.providers.manual import check_letter, reference_of
+from paydesk.rules.money import HTG, USD
+
+
+@pytest.fixture
+def who(make):
+    make.pack(key="small", credits=50, price=USD("9.00"))
+    return make.user("user_1")
+
+
+def order(env, who, **more):
+    return checkout.start(
+        env, StartCheckout(customer_id=who.uuid, provider="manual", pack="small", **more)
+    )
+
+
+def balance(env, who) -> int:
+    with env.db.read() as tx:
+        return credits.balance_total(tx, who.uuid, env.now())
+
+
+def statement(*rows: str) -> bytes:
+    return "\n".join(["Date;Amount;Currency;Description;Id", *rows]).encode()
+
+
+def test_an_order_waits_for_days_and_shows_instructions_with_its_reference(env, who):
+    # S3.19
+    view = order(env, who)
+    assert view.payment.session_ref == reference_of(ids.show("payment", view.payment.id))
+    assert "/instructions?s=" in view.url
+    assert view.expires_at - view.created_at == timedelta(days=7)
+
+
+def test_a_person_confirms_once_and_the_goods_are_handed_over_once(env, who):
+    # S3.19 I1
+    view = order(env, who)
+    for _ in range(2):
+        done = offline.confirm(
+            env, who.uuid, view.payment.id, by="rosa", reference="R-1", method="cash"
+        )
+    assert (done.state, done.method, balance(env, who)) == ("succeeded", "cash", 50)
+    with env.db.read() as tx:
+        paid = next(e for e in events.follow(tx, who.uuid, 0) if e.type == "payment.succeeded")
+    assert paid.cause["actor"] == "rosa"
+
+
+def test_many_parallel_confirmations_are_one(env, who):
+    # S3.19 I1
+    view = order(env, who)
+    threads = [
+        threading.Thread(
+            target=offline.confirm, args=(env, who.uuid, view.payment.id), kwargs={"by": f"p{n}"}
+        )
+        for n in range(6)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = checkout.get(env, who.uuid, view.id).payment
+    assert (found.captured, balance(env, who)) == (USD("9.00"), 50)
+
+
+def test_a_receipt_stands_for_one_payment_only(env, who):
+    # S3.19
+    first, second = order(env, who), order(env, who)
+    offline.confirm(env, who.uuid, first.payment.id, by="rosa", reference="R-1")
+    with pytest.raises(Conflict):
+        offline.confirm(env, who.uuid, second.payment.id, by="rosa", reference="R-1")
+    assert checkout.get(env, who.uuid, second.id).status == "open"
+
+
+def test_too_little_is_recorded_and_the_rest_completes_it(env, who):
+    # S3.19
+    view = order(env, who)
+    part = offline.confirm(
+        env, who.uuid, view.payment.id, by="rosa", amount=USD("4.00"), reference="R-1"
+    )
+    assert (part.review, part.captured, balance(env, who)) == ("underpaid", USD("4.00"), 0)
+    rest = offline.confirm(
+        env, who.uuid, view.payment.id, by="rosa", amount=USD("5.00"), reference="R-2"
+    )
+    assert (rest.review, rest.captured, balance(env, who)) == (None, USD("9.00"), 50)
+
+
+def test_a_card_payment_cannot_be_confirmed_by_hand(env, who, sim):
+    # C7
+    view = checkout.start(env, StartCheckout(customer_id=who.uuid, pack="small"))
+    with pytest.raises(NotSupported):
+        offline.confirm(env, who.uuid, view.payment.id, by="rosa")
+    assert balance(env, who) == 0
+
+
+def test_a_statement_pays_the_orders_whose_references_stand_in_it_once(env, who):
+    # S3.19
+    first, second = order(env, who), order(env, who)
+    ref = first.payment.session_ref
+    content = statement(
+        f"2026-11-20;9.00;USD;Transfer {ref.lower().replace('-', ' ')} thanks;B1",
+        f"2026-11-20;9,00;USD;{second.payment.session_ref};B2",
+        "2026-11-20;12.00;USD;Rent;B3",
+        "2026-11-20;-5.00;USD;Bank fee;B4",
+    )
+    done = offline.import_statement(env, "manual", content, by="rosa", name="november.csv")
+    assert (done.lines, done.matched, done.unmatched) == (3, 2, 1)
+    again = offline.import_statement(env, "manual", content, by="rosa")
+    assert (again.known, again.matched, again.unmatched) == (3, 0, 0)
+    assert balance(env, who) == 100
+    assert checkout.get(env, who.uuid, first.id).payment.method == "bank_transfer"
+    (left,) = offline.lines(env, state="unmatched")
+    assert (left.line_ref, left.problem) == ("B3", "No reference of a payment stands in it.")
+
+
+def test_a_person_matches_or_sets_aside_what_bears_no_reference(env, who):
+    # S3.19
+    view = order(env, who)
+    content = statement("2026-11-20;9.00;USD;Maya Lind;B1", "2026-11-20;1.00;USD;Interest;B2")
+    offline.import_statement(env, "manual", content, by="rosa")
+    payment = ids.show("payment", view.payment.id)
+    matched = offline.match(env, "manual", "B1", payment, by="rosa")
+    assert (matched.state, matched.decided_by, balance(env, who)) == ("matched", "rosa", 50)
+    assert offline.match(env, "manual", "B1", payment, by="rosa") == matched
+    with pytest.raises(Conflict):
+        offline.match(env, "manual", "B2", payment, by="rosa")
+    assert offline.ignore(env, "manual", "B2", "Interest.", by="rosa").state == "ignored"
+    assert offline.lines(env, state="unmatched") == []
+
+
+def test_money_that_comes_twice_for_one_order_waits_for_a_person(env, who):
+    # S3.19 I1
+    ref = order(env, who).payment.session_ref
+    offline.import_statement(env, "manual", statement(f"2026-11-20;9.00;USD;{ref};B1"), by="rosa")
+    content = statement(f"2026-11-21;9.00;USD;{ref};B2")
+    assert offline.import_statement(env, "manual", content, by="rosa").unmatched == 1
+    assert balance(env, who) == 50
+
+
+def test_late_money_completes_an_expired_order(env, who, clock):
+    # I10
+    view = order(env, who)
+    clock.advance(days=8)
+    checkout.expire_due(env)
+    assert checkout.get(env, who.uuid, view.id).status == "expired"
+    ref = view.payment.session_ref
+    offline.import_statement(env, "manual", statement(f"2026-11-30;9.00;USD;{ref};B9"), by="rosa")
+    assert (checkout.get(env, who.uuid, view.id).status, balance(env, who)) == ("complete", 50)
+
+
+def test_natcash_is_confirmed_by_the_number_that_the_payer_gives(env, make):
+    # S3.19
+    who = make.user("user_1")
+    settings = replace(env.settings, natcash_number="3700-0000", max_transaction_amount=10**6)
+    desk = replace(env, settings=settings, providers=providers.load(settings))
+    view = checkout.start(
+        desk, StartCheckout(customer_id=who.uuid, provider="natcash", amount=HTG("500.00"))
+    )
+    offline.submit_reference(desk, who.uuid, view.payment.id, "NC-20451877")
+    offline.submit_reference(desk, who.uuid, view.payment.id, "NC-20451877")
+    with pytest.raises(Conflict):
+        offline.submit_reference(desk, who.uuid, view.payment.id, "NC-1")
+    content = statement("20/11/2026;500.00;HTG;NC-20451877;")
+    assert offline.import_statement(desk, "natcash", content, by="rosa").matched == 1
+    found = checkout.get(desk, who.uuid, view.id).payment
+    assert (found.state, found.method) == ("succeeded", "natcash")
+    assert "natcash" not in env.providers
+    with pytest.raises(InvalidRequest):
+        checkout.start(
+            desk, StartCheckout(customer_id=who.uuid, provider="natcash", amount=USD("5.00"))
+        )
+
+
+def test_a_record_of_cash_is_made_and_confirmed_like_any_other(env, make):
+    # S3.1 S3.9 C7
+    who = make.user("user_1")
+    made = direct.create(
+        env, direct.NewPayment(customer_id=who.uuid, amount=USD("20.00"), method="cash")
+    )
+    assert made.state == "pending"
+    done = direct.confirm(env, who.uuid, made.id, by="rosa")
+    assert (done.state, done.captured) == ("succeeded", USD("20.00"))
+
+
+# Statements ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "minor"),
+    [("9.00", 900), ("9,00", 900), ("1'234.50", 123450), ("1,234.50", 123450),
+     ("1.234,50", 123450), ("+7", 700), ("1 000.00", 100000)],
+)  # fmt: skip
+def test_amounts_are_read_as_banks_write_them(text, minor):
+    content = f"date,amount,currency\n2026-01-31,\"{text}\",USD\n".encode()
+    assert [one.amount_minor for one in statements.read(content)] == [minor]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"date,amount,currency\n2026-01-31,9.001,USD", b"date,amount,currency\n31-31-31,9.00,USD",
+     b"date,amount,currency\n2026-01-31,\"1,234\",USD", b"date,amount,currency\n2026-01-31,1,ZZZ",
+     b"amount\n1", b"", b"\xff\xfe", b"<a", b"date,amount\n2026-01-31,1",
+     b'<!DOCTYPE a [<!ENTITY b "c">]><Document/>', b"date,amount,currency\n2026-01-31,1e3,USD"],
+)  # fmt: skip
+def test_a_statement_with_an_odd_line_is_refused_whole(content):
+    # I11
+    with pytest.raises(InvalidRequest):
+        statements.read(content)
+
+
+def test_equal_lines_without_ids_stay_two(env, who):
+    row = "2026-11-20;9.00;USD;same;"
+    assert len({one.ref for one in statements.read(statement(row, row))}) == 2
+    assert offline.import_statement(env, "manual", statement(row, row), by="r").lines == 2
+    assert offline.import_statement(env, "manual", statement(row, row), by="r").known == 2
+
+
+def test_camt_053_credits_are_read_and_debits_left_out():
+    entry = (
+        "<Ntry><Amt Ccy='EUR'>{0}</Amt><CdtDbtInd>{1}</CdtDbtInd><BookgDt><Dt>2026-11-20</Dt>"
+        "</BookgDt><AcctSvcrRef>{2}</AcctSvcrRef><NtryDtls><TxDtls><RltdPties><Dbtr><Nm>M. Lind"
+        "</Nm></Dbtr></RltdPties><RmtInf><Ustrd>{3}</Ustrd></RmtInf></TxDtls></NtryDtls></Ntry>"
+    )
+    body = entry.format("12.50", "CRDT", "A1", "PD-AAAA-BBBB-CCCC")
+    body += entry.format("3.00", "DBIT", "A2", "fee")
+    text = f"<Document xmlns='urn:iso:std:iso:20022:tech:xsd:camt.053.001.08'><Stmt>{body}</Stmt>"
+    (line,) = statements.read(f"{text}</Document>".encode())
+    assert (line.ref, line.amount_minor, line.currency) == ("A1", 1250, "eur")
+    assert (line.payer, line.reference) == ("M. Lind", "PD-AAAA-BBBB-CCCC")
+
+
+@given(st.uuids(), st.integers(0, 10), st.integers(0, 10))
+def test_a_reference_finds_a_wrong_letter_and_two_that_changed_places(value, i, j):
+    letters = list(reference_of(str(value))[3:].replace("-", ""))
+    assert check_letter(letters[:-1]) == letters[-1]
+    wrong = list(letters)
+    wrong[i], wrong[j] = wrong[j], wrong[i]
+    if wrong != letters:
+        assert check_letter(wrong[:-1]) != wrong[-1]
