@@ -53,7 +53,10 @@ ADDRESS_FACTOR = 20
 #: Signed by their senders, asked by machines that watch over us, or files: never limited.
 EXEMPT_PREFIXES = ("/health", "/api/health", "/v1/webhooks/", "/assets/")
 EXEMPT = frozenset(
-    {"/api/credits/webhook", "/payment/webhooks/stripe", "/api/webhooks/stripe", "/metrics"}
+    {
+        "/api/credits/webhook", "/payment/webhooks/stripe", "/api/webhooks/stripe",
+        "/payments/stripe/webhook", "/metrics",
+    }
 )
 REDIS_REST_S = 5.0
 

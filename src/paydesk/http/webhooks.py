@@ -28,6 +28,7 @@ PATHS = {
     "/api/credits/webhook": {"status": "success"},
     "/payment/webhooks/stripe": {"received": True},
     "/api/webhooks/stripe": {"received": True},
+    "/payments/stripe/webhook": {"received": True},
 }
 V1_PATH = "/v1/webhooks/{provider}"
 

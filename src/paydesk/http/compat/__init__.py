@@ -10,6 +10,8 @@ def routers() -> list[APIRouter]:
     from paydesk.http.compat.bookings import bookings
     from paydesk.http.compat.credits import credits
     from paydesk.http.compat.learning import learning
+    from paydesk.http.compat.learning_methods import learning_methods
     from paydesk.http.compat.services import services
+    from paydesk.http.compat.wallets import wallets
 
-    return [credits, bookings, learning, services]
+    return [credits, bookings, learning, learning_methods, services, wallets]

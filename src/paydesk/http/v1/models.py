@@ -288,6 +288,8 @@ class PaymentOut(Object):
     captured_decimal: str
     refunded: int
     refunded_decimal: str
+    refundable: int
+    refundable_decimal: str
     price: int
     price_decimal: str
     discount: int
@@ -309,6 +311,14 @@ class PaymentOut(Object):
     provider_session_id: str | None
     provider_payment_id: str | None
     method: str | None
+    method_detail: dict[str, Any] | None
+    payment_method: str | None
+    wallet_used: str | None
+    country: str | None
+    payment_url: str | None
+    payment_url_expires_at: str | None
+    action_url: str | None
+    failure_reason: str | None
     description: str | None
     reference: str | None
     review: str | None
@@ -318,7 +328,14 @@ class PaymentOut(Object):
     metadata: dict[str, Any]
     updated_at: str
     completed_at: str | None
+    failed_at: str | None
+    canceled_at: str | None
+    deleted_at: str | None
+    refunded_at: str | None
+    refund_reason: str | None
+    refunds: str
     expires_at: str | None
+    provider_response: dict[str, Any] | None = None
     timeline: list[StepOut] | None = None
     attempts: list[AttemptOut] | None = None
 

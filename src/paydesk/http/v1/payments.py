@@ -10,12 +10,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from paydesk import ids
-from paydesk.errors import InvalidRequest
+from paydesk.errors import InvalidRequest, NotFound, NotPermitted
 from paydesk.flows import customers, fulfillment, payments
 from paydesk.flows.payments import AttemptView, FulfillmentView, PaymentView, Step
 from paydesk.http import fields, owners
 from paydesk.http.auth import STAFF
-from paydesk.http.fields import DEFAULT_LIMIT, Instant, Limit, reply
+from paydesk.http.fields import DEFAULT_LIMIT, MAX_AMOUNT, Instant, Limit, reply
 from paydesk.http.idempotency import attempt_of, once
 from paydesk.http.routes import cell, env_of, router, who_of
 from paydesk.http.v1.catalog import customer_shape
@@ -39,6 +39,7 @@ def payment_shape(one: PaymentView) -> dict[str, Any]:
         "currency": one.currency,
         **fields.money(one.captured, "captured"),
         **fields.money(one.refunded, "refunded"),
+        **fields.money(one.refundable, "refundable"),
         **fields.money(one.price, "price"),
         **fields.money(one.discount, "discount"),
         "credits": one.credits,
@@ -58,6 +59,14 @@ def payment_shape(one: PaymentView) -> dict[str, Any]:
         "provider_session_id": one.session_ref,
         "provider_payment_id": one.payment_ref,
         "method": one.method,
+        "method_detail": one.method_detail,
+        "payment_method": fields.shown("method", one.method_id),
+        "wallet_used": one.wallet,
+        "country": one.country,
+        "payment_url": one.payment_url,
+        "payment_url_expires_at": fields.instant(one.payment_url_expires_at),
+        "action_url": one.action_url,
+        "failure_reason": one.failure_reason,
         "description": one.description,
         "reference": one.reference,
         "review": one.review,
@@ -68,7 +77,13 @@ def payment_shape(one: PaymentView) -> dict[str, Any]:
         "created_at": fields.instant(one.created_at),
         "updated_at": fields.instant(one.updated_at),
         "completed_at": fields.instant(one.completed_at),
+        "failed_at": fields.instant(one.failed_at),
+        "canceled_at": fields.instant(one.canceled_at),
+        "deleted_at": fields.instant(one.deleted_at),
         "expires_at": fields.instant(one.expires_at),
+        "refunded_at": fields.instant(one.refunded_at),
+        "refund_reason": one.refund_reason,
+        "refunds": f"/v1/payments/{ids.show('payment', one.id)}/refunds",
     }
 
 
@@ -116,6 +131,12 @@ def list_payments(
     method: Annotated[str | None, Query(max_length=64)] = None,
     currency: Annotated[str | None, Query(max_length=3)] = None,
     reference: Annotated[str | None, Query(max_length=255)] = None,
+    provider: Annotated[str | None, Query(max_length=64)] = None,
+    purpose: Annotated[str | None, Query(max_length=64)] = None,
+    amount_from: Annotated[int | None, Query(alias="amount[gte]", ge=0, le=MAX_AMOUNT)] = None,
+    amount_to: Annotated[int | None, Query(alias="amount[lte]", ge=0, le=MAX_AMOUNT)] = None,
+    q: Annotated[str | None, Query(min_length=1, max_length=320)] = None,
+    deleted: bool = False,
     in_review: bool | None = None,
     created_from: Annotated[Instant | None, Query(alias="created_at[gte]")] = None,
     created_to: Annotated[Instant | None, Query(alias="created_at[lt]")] = None,
@@ -123,14 +144,20 @@ def list_payments(
     starting_after: str | None = None,
     expand: Annotated[list[str] | None, Query(max_length=5)] = None,
 ) -> Response:
-    """Newest first. `status` takes every word that any of the documents has for it."""
+    """Newest first. `status` takes every word that any of the documents has for it; `q` is an id,
+    a handle or a reference, for staff also a customer's e-mail or id. `deleted`: for
+    administrators, hidden ones too."""
     env, who = env_of(request), who_of(request)
+    if deleted and who.role != "admin":
+        raise NotPermitted("Only administrators see deleted payments.")
     wanted = expansions(expand, *EXPANDABLE)
     found = payments.list_(
         env, owners.scope_of(env, who, customer), limit=limit + 1,
         after=None if starting_after is None else ids.parse("payment", starting_after),
         status=status, method=method, currency=currency and currency.lower(),
-        reference=reference, review=in_review, created_from=created_from, created_to=created_to,
+        reference=reference, provider=provider, purpose=purpose, amount_from=amount_from,
+        amount_to=amount_to, q=q, deleted=deleted, review=in_review, created_from=created_from,
+        created_to=created_to,
     )  # fmt: skip
     result = fields.page(found, limit, payment_shape)
     if "customer" in wanted:
@@ -158,6 +185,8 @@ def get_payment(
     with env.db.read() as tx:
         key = payments.find(env, tx, payment, owners.only_own(env, who))
         one = payments.view(tx, *key)
+        if one.deleted_at is not None and who.role != "admin":
+            raise NotFound(f"No such payment: {payment[:64]!r}.")
         steps, tries = payments.timeline(tx, one), payments.attempts(tx, *key)
     shape = payment_shape(one)
     if "customer" in wanted:
@@ -165,6 +194,8 @@ def get_payment(
         shape["customer"] = customer_shape(named, env.settings.live)
     shape["timeline"] = [_step(step) for step in steps]
     shape["attempts"] = [_attempt(attempt) for attempt in tries]
+    if not who.is_customer:
+        shape["provider_response"] = one.provider_response
     return reply(shape)
 
 
