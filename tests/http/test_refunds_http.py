@@ -1,0 +1,129 @@
+"""Refunds over HTTP: who may ask, look, decide and see."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+from http_support import Client
+
+from paydesk.flows import checkout, inbox
+from paydesk.flows.checkout import StartCheckout
+from paydesk.http.app import create_app
+
+
+@pytest.fixture
+def shop(env, sim, make):
+    """Opens clients of a desk with some settings; buys packs there."""
+    make.pack()
+
+    class Shop:
+        def __init__(self):
+            self.stack = contextlib.ExitStack()
+
+        def client(self, **settings):
+            told = replace(env, settings=replace(env.settings, **settings))
+            return self.stack.enter_context(Client(create_app(told)))
+
+        def bought(self, external_id="maya"):
+            user = make.user(external_id)
+            view = checkout.start(env, StartCheckout(customer_id=user.uuid, pack="creator"))
+            sim.pay(view.payment.session_ref)
+            for one in sim.deliveries(about=view.payment.session_ref):
+                inbox.receive(env, "stripe", one.body, one.headers)
+            return view.payment.handle
+
+    made = Shop()
+    with made.stack:
+        yield made
+
+
+def test_staff_refund_in_parts_and_everybody_reads_alike(shop):
+    # S1.51 S0.22
+    client, pay = shop.client(), shop.bought()
+    finance, maya = client.as_user("rosa", role="finance"), client.as_user("maya")
+    seen = finance.get(f"/v1/payments/{pay}/refunds/preview?amount=499").json()
+    assert (seen["credits_taken_back"], seen["refundable"], seen["obstacle"]) == (75, 999, None)
+    made = finance.post(f"/v1/payments/{pay}/refunds", json={
+        "amount": 499, "reason": "requested_by_customer", "note": "by phone"})  # fmt: skip
+    assert made.status_code == 201 and made.headers["location"].endswith(made.json()["id"])
+    body = made.json()
+    assert (body["status"], body["credits_taken_back"], body["payment_refundable"]) == (
+        "succeeded", 75, 500)
+    assert body["requested_by"] and body["note"] == "by phone"
+    rest = finance.post("/v1/refunds", json={"payment": pay}).json()
+    assert (rest["amount"], rest["payment_status"]) == (500, "refunded")
+    paid = finance.get(f"/v1/payments/{pay}").json()
+    assert (paid["status"], paid["refunded"], paid["refundable"]) == ("refunded", 999, 0)
+    assert paid["refund_reason"] == "requested_by_customer" and paid["refunded_at"]
+    assert {"refund.created", "refund.succeeded"} <= {s["type"] for s in paid["timeline"]}
+    mine = maya.get(paid["refunds"]).json()["data"]
+    assert [one["amount"] for one in mine] == [500, 499]
+    assert "requested_by" not in mine[0] and "note" not in mine[0]
+    again = client.as_user("omar").get(f"/v1/refunds/{body['id']}")
+    assert again.status_code == 404
+    assert client.as_user("omar").get("/v1/refunds").json()["data"] == []
+    assert len(finance.get("/v1/refunds?limit=1").json()["data"]) == 1
+
+
+def test_customers_refund_nothing_and_support_only_asks(shop):
+    # S3.20 I33
+    client, pay = shop.client(), shop.bought()
+    assert client.as_user("maya").post("/v1/refunds", json={"payment": pay}).status_code == 403
+    support = client.as_user("sam", role="support")
+    asked = support.post("/v1/refunds", json={"payment": pay, "amount": 100})
+    assert asked.json()["status"] == "requested"
+    ref = asked.json()["id"]
+    assert support.post(f"/v1/refunds/{ref}/approve", json={}).status_code == 403
+    finance = client.as_user("rosa", role="finance")
+    done = finance.post(f"/v1/refunds/{ref}/approve", json={"note": "fine"}).json()
+    assert (done["status"], done["decision_note"]) == ("succeeded", "fine")
+
+
+def test_nobody_approves_his_own(shop):
+    # S3.20
+    client, pay = shop.client(refund_approval_threshold=Decimal("5")), shop.bought()
+    finance = client.as_user("rosa", role="finance")
+    ref = finance.post("/v1/refunds", json={"payment": pay}).json()["id"]
+    own = finance.post(f"/v1/refunds/{ref}/approve", json={})
+    assert (own.status_code, own.json()["code"]) == (409, "approval_required")
+    waiting = finance.get("/v1/refunds?status=requested").json()["data"]
+    assert [one["id"] for one in waiting] == [ref]
+    other = client.as_user("omar", role="finance")
+    assert other.post(f"/v1/refunds/{ref}/reject", json={}).json()["status"] == "rejected"
+    again = finance.post("/v1/refunds", json={"payment": pay}).json()["id"]
+    assert other.post(f"/v1/refunds/{again}/cancel").status_code == 403
+    assert finance.post(f"/v1/refunds/{again}/cancel").json()["status"] == "canceled"
+
+
+def test_the_same_key_refunds_once(shop):
+    # I6
+    client, pay = shop.client().as_key(), shop.bought()
+    told = {"json": {"payment": pay, "amount": 100}, "headers": {"Idempotency-Key": "r-1"}}
+    first, again = client.post("/v1/refunds", **told), client.post("/v1/refunds", **told)
+    assert first.json()["id"] == again.json()["id"]
+    other = client.post("/v1/refunds", json={"payment": pay, "amount": 200},
+                        headers={"Idempotency-Key": "r-1"})  # fmt: skip
+    assert other.status_code == 422 and other.json()["code"] == "idempotency_key_reused"
+    assert client.get(f"/v1/payments/{pay}").json()["refunded"] == 100
+
+
+def test_refusals_say_why(shop, clock):
+    # S1.51
+    client, pay = shop.client(), shop.bought()
+    finance = client.as_user("rosa", role="finance")
+    much = finance.post("/v1/refunds", json={"payment": pay, "amount": 1000})
+    assert (much.status_code, much.json()["code"], much.json()["refundable"]) == (
+        409, "not_refundable", 999)
+    wrong = finance.post("/v1/refunds", json={"payment": pay, "amount": 1, "currency": "eur"})
+    assert wrong.status_code == 422
+    clock.advance(days=31)
+    late = finance.post("/v1/refunds", json={"payment": pay})
+    assert (late.status_code, late.json()["code"]) == (409, "refund_window_closed")
+    forced = finance.post("/v1/refunds", json={"payment": pay, "force": True})
+    assert forced.status_code == 403
+    admin = client.as_user("root", role="admin")
+    done = admin.post("/v1/refunds", json={"payment": pay, "force": True})
+    assert done.json()["forced"] is True
