@@ -21,7 +21,7 @@ from paydesk.errors import (
     TransactionLimit,
     WalletFrozen,
 )
-from paydesk.flows import credits, holds, ledger, wallets
+from paydesk.flows import credits, holds, ledger, wallets, withdrawals
 from paydesk.rules.money import HTG
 
 
@@ -203,6 +203,22 @@ def test_the_same_key_holds_once_and_captures_once(env, user):
     with pytest.raises(HoldClosed):
         holds.release_now(env, user.uuid, one.id, request_key=other)
     assert balance(env, user) == 65
+
+
+def test_a_key_stands_for_one_request_whatever_it_does(env, user):
+    key = ids.request_key("one")
+    fill(env, user, HTG("100"))
+    one = holds.hold_now(env, user.uuid, 20, request_key=key)
+    spend = credits.new_spend(user.uuid, 20, request_key=key)
+    assert credits.spend_now(env, spend).status == "reused"
+    for wrong in (
+        lambda: holds.capture_now(env, user.uuid, one.id, request_key=key),
+        lambda: withdrawals.request(env, user.uuid, HTG("1"), "x", by="a", request_key=key),
+        lambda: holds.hold_now(env, user.uuid, 20, "htg", request_key=key),
+    ):
+        with pytest.raises(IdempotencyKeyReused):
+            wrong()
+    assert status(env, user, one) == "open"
 
 
 def test_limits_and_wrong_numbers_are_refused(env, user):

@@ -30,7 +30,7 @@ from paydesk.flows.credit_moves import movable
 from paydesk.flows.events import NewEvent, emit_many
 from paydesk.flows.ledger import Entry
 from paydesk.flows.sweeps import WAIT_S, one_row
-from paydesk.flows.wallet_moves import check_money, digest_of
+from paydesk.flows.wallet_moves import check_money, digest_of, number_of
 from paydesk.flows.wallets import Arrival
 from paydesk.rules import fields
 from paydesk.rules import holds as rules
@@ -109,7 +109,11 @@ def hold_now(
         heads.count_day(tx, customer_id, now, 1, env.settings.max_daily_transactions)
         hold_id = ids.new_owned(customer_id)
         take = _take_credits if asset == CREDIT else _take_money
-        transfer_id, balance = take(tx, now, customer_id, hold_id, amount, asset, told)
+        more = {
+            "note": told["reason"], "reference": told["reference"], "request_key": key,
+            "request_hash": number_of(digest),
+        }  # fmt: skip
+        transfer_id, balance = take(tx, now, customer_id, hold_id, amount, asset, more)
         tx.run(
             "insert into holds (customer_id, id, asset, transfer_id, amount, state, reason,"
             " reference, metadata, expires_at, clock_id, request_key, request_hash, created_at)"
@@ -207,7 +211,7 @@ def list_(
 
 def _take_credits(
     tx: Tx, now: datetime, customer_id: UUID, hold_id: UUID, amount: int, asset: str,
-    told: Mapping[str, str | None],
+    more: Mapping[str, Any],
 ) -> tuple[UUID, int]:  # fmt: skip
     settle(tx, [customer_id], now)
     parts, total = movable(tx, customer_id, amount, promotional=True)
@@ -218,7 +222,7 @@ def _take_credits(
     entry = Entry(
         id=ids.new_owned(customer_id), customer_id=customer_id, debit="credits", credit="held",
         asset=CREDIT, amount=amount, reason="HOLD", txn_id=hold_id, subject_id=hold_id,
-        effective_at=now, note=told["reason"], reference=told["reference"],
+        effective_at=now, **more,
     )  # fmt: skip
     assert entry.id is not None
     ledger.post(tx, [entry])
@@ -228,12 +232,11 @@ def _take_credits(
 
 def _take_money(
     tx: Tx, now: datetime, customer_id: UUID, hold_id: UUID, amount: int, asset: str,
-    told: Mapping[str, str | None],
+    more: Mapping[str, Any],
 ) -> tuple[UUID, int]:  # fmt: skip
     return wallets.take_out(
         tx, now, customer_id, Money(amount, asset, minor=True), "held", reason="HOLD",
-        txn_id=hold_id, event=None, subject_id=hold_id, note=told["reason"],
-        reference=told["reference"],
+        txn_id=hold_id, event=None, subject_id=hold_id, **more,
     )  # fmt: skip
 
 

@@ -194,7 +194,7 @@ def convert_now(
             raise Conflict("The rate has changed since the quote: ask again.", param="rate")
         heads.count_day(tx, customer_id, now, 1, env.settings.max_daily_transactions)
         conversion_id = ids.new_owned(customer_id)
-        txn_id = _book(tx, now, customer_id, conversion_id, quoted)
+        txn_id = _book(tx, now, customer_id, conversion_id, quoted, (key, number_of(digest)))
         _write(tx, now, customer_id, conversion_id, quoted, txn_id, key, digest)
         return get_conversion(tx, customer_id, conversion_id)
 
@@ -218,6 +218,11 @@ def digest_of(*parts: Any) -> bytes:
     """What a request key was used with, where the caller did not say."""
     text = json.dumps(parts, default=str, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+def number_of(digest: bytes) -> int:
+    """A digest as the ledger keeps it beside a request key: 63 bits."""
+    return int.from_bytes(digest[:8], "big") >> 1
 
 
 def _target(give: Money, to: str) -> str:
@@ -244,11 +249,14 @@ def _quote(tx: Tx, settings: Settings, give: Money, target: str, now: datetime) 
     )  # fmt: skip
 
 
-def _book(tx: Tx, now: datetime, customer_id: UUID, conversion_id: UUID, quoted: Quote) -> UUID:
+def _book(
+    tx: Tx, now: datetime, customer_id: UUID, conversion_id: UUID, quoted: Quote,
+    request: tuple[UUID, int],
+) -> UUID:  # fmt: skip
     txn_id = ids.new_owned(customer_id)
     wallets.take_out(
         tx, now, customer_id, quoted.give, "exchange", reason="WALLET_CONVERSION", txn_id=txn_id,
-        event=None, subject_id=conversion_id,
+        event=None, subject_id=conversion_id, request_key=request[0], request_hash=request[1],
     )  # fmt: skip
     if quoted.rounding:
         ledger.post(tx, [

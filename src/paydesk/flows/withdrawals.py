@@ -24,7 +24,7 @@ from paydesk.errors import (
 )
 from paydesk.flows import heads, ledger, wallets
 from paydesk.flows.events import emit_many
-from paydesk.flows.wallet_moves import check_money, digest_of
+from paydesk.flows.wallet_moves import check_money, digest_of, number_of
 from paydesk.flows.wallets import Arrival
 from paydesk.rules import fields
 from paydesk.rules.money import Money
@@ -84,7 +84,8 @@ def request(
         is_free = not needs_approval(env.settings, money)
         wallets.take_out(
             tx, now, customer_id, money, "held", reason="WALLET_WITHDRAWAL", txn_id=made,
-            event=None, subject_id=made, reference=told[:255],
+            event=None, subject_id=made, reference=told[:255], request_key=key,
+            request_hash=number_of(digest),
         )  # fmt: skip
         tx.run(
             "insert into withdrawals (customer_id, id, currency, amount_minor, state, destination,"

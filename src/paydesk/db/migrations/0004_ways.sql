@@ -303,6 +303,7 @@ create table withdrawals (
     unique (customer_id, request_key)
 );
 create index withdrawals_open on withdrawals (created_at) where state in ('requested', 'approved');
+create index withdrawals_created on withdrawals (created_at, id);
 
 -- Credits or wallet money set aside. asset: CREDIT or a currency. Closes once; transfer_id set it
 -- aside, its draws name the batches.
