@@ -328,6 +328,21 @@ def test_no_secret_stands_open_in_the_database(out, db):  # I37
     assert webhook_endpoints.secrets_of(out.env, one.id) == [newer, secret]
 
 
+def test_a_secret_that_no_key_opens_holds_its_events_until_it_can_be(out, monkeypatch):
+    one, _ = out.endpoint()
+    funded(out)
+    good = out.env
+    lost = replace(good.settings, encryption_key="another", jwt_secret="", secret_key="")
+    out.env = replace(good, settings=lost)
+    out.work()
+    out.work()
+    assert not out.receiver.got and out.deliveries(one)[0].tries == 0
+    out.env = good
+    monkeypatch.setattr(webhook_deliveries, "_unsigned", {})  # A minute has passed.
+    out.work()
+    assert len(out.receiver.got) == 1
+
+
 def test_an_answer_is_kept_without_cards_and_keys(out):  # I37
     one, _ = out.endpoint()
     funded(out)

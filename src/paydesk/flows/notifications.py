@@ -374,11 +374,11 @@ _GATHER: dict[str, Callable[[Env, customers.Customer, Event], dict[str, Any]]] =
 # Looking ----------------------------------------------------------------------------------------
 
 
-def rendered(row: Notification) -> Rendered:
+def rendered(row: Notification, *, with_pdf: bool = True) -> Rendered:
     """The mail as it is sent. Raises NotFound before its facts are gathered."""
     if row.data is None:
         raise NotFound("This mail is not written yet.")
-    return render.mail(row.kind, row.locale or "en", row.data)
+    return render.mail(row.kind, row.locale or "en", row.data, with_pdf=with_pdf)
 
 
 def receipt_pdf(

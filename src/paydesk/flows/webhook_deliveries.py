@@ -212,6 +212,9 @@ _pool: list[ThreadPoolExecutor] = []
 _lock = threading.Lock()
 #: (database, endpoint) under way in this process.
 _busy: set[tuple[str, UUID]] = set()
+#: Endpoints whose secret cannot be opened, and until when they are left alone (monotonic).
+_unsigned: dict[tuple[str, UUID], float] = {}
+_UNSIGNED_S = 60.0
 # A forked child has none of its parent's threads.
 os.register_at_fork(after_in_child=lambda: (_pool.clear(), _busy.clear()))
 
@@ -232,7 +235,7 @@ def send_due(env: Env, *, wait_s: float | None = 2.0) -> int:
     for row in rows:
         key = (env.db.dsn, row["id"])
         with _lock:
-            if key in _busy:
+            if key in _busy or _unsigned.get(key, 0.0) > time.monotonic():
                 continue
             _busy.add(key)
             if not _pool:
@@ -256,6 +259,7 @@ def _send_endpoint(env: Env, key: tuple[str, UUID]) -> int:
         if endpoint is None or endpoint.state != "enabled":
             return 0
         secrets = webhook_endpoints.secrets_of(env, endpoint_id)
+        _unsigned.pop(key, None)
         count = 1 if endpoint.failing_since else _LANES
         lanes: list[list[tuple[UUID, UUID]]] = [[] for _ in range(count)]
         for row in rows:
@@ -264,6 +268,8 @@ def _send_endpoint(env: Env, key: tuple[str, UUID]) -> int:
         with ThreadPoolExecutor(max(1, len(lanes)), "paydesk-webhooks-lane") as pool:
             return sum(pool.map(lambda lane: _send_lane(env, endpoint, secrets, lane), lanes))
     except Misconfigured as exc:
+        with _lock:
+            _unsigned[key] = time.monotonic() + _UNSIGNED_S
         log.error("webhooks cannot be signed", endpoint=ids.show("endpoint", endpoint_id),
                   error=exc.detail)  # fmt: skip
         return 0

@@ -28,7 +28,7 @@ Facts = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A mail's parts. `pdf` is None for kinds without an attachment."""
+    """A mail's parts. `pdf_name` is None for kinds without an attachment."""
 
     subject: str
     text: str
@@ -37,8 +37,11 @@ class Rendered:
     pdf: bytes | None = None
 
 
-def mail(kind: str, locale: str, facts: Facts) -> Rendered:
-    """The mail of these facts (JSON values: amounts in minor units, instants as RFC 3339)."""
+def mail(kind: str, locale: str, facts: Facts, *, with_pdf: bool = True) -> Rendered:
+    """The mail of these facts (JSON values: amounts in minor units, instants as RFC 3339).
+
+    Without `with_pdf` a receipt's name stands there alone: its page takes longest to make.
+    """
     assert kind in KINDS, f"no such kind of notification: {kind}"
     w = partial(words.say, locale)
     shown = _SHOWN[kind](w, locale, facts)
@@ -55,7 +58,8 @@ def mail(kind: str, locale: str, facts: Facts) -> Rendered:
     html = _inliner().inline(_render(kind, "html", {**common, **shown}))
     if kind != "receipt":
         return Rendered(subject, text, html)
-    return Rendered(subject, text, html, f"receipt-{facts['number']}.pdf", receipt(locale, facts))
+    pdf = receipt(locale, facts) if with_pdf else None
+    return Rendered(subject, text, html, f"receipt-{facts['number']}.pdf", pdf)
 
 
 def receipt(locale: str, facts: Facts) -> bytes:

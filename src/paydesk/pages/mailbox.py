@@ -41,10 +41,10 @@ def mailbox(request: Request) -> Response:
 def one_mail(request: Request, mail: str) -> Response:
     env, who = request.app.state.env, _check(request)
     one = notifications.get(env, mail)
-    shown = notifications.rendered(one)
+    shown = notifications.rendered(one, with_pdf=False)
     answer = look.page(
         request, "mailbox_mail.html", who=who, mail=_row(one), text=shown.text,
-        has_pdf=shown.pdf is not None, error=one.error,
+        has_pdf=shown.pdf_name is not None, error=one.error,
     )  # fmt: skip
     policy = answer.headers["Content-Security-Policy"]
     answer.headers["Content-Security-Policy"] = f"{policy}; frame-src 'self'"
@@ -55,14 +55,16 @@ def one_mail(request: Request, mail: str) -> Response:
 def html(request: Request, mail: str) -> Response:
     """The HTML alone, for the frame of its page."""
     _check(request)
-    shown = notifications.rendered(notifications.get(request.app.state.env, mail))
+    one = notifications.get(request.app.state.env, mail)
+    shown = notifications.rendered(one, with_pdf=False)
     return HTMLResponse(shown.html, headers=_MAIL_HEADERS)
 
 
 @router.get("/dev/mailbox/{mail}/text")
 def text(request: Request, mail: str) -> Response:
     _check(request)
-    shown = notifications.rendered(notifications.get(request.app.state.env, mail))
+    one = notifications.get(request.app.state.env, mail)
+    shown = notifications.rendered(one, with_pdf=False)
     return PlainTextResponse(shown.text, headers=look.HEADERS)
 
 
@@ -80,7 +82,7 @@ def _row(one: notifications.Notification) -> dict[str, object]:
     is_written = one.data is not None
     return {
         "id": ids.show("notification", one.id), "kind": one.kind.replace("_", " "),
-        "subject": notifications.rendered(one).subject if is_written else None,
+        "subject": notifications.rendered(one, with_pdf=False).subject if is_written else None,
         "recipient": one.recipient or ("staff" if one.is_staff else None),
         "state": one.state, "locale": one.locale, "at": one.created_at, "error": one.error,
     }  # fmt: skip
