@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -44,7 +42,7 @@ from paydesk.flows import (
 )
 from paydesk.flows.events import NewEvent, emit_many
 from paydesk.flows.payments import PaymentView
-from paydesk.flows.pricing import Priced
+from paydesk.flows.pricing import Priced, hash_of
 from paydesk.flows.sweeps import WAIT_S, one_row
 from paydesk.providers.base import Order, OrderLine
 from paydesk.rules import fields
@@ -577,25 +575,3 @@ def _lease(env: Env, customer_id: UUID, attempt_id: UUID) -> bool:
                 },
             )
         )
-
-
-def hash_of(what: StartCheckout) -> bytes:
-    """What makes two requests the same, where the caller did not say."""
-    told = {
-        "pack": str(getattr(what.pack, "key", what.pack)), "credits": what.credits,
-        "amount": str(what.amount), **_hash_goods(what), "promo": what.promo, "email": what.email,
-        "provider": what.provider, "success_url": what.success_url, "cancel_url": what.cancel_url,
-        "metadata": dict(what.metadata), "description": what.description,
-        "reference": what.reference, "payable": what.payable,
-    }  # fmt: skip
-    text = json.dumps(told, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
-
-
-def _hash_goods(what: StartCheckout) -> dict[str, Any]:
-    """Goods that are not credits; left out where there are none, so that keys of before hold."""
-    told = {"item": what.item, "service": what.service, "service_id": what.service_id}
-    named = {name: str(getattr(one, "key", one)) for name, one in told.items() if one is not None}
-    if what.wallet is not None:
-        named["wallet"] = str(what.wallet)
-    return named | ({"quantity": str(what.quantity)} if what.quantity != 1 else {})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -271,3 +273,25 @@ def _claim(
         env, who, pack=order.pack, credits=what.credits, price=order.price, code=what.promo,
         item=order.quote.item.key if order.quote else None,
     )  # fmt: skip
+
+
+def hash_of(what: StartCheckout) -> bytes:
+    """What makes two requests the same, where the caller did not say."""
+    told = {
+        "pack": str(getattr(what.pack, "key", what.pack)), "credits": what.credits,
+        "amount": str(what.amount), **_hash_goods(what), "promo": what.promo, "email": what.email,
+        "provider": what.provider, "success_url": what.success_url, "cancel_url": what.cancel_url,
+        "metadata": dict(what.metadata), "description": what.description,
+        "reference": what.reference, "payable": what.payable,
+    }  # fmt: skip
+    text = json.dumps(told, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+def _hash_goods(what: StartCheckout) -> dict[str, Any]:
+    """Goods that are not credits; left out where there are none, so that keys of before hold."""
+    told = {"item": what.item, "service": what.service, "service_id": what.service_id}
+    named = {name: str(getattr(one, "key", one)) for name, one in told.items() if one is not None}
+    if what.wallet is not None:
+        named["wallet"] = str(what.wallet)
+    return named | ({"quantity": str(what.quantity)} if what.quantity != 1 else {})

@@ -56,7 +56,7 @@ def pay(env: Env, what: StartCheckout) -> PaymentView:
     if what.wallet is not None:
         raise InvalidRequest("A wallet is not filled from itself.", param="wallet")
     key = what.request_key or uuid4()
-    digest = what.request_hash or checkout.hash_of(what)
+    digest = what.request_hash or pricing.hash_of(what)
     for _ in range(checkout.MAX_CLAIMS):
         with env.db.read() as tx:
             found = checkout.known_payment(tx, what.customer_id, key, digest)
