@@ -19,6 +19,7 @@ from paydesk.flows.events import NewEvent, emit_many
 from paydesk.providers.base import Charge
 from paydesk.rules.money import Money
 from paydesk.rules.payments import DEAD_STATES, OPEN_STATES, judge, needs_asking
+from paydesk.rules.refunds import payment_state
 from paydesk.settings import Settings
 from paydesk.tracker.models import PAID_STATES
 from paydesk.tracker.stores.joined import JoinedStore, ServicePayment
@@ -290,7 +291,13 @@ def _lay(
     if charge.error_code and verdict.state in DEAD_STATES and verdict.state != work.state:
         work.changes |= {"error_code": charge.error_code, "error_message": charge.error_message}
     _lay_fee(work, claim, posted)
-    _move(work, verdict.state, now)
+    state = verdict.state
+    if is_new and payment.refunded_cents:
+        # Money that comes after some went back hands nothing over by itself.
+        state = payment_state(work.captured_minor, payment.refunded_cents)
+        if work.goods == "hand_over":
+            work.goods, work.problem = "blocked", "refunded"
+    _move(work, state, now)
     return DONE
 
 

@@ -120,6 +120,7 @@ def block(
 _PROBLEMS = {
     "amount_mismatch": "Less was captured than was asked.",
     "currency_mismatch": "The money came in another currency than was asked.",
+    "refunded": "Money went back before the goods were handed over.",
 }
 
 
@@ -160,7 +161,7 @@ def _terms(tx: Tx, paid: Sequence[ServicePayment], waive: bool) -> list[Terms]:
                 ids.new_owned(one.customer_id),
                 bonus_credits=line.get("bonus_credits", 0),
                 expires_days=line.get("expires_days"),
-                revenue_minor=min(asked, one.captured_cents) if waive else asked,
+                revenue_minor=min(asked, _kept(one)) if waive else asked,
                 goods=terms.get("goods") or {},
             )
         )
@@ -293,6 +294,11 @@ FULFILL: dict[str, Callable[[Tx, datetime, list[Terms], Settings], Changes]] = {
     "service": _activate_services,
     "wallet": _fill_wallets,
 }
+
+
+def _kept(payment: ServicePayment) -> int:
+    """What of the captured money did not go back."""
+    return payment.captured_cents - payment.refunded_cents
 
 
 def _failed(payment: ServicePayment, exc: Exception) -> Handed:
@@ -431,9 +437,9 @@ def resolve(
         state, _ = _standing(tx, [payment]).get(payment.key, ("", 0))
         if state not in ("due", "blocked"):
             raise Conflict("Nothing of this payment waits to be handed over.")
-        if action == "retry" and payment.captured_cents < payment.amount_cents:
+        if action == "retry" and _kept(payment) < payment.amount_cents:
             raise Conflict("Less has come than was asked: refund it, or waive the rest.")
-        if action == "waive" and not payment.captured_cents:
+        if action == "waive" and _kept(payment) <= 0:
             raise Conflict("Nothing has come in the currency that was asked: refund it.")
         handed = hand_over(
             tx, now, [payment], "admin", settings=env.settings, waive=action == "waive"
