@@ -21,6 +21,8 @@ MODULES = {
     "client_parts": ["Packs", "Promos", "Credits", "Payments", "Customers", "Events", "Joined"],
     "client_wallets": ["Wallets", "Rates", "Holds"],
     "client_refunds": ["Refunds"],
+    "client_disputes": ["Disputes", "Reconciliations"],
+    "client_methods": ["Methods", "Setups"],
     "client_goods": ["Items", "Purchases", "Services", "AccessGrants"],
 }
 #: Methods that do no I/O, or are written by hand below.
@@ -48,10 +50,17 @@ IMPORTS = {
     "typing": ["Any"],
     "uuid": ["UUID"],
     "psycopg": [],
-    "paydesk": ["client_goods", "client_parts", "client_refunds", "client_wallets"],
+    "paydesk": [
+        "client_disputes", "client_goods", "client_methods", "client_parts", "client_refunds",
+        "client_wallets",
+    ],
     "paydesk.client": ["Paydesk"],
+    "paydesk.client_disputes": ["APPLICATION", "Dispute", "DisputeRef"],
+    "paydesk.client_disputes_async": [],
     "paydesk.client_goods": ["ItemRef"],
     "paydesk.client_goods_async": [],
+    "paydesk.client_methods": ["MethodRef", "PaymentMethod", "Setup"],
+    "paydesk.client_methods_async": [],
     "paydesk.client_parts": ["CustomerRef", "PackRef"],
     "paydesk.client_parts_async": [],
     "paydesk.client_refunds": ["PaymentRef", "Refund", "RefundRef"],
@@ -68,6 +77,7 @@ IMPORTS = {
     "paydesk.flows.items": ["Item", "PriceHook", "Quote as ItemQuote"],
     "paydesk.flows.purchases": ["PurchaseView"],
     "paydesk.flows.rates": ["Imported"],
+    "paydesk.flows.reconcile": ["Drift", "Reconciliation"],
     "paydesk.flows.refunds": ["Preview"],
     "paydesk.flows.services": ["ServiceView"],
     "paydesk.flows.wallet_moves": ["Conversion", "Quote", "Transferred as MoneyTransferred"],
@@ -120,6 +130,10 @@ FRONT_CLASS = '''class AsyncPaydesk:
         self.rates = AsyncRates(self._threads, self.paydesk.rates)
         self.holds = AsyncHolds(self._threads, self.paydesk.holds)
         self.refunds = AsyncRefunds(self._threads, self.paydesk.refunds)
+        self.methods = AsyncMethods(self._threads, self.paydesk.methods)
+        self.setups = AsyncSetups(self._threads, self.paydesk.setups)
+        self.disputes = AsyncDisputes(self._threads, self.paydesk.disputes)
+        self.reconciliations = AsyncReconciliations(self._threads, self.paydesk.reconciliations)
 
     @property
     def env(self) -> Env:

@@ -12,7 +12,9 @@ from uuid import UUID
 import psycopg
 
 from paydesk.assemble import build_env
+from paydesk.client_disputes import Disputes, Reconciliations
 from paydesk.client_goods import AccessGrants, ItemRef, Items, Purchases, Services, can
+from paydesk.client_methods import MethodRef, Methods, Setups, method_ref
 from paydesk.client_parts import (
     Credits,
     CustomerRef,
@@ -32,7 +34,7 @@ from paydesk.client_wallets import Hold, Holds, Rates, Wallets, begin_hold
 from paydesk.clock import Clock
 from paydesk.delivery import Delivery, Handler
 from paydesk.env import Env
-from paydesk.flows import checkout, customers
+from paydesk.flows import checkout, customers, direct
 from paydesk.flows import credits as credit_flows
 from paydesk.flows.access import Access
 from paydesk.flows.items import PriceHook
@@ -85,6 +87,10 @@ class Paydesk:
         self.rates = Rates(self._open)
         self.holds = Holds(self._open)
         self.refunds = Refunds(self._open)
+        self.methods = Methods(self._open)
+        self.setups = Setups(self._open)
+        self.disputes = Disputes(self._open)
+        self.reconciliations = Reconciliations(self._open)
 
     @property
     def env(self) -> Env:
@@ -136,6 +142,44 @@ class Paydesk:
             reference=reference, request_key=request_key(key),
         )  # fmt: skip
         return self._session(checkout.start(self.env, wanted))
+
+    def charge(
+        self,
+        customer: CustomerRef,
+        *,
+        method: MethodRef | None = None,
+        pack: PackRef | None = None,
+        credits: int | None = None,
+        amount: Money | None = None,
+        item: ItemRef | None = None,
+        quantity: int = 1,
+        service: ItemRef | None = None,
+        wallet: Money | None = None,
+        promo: str | None = None,
+        off_session: bool = False,
+        capture: bool = True,
+        return_url: str | None = None,
+        provider: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        description: str | None = None,
+        reference: str | None = None,
+        payable: str | None = None,
+        key: str | None = None,
+    ) -> Payment:
+        """Charge a saved method (the default one), or a provider's token, without a page.
+
+        The payment is succeeded, authorized (without `capture`), requires_action with an
+        `action_url`, processing, or failed with its `error_code`. The same `key` charges once.
+        """
+        who = customers.ensure(self.env, customer)
+        return Payment.of(direct.process(self.env, direct.NewPayment(
+            customer_id=who.uuid, method=None if method is None else method_ref(method),
+            pack=pack, credits=credits, amount=amount, item=item, quantity=quantity,
+            service=service, wallet=wallet, price_item=self._price_item, promo=promo,
+            off_session=off_session, capture=capture, return_url=return_url, provider=provider,
+            email=who.email, metadata=metadata or {}, description=description,
+            reference=reference, payable=payable, request_key=request_key(key),
+        )))  # fmt: skip
 
     def refund(
         self,

@@ -13,8 +13,11 @@ from uuid import UUID
 import psycopg
 
 from paydesk.client import Paydesk
+from paydesk.client_disputes_async import AsyncDisputes, AsyncReconciliations
 from paydesk.client_goods import ItemRef
 from paydesk.client_goods_async import AsyncAccessGrants, AsyncItems, AsyncPurchases, AsyncServices
+from paydesk.client_methods import MethodRef
+from paydesk.client_methods_async import AsyncMethods, AsyncSetups
 from paydesk.client_parts import CustomerRef, PackRef
 from paydesk.client_parts_async import (
     AsyncCredits,
@@ -74,6 +77,10 @@ class AsyncPaydesk:
         self.rates = AsyncRates(self._threads, self.paydesk.rates)
         self.holds = AsyncHolds(self._threads, self.paydesk.holds)
         self.refunds = AsyncRefunds(self._threads, self.paydesk.refunds)
+        self.methods = AsyncMethods(self._threads, self.paydesk.methods)
+        self.setups = AsyncSetups(self._threads, self.paydesk.setups)
+        self.disputes = AsyncDisputes(self._threads, self.paydesk.disputes)
+        self.reconciliations = AsyncReconciliations(self._threads, self.paydesk.reconciliations)
 
     @property
     def env(self) -> Env:
@@ -133,6 +140,42 @@ class AsyncPaydesk:
             quantity=quantity, service=service, wallet=wallet, promo=promo, email=email,
             success_url=success_url, cancel_url=cancel_url, provider=provider, metadata=metadata,
             description=description, reference=reference, key=key,
+        )  # fmt: skip
+
+    async def charge(
+        self,
+        customer: CustomerRef,
+        *,
+        method: MethodRef | None = None,
+        pack: PackRef | None = None,
+        credits: int | None = None,
+        amount: Money | None = None,
+        item: ItemRef | None = None,
+        quantity: int = 1,
+        service: ItemRef | None = None,
+        wallet: Money | None = None,
+        promo: str | None = None,
+        off_session: bool = False,
+        capture: bool = True,
+        return_url: str | None = None,
+        provider: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        description: str | None = None,
+        reference: str | None = None,
+        payable: str | None = None,
+        key: str | None = None,
+    ) -> Payment:
+        """Charge a saved method (the default one), or a provider's token, without a page.
+
+        The payment is succeeded, authorized (without `capture`), requires_action with an
+        `action_url`, processing, or failed with its `error_code`. The same `key` charges once.
+        """
+        return await self._threads.run(
+            self.paydesk.charge, customer, method=method, pack=pack, credits=credits, amount=amount,
+            item=item, quantity=quantity, service=service, wallet=wallet, promo=promo,
+            off_session=off_session, capture=capture, return_url=return_url, provider=provider,
+            metadata=metadata, description=description, reference=reference, payable=payable,
+            key=key,
         )  # fmt: skip
 
     async def refund(

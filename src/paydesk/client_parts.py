@@ -15,7 +15,16 @@ from paydesk import ids
 from paydesk.db.postgres import Tx, marked
 from paydesk.env import Env
 from paydesk.errors import InsufficientCredits, InvalidRequest
-from paydesk.flows import catalog, credits, customers, events, payments, promos
+from paydesk.flows import (
+    catalog,
+    credits,
+    customers,
+    direct,
+    events,
+    payment_edits,
+    payments,
+    promos,
+)
 from paydesk.flows.customers import Customer
 from paydesk.results import (
     Balance,
@@ -266,6 +275,72 @@ class Payments(_Part):
             return payments.list_(self._env, who, limit=n, after=after, status=status)
 
         return Listing(page, Payment.of, limit)
+
+    def create(
+        self,
+        customer: CustomerRef,
+        method: str,
+        *,
+        amount: Money | None = None,
+        wallet: Money | None = None,
+        pack: PackRef | None = None,
+        credits: int | None = None,
+        description: str | None = None,
+        reference: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        return_url: str | None = None,
+        key: str | None = None,
+    ) -> Payment:
+        """Record a pending payment of any method: stripe, cash, bank_transfer, moncash …
+
+        Where its provider has a page, `payment_url` leads there; where a person confirms it, the
+        record waits. Raises InvalidRequest for what nobody here collects.
+        """
+        who = customers.ensure(self._env, customer)
+        return Payment.of(direct.create(self._env, direct.NewPayment(
+            customer_id=who.uuid, method=method, amount=amount, wallet=wallet, pack=pack,
+            credits=credits, description=description, reference=reference,
+            metadata=metadata or {}, return_url=return_url, email=who.email,
+            request_key=request_key(key),
+        )))  # fmt: skip
+
+    def confirm(
+        self, payment: str | UUID | Payment | Session, *, by: str | None = None
+    ) -> Payment:
+        """Ask the provider how it stands and record it; nobody's word counts but its own. For
+        cash and the like a person says so: `by`."""
+        told = {"by": by} if by else {}
+        return Payment.of(direct.confirm(self._env, None, id_of(payment), **told))
+
+    def update(
+        self,
+        payment: str | UUID | Payment | Session,
+        *,
+        status: str | None = None,
+        description: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Payment:
+        """Change its words, or end it while it is pending (canceled, failed): at the provider
+        first. What is not named stays. Raises UseConfirm, UseRefund, Conflict."""
+        told = {"description": description, "metadata": metadata}
+        named = {name: value for name, value in told.items() if value is not None}
+        return Payment.of(
+            payment_edits.update(self._env, None, id_of(payment), status=status, **named)
+        )
+
+    def remove(self, payment: str | UUID | Payment | Session) -> Payment:
+        """Hide a payment that no money came for; its record stays. Raises Conflict."""
+        return Payment.of(payment_edits.remove(self._env, None, id_of(payment)))
+
+    def capture(
+        self, payment: str | UUID | Payment | Session, amount: Money | None = None
+    ) -> Payment:
+        """Take held money, all of it or a part; the rest is let go. Safe to repeat."""
+        return Payment.of(direct.capture(self._env, None, id_of(payment), amount))
+
+    def void(self, payment: str | UUID | Payment | Session) -> Payment:
+        """Let held money go. Safe to repeat."""
+        return Payment.of(direct.void(self._env, None, id_of(payment)))
 
 
 class Customers(_Part):

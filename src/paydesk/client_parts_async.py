@@ -236,6 +236,72 @@ class AsyncPayments:
             customer=customer, status=status, limit=limit,
         ))  # fmt: skip
 
+    async def create(
+        self,
+        customer: CustomerRef,
+        method: str,
+        *,
+        amount: Money | None = None,
+        wallet: Money | None = None,
+        pack: PackRef | None = None,
+        credits: int | None = None,
+        description: str | None = None,
+        reference: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        return_url: str | None = None,
+        key: str | None = None,
+    ) -> Payment:
+        """Record a pending payment of any method: stripe, cash, bank_transfer, moncash …
+
+        Where its provider has a page, `payment_url` leads there; where a person confirms it, the
+        record waits. Raises InvalidRequest for what nobody here collects.
+        """
+        return await self._threads.run(
+            self._part.create, customer, method, amount=amount, wallet=wallet, pack=pack,
+            credits=credits, description=description, reference=reference, metadata=metadata,
+            return_url=return_url, key=key,
+        )  # fmt: skip
+
+    async def confirm(
+        self,
+        payment: str | UUID | Payment | Session,
+        *,
+        by: str | None = None,
+    ) -> Payment:
+        """Ask the provider how it stands and record it; nobody's word counts but its own. For
+        cash and the like a person says so: `by`."""
+        return await self._threads.run(self._part.confirm, payment, by=by)
+
+    async def update(
+        self,
+        payment: str | UUID | Payment | Session,
+        *,
+        status: str | None = None,
+        description: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Payment:
+        """Change its words, or end it while it is pending (canceled, failed): at the provider
+        first. What is not named stays. Raises UseConfirm, UseRefund, Conflict."""
+        return await self._threads.run(
+            self._part.update, payment, status=status, description=description, metadata=metadata,
+        )  # fmt: skip
+
+    async def remove(self, payment: str | UUID | Payment | Session) -> Payment:
+        """Hide a payment that no money came for; its record stays. Raises Conflict."""
+        return await self._threads.run(self._part.remove, payment)
+
+    async def capture(
+        self,
+        payment: str | UUID | Payment | Session,
+        amount: Money | None = None,
+    ) -> Payment:
+        """Take held money, all of it or a part; the rest is let go. Safe to repeat."""
+        return await self._threads.run(self._part.capture, payment, amount)
+
+    async def void(self, payment: str | UUID | Payment | Session) -> Payment:
+        """Let held money go. Safe to repeat."""
+        return await self._threads.run(self._part.void, payment)
+
 
 class AsyncCustomers:
     """Customers. They are made on first use; this is for what is known about them."""

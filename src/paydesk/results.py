@@ -75,6 +75,14 @@ class Payment:
     expires_at: datetime | None
     refunded_at: datetime | None = None
     refund_reason: str | None = None
+    #: What the payer has to open: a page to pay on, a bank's page of a charge.
+    payment_url: str | None = None
+    action_url: str | None = None
+    payment_method: str | None = None
+    method_detail: Mapping[str, Any] | None = field(default=None, hash=False)
+    country: str | None = None
+    failure_reason: str | None = None
+    deleted_at: datetime | None = None
 
     @classmethod
     def of(cls, view: PaymentView) -> Payment:
@@ -84,7 +92,10 @@ class Payment:
             customer=ids.show("customer", view.customer_id),
             status=view.state, amount=view.amount, captured=view.captured, refunded=view.refunded,
             refundable=view.refundable, refunded_at=view.refunded_at,
-            refund_reason=view.refund_reason,
+            refund_reason=view.refund_reason, payment_url=view.payment_url,
+            action_url=view.action_url, method_detail=view.method_detail, country=view.country,
+            payment_method=ids.show("method", view.method_id) if view.method_id else None,
+            failure_reason=view.failure_reason, deleted_at=view.deleted_at,
             price=view.price, discount=view.discount, credits=view.credits,
             credits_added=view.credits_added, credits_added_at=view.credits_added_at,
             path=goods.path if goods else None, fulfillment=goods.state if goods else None,

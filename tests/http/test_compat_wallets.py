@@ -169,3 +169,21 @@ def test_a_repeat_with_its_key_pays_once(env, user, card):
     again = user.post("/payments/stripe/process", json=body, headers=key)
     assert first.status_code == 201 and first.content == again.content
     assert wallet(env, "user_123", "usd") == 700
+
+
+def test_cash_is_confirmed_by_an_administrator_alone(env, http, user):
+    # S3.19 C7 C16
+    made = create(user, method="CASH").json()
+    assert (made["method"], made["status"]) == ("CASH", "PENDING")
+    path = f"/payments/{made['id']}"
+    problem_of(user.post(f"{path}/confirm"), 403, "not_permitted")
+    problem_of(http.as_user("help", role="support").post(f"{path}/confirm"), 403, "not_permitted")
+    assert wallet(env, "user_123", "htg") == 0
+    done = http.as_user("boss", role="finance").post(f"{path}/confirm")
+    assert (done.json()["status"], done.json()["method"]) == ("COMPLETED", "CASH")
+    assert wallet(env, "user_123", "htg") == 10_000
+    assert user.get("/payments?method=CASH").json()["total"] == 1
+    bank = create(user, method="BANK_TRANSFER").json()
+    admin = http.as_user("boss", role="admin")
+    failed = admin.patch(f"/payments/{bank['id']}", json={"status": "FAILED"})
+    assert failed.json()["status"] == "FAILED"

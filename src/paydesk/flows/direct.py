@@ -36,7 +36,9 @@ from paydesk.flows import (
     checkout,
     goods,
     heads,
+    items,
     methods,
+    offline,
     payments,
     pricing,
     promos,
@@ -83,6 +85,7 @@ class NewPayment:
     quantity: int = 1
     service: Any = None
     wallet: Money | None = None
+    price_item: items.PriceHook | None = None
     promo: str | None = None
     method: str | UUID | None = None
     provider: str | None = None
@@ -111,7 +114,7 @@ class NewPayment:
         if self.request_hash is not None:
             return self.request_hash
         told = [
-            checkout.hash_of(self.order(self.provider)).hex(), str(self.method), self.off_session,
+            pricing.hash_of(self.order(self.provider)).hex(), str(self.method), self.off_session,
             self.capture,
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(told).encode()).digest()
@@ -407,7 +410,7 @@ def _held_call(
 def create(env: Env, what: NewPayment) -> PaymentView:
     """A pending payment of any method: where its provider has pages, one is opened
     (`payment_url`); where a person confirms it, only the record is made. Safe to repeat with one
-    key. Raises NotSupported for a method that nobody here collects, and as `process`.
+    key. Raises InvalidRequest for a method that nobody here collects, and as `process`.
     """
     word = str(what.method or "stripe").lower()
     if word not in PROVIDER_OF:
@@ -424,24 +427,35 @@ def create(env: Env, what: NewPayment) -> PaymentView:
             env, dataclasses.replace(what.order("wallet"), request_key=key, request_hash=digest)
         )
     if name not in env.providers:
-        raise NotSupported(f"No provider here collects {word!r}.", param="method")
+        raise InvalidRequest(f"No provider here collects {word!r}.", param="method")
     if "checkout" in env.providers[name].can:
         order = dataclasses.replace(what.order(name), request_key=key, request_hash=digest)
-        return checkout.start(env, order).payment
+        made = checkout.start(env, order).payment
+        return _name_method(env, made, word) if "offline" in env.providers[name].can else made
     if "offline" not in env.providers[name].can:
-        raise NotSupported(f"{name} collects only from saved methods.", param="method")
+        raise InvalidRequest(f"{name} collects only from saved methods.", param="method")
     written = _priced(env, what, name, key, digest, is_charge=False)
     assert isinstance(written, UUID)
     return payments.get(env, what.customer_id, written)
 
 
+def _name_method(env: Env, made: PaymentView, word: str) -> PaymentView:
+    """How the money will come, where no provider will tell."""
+    with env.db.transaction(made.customer_id) as tx:
+        now = heads.decide(tx, env.now(), made.customer_id)
+        payment = JoinedStore(tx.conn).get_many([(made.customer_id, made.id)])[0]
+        if payment is not None and payment.method is None:
+            attempts.advance(tx, now, [(payment, payment.state, {"method": word})])
+    return payments.get(env, made.customer_id, made.id)
+
+
 def confirm(
-    env: Env, customer_id: UUID | None, ref: str | UUID, path: str = "verify", **offline: Any
+    env: Env, customer_id: UUID | None, ref: str | UUID, path: str = "verify", **said: Any
 ) -> PaymentView:
     """Ask the provider how a payment stands and record it; nobody's word counts but its own.
 
-    `offline`: for payments that a person confirms, passed on to whoever keeps their book; only
-    administrators may. Raises NotFound, NotSupported, ProviderUnavailable, OutcomeUnknown.
+    `said` is for payments that a person confirms (`by` at least, as `offline.confirm` takes it).
+    Raises NotFound, NotSupported, ProviderUnavailable, OutcomeUnknown.
     """
     with env.db.read() as tx:
         key = payments.find(env, tx, ref, customer_id)
@@ -449,12 +463,9 @@ def confirm(
     if payment.paid:
         return payment
     if "fetch" not in env.providers[payment.provider].can:
-        try:
-            from paydesk.flows import offline as desk
-        except ImportError:
-            raise NotSupported(f"{payment.provider} payments cannot be confirmed here.") from None
-        desk.confirm(env, key[0], key[1], **offline)
-        return payments.get(env, *key)
+        if not said.get("by"):
+            raise NotSupported(f"{payment.provider} payments are confirmed by a person.")
+        return offline.confirm(env, *key, **said)
     if payment.checkout_id is not None:
         checkout.verify(env, key[1], key[0], path)
         return payments.get(env, *key)

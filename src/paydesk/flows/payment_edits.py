@@ -77,12 +77,13 @@ def stop(env: Env, key: tuple[UUID, UUID], word: str) -> str:
     Money that came first stays. Raises what the provider raises.
     """
     provider = env.providers[payments.get(env, *key).provider]
+    asks = bool({"fetch", "expire"} & set(provider.can))
     with env.db.transaction(key[0]) as tx:
         now = heads.decide(tx, env.now(), key[0])
         payment = _locked(tx, key)
         if payment.state not in OPEN_STATES:
             return payment.state
-        if "fetch" not in provider.can:  # Nobody else could take money for it.
+        if not asks:  # Nobody else could take money for it.
             dead = attempts.advance(tx, now, [(payment, word, {})])[0]
             emit_many(tx, [attempts.state_event(dead, now)])
         else:
@@ -93,7 +94,7 @@ def stop(env: Env, key: tuple[UUID, UUID], word: str) -> str:
                 " and ended_at is null",
                 {"customer_id": key[0], "payment_id": key[1], "now": now, "state": word},
             )
-    if "fetch" in provider.can:
+    if asks:
         _end(env, key, word)
     found = payments.get(env, *key)
     if found.promo_id and found.state in DEAD_STATES:
