@@ -25,6 +25,8 @@ FLOORS = [
     ("paydesk.client_parts", 4),
     ("paydesk.client_parts_async", 4),
     ("paydesk.client_threads", 4),
+    ("paydesk.client_disputes", 4),
+    ("paydesk.client_disputes_async", 4),
     ("paydesk.client_goods", 4),
     ("paydesk.client_goods_async", 4),
     ("paydesk.client_wallets", 4),

@@ -15,6 +15,7 @@ from paydesk.cli import (
     money,
     provider,
     rates,
+    reconcile,
     refunds,
     service,
     statements,
@@ -39,6 +40,7 @@ money.add_to(app)
 catalogue.add_to(app)
 rates.add_to(app)
 wallets.add_to(app)
+reconcile.add_to(app)
 refunds.add_to(app)
 desk.add_to(app)
 provider.add_to(app)
