@@ -93,7 +93,12 @@ class BTCPayServer(ProviderServer):
         wanted = {value for name, value in request.query if name == "orderId"}
         found = [one for one in self.invoices.values()
                  if not wanted or one["metadata"].get("orderId") in wanted]  # fmt: skip
-        return 200, list(reversed(found))[: int(dict(request.query).get("take", 50))]
+        told = {name: int(value) for name, value in request.query if name != "orderId"}
+        found = [one for one in reversed(found)
+                 if told.get("startDate", 0) <= one["createdTime"]
+                 <= told.get("endDate", one["createdTime"])]  # fmt: skip
+        skip = told.get("skip", 0)
+        return 200, found[skip : skip + told.get("take", 50)]
 
     def _create(self, request: Request) -> tuple[int, Any]:
         self._allow(request)

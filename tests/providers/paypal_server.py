@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import itertools
 import json
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -47,11 +48,14 @@ class PayPalServer(ProviderServer):
         self.capture_status = "COMPLETED"
         self.decline: str | None = None
         self.is_rigid = False
+        self.may_search = True
+        self.page_size = 500
         for method, pattern, function in (
             ("POST", "/v1/oauth2/token", self._token),
             ("POST", "/v2/checkout/orders", self._once(self._create)),
             ("GET", "/v2/checkout/orders/([^/]+)", self._get_order),
             ("PATCH", "/v2/checkout/orders/([^/]+)", self._change),
+            ("GET", "/v1/reporting/transactions", self._search),
             ("POST", "/v2/checkout/orders/([^/]+)/capture", self._once(self._capture)),
             ("GET", "/v2/payments/captures/([^/]+)", self._get_capture),
             ("POST", "/v2/payments/captures/([^/]+)/refund", self._once(self._refund)),
@@ -238,6 +242,33 @@ class PayPalServer(ProviderServer):
             raise absent()
         return 200, self.refunds[refund_id]
 
+    def _search(self, request: Request) -> tuple[int, Any]:
+        """Transactions of the span, of which one is no payment; pages begin with 1."""
+        self._allow(request)
+        if not self.may_search:
+            return 403, {"name": "NOT_AUTHORIZED", "message": "No permission."}
+        told = dict(request.query)
+        since, until = (datetime.fromisoformat(told[k]) for k in ("start_date", "end_date"))
+        assert until - since <= timedelta(days=31)
+        at = _now() - timedelta(seconds=5)
+        rows = [
+            *(_row(c["id"], "T0006", c["amount"]["value"], c, custom_field=c["custom_id"],
+                   fee_amount={"currency_code": c["amount"]["currency_code"], "value": "-1.00"})
+              for c in self.captures.values()),
+            *(_row(r["id"], "T1107", f"-{r['amount']['value']}", r,
+                   paypal_reference_id=r["_capture"]) for r in self.refunds.values()),
+            {"transaction_id": "W1", "transaction_event_code": "T0400", "transaction_status": "S",
+             "transaction_amount": {"currency_code": "USD", "value": "-100.00"}},
+        ]  # fmt: skip
+        if not since <= at <= until:
+            rows = []
+        found = [{"transaction_info": {"transaction_initiation_date": at.isoformat(), **row}}
+                 for row in rows]  # fmt: skip
+        first = (int(told["page"]) - 1) * self.page_size
+        return 200, {"transaction_details": found[first : first + self.page_size],
+                     "page": int(told["page"]), "total_items": len(found),
+                     "total_pages": -(-len(found) // self.page_size)}  # fmt: skip
+
     def _get_dispute(self, request: Request, dispute_id: str) -> tuple[int, Any]:
         self._allow(request)
         if dispute_id not in self.disputes:
@@ -260,3 +291,13 @@ class PayPalServer(ProviderServer):
         wanted = self._signature([told[name] for name in order], event)
         is_right = told["webhook_id"] == WEBHOOK_ID and told["transmission_sig"] == wanted
         return 200, {"verification_status": "SUCCESS" if is_right else "FAILURE"}
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _row(ref: str, code: str, value: str, about: dict[str, Any], **more: Any) -> dict[str, Any]:
+    amount = {"currency_code": about["amount"]["currency_code"], "value": value}
+    return {"transaction_id": ref, "transaction_event_code": code, "transaction_status": "S",
+            "transaction_amount": amount, **more}  # fmt: skip

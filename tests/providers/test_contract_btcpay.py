@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -12,7 +13,7 @@ from paydesk import ids
 from paydesk.errors import InvalidSignature, MalformedRequest, ProviderUnavailable
 from paydesk.providers import Order
 from paydesk.providers.base import AnswerUnclear
-from paydesk.providers.btcpay import BTCPay
+from paydesk.providers.btcpay import PAGE, BTCPay
 from paydesk.rules.money import EUR, JPY
 from paydesk.settings import Settings
 from paydesk.testing import ProviderBench, ProviderContract
@@ -166,6 +167,17 @@ def test_of_two_invoices_of_a_payment_the_paid_one_is_found(btcpay, server):
     server.pay(second.id, Decimal("12.50"))
     assert len(server.invoices) == 2
     assert btcpay.search(what.id, {}).session_ref == second.id
+
+
+def test_the_books_come_in_pages_and_within_their_window(btcpay, server):
+    ids_made = [btcpay.create_checkout(order()).id for _ in range(PAGE + 3)]
+    now = datetime.now(UTC)
+    first, after = btcpay.books(now - timedelta(days=1), now + timedelta(days=1), "charge", None)
+    second, end = btcpay.books(now - timedelta(days=1), now + timedelta(days=1), "charge", after)
+    assert sorted(one.ref for one in first + second) == sorted(ids_made)
+    assert (len(first), end) == (PAGE, None)
+    assert btcpay.books(now - timedelta(days=9), now - timedelta(days=1), "charge", None)[0] == []
+    assert btcpay.books(now - timedelta(days=1), now, "refund", None) == ([], None)
 
 
 def event(server, **more):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from paypal_server import CLIENT_ID, SECRET, SIGNING, WEBHOOK_ID, PayPalServer
@@ -291,6 +292,34 @@ def test_a_refunds_event_names_its_capture(paypal, server):
     assert (event.kind, event.ref, event.payment_ref) == (
         "refund.updated", made.id, found.payment_ref,
     )  # fmt: skip
+
+
+def walked(paypal, kind, days):
+    now, cursor, found = datetime.now(UTC), None, []
+    while True:
+        page, cursor = paypal.books(now - timedelta(days=days), now + timedelta(days=1), kind,
+                                    cursor)  # fmt: skip
+        found += page
+        if cursor is None:
+            return found
+
+
+def test_the_books_are_walked_span_by_span_and_page_by_page(paypal, server):
+    server.page_size = 2
+    paid = [captured(paypal, server) for _ in range(3)]
+    paypal.refund(paid[0].payment_ref, USD("2.50"), "r1")
+    found = walked(paypal, "charge", 75)
+    assert sorted(one.ref for one in found) == sorted(one.payment_ref for one in paid)
+    assert {(one.value.amount, one.value.fee) for one in found} == {(USD("12.50"), USD("1.00"))}
+    (back,) = walked(paypal, "refund", 75)
+    assert (back.value.amount, back.payment_ref) == (USD("2.50"), paid[0].payment_ref)
+    assert walked(paypal, "fee", 75) == []
+
+
+def test_an_app_that_may_not_search_lists_no_books(paypal, server):
+    server.may_search = False
+    with pytest.raises(NotSupported, match="transaction search"):
+        walked(paypal, "charge", 1)
 
 
 def dispute(found, **more):

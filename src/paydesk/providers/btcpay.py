@@ -8,7 +8,9 @@ so there is no refund here.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from functools import cached_property
 from typing import Any
@@ -17,6 +19,7 @@ from paydesk.errors import InvalidRequest, InvalidSignature, MalformedRequest
 from paydesk.providers.base import (
     AnswerUnclear,
     Charge,
+    Listed,
     Order,
     Provider,
     ProviderEvent,
@@ -32,6 +35,8 @@ from paydesk.settings import Settings
 _PLAIN = {"New": "pending", "Processing": "processing"}
 #: Why an ended invoice may still have brought money.
 _CAME_ANYWAY = frozenset({"PaidPartial", "PaidLate", "PaidOver"})
+#: Invoices on a page of the books.
+PAGE = 50
 #: How a webhook's signature begins.
 _SCHEME = "sha256="
 
@@ -41,7 +46,7 @@ class BTCPay(Provider):
     """The Greenfield API of one store. Our payment id is the invoice's `orderId`, which BTCPay
     finds invoices by."""
 
-    can = frozenset({"checkout", "fetch", "search", "webhooks"})
+    can = frozenset({"checkout", "fetch", "search", "webhooks", "books"})
 
     @classmethod
     def is_configured(cls, settings: Settings) -> bool:
@@ -103,6 +108,29 @@ class BTCPay(Provider):
         found = [self._charge(raw) for raw in self._invoices(payment_id)]
         paid = [one for one in found if one.status in ("succeeded", "processing")]
         return next(iter(paid or found), None)
+
+    def books(
+        self, since: datetime, until: datetime, kind: str, cursor: str | None
+    ) -> tuple[list[Listed], str | None]:
+        """Our invoices by the time they were made, newest first. BTCPay records no refunds,
+        disputes or fees of its own."""
+        if kind != "charge":
+            return [], None
+        skip = int(cursor or 0)
+        params = {"startDate": int(since.timestamp()), "endDate": math.ceil(until.timestamp()),
+                  "skip": skip, "take": PAGE}  # fmt: skip
+        body = self._api.get("/invoices", params=params).body
+        if not isinstance(body, list):
+            raise AnswerUnclear("BTCPay's list of invoices cannot be understood.")
+        found = []
+        for raw in body:
+            if not is_ours((raw.get("metadata") or {}).get("orderId")):
+                continue  # Another program's, of whatever kind.
+            charge, at = self._charge(raw), _made_at(raw)
+            if since <= at < until:
+                found.append(Listed(kind="charge", ref=charge.ref, value=charge, created_at=at,
+                                    payment_ref=charge.payment_ref))  # fmt: skip
+        return found, str(skip + PAGE) if len(body) == PAGE else None
 
     def _invoices(self, payment_id: str) -> list[dict[str, Any]]:
         """Our payment's invoices, the oldest first."""
@@ -191,6 +219,13 @@ class BTCPay(Provider):
             # Another program's invoice of the same store.
             return ProviderEvent(kind="ignored", ref=invoice, **told)
         return ProviderEvent(kind="charge.updated", ref=invoice, payment_id=order_id, **told)
+
+
+def _made_at(raw: dict[str, Any]) -> datetime:
+    try:
+        return datetime.fromtimestamp(int(raw["createdTime"]), UTC)
+    except (KeyError, TypeError, ValueError) as exc:
+        raise AnswerUnclear("BTCPay does not tell when the invoice was made.") from exc
 
 
 def _checkout(raw: Any) -> RemoteCheckout:

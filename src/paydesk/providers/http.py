@@ -43,7 +43,7 @@ class Answer:
 
 
 class Rejection(Exception):
-    """What a refusal was answered with, for the adapter alone: the cause of a ProviderRefused."""
+    """What a refusal was answered with, for the adapter alone: the cause of the error."""
 
     def __init__(self, status: int, body: Any) -> None:
         super().__init__(str(status))
@@ -51,8 +51,8 @@ class Rejection(Exception):
         self.body = body
 
     @classmethod
-    def of(cls, refused: ProviderRefused) -> Rejection:
-        cause = refused.__cause__
+    def of(cls, error: ProviderRefused | ProviderUnavailable) -> Rejection:
+        cause = error.__cause__
         return cause if isinstance(cause, cls) else cls(0, None)
 
 
@@ -179,7 +179,9 @@ class Http:
                 raise AnswerUnclear(f"{self.name} answered something that is no JSON.")
             return Answer(status, body)
         if status in (401, 403):
-            raise ProviderUnavailable(f"{self.name} does not accept our credentials.")
+            raise ProviderUnavailable(
+                f"{self.name} does not accept our credentials."
+            ) from Rejection(status, body)
         if status == 429:
             raise ProviderUnavailable(
                 f"{self.name} asks us to slow down.", retry_after_s=_retry_after_s(answer)

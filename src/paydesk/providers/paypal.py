@@ -12,6 +12,7 @@ import contextlib
 import json
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from typing import Any
 
@@ -28,6 +29,7 @@ from paydesk.providers import paypal_shapes as shapes
 from paydesk.providers.base import (
     AnswerUnclear,
     Charge,
+    Listed,
     Order,
     Provider,
     ProviderEvent,
@@ -54,6 +56,8 @@ ORDER_ID = re.compile("[0-9A-Z]{17}")
 #: Why an approved order can not be captured although the payer may choose another way to pay.
 DECLINES = frozenset({"INSTRUMENT_DECLINED", "PAYER_ACTION_REQUIRED", "PAYER_CANNOT_PAY",
                       "TRANSACTION_REFUSED"})  # fmt: skip
+#: What one search of transactions may span (31 days at most), and its largest page.
+SPAN, PAGE = timedelta(days=30), 500
 #: A webhook's sender waits for us: so long the verification may take.
 VERIFY_S = 5
 #: So many at once.
@@ -65,7 +69,8 @@ class PayPal(Provider):
     """Orders v2 with intent CAPTURE. Our payment id is the order's custom_id and invoice_id, so
     that PayPal itself takes no second payment for it."""
 
-    can = frozenset({"checkout", "expire", "fetch", "refund", "webhooks", "disputes"})
+    can = frozenset({"checkout", "expire", "fetch", "refund", "webhooks", "disputes",
+                     "books"})  # fmt: skip
     currencies = shapes.CURRENCIES
 
     @classmethod
@@ -251,6 +256,35 @@ class PayPal(Provider):
     def upload_file(self, name: str, content: bytes, content_type: str, key: str) -> str:
         raise NotSupported("Evidence is given on PayPal's own Resolution Center page.")
 
+    # Books ----------------------------------------------------------------------------------------
+
+    def books(
+        self, since: datetime, until: datetime, kind: str, cursor: str | None
+    ) -> tuple[list[Listed], str | None]:
+        """PayPal's transaction search, which runs up to three hours behind. `cursor` is the start
+        of a span and the page in it. Raises NotSupported where the app may not search."""
+        if kind not in ("charge", "refund"):
+            return [], None
+        told, _, page = (cursor or f"{since.isoformat()}|1").partition("|")
+        start = datetime.fromisoformat(told)
+        end = min(until, start + SPAN, datetime.now(UTC))
+        if start >= end:
+            return [], None
+        params = {"start_date": _second(start), "end_date": _second(end), "fields": "all",
+                  "page": page, "page_size": PAGE}  # fmt: skip
+        try:
+            raw = shapes.an_object(self._api.get("/v1/reporting/transactions", params=params).body)
+        except ProviderUnavailable as exc:
+            if Rejection.of(exc).status == 403:
+                raise NotSupported("The REST app may not use PayPal's transaction search.") from exc
+            raise
+        found = shapes.listed(raw, kind, livemode=self.livemode)
+        if int(page) < int(raw.get("total_pages") or 0):
+            following = f"{start.isoformat()}|{int(page) + 1}"
+        else:
+            following = f"{end.isoformat()}|1" if end == start + SPAN else None
+        return [one for one in found if since <= one.created_at < until], following
+
     # Webhooks -------------------------------------------------------------------------------------
 
     def parse_webhook(self, body: bytes, headers: Mapping[str, str]) -> list[ProviderEvent]:
@@ -284,3 +318,7 @@ class PayPal(Provider):
 
     def read_event(self, body: str, ref: str | None) -> ProviderEvent:
         return shapes.read_event(body, livemode=self.livemode)
+
+
+def _second(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -12,6 +12,7 @@ from paydesk.errors import InvalidRequest, MalformedRequest
 from paydesk.providers.base import (
     AnswerUnclear,
     Charge,
+    Listed,
     ProviderEvent,
     RemoteDispute,
     RemoteRefund,
@@ -249,10 +250,53 @@ def _moved(raw: dict[str, Any], kind: str) -> Money | None:
     return sum(sums[1:], sums[0]) if sums else None
 
 
+#: How a transaction of the search stands, by its code. V: it went well and was refunded since.
+_TRANSACTION = {"S": "succeeded", "V": "succeeded", "P": "processing", "D": "failed"}
+#: Payments received, and refunds of them, by the beginnings of their event codes.
+_EVENTS = {"charge": "T00", "refund": "T1107"}
+
+
+def listed(raw: dict[str, Any], kind: str, *, livemode: bool) -> list[Listed]:
+    """A page of the transaction search, as far as it is of this kind."""
+    rows = raw.get("transaction_details")
+    infos = [one.get("transaction_info") or {} for one in rows or [] if isinstance(one, dict)]
+    found = (
+        _listed(info, kind, livemode) for info in infos
+        if str(info.get("transaction_event_code") or "").startswith(_EVENTS[kind])
+    )  # fmt: skip
+    return [one for one in found if one is not None]
+
+
+def _listed(info: dict[str, Any], kind: str, livemode: bool) -> Listed | None:
+    ref, at = info.get("transaction_id"), instant(info.get("transaction_initiation_date"))
+    status = _TRANSACTION.get(str(info.get("transaction_status")))
+    amount = money_in(info.get("transaction_amount"))
+    if not ref or at is None or status is None:
+        raise AnswerUnclear("A transaction of PayPal cannot be understood.")
+    if kind == "refund":
+        state = "pending" if status == "processing" else status
+        about = info.get("paypal_reference_id")
+        back = -amount if amount.minor < 0 else amount
+        value: Any = RemoteRefund(
+            id=ref, status=state, amount=back, payment_ref=about, created_at=at
+        )
+        return Listed(kind=kind, ref=ref, value=value, created_at=at, payment_ref=about)
+    if amount.minor <= 0:  # Money that we sent.
+        return None
+    fee = maybe_money(info.get("fee_amount"))
+    value = Charge(
+        ref=ref, status=status, amount=amount if status == "succeeded" else None, fact=ref,
+        ended=status != "processing", payment_ref=ref,
+        payment_id=our_id(info.get("custom_field")), livemode=livemode,
+        fee=-fee if fee and fee.minor < 0 else fee,
+    )  # fmt: skip
+    return Listed(kind=kind, ref=ref, value=value, created_at=at, payment_ref=ref)
+
+
 def instant(text: Any) -> datetime | None:
     """A time of PayPal's (RFC 3339), aware; None for what is none."""
     try:
-        found = datetime.fromisoformat(str(text).replace("Z", "+00:00"))
+        found = datetime.fromisoformat(str(text))
     except ValueError:
         return None
     return found if found.tzinfo else None

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -396,6 +396,25 @@ class ProviderContract:
             desk.ask("refund", ref, half + desk.bench.price, "refund-1")
         assert desk.bench.refunds() == 0
 
+    # Its books.
+
+    def test_its_books_list_what_was_paid_and_what_went_back(self, desk: ContractDesk) -> None:
+        need(desk, "books")
+        view = desk.open()
+        desk.pay(view)
+        one = desk.settle(view)
+        (charge,) = [each.value for each in listed(desk, "charge")
+                     if each.value.status == "succeeded"]  # fmt: skip
+        assert charge.amount == desk.bench.price
+        assert charge.payment_id in (None, ids.show("payment", view.payment.id))
+        assert charge.capture_fact == desk.ask("fetch", view.payment.session_ref).capture_fact
+        if desk.can("refund"):
+            assert listed(desk, "refund") == []
+            made = desk.ask("refund", one.payment_ref, desk.bench.price, "refund-1")
+            (back,) = listed(desk, "refund")
+            assert (back.ref, back.value.amount) == (made.id, desk.bench.price)
+            assert back.payment_ref == one.payment_ref
+
     # Trouble.
 
     def test_what_the_provider_does_not_know_is_an_expected_error(
@@ -477,6 +496,19 @@ def paid_and_half(desk: ContractDesk) -> tuple[str, Money]:
     assert one.payment_ref, "a refund needs the provider's reference of the payment"
     price = desk.bench.price
     return one.payment_ref, Money(price.minor // 2, price.currency, minor=True)
+
+
+def listed(desk: ContractDesk, kind: str) -> list[base.Listed]:
+    """What the provider recorded since yesterday, page by page."""
+    now, found, cursor = datetime.now(UTC), [], None
+    while True:
+        page, cursor = desk.ask(
+            "books", now - timedelta(days=1), now + timedelta(days=1), kind, cursor
+        )
+        found += page
+        if cursor is None:
+            assert all(one.created_at.tzinfo for one in found)
+            return found
 
 
 def an_order(desk: ContractDesk) -> base.Order:
