@@ -32,5 +32,7 @@ def setup(kit: Any) -> dict[str, Any]:
         "TOKEN": auth.make_token(env.settings, "user_123"),
         "KEY": env.settings.secret_key,
         "pay": kit.sim.pay,
+        "token": lambda: kit.sim.request("POST", "/v1/payment_methods", {
+            "type": "card", "card": {"token": "tok_visa"}})["id"],
         "session_of": lambda ref: payments.get(env, None, ref).session_ref,
     }
