@@ -283,6 +283,11 @@ class Settings:
                                         doc="Days before their expiry that a mail tells of credits;"
                                             " 0: none does.")
 
+    # Figures
+    time_zone: str = _named("UTC", "PAYDESK_TIME_ZONE",
+                            doc="IANA name of the business's time zone: the days of reports, such"
+                                " as America/Port-au-Prince.")
+
     # Inner workings
     lanes: int = _named(2, "PAYDESK_LANES", least=1, doc="Connections that groups commit on.")
     pool_size: int = _named(12, "PAYDESK_POOL_SIZE", least=2, doc="Other connections a process.")

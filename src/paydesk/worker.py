@@ -31,6 +31,7 @@ from paydesk.flows import (
     reconcile,
     refunds,
     risk,
+    rollups,
     services,
     setups,
     trail,
@@ -65,6 +66,7 @@ SWEEPS: list[tuple[str, Sweep, float]] = [
     ("refunds", refunds.ask_pending, 60.0),
     ("disputes", disputes.warn_due, 60.0),
     ("reconciliation", reconcile.nightly, 10.0),
+    ("figures", rollups.keep, 5.0),
     ("housekeeping", housekeeping.forget, 60.0),
 ]
 #: How often a sweep says that it lives.
