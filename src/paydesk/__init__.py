@@ -24,6 +24,8 @@ _HOMES = {
     "PaymentFailed": "paydesk.errors",
     "InvalidPromoCode": "paydesk.errors",
     "CreditLimitExceeded": "paydesk.errors",
+    "NotRefundable": "paydesk.errors",
+    "RefundWindowClosed": "paydesk.errors",
 }
 
 if TYPE_CHECKING:
@@ -33,8 +35,10 @@ if TYPE_CHECKING:
     from paydesk.errors import InsufficientCredits as InsufficientCredits
     from paydesk.errors import InsufficientFunds as InsufficientFunds
     from paydesk.errors import InvalidPromoCode as InvalidPromoCode
+    from paydesk.errors import NotRefundable as NotRefundable
     from paydesk.errors import PaydeskError as PaydeskError
     from paydesk.errors import PaymentFailed as PaymentFailed
+    from paydesk.errors import RefundWindowClosed as RefundWindowClosed
     from paydesk.rules.money import EUR as EUR
     from paydesk.rules.money import GBP as GBP
     from paydesk.rules.money import HTG as HTG
