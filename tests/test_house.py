@@ -29,6 +29,8 @@ FLOORS = [
     ("paydesk.client_disputes_async", 4),
     ("paydesk.client_goods", 4),
     ("paydesk.client_goods_async", 4),
+    ("paydesk.client_methods", 4),
+    ("paydesk.client_methods_async", 4),
     ("paydesk.client_refunds", 4),
     ("paydesk.client_refunds_async", 4),
     ("paydesk.client_wallets", 4),
