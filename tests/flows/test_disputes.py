@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 import random
+from dataclasses import replace
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from purchase import Desk
 
-from paydesk.errors import Conflict, NotFound
-from paydesk.flows import credits, disputes, fulfillment, payments
-from paydesk.providers.base import RemoteDispute
+from paydesk.errors import Conflict, NotFound, PaydeskError
+from paydesk.flows import credits, disputes, fulfillment, payments, refund_facts, refunds
+from paydesk.providers.base import RemoteDispute, RemoteRefund
 from paydesk.rules.ledger import CODES
 from paydesk.rules.money import EUR, USD
 
@@ -320,3 +322,46 @@ def test_goods_not_yet_handed_over_wait_for_the_end_of_the_dispute(desk, monkeyp
     assert desk.payment(view).fulfillment.state == "done"
     assert books(desk, view) == {"revenue": 999, "clearing": -999}
     assert desk.balance(view) == 150
+
+
+def wallet_of(desk, view) -> int:
+    return book(desk, view, "wallet")
+
+
+def test_a_disputed_top_up_leaves_the_wallet_and_comes_back(desk):  # I9 S3.24
+    view = paid(desk, wallet=USD("9.99"))
+    assert wallet_of(desk, view) == 999
+    tell(desk, view, fee=None)
+    assert (wallet_of(desk, view), books(desk, view)) == (0, {})
+    tell(desk, view, fee=None, status="won", reinstated=USD("9.99"))
+    assert (wallet_of(desk, view), books(desk, view)) == (999, {"clearing": -999})
+
+
+def test_a_refund_of_what_a_dispute_holds_is_refused(desk):  # I7 I9
+    view = paid(desk)
+    tell(desk, view, fee=None, amount=USD(6), withdrawn=USD(6))
+    want = refunds.WantRefund(
+        customer_id=view.customer_id, payment_id=view.payment.id, by="ada", amount=USD(5),
+        request_key=uuid4(), request_hash=b"",
+    )  # fmt: skip
+    with pytest.raises(PaydeskError) as raised:
+        refunds.request(desk.env, want)
+    assert raised.value.http_status in (409, 422)
+    refunds.request(desk.env, replace(want, amount=USD("3.99")))
+    assert desk.payment(view).refunded == USD("3.99")
+    assert desk.balance(view) == 0
+
+
+def test_a_dispute_after_a_refund_takes_what_is_left_and_loses_the_rest(desk):  # I9 I17
+    view = paid(desk)
+    refund = RemoteRefund(id="re_told", status="succeeded", amount=USD(4),
+                          payment_ref=desk.payment(view).payment_ref)  # fmt: skip
+    refund_facts.apply_remote(desk.env, "stripe", "", refund, (view.customer_id, view.payment.id),
+                              "webhook")  # fmt: skip
+    found = tell(desk, view, fee=None)
+    assert (found.withdrawn, found.loss) == (USD("9.99"), USD(4))
+    assert books(desk, view) == {"losses": -400, "clearing": 400}
+    assert desk.balance(view) == 0
+    tell(desk, view, fee=None, status="won", reinstated=USD("9.99"))
+    assert books(desk, view) == {"revenue": 599, "clearing": -599}
+    assert desk.balance(view) == 90
