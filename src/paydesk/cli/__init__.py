@@ -11,10 +11,12 @@ from paydesk.cli import (
     audit,
     catalogue,
     desk,
+    imports,
     listen,
     money,
     provider,
     rates,
+    reports,
     reconcile,
     refunds,
     service,
@@ -39,6 +41,7 @@ service.add_to(app)
 money.add_to(app)
 catalogue.add_to(app)
 rates.add_to(app)
+reports.add_to(app)
 wallets.add_to(app)
 reconcile.add_to(app)
 refunds.add_to(app)
@@ -47,6 +50,7 @@ provider.add_to(app)
 audit.add_to(app)
 users.add_to(app)
 statements.add_to(app)
+imports.add_to(app)
 webhooks.add_to(app)
 listen.add_to(app)
 

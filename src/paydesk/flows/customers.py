@@ -86,6 +86,17 @@ def ensure(
     return found
 
 
+def ensure_imported(env: Env, external_id: str) -> UUID:
+    """The customer of an application's id that an old table names, made if absent.
+
+    The application is not asked: that it knew this customer stands in its own table.
+    """
+    name = external(external_id)
+    with env.db.read() as tx:
+        found = _by_external(tx, name)
+    return (found or _create(env, name, None, None, {})).uuid
+
+
 def resolve(env: Env, ref: str | UUID | Customer, *, create: bool = True) -> UUID:
     """Only the customer's UUID, from memory where it is known: for hot paths.
 

@@ -181,6 +181,11 @@ TYPES: dict[str, EventType] = {
         "payment",
         {**_PAYMENT, "review": "amount_mismatch"},
     ),
+    "payment.imported": EventType(
+        "A payment of an older system was brought over; `from` names its table.",
+        "payment",
+        {**_PAYMENT, "from": "credits.payment_transactions"},
+    ),
     "payment.reference_given": EventType(
         "The payer told under which number an agent or a bank has the money.",
         "payment",

@@ -171,12 +171,16 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stats:
-    """A customer's payments in sums; money by currency, captured and not given back."""
+    """A customer's payments in sums; money by currency, captured and not given back.
+
+    `spent_usd`: all of it at the rates stored with the payments; those without one are missing.
+    """
 
     total_payments: int
     by_status: dict[str, int]
     credits_purchased: int
     spent: dict[str, Money]
+    spent_usd: Money
     last_payment_at: datetime | None
 
 
@@ -198,10 +202,26 @@ def find(env: Env, tx: Tx, ref: str | UUID, customer_id: UUID | None = None) -> 
 
 
 def _look_up(env: Env, tx: Tx, ref: str | UUID) -> Key | None:
+    found = _own(env, tx, ref)
+    if found is not None:
+        return found
+    # A payment that was brought over keeps the numbers that it had.
+    row = tx.one(
+        "select customer_id, object_id from provider_refs where provider = 'self'"
+        " and account = 'imported' and ref = %(ref)s",
+        {"ref": str(ref)[:255].replace("\x00", "")},
+    )
+    return (row["customer_id"], row["object_id"]) if row else None
+
+
+def _own(env: Env, tx: Tx, ref: str | UUID) -> Key | None:
     if isinstance(ref, UUID):
         return _of_uuid(tx, ref)
     if ref.startswith(HANDLE_PREFIX):
-        return _of_uuid(tx, payment_of_handle(ref))
+        try:
+            return _of_uuid(tx, payment_of_handle(ref))
+        except NotFound:
+            return None
     for kind in ("payment", "checkout", "transfer"):
         try:
             owned = ids.parse(kind, ref)
@@ -496,6 +516,9 @@ def stats(env: Env, customer_id: UUID) -> Stats:
         rows = tx.all(
             "select state, currency, count(*) as n, max(created_at) as last_at,"
             " sum(captured_minor - refunded_minor)::bigint as spent,"
+            " coalesce(sum(case when currency = 'usd' then captured_minor - refunded_minor else"
+            "  round((captured_minor - refunded_minor)::numeric * usd_minor / asked_minor) end),"
+            "  0)::bigint as usd,"
             " coalesce(sum(credits_to_add) filter (where credits_added_at is not null), 0)::bigint"
             "  as credits"
             " from payments where customer_id = %(customer_id)s group by state, currency",
@@ -513,6 +536,7 @@ def stats(env: Env, customer_id: UUID) -> Stats:
         by_status=by_status,
         credits_purchased=sum(row["credits"] for row in rows),
         spent={code: money for code, money in spent.items() if money},
+        spent_usd=Money(sum(row["usd"] for row in rows), "usd", minor=True),
         last_payment_at=max((row["last_at"] for row in rows), default=None),
     )
 

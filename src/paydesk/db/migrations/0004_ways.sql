@@ -653,6 +653,21 @@ create trigger audit_log_append_only before update or delete on audit_log
 create trigger audit_log_no_truncate before truncate on audit_log
     for each statement execute function refuse_change();
 
+-- Old tables that were brought over -----------------------------------------------------------
+
+-- How far the reading of an old table has come, so that it goes on there.
+create table legacy_imports (
+    source text not null,
+    tbl text not null,
+    rows_done bigint not null default 0,
+    imported bigint not null default 0,
+    known bigint not null default 0,
+    refused bigint not null default 0,
+    started_at timestamptz not null default now(),
+    updated_at timestamptz not null default now(),
+    primary key (source, tbl)
+);
+
 -- The catalogue at providers ---------------------------------------------------------------------
 
 create table catalog_refs (

@@ -1,0 +1,521 @@
+"""Brings the families' old tables over: payments with their books, services, methods, access.
+
+A dry run reads and judges everything and writes nothing. Each row is written once, by a key made
+of its family and old id, so that a second run, or one that was broken off, only adds what is
+missing. What was paid is posted as it was: captured, sold, refunded, on the old dates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
+from uuid import UUID
+
+from paydesk import causes, ids
+from paydesk.db.postgres import Tx, jsonb
+from paydesk.env import Env
+from paydesk.errors import InvalidRequest, PaydeskError
+from paydesk.flows import attempts, customers, ledger, trail
+from paydesk.flows.events import NewEvent, emit_many
+from paydesk.flows.legacy_source import DsnSource, DumpSource, Row, open_source
+from paydesk.rules import legacy
+from paydesk.rules.legacy import OldPayment
+from paydesk.rules.payments import handle_of
+from paydesk.tracker.stores.joined import JoinedStore, ServicePayment
+
+#: So many rows are written in one transaction.
+BATCH = 200
+#: So many refused rows are kept to be shown.
+MOST_SHOWN = 200
+#: Providers under which old numbers are looked up (`payments.find`).
+SELF = "self"
+_SELF_ACCOUNT = "imported"
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A row that could not be brought over, and why."""
+
+    table: str
+    old_id: str
+    why: str
+
+
+@dataclass(slots=True)
+class TableResult:
+    """How one table went. `known` rows were here from before."""
+
+    family: str
+    table: str
+    total: int | None
+    read: int = 0
+    imported: int = 0
+    known: int = 0
+    skipped: int = 0
+    refused: int = 0
+
+
+@dataclass(slots=True)
+class Result:
+    """How all of it went."""
+
+    source: str
+    is_dry: bool
+    tables: list[TableResult] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return not any(t.refused for t in self.tables)
+
+
+#: Told after each batch: (result of the table).
+Progress = Callable[[TableResult], None]
+
+
+def import_tables(
+    env: Env, source: str, *, by: str, dry_run: bool = True, schema: str = "public",
+    progress: Progress = lambda _: None,
+) -> Result:  # fmt: skip
+    """Bring over every table of the documents that `source` has: a DSN or a plain SQL dump.
+
+    Raises InvalidRequest where nothing of it is known. A row that cannot be is left out and told.
+    """
+    old = open_source(source, schema)
+    try:
+        result = Result(source=old.name, is_dry=dry_run)
+        found = _found(old)
+        if not found:
+            raise InvalidRequest("No table of the documents was found there.", param="source")
+        with causes.by(by, "import"):
+            for family, table in found:
+                _table(env, old, family, table, result, progress)
+            if not dry_run:
+                with env.db.transaction() as tx:
+                    about = {t.family: t.imported for t in result.tables}
+                    trail.record(tx, env.now(), "legacy.imported", old.name[:255], about)
+        return result
+    finally:
+        old.close()
+
+
+def _found(old: DsnSource | DumpSource) -> list[tuple[str, str]]:
+    found = [
+        (family, table)
+        for table, columns in old.columns().items()
+        if (family := legacy.family_of(table, columns)) is not None
+    ]
+    return sorted(found, key=lambda one: legacy.ORDER.index(one[0]))
+
+
+def _table(
+    env: Env, old: DsnSource | DumpSource, family: str, table: str, result: Result,
+    progress: Progress,
+) -> None:  # fmt: skip
+    done = TableResult(family=family, table=table, total=old.count(table))
+    result.tables.append(done)
+    skip = 0 if result.is_dry else _position(env, result.source, table)
+    done.read = done.known = skip
+    write = _WRITE[family]
+    for batch in _batches(old.rows(table, skip)):
+        good = []
+        for row in batch:
+            try:
+                read = _read(family, row)
+            except (PaydeskError, KeyError, TypeError, ValueError, ArithmeticError) as exc:
+                _refuse(result, done, row, exc)
+                continue
+            if read is None:
+                done.skipped += 1
+            else:
+                good.append(read)
+        _write(env, family, write, good, result, done)
+        done.read += len(batch)
+        if not result.is_dry:
+            _keep_position(env, result.source, done)
+        progress(done)
+
+
+def _read(family: str, row: Row) -> Any:
+    if family in _PAYMENTS:
+        return legacy.payment_of(family, row)
+    return row
+
+
+def _write(
+    env: Env, family: str, write: Any, good: Sequence[Any], result: Result, done: TableResult
+) -> None:
+    """A batch at once; where that fails, each row alone, so that one fault stays one's own."""
+    if not good:
+        return
+    try:
+        imported, known = write(env, family, good, result.is_dry)
+        done.imported += imported
+        done.known += known
+    except Exception as exc:  # Whatever a row holds, the others are brought over.
+        if len(good) == 1:
+            one = good[0]
+            old_id = one.old_id if isinstance(one, OldPayment) else one.get("id", "")
+            _refuse(result, done, {"id": old_id}, exc)
+            return
+        for one in good:
+            _write(env, family, write, [one], result, done)
+
+
+def _refuse(result: Result, done: TableResult, row: Any, exc: Exception) -> None:
+    done.refused += 1
+    why = exc.detail if isinstance(exc, PaydeskError) else f"{type(exc).__name__}: {exc}"[:200]
+    if isinstance(exc, KeyError):
+        why = f"The column {exc} is missing."
+    if len(result.refused) < MOST_SHOWN:
+        result.refused.append(Refused(done.table, str(row.get("id", "?"))[:64], why))
+
+
+def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    while batch := list(islice(rows, BATCH)):
+        yield batch
+
+
+def _position(env: Env, source: str, table: str) -> int:
+    with env.db.read() as tx:
+        return tx.value(
+            "select rows_done from legacy_imports where source = %(source)s and tbl = %(tbl)s",
+            {"source": source, "tbl": table},
+        ) or 0  # fmt: skip
+
+
+def _keep_position(env: Env, source: str, done: TableResult) -> None:
+    with env.db.transaction() as tx:
+        tx.run(
+            "insert into legacy_imports as l (source, tbl, rows_done, imported, known, refused)"
+            " values (%(source)s, %(tbl)s, %(read)s, %(imported)s, %(known)s, %(refused)s)"
+            " on conflict (source, tbl) do update set"
+            " rows_done = greatest(l.rows_done, excluded.rows_done), updated_at = now()",
+            {"source": source, "tbl": done.table, "read": done.read, "imported": done.imported,
+             "known": done.known, "refused": done.refused},
+        )  # fmt: skip
+
+
+# Payments ----------------------------------------------------------------------------------------
+
+
+def _key(family: str, old_id: str) -> UUID:
+    return ids.request_key("import", family, old_id)
+
+
+def _payments(env: Env, family: str, rows: Sequence[OldPayment], is_dry: bool) -> tuple[int, int]:
+    if is_dry:
+        known = _known_payers(env, {row.customer for row in rows})
+        return _judge(env, family, rows, known)
+    owners = {name: _customer(env, name) for name in {row.customer for row in rows}}
+    with env.db.transaction(*set(owners.values())) as tx:
+        wanted = [(owners[row.customer], _key(family, row.old_id)) for row in rows]
+        known = _known(tx, wanted)
+        fresh = [row for row, key in zip(rows, wanted, strict=True) if key not in known]
+        _write_payments(env, tx, family, fresh, owners)
+    return len(fresh), len(rows) - len(fresh)
+
+
+def _judge(
+    env: Env, family: str, rows: Sequence[OldPayment], known: dict[str, UUID]
+) -> tuple[int, int]:
+    wanted = [(known[r.customer], _key(family, r.old_id)) for r in rows if r.customer in known]
+    with env.db.read() as tx:
+        there = len(_known(tx, wanted))
+    for row in rows:
+        _payment(row, ids.customer_of_tag(0), family, ids.new_owned(ids.customer_of_tag(0)))
+    return len(rows) - there, there
+
+
+def _known_payers(env: Env, names: set[str]) -> dict[str, UUID]:
+    with env.db.read() as tx:
+        rows = tx.all(
+            "select external_id, customer_id from customer_refs where external_id = any(%(names)s)",
+            {"names": sorted(names)},
+        )
+    return {row["external_id"]: row["customer_id"] for row in rows}
+
+
+def _known(tx: Tx, wanted: Sequence[tuple[UUID, UUID]]) -> set[tuple[UUID, UUID]]:
+    rows = tx.all(
+        "select p.customer_id, p.request_key from unnest(%(customers)s::uuid[], %(keys)s::uuid[])"
+        " as k(c, key) cross join lateral (select customer_id, request_key from payments"
+        "  where customer_id = k.c and request_key = k.key limit 1) p",
+        {"customers": [c for c, _ in wanted], "keys": [k for _, k in wanted]},
+    )
+    return {(row["customer_id"], row["request_key"]) for row in rows}
+
+
+def _customer(env: Env, name: str) -> UUID:
+    """The application's id of a payer; it is taken at its word."""
+    return customers.ensure_imported(env, name)
+
+
+def _payment(
+    row: OldPayment, owner: UUID, family: str, made: UUID, is_live: bool = False
+) -> ServicePayment:
+    paid = row.state in legacy.PAID
+    return ServicePayment(
+        id=str(made), customer_id=owner, user_id=str(owner), amount_cents=row.amount_minor,
+        currency=row.currency, state=row.state, provider=row.provider, purpose="payment",
+        handle=row.handle or handle_of(made), method=row.method, description=row.description,
+        reference=row.reference, price_minor=row.amount_minor,
+        captured_cents=row.amount_minor if paid else 0, refunded_cents=row.refunded_minor,
+        credits_to_add=row.credits, credits_added=row.credits_added_at is not None,
+        credits_added_at=row.credits_added_at if paid else None, package_id=row.package_id,
+        package_name=row.package_name, session_id=row.session_ref,
+        provider_payment_id=row.payment_ref, payment_type=row.payment_type,
+        completed_at=(row.completed_at or row.updated_at) if paid else None,
+        failed_at=row.failed_at, canceled_at=row.canceled_at, error_code=row.error_code,
+        error_message=row.error_message, livemode=is_live,
+        metadata={**row.metadata, "imported_from": family, "imported_id": row.old_id},
+        request_key=_key(family, row.old_id), request_hash=row.old_id.encode()[:64],
+        created_at=row.created_at, updated_at=row.updated_at,
+    )  # fmt: skip
+
+
+def _write_payments(
+    env: Env, tx: Tx, family: str, rows: Sequence[OldPayment], owners: dict[str, UUID]
+) -> None:
+    if not rows:
+        return
+    now = env.now()
+    pairs = []
+    for row in rows:
+        owner = owners[row.customer]
+        made = ids.new_owned(owner, int(row.created_at.timestamp() * 1000))
+        pairs.append((row, _payment(row, owner, family, made, env.settings.live)))
+    JoinedStore(tx.conn).create_many([payment for _, payment in pairs])
+    paid = [(row, payment, ids.new_owned(payment.customer_id)) for row, payment in pairs
+            if row.state in legacy.PAID]  # fmt: skip
+    refunded = [(row, payment, ids.new_owned(payment.customer_id)) for row, payment, _ in paid
+                if row.refunded_minor]  # fmt: skip
+    ledger.post(tx, [*_sales(paid), *_backs(refunded)])
+    _write_goods(tx, paid)
+    _write_refunds(tx, refunded)
+    refs = []
+    for row, payment in pairs:
+        for ref in (row.session_ref, row.payment_ref):
+            if ref:
+                refs.append((row.provider, "", ref, *payment.key))
+        for number in (row.handle, row.old_id):
+            if number:
+                refs.append((SELF, _SELF_ACCOUNT, number, *payment.key))
+    attempts.add_refs(tx, refs)
+    emit_many(
+        tx,
+        [
+            NewEvent(
+                customer_id=p.customer_id, type="payment.imported", subject_id=p.key[1], at=now,
+                data={"amount": p.amount_cents, "currency": p.currency, "status": p.state,
+                      "from": family},
+            )
+            for _, p in pairs
+        ],
+    )  # fmt: skip
+
+
+def _entry(
+    payment: ServicePayment, debit: str, credit: str, reason: str, amount: int, txn: UUID,
+    at: datetime,
+) -> ledger.Entry:  # fmt: skip
+    return ledger.Entry(
+        customer_id=payment.customer_id, debit=debit, credit=credit, asset=payment.currency,
+        amount=amount, reason=reason, txn_id=txn, subject_id=payment.key[1], effective_at=at,
+        request_key=ids.request_key("import", str(payment.request_key), reason), note="imported",
+    )  # fmt: skip
+
+
+def _sales(paid: Iterable[tuple[OldPayment, ServicePayment, UUID]]) -> Iterator[ledger.Entry]:
+    for row, payment, txn in paid:
+        at = payment.completed_at or row.updated_at
+        amount = row.amount_minor
+        yield _entry(payment, "clearing", "deposits", "PAYMENT_CAPTURE", amount, txn, at)
+        yield _entry(payment, "deposits", "revenue", "SALE", amount, txn, at)
+
+
+def _backs(refunded: Iterable[tuple[OldPayment, ServicePayment, UUID]]) -> Iterator[ledger.Entry]:
+    for row, payment, txn in refunded:
+        at = row.refunded_at or row.updated_at
+        amount = row.refunded_minor
+        yield _entry(payment, "revenue", "refunds", "REFUND", amount, txn, at)
+        yield _entry(payment, "refunds", "clearing", "REFUND_PAID", amount, txn, at)
+
+
+def _write_goods(tx: Tx, paid: Sequence[tuple[OldPayment, ServicePayment, UUID]]) -> None:
+    if not paid:
+        return
+    tx.run(
+        "insert into fulfillments (customer_id, payment_id, purpose, state, path, txn_id, tries,"
+        " done_at, created_at) select n.c, n.p, 'payment', 'done', 'import', n.txn, 1, n.at, n.at"
+        " from unnest(%(customers)s::uuid[], %(payments)s::uuid[], %(txns)s::uuid[],"
+        "  %(at)s::timestamptz[]) as n(c, p, txn, at)",
+        {
+            "customers": [p.customer_id for _, p, _ in paid],
+            "payments": [p.key[1] for _, p, _ in paid], "txns": [txn for _, _, txn in paid],
+            "at": [p.completed_at for _, p, _ in paid],
+        },
+    )  # fmt: skip
+
+
+def _write_refunds(tx: Tx, refunded: Sequence[tuple[OldPayment, ServicePayment, UUID]]) -> None:
+    if not refunded:
+        return
+    tx.run(
+        "insert into refunds (customer_id, id, payment_id, amount_minor, currency, state, origin,"
+        " reason, provider, requested_by, txn_id, succeeded_at, request_key, request_hash,"
+        " created_at) select n.c, n.id, n.p, n.amount, n.currency, 'succeeded', 'desk', n.reason,"
+        "  n.provider, 'import', n.txn, n.at, n.key, 'imported'::bytea, n.at"
+        " from unnest(%(customers)s::uuid[], %(ids)s::uuid[], %(payments)s::uuid[],"
+        "  %(amounts)s::bigint[], %(currencies)s::text[], %(reasons)s::text[],"
+        "  %(providers)s::text[], %(txns)s::uuid[], %(at)s::timestamptz[], %(keys)s::uuid[])"
+        "  as n(c, id, p, amount, currency, reason, provider, txn, at, key)",
+        {
+            "customers": [p.customer_id for _, p, _ in refunded],
+            "ids": [ids.new_owned(p.customer_id) for _, p, _ in refunded],
+            "payments": [p.key[1] for _, p, _ in refunded],
+            "amounts": [r.refunded_minor for r, _, _ in refunded],
+            "currencies": [r.currency for r, _, _ in refunded],
+            "reasons": [r.refund_reason for r, _, _ in refunded],
+            "providers": [r.provider for r, _, _ in refunded],
+            "txns": [txn for _, _, txn in refunded],
+            "at": [r.refunded_at or r.updated_at for r, _, _ in refunded],
+            "keys": [ids.request_key("import refund", p.id) for _, p, _ in refunded],
+        },
+    )  # fmt: skip
+
+
+# What stands beside them -------------------------------------------------------------------------
+
+
+def _services(env: Env, family: str, rows: Sequence[Row], is_dry: bool) -> tuple[int, int]:
+    """Services without `payment_status`: whether one runs says `active` and its end."""
+    imported = 0
+    for row in rows:
+        currency = legacy.currency_of(row, "USD")
+        fee = legacy.money_of(row.get("subscription_fee") or 0, currency)
+        ends, created = legacy.maybe_at(row.get("subscription_expires_at")), legacy.at(
+            row.get("created_at") or datetime.now(UTC))  # fmt: skip
+        old_id, name = legacy.id_of(row["id"]), legacy.id_of(row["customer_id"])
+        if is_dry:
+            imported += 1
+            continue
+        owner = _customer(env, name)
+        is_active = legacy.truth_of(row.get("active"))
+        state = "active" if is_active and (ends is None or ends > env.now()) else (
+            "ended" if is_active or ends else "pending")  # fmt: skip
+        imported += _one(
+            env, owner, family, old_id,
+            "insert into customer_services (customer_id, id, service_type, state, duration_months,"
+            " fee_minor, currency, starts_at, expires_at, activated_at, metadata, created_at)"
+            " values (%(owner)s, %(id)s, %(type)s, %(state)s, %(months)s, %(fee)s, %(currency)s,"
+            " %(created)s, %(ends)s, case when %(state)s <> 'pending' then %(created)s end,"
+            " %(metadata)s, %(created)s)",
+            {
+                "type": legacy.text_of(row["service_type"], 100), "state": state, "fee": fee,
+                "months": max(1, legacy.whole_of(row.get("subscription_duration") or 1)),
+                "currency": currency, "created": created, "ends": ends,
+                "metadata": jsonb({"imported_id": old_id}),
+            },
+        )  # fmt: skip
+    return imported, len(rows) - imported
+
+
+def _methods(env: Env, family: str, rows: Sequence[Row], is_dry: bool) -> tuple[int, int]:
+    imported = 0
+    for row in rows:
+        ref = legacy.id_of(row["stripe_payment_method_id"])
+        old_id, name = legacy.id_of(row.get("id") or ref), legacy.id_of(row["user_id"])
+        if is_dry:
+            imported += 1
+            continue
+        month = row.get("card_exp_month") or row.get("exp_month")
+        year = row.get("card_exp_year") or row.get("exp_year")
+        imported += _one(
+            env, _customer(env, name), family, old_id,
+            "insert into payment_methods (customer_id, id, provider, ref, kind, brand, last4,"
+            " exp_month, exp_year, metadata) values (%(owner)s, %(id)s, 'stripe', %(ref)s,"
+            " %(kind)s, %(brand)s, %(last4)s, %(month)s, %(year)s, %(metadata)s)"
+            " on conflict do nothing",
+            {
+                "ref": ref, "kind": legacy.word_of(row.get("type")) or "card",
+                "brand": legacy.word_of(row.get("card_brand") or row.get("brand")),
+                "last4": legacy.text_of(row.get("card_last4") or row.get("last4"), 4),
+                "month": legacy.whole_of(month) if month else None,
+                "year": legacy.whole_of(year) if year else None,
+                "metadata": jsonb({"imported_id": old_id}),
+            },
+        )  # fmt: skip
+    return imported, len(rows) - imported
+
+
+def _mappings(env: Env, family: str, rows: Sequence[Row], is_dry: bool) -> tuple[int, int]:
+    imported = 0
+    for row in rows:
+        ref, name = legacy.id_of(row["stripe_customer_id"]), legacy.id_of(row["user_id"])
+        if is_dry:
+            imported += 1
+            continue
+        imported += _one(
+            env, _customer(env, name), family, name,
+            "insert into provider_customers (customer_id, provider, ref) values"
+            " (%(owner)s, 'stripe', %(ref)s) on conflict do nothing",
+            {"ref": ref},
+        )
+    return imported, len(rows) - imported
+
+
+def _accesses(env: Env, family: str, rows: Sequence[Row], is_dry: bool) -> tuple[int, int]:
+    imported = 0
+    for row in rows:
+        kind, what = legacy.id_of(row["resource_type"]), legacy.id_of(row["resource_id"])
+        name = legacy.id_of(row["user_id"])
+        starts = legacy.at(row.get("granted_at") or row.get("created_at"))
+        ends = legacy.maybe_at(row.get("expires_at"))
+        old_id = legacy.id_of(row.get("id") or f"{name}:{kind}:{what}")
+        has_ended = row.get("is_active") is not None and not legacy.truth_of(row["is_active"])
+        if is_dry or has_ended:
+            imported += int(not has_ended)
+            continue
+        imported += _one(
+            env, _customer(env, name), family, old_id,
+            "insert into access_grants (customer_id, id, resource_type, resource_id, source,"
+            " starts_at, expires_at, reason, granted_by, request_key) values (%(owner)s, %(id)s,"
+            " %(kind)s, %(what)s, 'admin', %(starts)s, coalesce(%(ends)s::timestamptz, 'infinity'),"
+            " 'imported', 'import', %(key)s) on conflict do nothing",
+            {"kind": kind, "what": what, "starts": starts, "ends": ends,
+             "key": _key(family, old_id)},
+        )  # fmt: skip
+    return imported, len(rows) - imported
+
+
+def _one(env: Env, owner: UUID, family: str, old_id: str, query: Any, values: dict[str, Any]
+         ) -> int:  # fmt: skip
+    """Write a row of the customer's, once: the old id is remembered beside it."""
+    made = ids.new_owned(owner)
+    with env.db.transaction(owner) as tx:
+        ref = f"{family}:{old_id}"[:500]
+        known = tx.one(
+            "select 1 as one from provider_refs where provider = %(self)s"
+            " and account = %(account)s and ref = %(ref)s",
+            {"self": SELF, "account": _SELF_ACCOUNT, "ref": ref},
+        )
+        if known is not None:
+            return 0
+        written = tx.run(query, {**values, "owner": owner, "id": made})
+        attempts.add_refs(tx, [(SELF, _SELF_ACCOUNT, ref, owner, made)])
+        return written
+
+
+_PAYMENTS = frozenset({"services.payments", "credits.payment_transactions", "wallets.payments",
+                       "learning.payments"})  # fmt: skip
+_WRITE: dict[str, Any] = {
+    **dict.fromkeys(_PAYMENTS, _payments),
+    "services.customer_services": _services,
+    "learning.payment_methods": _methods,
+    "learning.user_stripe_mapping": _mappings,
+    "learning.user_access": _accesses,
+}

@@ -1,0 +1,199 @@
+"""Old tables are brought over once, with their books, from dumps of two kinds and from a DSN."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from paydesk.errors import InvalidRequest
+from paydesk.flows import access, legacy, payments, refunds, reports, services
+from paydesk.rules.money import USD, Money
+
+MYSQL = """-- MySQL dump 10.13
+CREATE TABLE `customer_services` (
+  `id` char(36) NOT NULL,
+  `customer_id` char(36) NOT NULL,
+  `service_type` varchar(50) NOT NULL,
+  `active` tinyint(1) DEFAULT '0',
+  `subscription_duration` int DEFAULT NULL,
+  `subscription_expires_at` timestamp NULL,
+  `subscription_fee` decimal(10,2),
+  `payment_status` enum('pending','paid') DEFAULT 'pending',
+  PRIMARY KEY (`id`)
+) ENGINE=InnoDB;
+INSERT INTO `customer_services` VALUES ('srv-1','cust-1','premium_membership',1,6,'2999-01-01 00:00:00',549.99,'paid'),('srv-2','cust-2','premium_membership',0,6,NULL,549.99,'pending');
+CREATE TABLE `payments` (
+  `id` char(36) NOT NULL, `customer_id` char(36) NOT NULL, `service_id` char(36),
+  `payment_intent_id` varchar(255) NOT NULL, `payment_type` enum('subscription','refund'),
+  `payment_method` varchar(20), `status` varchar(20), `amount` decimal(10,2), `currency` varchar(3),
+  `description` varchar(500), `external_payment_id` varchar(255), `paid_at` timestamp NULL,
+  `failure_reason` text, `payment_metadata` json, `refunded_amount` decimal(10,2),
+  `refunded_at` timestamp NULL, `refund_reason` varchar(255), `created_at` timestamp,
+  PRIMARY KEY (`id`)
+) ENGINE=InnoDB;
+INSERT INTO `payments` VALUES
+('p-1','cust-1','srv-1','payment_123456_abc','subscription','stripe','succeeded',549.99,'USD','It\\'s 6 months; all','pi_old1','2025-01-02 09:15:00',NULL,'{"n": 1}',0.00,NULL,NULL,'2025-01-02 09:00:00'),
+('p-2','cust-1',NULL,'payment_2_b','subscription','credit_card','partially_refunded',100.00,'USD',NULL,'pi_old2','2025-02-01 00:00:00',NULL,NULL,30.00,'2025-02-03 00:00:00','damaged','2025-02-01 00:00:00'),
+('p-3','cust-2','srv-2','payment_3_c','subscription','paypal','failed',549.99,'USD',NULL,NULL,NULL,'card declined',NULL,NULL,NULL,NULL,'2025-03-01 00:00:00'),
+('p-4','cust-2',NULL,'payment_4_d','refund','stripe','succeeded',10.00,'USD',NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,'2025-03-02 00:00:00'),
+('p-5','cust-3',NULL,'payment_5_e','subscription','stripe','exploded',10.00,'USD',NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,'2025-03-03 00:00:00');
+"""  # noqa: E501
+POSTGRES = """-- PostgreSQL database dump
+CREATE TABLE public.payment_transactions (
+    id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    amount_cents integer NOT NULL,
+    metadata jsonb DEFAULT '{}'::jsonb
+);
+COPY public.payment_transactions (id, user_id, amount_cents, amount_usd, credits_to_add, status, provider, provider_session_id, package_id, credits_added, credits_added_at, created_at, completed_at, error_message, metadata) FROM stdin;
+3f0f3f7e-0000-4000-8000-000000000001\t3f0f3f7e-0000-4000-8000-0000000000aa\t999\t9.99\t150\tcompleted\tstripe\tcs_old1\tcreator\tt\t2025-04-01 10:00:05\t2025-04-01 10:00:00\t2025-04-01 10:00:04\t\\N\t{"a": "b\\\\nc"}
+3f0f3f7e-0000-4000-8000-000000000002\t3f0f3f7e-0000-4000-8000-0000000000aa\t999\t9.99\t150\tpending\tstripe\t\\N\tcreator\tf\t\\N\t2025-04-02 10:00:00\t\\N\ttab\\there\t{}
+\\.
+INSERT INTO public.user_access (id, user_id, resource_type, resource_id, granted_at, expires_at, is_active) VALUES (7, 'u-7', 'course', 'python', '2025-01-01 00:00:00+00', NULL, true), (8, 'u-7', 'lab', 'k8s', '2025-01-01 00:00:00+00', '2025-06-01 00:00:00+00', true);
+INSERT INTO public.user_stripe_mapping (user_id, stripe_customer_id) VALUES ('u-7', 'cus_old7');
+INSERT INTO public.payment_methods (id, user_id, stripe_payment_method_id, type, card_brand, card_last4, card_exp_month, card_exp_year) VALUES (1, 'u-7', 'pm_old1', 'card', 'visa', '4242', 12, 2031);
+INSERT INTO public."Payment" (id, user_id, amount, currency, method, status, reference, stripe_payment_intent_id, completed_at, created_at) VALUES ('w-1', 'u-7', 2500.00, 'HTG', 'MONCASH', 'COMPLETED', 'ref-9', NULL, '2025-05-01 00:00:00', '2025-05-01 00:00:00');
+"""  # noqa: E501
+
+
+@pytest.fixture
+def dump(tmp_path: Path) -> Any:
+    def write(text: str, name: str = "old.sql") -> str:
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
+        return str(path)
+
+    return write
+
+
+def run(env: Any, source: str, **more: Any) -> legacy.Result:
+    return legacy.import_tables(env, source, by="rosa@example.com", **more)
+
+
+def counts(result: legacy.Result) -> dict[str, tuple[int, int, int, int]]:
+    return {t.family: (t.imported, t.known, t.skipped, t.refused) for t in result.tables}
+
+
+def test_a_dry_run_judges_every_row_and_writes_nothing(env, dump):
+    # S0.35
+    found = run(env, dump(MYSQL))
+    assert counts(found) == {
+        "services.payments": (3, 0, 1, 1), "services.customer_services": (2, 0, 0, 0),
+    }  # fmt: skip
+    assert [(r.old_id, r.why) for r in found.refused] == [
+        ("p-5", "'exploded' is no status of a payment.")
+    ]
+    with env.db.read() as tx:
+        assert tx.value("select count(*) from payments") == 0
+        assert tx.value("select count(*) from customers") == 0
+
+
+def test_payments_come_with_their_books_refunds_and_old_numbers(env, dump):
+    # S0.35 S0.22 I2
+    source = dump(MYSQL)
+    run(env, source, dry_run=False)
+    one = payments.get(env, None, "payment_123456_abc")
+    assert (one.state, one.captured, one.description) == (
+        "succeeded", USD("549.99"), "It's 6 months; all")  # fmt: skip
+    assert (one.metadata["n"], one.payment_type) == (1, "subscription")
+    assert payments.get(env, None, "pi_old1").id == payments.get(env, None, "p-1").id == one.id
+    part = payments.get(env, None, "p-2")
+    assert (part.state, part.refunded) == ("partially_refunded", USD("30.00"))
+    (back,) = refunds.list_(env, part.customer_id, payment_id=part.id)
+    assert (back.state, back.amount, back.reason) == ("succeeded", USD("30.00"), "damaged")
+    assert payments.get(env, None, "p-3").error_message == "card declined"
+
+
+def test_a_second_run_and_an_overlapping_dump_add_nothing(env, dump):
+    # S0.35
+    run(env, dump(MYSQL), dry_run=False)
+    with env.db.read() as tx:
+        before = tx.value("select count(*) from transfers")
+    again = run(env, dump(MYSQL), dry_run=False)
+    assert sum(t.imported for t in again.tables) == 0
+    other = run(env, dump("-- MySQL\n" + MYSQL, "newer.sql"), dry_run=False)
+    assert counts(other)["services.payments"] == (0, 3, 1, 1)
+    with env.db.read() as tx:
+        assert tx.value("select count(*) from transfers") == before
+
+
+def test_a_run_that_was_broken_off_goes_on_where_it_stopped(env, dump, monkeypatch):
+    # S0.35
+    monkeypatch.setattr(legacy, "BATCH", 2)
+    source, seen = dump(MYSQL), []
+
+    def stop(done: legacy.TableResult) -> None:
+        seen.append(done.read)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(env, source, dry_run=False, progress=stop)
+    assert seen == [2]
+    done = run(env, source, dry_run=False)
+    assert counts(done)["services.payments"] == (1, 2, 1, 1)
+
+
+def test_services_come_without_payment_status(env, dump):
+    # S0.25 S0.35
+    run(env, dump(MYSQL), dry_run=False)
+    with env.db.read() as tx:
+        rows = tx.all("select service_type, state, fee_minor, duration_months"
+                      " from customer_services order by state")  # fmt: skip
+    assert [(r["state"], r["fee_minor"], r["duration_months"]) for r in rows] == [
+        ("active", 54999, 6), ("pending", 54999, 6)]  # fmt: skip
+    assert services
+
+
+def test_a_postgresql_dump_brings_credits_wallets_and_learning(env, dump):
+    # S2.8 S3.18 S1.8
+    done = run(env, dump(POSTGRES), dry_run=False)
+    assert done.ok, done.refused
+    found = payments.get(env, None, UUID("3f0f3f7e-0000-4000-8000-000000000001"))
+    assert (found.state, found.credits, found.credits_added) == ("succeeded", 150, True)
+    assert found.metadata["a"] == "b\nc"
+    assert payments.get(env, None, "cs_old1").id == found.id
+    late = payments.get(env, None, "3f0f3f7e-0000-4000-8000-000000000002")
+    assert (late.state, late.error_message) == ("expired", "tab\there")
+    wallet = payments.get(env, None, "w-1")
+    assert (wallet.amount, wallet.provider, wallet.reference) == (
+        Money("2500.00", "htg"), "moncash", "ref-9")  # fmt: skip
+    assert access.can(env, wallet.customer_id, "course:python")
+    assert access.can(env, wallet.customer_id, "lab:k8s").reason == "expired"
+    with env.db.read() as tx:
+        assert tx.value("select ref from provider_customers") == "cus_old7"
+        assert tx.value("select last4 from payment_methods") == "4242"
+    assert reports
+
+
+def test_a_running_database_is_read_and_not_changed(env, database):
+    # S0.35
+    with psycopg.connect(database.owner_dsn, autocommit=True) as conn:
+        conn.execute("create schema old")
+        conn.execute(
+            "create table old.payments as select * from (values ('p-1', 'c-1', 'payment_9_z',"
+            " 'renewal', 'stripe', 'succeeded', 12.50, 'EUR', now())) v (id, customer_id,"
+            " payment_intent_id, payment_type, payment_method, status, amount, currency,"
+            " created_at)"
+        )
+        done = run(env, database.owner_dsn, dry_run=False, schema="old")
+        assert counts(done) == {"services.payments": (1, 0, 0, 0)}
+        assert conn.execute("select count(*) from old.payments").fetchone() == (1,)
+        conn.execute("drop schema old cascade")
+    assert payments.get(env, None, "payment_9_z").captured == Money("12.50", "eur")
+
+
+@pytest.mark.parametrize("text", ["", "select 1;", "PGDMP...", "create table a (b int);"])
+def test_what_holds_no_known_table_is_refused(env, dump, text):
+    with pytest.raises(InvalidRequest):
+        run(env, dump(text))
+
+
+def test_a_missing_file_and_a_database_that_cannot_be_reached_are_named(env):
+    for source in ("/nowhere/old.sql", "postgresql://nobody:secret@127.0.0.1:9/x"):
+        with pytest.raises(InvalidRequest) as caught:
+            run(env, source)
+        assert "secret" not in str(caught.value)
