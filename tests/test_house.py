@@ -31,6 +31,8 @@ FLOORS = [
     ("paydesk.client_goods_async", 4),
     ("paydesk.client_methods", 4),
     ("paydesk.client_methods_async", 4),
+    ("paydesk.client_analytics", 4),
+    ("paydesk.client_analytics_async", 4),
     ("paydesk.client_refunds", 4),
     ("paydesk.client_refunds_async", 4),
     ("paydesk.client_wallets", 4),

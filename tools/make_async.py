@@ -21,6 +21,7 @@ MODULES = {
     "client_parts": ["Packs", "Promos", "Credits", "Payments", "Customers", "Events", "Joined"],
     "client_wallets": ["Wallets", "Rates", "Holds"],
     "client_refunds": ["Refunds"],
+    "client_analytics": ["Analytics"],
     "client_disputes": ["Disputes", "Reconciliations"],
     "client_methods": ["Methods", "Setups"],
     "client_goods": ["Items", "Purchases", "Services", "AccessGrants"],
@@ -51,10 +52,12 @@ IMPORTS = {
     "uuid": ["UUID"],
     "psycopg": [],
     "paydesk": [
-        "client_disputes", "client_goods", "client_methods", "client_parts", "client_refunds",
-        "client_wallets",
+        "client_analytics", "client_disputes", "client_goods", "client_methods", "client_parts",
+        "client_refunds", "client_wallets",
     ],
     "paydesk.client": ["Paydesk"],
+    "paydesk.client_analytics": ["Frame", "When"],
+    "paydesk.client_analytics_async": [],
     "paydesk.client_disputes": ["APPLICATION", "Dispute", "DisputeRef"],
     "paydesk.client_disputes_async": [],
     "paydesk.client_goods": ["ItemRef"],
@@ -130,6 +133,7 @@ FRONT_CLASS = '''class AsyncPaydesk:
         self.rates = AsyncRates(self._threads, self.paydesk.rates)
         self.holds = AsyncHolds(self._threads, self.paydesk.holds)
         self.refunds = AsyncRefunds(self._threads, self.paydesk.refunds)
+        self.analytics = AsyncAnalytics(self._threads, self.paydesk.analytics)
         self.methods = AsyncMethods(self._threads, self.paydesk.methods)
         self.setups = AsyncSetups(self._threads, self.paydesk.setups)
         self.disputes = AsyncDisputes(self._threads, self.paydesk.disputes)

@@ -12,6 +12,7 @@ from uuid import UUID
 import psycopg
 
 from paydesk.assemble import build_env
+from paydesk.client_analytics import Analytics
 from paydesk.client_disputes import Disputes, Reconciliations
 from paydesk.client_goods import AccessGrants, ItemRef, Items, Purchases, Services, can
 from paydesk.client_methods import MethodRef, Methods, Setups, method_ref
@@ -87,6 +88,7 @@ class Paydesk:
         self.rates = Rates(self._open)
         self.holds = Holds(self._open)
         self.refunds = Refunds(self._open)
+        self.analytics = Analytics(self._open)
         self.methods = Methods(self._open)
         self.setups = Setups(self._open)
         self.disputes = Disputes(self._open)

@@ -13,6 +13,7 @@ from uuid import UUID
 import psycopg
 
 from paydesk.client import Paydesk
+from paydesk.client_analytics_async import AsyncAnalytics
 from paydesk.client_disputes_async import AsyncDisputes, AsyncReconciliations
 from paydesk.client_goods import ItemRef
 from paydesk.client_goods_async import AsyncAccessGrants, AsyncItems, AsyncPurchases, AsyncServices
@@ -77,6 +78,7 @@ class AsyncPaydesk:
         self.rates = AsyncRates(self._threads, self.paydesk.rates)
         self.holds = AsyncHolds(self._threads, self.paydesk.holds)
         self.refunds = AsyncRefunds(self._threads, self.paydesk.refunds)
+        self.analytics = AsyncAnalytics(self._threads, self.paydesk.analytics)
         self.methods = AsyncMethods(self._threads, self.paydesk.methods)
         self.setups = AsyncSetups(self._threads, self.paydesk.setups)
         self.disputes = AsyncDisputes(self._threads, self.paydesk.disputes)

@@ -13,5 +13,6 @@ def routers() -> list[APIRouter]:
     from paydesk.http.compat.learning_methods import learning_methods
     from paydesk.http.compat.services import services
     from paydesk.http.compat.wallets import wallets
+    from paydesk.http.compat.wallets_analytics import wallets_analytics
 
-    return [credits, bookings, learning, learning_methods, services, wallets]
+    return [credits, bookings, learning, learning_methods, services, wallets_analytics, wallets]

@@ -233,14 +233,15 @@ def payment_history(
 def payment_stats(
     request: Request, user_id: Annotated[str | None, Query(max_length=255)] = None
 ) -> Response:
-    """What was captured and not given back, in US dollars and by currency."""
+    """What was captured and not given back: all of it in US dollars at the rates stored with
+    the payments, and by currency."""
     env = env_of(request)
     found = payments.stats(env, owner(env, who_of(request), user_id))
     spent = {code: fields.plain_number(money) for code, money in found.spent.items()}
     by_status = found.by_status
     return reply(
         {
-            "total_spent_usd": spent.get("usd", fields.ZERO),
+            "total_spent_usd": fields.plain_number(found.spent_usd),
             "total_spent": spent,
             "total_credits_purchased": found.credits_purchased,
             "total_payments": found.total_payments,

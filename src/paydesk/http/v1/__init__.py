@@ -27,6 +27,7 @@ def routers() -> list[APIRouter]:
     from paydesk.http.v1.receipts import receipts_v1
     from paydesk.http.v1.reconciliations import reconciliations_v1
     from paydesk.http.v1.refunds import refunds_v1
+    from paydesk.http.v1.reports import reports_v1
     from paydesk.http.v1.risk import risk_v1
     from paydesk.http.v1.staff import staff_v1
     from paydesk.http.v1.statements import statements_v1
@@ -39,5 +40,5 @@ def routers() -> list[APIRouter]:
         packs_v1, promos_v1, events_v1, keys_v1, audit_v1, staff_v1, risk_v1, statements_v1,
         webhook_endpoints_v1, notifications_v1, receipts_v1, items_v1, purchases_v1, services_v1,
         access_v1, wallets_v1, withdrawals_v1, rates_v1, holds_v1, refunds_v1, disputes_v1,
-        reconciliations_v1,
+        reports_v1, reconciliations_v1,
     ]  # fmt: skip

@@ -1,0 +1,153 @@
+"""`paydesk report`: figures as a table, a chart, CSV or JSON lines; and the days' upkeep."""
+
+from __future__ import annotations
+
+import sys
+from datetime import date, datetime
+from typing import Annotated, Any
+
+import typer
+
+from paydesk import causes
+from paydesk.cli import context, output
+from paydesk.cli.output import Column
+
+reports = typer.Typer(help="Figures: revenue, payments, credits, packs.", no_args_is_help=True)
+
+_BLOCKS = "▏▎▍▌▋▊▉█"
+_WIDTH = 40
+#: What --chart draws of each report.
+_DRAWN = {"revenue": "net", "credits": "spent", "refunds": "refund_amount",
+          "customers": "customers", "risk": "assessments"}  # fmt: skip
+
+
+def add_to(app: typer.Typer) -> None:
+    app.add_typer(reports, name="report")
+
+
+From = Annotated[str | None, typer.Option("--from", help="First day, like 2026-01-01.")]
+To = Annotated[str | None, typer.Option("--to", help="Last day, counted whole.")]
+Last = Annotated[str | None, typer.Option(help="24h, 30d, 12w, 6mo or 2y up to now.")]
+By = Annotated[str | None, typer.Option(help="day, week, month, method, country … with commas.")]
+Zone = Annotated[str | None, typer.Option(help="IANA time zone; the business's.")]
+Code = Annotated[str | None, typer.Option(help="Only this currency.")]
+Chart = Annotated[bool, typer.Option("--chart", help="Bars instead of figures.")]
+Form = Annotated[str, typer.Option("--output", "-o", help="table, json or csv; json when piped.")]
+
+
+def _run(
+    kind: str, from_: str | None, to: str | None, last: str | None, by: str | None,
+    tz: str | None, currency: str | None, chart: bool, form: str,
+) -> None:  # fmt: skip
+    from paydesk.flows import figure_reports
+
+    if form not in ("", "table", "json", "csv"):
+        raise typer.BadParameter("-o takes table, json or csv")
+    with context.opened() as env:
+        found = figure_reports.report(
+            env, kind, start=from_, end=to, last=last, by=by, time_zone=tz,
+            where={"currency": currency and currency.lower()},
+        )  # fmt: skip
+    if form == "csv":
+        sys.stdout.write(found.csv())
+    elif chart:
+        _draw(found)
+    else:
+        columns = [Column(n.upper(), n, rank=0) for n in found.by]
+        columns += [Column(n.upper().replace("_", " "), n, right=True, rank=i)
+                    for i, n in enumerate(found.columns)]  # fmt: skip
+        output.rows([_texts(found.exact(row), found.columns) for row in found.rows], columns, form)
+        if found.behind:
+            output.note(f"Changes of {found.behind:,} customers are not counted yet.")
+
+
+def _texts(row: dict[str, Any], columns: tuple[str, ...]) -> dict[str, Any]:
+    """Counts stay numbers; decimals, days and instants become their text."""
+    return {name: value if (name in columns and isinstance(value, int)) or value is None
+            else _text(value) for name, value in row.items()}  # fmt: skip
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%dT%H:%MZ")
+    return value.isoformat() if isinstance(value, date) else str(value)
+
+
+def _draw(found: Any) -> None:
+    """A bar for each row, as long as its main figure is large."""
+    name = _DRAWN.get(found.kind, "captured")
+    exact = [found.exact(row) for row in found.rows]
+    most = max([row[name] or 0 for row in found.rows], default=0)
+    heads = ["  ".join(_text(row[by]) for by in found.by) for row in exact]
+    width = max([len(head) for head in heads], default=0)
+    output.console().print(f"[dim]{name}[/dim]")
+    for head, plain, row in zip(heads, found.rows, exact, strict=True):
+        eighths = max(0, plain[name] or 0) * _WIDTH * 8 // most if most > 0 else 0
+        bar = "█" * (eighths // 8) + (_BLOCKS[eighths % 8 - 1] if eighths % 8 else "")
+        amount = "–" if row[name] is None else f"{row[name]:,}"
+        output.console().print(f"{head.ljust(width)}  {bar.ljust(_WIDTH)}  {amount}", markup=False)
+
+
+def _command(kind: str, about: str) -> None:
+    @reports.command(kind, help=about)
+    def run(
+        from_: From = None, to: To = None, last: Last = None, by: By = None, tz: Zone = None,
+        currency: Code = None, chart: Chart = False, output_: Form = "",
+    ) -> None:  # fmt: skip
+        _run(kind, from_, to, last, by, tz, currency, chart, output_)
+
+
+_command("payments", "Payments made: how many, how they ended, what they brought.")
+_command("revenue", "Money that moved, from the books: gross, refunds, disputes, fees, net.")
+_command("credits", "Credits issued, used, gone and outstanding.")
+_command("packs", "What sold best: packs, items, services, top-ups.")
+_command("promos", "What promo codes brought and cost.")
+_command("customers", "Who pays, for the first time and again.")
+_command("methods", "How well each way to pay works.")
+_command("risk", "What the risk rules decided, and disputes.")
+_command("refunds", "Refunds asked for, and why.")
+
+
+@reports.command("explain")
+def explain(report: Annotated[str, typer.Argument(help="revenue, payments, credits …")]) -> None:
+    """What each figure of a report counts, and where from."""
+    from paydesk.rules.figures import FIGURES, REPORTS
+
+    if report not in REPORTS:
+        raise typer.BadParameter(f"one of {', '.join(REPORTS)}")
+    say = output.console()
+    say.print(REPORTS[report].about)
+    for name in REPORTS[report].figures:
+        one = FIGURES[name]
+        say.print(f"\n{name}  ({one.unit})\n  {one.definition}\n  {one.source}", markup=False)
+
+
+@reports.command("rebuild")
+def rebuild(
+    catch_up: Annotated[
+        bool, typer.Option("--catch-up", help="Only what is not computed yet.")
+    ] = False,
+) -> None:
+    """Compute the days' tables anew, as after an import; safe to stop and to repeat."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    from paydesk.flows import rollups
+
+    with context.opened() as env, causes.by("cli", "report rebuild"), Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+        TimeRemainingColumn(), console=output.console(stderr=True),
+    ) as bar:  # fmt: skip
+        task = bar.add_task("days", total=None)
+
+        def on_day(day: date, left: int) -> None:
+            count = bar.tasks[0].completed + 1
+            bar.update(task, completed=count, total=count + left, description=day.isoformat())
+
+        done = (rollups.compute if catch_up else rollups.rebuild)(env, on_day=on_day)
+    output.note(f"{done:,} days computed.")
