@@ -243,3 +243,20 @@ def test_what_we_know_is_suggested(desk):
     assert "job 7" in found["access_activity_log"]
     assert "delivered electronically" in found["uncategorized_text"]
     assert set(found) <= set(disputes.rules.TEXT_FIELDS)
+
+
+def test_an_inquiry_that_becomes_a_dispute_takes_evidence_anew(desk):  # S3.23
+    view = bought(desk, INQUIRY)
+    desk.deliver(view)
+    key = one_of(desk, view).key
+    dispute_evidence.save_draft(desk.env, *key, {"customer_name": "Ada"}, by="ada")
+    assert dispute_evidence.submit(desk.env, *key, by="ada").submissions == 1
+    desk.sim.decide_dispute(one_of(desk, view).ref, "escalated")
+    desk.deliver(view)
+    found = one_of(desk, view)
+    assert (found.state, found.submissions, found.evidence) == (
+        "needs_response", 0, {"customer_name": "Ada"}
+    )
+    done = dispute_evidence.submit(desk.env, *key, by="ada")
+    assert (done.state, done.submissions) == ("under_review", 1)
+    assert desk.events_of(view).count("dispute.submitted") == 2

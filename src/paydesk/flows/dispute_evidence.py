@@ -119,7 +119,9 @@ def submit(env: Env, customer_id: UUID, dispute_id: UUID, *, by: str) -> Dispute
     with env.db.transaction(customer_id) as tx:
         now = heads.decide(tx, env.now(), customer_id)
         begun = _latest(tx, customer_id, dispute_id, "submit")
-        if begun is None or begun.state == "refused":
+        submitted = dispute_views.view(tx, customer_id, dispute_id).submissions
+        # One that was done for the inquiry before is not this one.
+        if begun is None or (begun.is_settled and not submitted) or begun.state == "refused":
             one = _open(tx, customer_id, dispute_id, now)
             if any(file.ref is None for file in one.files):
                 raise Conflict("A file has not reached the provider yet; try again.")

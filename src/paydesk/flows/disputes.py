@@ -354,6 +354,8 @@ def _move(work: _Work, now: datetime, state: str, before: str | None) -> None:
         type = "dispute.warning" if is_inquiry else "dispute.opened"
         work.events.append(_event(work, type, state, due_at=work.due_at))
     if state == "needs_response":
+        # What was said to an inquiry is not yet said to the dispute that it became.
+        work.submissions, work.submitted_at = 0, None
         work.events.append(_event(work, "dispute.evidence_needed", state, due_at=work.due_at))
     if state == "under_review" and not work.submissions:
         work.submissions, work.submitted_at = 1, now
