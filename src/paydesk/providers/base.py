@@ -25,6 +25,7 @@ from paydesk.providers.remote import RemoteDispute as RemoteDispute
 from paydesk.providers.remote import RemoteMethod as RemoteMethod
 from paydesk.providers.remote import RemoteRefund as RemoteRefund
 from paydesk.providers.remote import RemoteSetup as RemoteSetup
+from paydesk.rules.catalog_sync import Product
 from paydesk.rules.money import Money
 from paydesk.settings import Settings
 
@@ -56,6 +57,7 @@ ABILITIES: dict[str, tuple[str, ...]] = {
     "setup": ("create_setup", "fetch_setup"),
     "disputes": ("fetch_dispute",),
     "books": ("books",),
+    "catalog": ("catalog_page", "save_product", "make_price", "set_price", "switch_price"),
     "offline": (),
 }
 
@@ -213,8 +215,8 @@ class Provider:
     name: ClassVar[str] = ""
     #: What it can do, of: checkout, expire, charge, capture, void, refund, fetch, search,
     #: webhooks, customers, methods (attach, detach, list, default), setup, disputes (fetch and
-    #: evidence), books (list what it recorded, for reconciliation), offline (a person or a
-    #: statement confirms; nothing can be asked).
+    #: evidence), books (list what it recorded, for reconciliation), catalog (products and prices
+    #: are kept there too), offline (a person or a statement confirms; nothing can be asked).
     can: ClassVar[frozenset[str] | set[str]] = frozenset({"fetch"})
     #: Currencies it takes; None for all.
     currencies: ClassVar[frozenset[str] | set[str] | None] = None
@@ -369,6 +371,30 @@ class Provider:
         """One page of what the provider recorded in [since, until), oldest or newest first:
         (list of Listed, next cursor or None). `kind` is charge, refund, dispute or fee."""
         raise self._lacks("books")
+
+    def catalog_page(self, kind: str, cursor: str | None) -> Any:
+        """One page of everything there, archived or not: (list of RemoteProduct or, where `kind`
+        is price, of RemotePrice, next cursor or None)."""
+        raise self._lacks("catalog")
+
+    def save_product(self, ref: str | None, product: Product, key: str) -> Any:
+        """Make a product (`ref` None; the same `key` makes no second one), or make it so; answers
+        the RemoteProduct. Metadata that is not named stays."""
+        raise self._lacks("catalog")
+
+    def make_price(
+        self, product: str, amount: Money, metadata: Mapping[str, str], key: str
+    ) -> Any:
+        """A new price, paid once, of a product; answers the RemotePrice. Prices never change."""
+        raise self._lacks("catalog")
+
+    def set_price(self, product: str, price: str) -> Any:
+        """Sell a product by this price, which is archived no more; answers the RemoteProduct."""
+        raise self._lacks("catalog")
+
+    def switch_price(self, price: str, active: bool) -> Any:
+        """Archive a price that is not the default, or take it up again; answers the RemotePrice."""
+        raise self._lacks("catalog")
 
     def fetch(self, ref: str) -> Any:
         """The Charge of a session or payment as it stands. Has no effect."""

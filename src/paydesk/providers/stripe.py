@@ -20,6 +20,7 @@ from paydesk.providers.base import (
     provider,
 )
 from paydesk.providers.stripe_calls import StripeCalls
+from paydesk.providers.stripe_catalog import StripeCatalog
 from paydesk.providers.stripe_shapes import (
     check_signature,
     declined,
@@ -46,12 +47,12 @@ SEARCH_PAGES = 10
 
 
 @provider("stripe")
-class Stripe(StripeCalls, Provider):
+class Stripe(StripeCalls, StripeCatalog, Provider):
     """Checkout Sessions in payment mode. Our ids travel as metadata on session and intent."""
 
     can = frozenset({
         "checkout", "expire", "charge", "capture", "void", "refund", "fetch", "search", "webhooks",
-        "customers", "methods", "setup", "disputes", "books",
+        "customers", "methods", "setup", "disputes", "books", "catalog",
     })  # fmt: skip
     least_session_s = LEAST_SESSION_S + SESSION_MARGIN_S
     events_are_proof = True
