@@ -27,6 +27,8 @@ FLOORS = [
     ("paydesk.client_threads", 4),
     ("paydesk.client_disputes", 4),
     ("paydesk.client_disputes_async", 4),
+    ("paydesk.client_catalog", 4),
+    ("paydesk.client_catalog_async", 4),
     ("paydesk.client_goods", 4),
     ("paydesk.client_goods_async", 4),
     ("paydesk.client_methods", 4),

@@ -22,6 +22,7 @@ MODULES = {
     "client_wallets": ["Wallets", "Rates", "Holds"],
     "client_refunds": ["Refunds"],
     "client_analytics": ["Analytics"],
+    "client_catalog": ["Catalog"],
     "client_disputes": ["Disputes", "Reconciliations"],
     "client_methods": ["Methods", "Setups"],
     "client_goods": ["Items", "Purchases", "Services", "AccessGrants"],
@@ -52,12 +53,13 @@ IMPORTS = {
     "uuid": ["UUID"],
     "psycopg": [],
     "paydesk": [
-        "client_analytics", "client_disputes", "client_goods", "client_methods", "client_parts",
-        "client_refunds", "client_wallets",
+        "client_analytics", "client_catalog", "client_disputes", "client_goods", "client_methods",
+        "client_parts", "client_refunds", "client_wallets",
     ],
     "paydesk.client": ["Paydesk"],
     "paydesk.client_analytics": ["Frame", "When"],
     "paydesk.client_analytics_async": [],
+    "paydesk.client_catalog_async": [],
     "paydesk.client_disputes": ["APPLICATION", "Dispute", "DisputeRef"],
     "paydesk.client_disputes_async": [],
     "paydesk.client_goods": ["ItemRef"],
@@ -75,6 +77,9 @@ IMPORTS = {
     "paydesk.delivery": ["Handler"],
     "paydesk.env": ["Env"],
     "paydesk.flows.access": ["Access", "GrantView"],
+    "paydesk.flows.catalog_sync": [
+        "Change as CatalogChange", "Drift as CatalogDrift", "Progress", "Synced",
+    ],
     "paydesk.flows.customers": ["Customer"],
     "paydesk.flows.holds": ["Hold as HoldView"],
     "paydesk.flows.items": ["Item", "PriceHook", "Quote as ItemQuote"],
@@ -135,6 +140,7 @@ FRONT_CLASS = '''class AsyncPaydesk:
         self.refunds = AsyncRefunds(self._threads, self.paydesk.refunds)
         self.analytics = AsyncAnalytics(self._threads, self.paydesk.analytics)
         self.methods = AsyncMethods(self._threads, self.paydesk.methods)
+        self.catalog = AsyncCatalog(self._threads, self.paydesk.catalog)
         self.setups = AsyncSetups(self._threads, self.paydesk.setups)
         self.disputes = AsyncDisputes(self._threads, self.paydesk.disputes)
         self.reconciliations = AsyncReconciliations(self._threads, self.paydesk.reconciliations)

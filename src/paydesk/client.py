@@ -13,6 +13,7 @@ import psycopg
 
 from paydesk.assemble import build_env
 from paydesk.client_analytics import Analytics
+from paydesk.client_catalog import Catalog
 from paydesk.client_disputes import Disputes, Reconciliations
 from paydesk.client_goods import AccessGrants, ItemRef, Items, Purchases, Services, can
 from paydesk.client_methods import MethodRef, Methods, Setups, method_ref
@@ -90,6 +91,7 @@ class Paydesk:
         self.refunds = Refunds(self._open)
         self.analytics = Analytics(self._open)
         self.methods = Methods(self._open)
+        self.catalog = Catalog(self._open)
         self.setups = Setups(self._open)
         self.disputes = Disputes(self._open)
         self.reconciliations = Reconciliations(self._open)

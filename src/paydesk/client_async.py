@@ -14,6 +14,7 @@ import psycopg
 
 from paydesk.client import Paydesk
 from paydesk.client_analytics_async import AsyncAnalytics
+from paydesk.client_catalog_async import AsyncCatalog
 from paydesk.client_disputes_async import AsyncDisputes, AsyncReconciliations
 from paydesk.client_goods import ItemRef
 from paydesk.client_goods_async import AsyncAccessGrants, AsyncItems, AsyncPurchases, AsyncServices
@@ -80,6 +81,7 @@ class AsyncPaydesk:
         self.refunds = AsyncRefunds(self._threads, self.paydesk.refunds)
         self.analytics = AsyncAnalytics(self._threads, self.paydesk.analytics)
         self.methods = AsyncMethods(self._threads, self.paydesk.methods)
+        self.catalog = AsyncCatalog(self._threads, self.paydesk.catalog)
         self.setups = AsyncSetups(self._threads, self.paydesk.setups)
         self.disputes = AsyncDisputes(self._threads, self.paydesk.disputes)
         self.reconciliations = AsyncReconciliations(self._threads, self.paydesk.reconciliations)

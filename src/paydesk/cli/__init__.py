@@ -9,6 +9,7 @@ import typer
 from paydesk import __version__
 from paydesk.cli import (
     audit,
+    catalog_sync,
     catalogue,
     desk,
     imports,
@@ -40,6 +41,7 @@ app = typer.Typer(
 service.add_to(app)
 money.add_to(app)
 catalogue.add_to(app)
+catalog_sync.add_to(app)
 rates.add_to(app)
 reports.add_to(app)
 wallets.add_to(app)

@@ -10,6 +10,7 @@ def routers() -> list[APIRouter]:
     from paydesk.http.v1.access import access_v1
     from paydesk.http.v1.audit import audit_v1
     from paydesk.http.v1.catalog import customers_v1, packs_v1
+    from paydesk.http.v1.catalog_sync import catalog_v1
     from paydesk.http.v1.checkouts import checkouts_v1
     from paydesk.http.v1.credits import credits_v1
     from paydesk.http.v1.disputes import disputes_v1
@@ -40,5 +41,5 @@ def routers() -> list[APIRouter]:
         packs_v1, promos_v1, events_v1, keys_v1, audit_v1, staff_v1, risk_v1, statements_v1,
         webhook_endpoints_v1, notifications_v1, receipts_v1, items_v1, purchases_v1, services_v1,
         access_v1, wallets_v1, withdrawals_v1, rates_v1, holds_v1, refunds_v1, disputes_v1,
-        reports_v1, reconciliations_v1,
+        reports_v1, reconciliations_v1, catalog_v1,
     ]  # fmt: skip
