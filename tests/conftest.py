@@ -24,6 +24,7 @@ __all__ = ["database", "empty_database"]
 ROOT = Path(__file__).resolve().parent.parent
 WEBHOOK_SECRET = "whsec_test_of_the_desk_0123456789abcdef"
 JWT_SECRET = "a-secret-of-the-tests-thirty-two-bytes-long"
+REFRESH_SECRET = "refresh-secret-of-the-tests-0123456789"
 
 
 @pytest.fixture
@@ -119,6 +120,9 @@ def settings(db: OpenDatabase, tmp_path: Path) -> Settings:
         secret_key="sk_test_of_the_tests",
         business_name="Northwind Labs",
         rate_limit=1_000_000,
+        rate_limit_money=1_000_000,
+        rate_limit_sign_in=1_000_000,
+        jwt_refresh_secret=REFRESH_SECRET,
     )
 
 

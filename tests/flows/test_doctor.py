@@ -78,6 +78,8 @@ _DISPUTE = (
     " 'stripe', 'du_1', 'lost', 11, now(), "
 )
 DAMAGE = {
+    "seals_hold": "insert into seals (customer_id, seq, entry_seq, hash)"
+                  " select customer_id, seq, entry_seq, sha256('') from heads",
     "books_balance": "update accounts set balance = balance + 1 where code = 7",
     "balances_equal_entries": "update accounts set balance = balance + 1 where code = 7",
     "floors": "update accounts set floor = -5 where code = 1",

@@ -44,6 +44,18 @@ ALLOWED: dict[str, str] = {
     "delete from answers where (customer_id, request_key) in": "sweep: answers kept long enough",
     "select customer_id, id from payments where true": "admin: everybody's payments",
     "from events where created_at >= %(since)s": "admin: everybody's events",
+    "from setups where clock_id is null and state in": "sweep: setups that end",
+    "from holds where state = 'open' and clock_id is null": "sweep: holds that end",
+    "from webhook_deliveries d where d.endpoint_id = e.id": "sweep: endpoints with something due",
+    "from webhook_deliveries where created_at <": "sweep: deliveries kept long enough",
+    "from notifications where state = 'waiting' and try_at <=": "sweep: mails that are due",
+    "not exists (select 1 from notifications n": "sweep: credits that will end soon",
+    "from customer_services where state = 'active' and clock_id is null": "sweep: services that end",
+    "from access_grants where clock_id is null and ended_at is null": "sweep: access that ends",
+    "from refunds where state = 'pending' and clock_id is null": "sweep: refunds to ask about",
+    "from disputes where state = 'needs_response'": "sweep: disputes to be answered soon",
+    "not exists (select from reconciliation_refs r": "reconciliation: what the provider named not",
+    "least((select min(created_at) from payments)": "figures: where the days begin",
 }
 #: Modules that must have been heard, or the story has lost its point.
 FLOWS = {"checkout", "credit_grants", "credit_moves", "credit_views", "credits", "customers",

@@ -16,7 +16,8 @@ BODIED = sorted(
     (path, method)
     for path, item in DOCUMENT["paths"].items()
     for method, operation in item.items()
-    if "requestBody" in operation and "public" not in operation["x-access"]["roles"]
+    if "application/json" in operation.get("requestBody", {}).get("content", {})
+    and "public" not in operation["x-access"]["roles"]
 )
 CODES = {"malformed_request", "invalid_request", "not_found"}
 KINDS = [

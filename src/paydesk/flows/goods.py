@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from paydesk.db.postgres import Tx
-from paydesk.flows import purchases, rates, services
+from paydesk.flows import purchases, rates, services, wallets
 from paydesk.flows.pricing import Priced
 from paydesk.tracker.stores.joined import ServicePayment
 
@@ -15,10 +15,13 @@ from paydesk.tracker.stores.joined import ServicePayment
 def check(tx: Tx, now: datetime, customer_id: UUID, priced: Priced) -> dict[str, Any]:
     """What the payment's record says of its goods: terms, payable, type, service, worth in USD.
 
-    The head is locked. Raises AlreadyPurchased for what the customer owns and may own but once.
+    The head is locked. Raises AlreadyPurchased for what the customer owns and may own but once,
+    WalletFrozen for a top-up of a wallet that takes nothing.
     """
     worth = rates.usd_of(tx, priced.total, now)
     found: dict[str, Any] = {"usd_minor": worth[0], "rate_id": worth[1]} if worth else {}
+    if priced.purpose == "wallet":
+        wallets.refuse_frozen(tx, customer_id, priced.total.currency)
     if priced.goods is None:
         return found
     found["terms"] = priced.terms

@@ -107,13 +107,14 @@ def _seal(tx: Tx, customers: list[UUID], now: datetime) -> int:
         values,
     )
     tx.run(
-        "update feeds f set seq = greatest(f.seq, s.seq),"
-        " try_at = case when s.seq < h.seq or s.entry_seq < h.entry_seq then %(now)s end"
-        " from unnest(%(customers)s::uuid[]) k(id)"
-        " cross join lateral (select seq, entry_seq from heads where customer_id = k.id limit 1) h"
-        " cross join lateral (select seq, entry_seq from seals where customer_id = k.id"
-        "  order by seq desc, entry_seq desc limit 1) s"
-        " where f.customer_id = k.id and f.sink = %(sink)s",
+        "update feeds f set seq = greatest(f.seq, n.seq),"
+        " try_at = case when n.is_whole then null else %(now)s end"
+        " from (select k.id, s.seq, s.seq >= h.seq and s.entry_seq >= h.entry_seq as is_whole"
+        "  from unnest(%(customers)s::uuid[]) k(id)"
+        "  cross join lateral (select seq, entry_seq from heads where customer_id = k.id limit 1) h"
+        "  cross join lateral (select seq, entry_seq from seals where customer_id = k.id"
+        "   order by seq desc, entry_seq desc limit 1) s) n"
+        " where f.customer_id = n.id and f.sink = %(sink)s",
         values,
     )
     return count

@@ -711,6 +711,8 @@ create trigger statement_lines_touch before update on statement_lines
     for each row execute function touch_updated_at();
 create trigger reconciliations_touch before update on reconciliations
     for each row execute function touch_updated_at();
+create trigger legacy_imports_touch before update on legacy_imports
+    for each row execute function touch_updated_at();
 create trigger staff_touch before update on staff
     for each row execute function touch_updated_at();
 revoke update, delete, truncate on seals, audit_log from paydesk_app;

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from paydesk import ids
-from paydesk.errors import NotAuthenticated, NotFound
+from paydesk.errors import Conflict, NotFound
 from paydesk.flows import staff, tokens
 from paydesk.flows.staff import Staff
 from paydesk.flows.tokens import Pair
@@ -202,7 +202,7 @@ async def sign_out(request: Request) -> Response:
     """Ends the session whose token this request bears."""
     token = request.headers.get("authorization", "").partition(" ")[2].strip()
     if not token.startswith(staff.SESSION_PREFIX):
-        raise NotAuthenticated("This request bears no session.")
+        raise Conflict("This request bears no session that could be ended.")
     await in_thread(request, staff.sign_out, env_of(request), token)
     return Response(status_code=204)
 
