@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import structlog
 
-from paydesk import causes
+from paydesk import causes, telemetry
 from paydesk.env import Env
 from paydesk.errors import PaydeskError
 from paydesk.flows import (
@@ -20,6 +20,7 @@ from paydesk.flows import (
     credits,
     disputes,
     events,
+    figures_desk,
     fulfillment,
     holds,
     housekeeping,
@@ -89,6 +90,7 @@ class Worker:
         """Run all sweeps from now on, each in a thread of its own."""
         assert not self._threads, "the worker runs already"
         self._stop.clear()
+        figures_desk.observe(self.env)
         threading.Thread(target=self.env.providers.warm, daemon=True).start()
         self._threads = [
             threading.Thread(
@@ -131,10 +133,12 @@ class Worker:
         while not self._stop.is_set():
             rest_s = every_s
             try:
+                started_ns = time.time_ns()
                 with causes.by("worker", f"sweep {name}"):
                     worked = sweep(self.env)
                 if worked:
                     rest_s = 0.0
+                    telemetry.past_span("sweep " + name, started_ns, paydesk_sweep=name)
                 if time.monotonic() - beaten_at >= BEAT_S:
                     beat(self.env, name)
                     beaten_at = time.monotonic()

@@ -107,3 +107,16 @@ def test_periods_have_their_own_number_of_days():
     assert figures.days_in("month", date(2028, 2, 1)) == 29
     assert figures.days_in("year", date(2027, 1, 1)) == 365
     assert figures.period_start("week", date(2026, 3, 15)) == date(2026, 3, 9)
+
+
+def test_the_page_of_definitions_is_current():
+    import subprocess
+    import sys
+    from pathlib import Path
+
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [sys.executable, str(root / "tools" / "figures_page.py"), "--check"],
+        capture_output=True, text=True, env={"PYTHONPATH": str(root / "src"), "PATH": ""},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr

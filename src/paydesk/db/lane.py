@@ -19,7 +19,7 @@ from prometheus_client import Histogram
 from psycopg import errors
 from psycopg.pq import TransactionStatus
 
-from paydesk import crash
+from paydesk import crash, telemetry
 from paydesk.db.postgres import CommitUnknown, DatabaseUnavailable, Tx, marked
 from paydesk.errors import Busy, Unavailable
 
@@ -299,7 +299,10 @@ class Lane:
         while True:
             stage = ["connect"]
             try:
-                return self._transact(kind, items, wait=wait, again=again, stage=stage)
+                with telemetry.span(
+                    "group commit", paydesk_group_kind=kind.name, paydesk_group_size=len(items)
+                ):
+                    return self._transact(kind, items, wait=wait, again=again, stage=stage)
             except errors.LockNotAvailable as exc:
                 self._roll_back()
                 raise Busy("Another operation holds this account; nothing happened.") from exc

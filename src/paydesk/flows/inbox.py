@@ -17,7 +17,7 @@ from uuid import UUID
 import psycopg
 import structlog
 
-from paydesk import causes, crash
+from paydesk import causes, crash, telemetry
 from paydesk.env import Env
 from paydesk.errors import (
     BodyTooLarge,
@@ -341,7 +341,12 @@ def _apply_rows(
         # Several events in one transaction have the provider in common, one alone names itself.
         named = {"event": group[0].event.id} if len(group) == 1 else {}
         around = causes.current() or {}
-        with causes.by(f"provider:{group[0].provider}", path, around.get("request_id"), **named):
+        with causes.by(
+            f"provider:{group[0].provider}", path, around.get("request_id"), **named
+        ), telemetry.span(
+            "webhook apply", kind="consumer", paydesk_provider=group[0].provider,
+            paydesk_group_size=len(group),
+        ):  # fmt: skip
             states |= _apply_group(env, group, path)
     _mark(env, rows, states)
     return [_after(env, row, *states[row.key]) for row in rows]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
+from paydesk import telemetry
 from paydesk.flows import figures
 from paydesk.flows.figures import SOURCES
 from paydesk.rules import figures as rules
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 SINK = "figures"
 _GROUP = 200
+#: Events that say how payments fare.
+_COUNTED = ("payment.created", "payment.succeeded", "payment.failed", "payment.expired",
+            "payment.canceled", "payment.declined", "payment.refunded",
+            "payment.partially_refunded")  # fmt: skip
 #: A sweep begins no further day after so long.
 _BUDGET_S = 5.0
 
@@ -45,7 +50,7 @@ def mark(env: Env, limit: int = 2_000) -> int:
     while done < limit:
         with env.db.transaction() as tx:
             rows = tx.all(
-                "select customer_id from feeds where sink = %(sink)s and try_at <= %(now)s"
+                "select customer_id, seq from feeds where sink = %(sink)s and try_at <= %(now)s"
                 " order by try_at, customer_id limit %(limit)s for update skip locked",
                 {"sink": SINK, "now": env.now(), "limit": min(_GROUP, limit - done)},
             )
@@ -63,7 +68,14 @@ def mark(env: Env, limit: int = 2_000) -> int:
             if state is not None:
                 days = figures.touched(tx, customers, state["time_zone"])
                 _mark_days(tx, state["covered_until"], days)
+            counted = _payment_events(tx, rows, places) if telemetry.is_counting() else []
             _move_on(tx, places)
+        for row in counted:
+            telemetry.count(
+                "paydesk.payment", row["n"], paydesk_provider=row["provider"],
+                paydesk_status=row["type"].partition(".")[2], paydesk_currency=row["currency"],
+                error_type=row["error"],
+            )  # fmt: skip
         done += len(customers)
     return done
 
@@ -75,6 +87,27 @@ def _mark_days(tx: Tx, covered_until: date, days: set[date]) -> None:
         " where d <= %(until)s order by d on conflict do nothing",
         {"days": sorted(days), "until": covered_until},
     )
+
+
+def _payment_events(
+    tx: Tx, before: list[dict[str, Any]], places: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """How often payments came into which state, for a counter."""
+    seqs = {row["customer_id"]: row["seq"] for row in before}
+    return tx.all(
+        "select e.type, p.provider, p.currency,"
+        " case when e.type = 'payment.failed' then coalesce(p.error_code, 'unknown') end as error,"
+        " count(*)::int as n"
+        " from unnest(%(ids)s::uuid[], %(since)s::bigint[], %(until)s::bigint[]) k(id, a, b)"
+        " join events e on e.customer_id = k.id and e.seq > k.a and e.seq <= k.b"
+        " join payments p on p.customer_id = e.customer_id and p.id = e.subject_id"
+        " where e.type = any(%(types)s) group by 1, 2, 3, 4",
+        {
+            "ids": [row["id"] for row in places],
+            "since": [seqs[row["id"]] for row in places],
+            "until": [row["seq"] for row in places], "types": list(_COUNTED),
+        },
+    )  # fmt: skip
 
 
 def _move_on(tx: Tx, places: list[dict[str, Any]]) -> None:

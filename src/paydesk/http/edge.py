@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from paydesk import ids
+from paydesk import ids, telemetry
 from paydesk.errors import (
     BodyTooLarge,
     InternalError,
@@ -74,9 +74,24 @@ class Edge:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        await self._http(scope, receive, send, request_id)
+        if not telemetry.is_on():
+            await self._http(scope, receive, send)
+            return
+        method = scope["method"] if scope["method"] in METHODS else "_OTHER"
+        headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]
+                   if k in (b"traceparent", b"tracestate")}  # fmt: skip
+        with telemetry.span(
+            method, kind="server", headers=headers, http_request_method=method
+        ) as tell:
+            status = await self._http(scope, receive, send)
+            route = scope.get("paydesk.route")
+            tell(f"{method} {route}" if route else None, http_route=route,
+                 http_response_status_code=status or None)  # fmt: skip
+            if status >= 500:
+                tell(error_type=str(status))
 
-    async def _http(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> int:
+        """Answer; the status that was sent."""
         started, status = time.perf_counter(), 0
 
         async def sender(message: Message) -> None:
@@ -102,6 +117,7 @@ class Edge:
             await _answer(InternalError(), scope, receive, sender)
         finally:
             self._note(scope, status, time.perf_counter() - started)
+        return status
 
     def _refusal(self, scope: Scope) -> PaydeskError | None:
         length = host = b""
@@ -140,6 +156,10 @@ class Edge:
         route = scope.get("paydesk.route") or getattr(scope.get("route"), "path", "none")
         method = scope["method"] if scope["method"] in METHODS else "other"
         metrics.REQUEST_S.labels(method, route, status).observe(seconds)
+        telemetry.record(
+            "http.server.request.duration", seconds, unit="s", http_request_method=method,
+            http_route=route, http_response_status_code=status,
+        )  # fmt: skip
         write = log.warning if status >= 500 else log.info
         write(
             "request", method=scope["method"], path=scope["path"][:512], status=status,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Gauge, Histogram, generate_latest
 
 from paydesk.errors import PaydeskError
+from paydesk.flows import figures_desk
 
 if TYPE_CHECKING:
     from paydesk.env import Env
@@ -30,6 +30,17 @@ CALLS = Gauge("paydesk_provider_calls_open", "Provider calls whose outcome is no
 PAYMENTS = Gauge(
     "paydesk_payments_recent", "Payments of the last 24 hours.", ["provider", "status", "currency"]
 )
+REFUNDS = Gauge("paydesk_refunds_open", "Refunds on their way, or before a person.", ["state"])
+DISPUTES = Gauge("paydesk_disputes_open", "Disputes that are not decided.", ["state"])
+DISPUTES_DUE = Gauge("paydesk_disputes_due_soon", "Disputes whose evidence is due soon.")
+PARKED = Gauge("paydesk_deliveries_parked", "Events that an application's handler failed on.")
+WEBHOOKS_OUT = Gauge("paydesk_webhooks_out", "Outgoing webhooks not taken yet.", ["state"])
+REVIEWS = Gauge("paydesk_risk_reviews_waiting", "Payments that wait for a person's decision.")
+DAYS_DUE = Gauge("paydesk_figures_days_due", "Days of reports to be computed anew.")
+BEATS = Gauge(
+    "paydesk_sweep_age_seconds", "Since when a sweep of the worker was not heard.", ["sweep"]
+)
+PROVIDER_UP = Gauge("paydesk_provider_up", "1 while this process calls the provider.", ["provider"])
 IMBALANCE = Gauge(
     "paydesk_ledger_imbalance_minor_units", "Sum over all accounts; anything but 0 is a fault.",
     ["asset"],
@@ -55,36 +66,23 @@ def render(env: Env) -> bytes:
 
 
 def _look(env: Env) -> None:
-    with env.db.read() as tx:
-        OUTBOX.set(tx.value("select count(*) from news"))
-        INBOX.clear()
-        for row in tx.all(
-            "select state, count(*) as n from provider_events"
-            " where state in ('new', 'waiting', 'parked') group by state"
-        ):
-            INBOX.labels(row["state"]).set(row["n"])
-        lag = tx.value(
-            "select extract(epoch from now() - min(received_at))::float8 from provider_events"
-            " where state in ('new', 'waiting')"
-        )
-        WEBHOOK_LAG.set(lag or 0)
-        FULFILLMENTS.clear()
-        for row in tx.all(
-            "select state, count(*) as n from fulfillments"
-            " where state in ('due', 'blocked') group by state"
-        ):
-            FULFILLMENTS.labels(row["state"]).set(row["n"])
-        CALLS.set(
-            tx.value("select count(*) from provider_calls where state in ('intended', 'unknown')")
-        )
-        PAYMENTS.clear()
-        for row in tx.all(
-            "select provider, state, currency, count(*) as n from payments"
-            " where created_at >= %(since)s group by provider, state, currency",
-            {"since": env.now() - timedelta(days=1)},
-        ):
-            PAYMENTS.labels(row["provider"], row["state"], row["currency"]).set(row["n"])
-        for row in tx.all(
-            "select asset, sum(balance)::bigint as total from accounts group by asset"
-        ):
-            IMBALANCE.labels(row["asset"]).set(row["total"])
+    state = figures_desk.look(env)
+    OUTBOX.set(state.outbox)
+    WEBHOOK_LAG.set(state.webhook_lag_s)
+    CALLS.set(state.calls)
+    DISPUTES_DUE.set(state.disputes_due)
+    PARKED.set(state.parked)
+    REVIEWS.set(state.reviews)
+    DAYS_DUE.set(state.days_due)
+    for gauge, values in (
+        (INBOX, state.inbox), (FULFILLMENTS, state.fulfillments), (REFUNDS, state.refunds),
+        (DISPUTES, state.disputes), (WEBHOOKS_OUT, state.webhooks_out), (BEATS, state.beats),
+        (IMBALANCE, state.imbalance),
+        (PROVIDER_UP, {name: int(how != "open") for name, how in env.providers.health().items()}),
+    ):  # fmt: skip
+        gauge.clear()
+        for label, value in values.items():
+            gauge.labels(label).set(value)
+    PAYMENTS.clear()
+    for row in state.payments:
+        PAYMENTS.labels(row["provider"], row["state"], row["currency"]).set(row["n"])

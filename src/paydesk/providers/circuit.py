@@ -11,8 +11,10 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
+from functools import partial
 from typing import Any
 
+from paydesk import telemetry
 from paydesk.errors import OutcomeUnknown, ProviderUnavailable
 
 #: So many failures in a row open the circuit.
@@ -58,6 +60,17 @@ class Circuit:
 
         Raises ProviderUnavailable where nothing was sent, OutcomeUnknown past the deadline.
         """
+        if not telemetry.is_on():
+            return self._call(method, args)
+        inner = method.func if isinstance(method, partial) else method
+        done = getattr(inner, "__name__", "call")
+        with telemetry.span(
+            f"{self.name} {done}", kind="client", paydesk_provider=self.name,
+            paydesk_operation=done,
+        ):  # fmt: skip
+            return self._call(method, args)
+
+    def _call(self, method: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         deadline = time.monotonic() + self._timeout_s
         self._enter(deadline)
         try:

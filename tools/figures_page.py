@@ -1,0 +1,70 @@
+"""Writes docs/figures.md from the definitions of figures and reports; `--check` compares."""
+
+# ruff: noqa: E501
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "figures.md"
+
+HEAD = """# Figures
+
+What every figure of a report counts. This page is made by `tools/figures_page.py` from the definitions that the reports themselves use; a test counts each of them again from the raw rows of random histories.
+
+## Asking
+
+By HTTP `GET /v1/reports/revenue?from=2026-01-01&to=2026-01-31&by=week,method`, with `format=csv` for a spreadsheet; `GET /v1/reports/definitions` is this page as JSON. On the command line `paydesk report revenue --last 12w --by week --chart`. In Python:
+
+```python
+from paydesk import Paydesk
+
+with Paydesk() as pay:
+    daily = pay.analytics.revenue(last="30d", by="day", currency="usd")
+    assert daily.columns[:3] == ("day", "currency", "gross")
+    print(daily)
+    print(daily.explain())
+```
+
+`daily.rows` are dictionaries; `to_pandas()` and `to_polars()` make data frames where those are installed.
+
+- **Range.** `from` and `to` are days, `to` counted whole, or instants, at which the range ends. `last` is 24h, 30d, 12w, 6mo or 2y up to now. With nothing, 30 days.
+- **Time zone.** Days are those of `PAYDESK_TIME_ZONE`, or of `tz`. A day on which the clocks change has 23 or 25 hours; where they skip midnight it begins when they do.
+- **Amounts.** Whole minor units of the row's currency, never added across currencies. As CSV they are exact decimals. Figures that end in `_usd` are US cents at the rate that was stored with each payment; `unrated` says how many payments had none.
+- **Days are kept.** A day that has ended is counted once and kept, and counted anew when a late refund or dispute changes it. What is not kept, such as today or another time zone, is counted from the rows, so that a report is exact at the instant it is read. `behind` names how many customers' last changes of earlier days are not counted yet; it is 0 but after an outage of the worker.
+
+## Reports
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    from paydesk.rules.figures import FIGURES, REPORTS
+
+    parts = [HEAD]
+    for name, one in REPORTS.items():
+        by = ", ".join(f"`{d}`" for d in one.dimensions)
+        figures = ", ".join(f"`{f}`" for f in one.figures)
+        parts.append(f"\n### {name}\n{one.about}\n\nBy {by}. Figures: {figures}.\n")
+    parts.append("\n## Definitions\n\n| Figure | Unit | What it counts | From |\n|---|---|---|---|\n")
+    parts += [f"| `{name}` | {one.unit} | {one.definition} | {one.source} |\n"
+              for name, one in FIGURES.items()]  # fmt: skip
+    return "".join(parts)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="fail when the page is not current")
+    text = page()
+    if parser.parse_args().check:
+        is_current = PAGE.exists() and PAGE.read_text(encoding="utf-8") == text
+        print("current" if is_current else "not current: run figures_page.py")
+        return 0 if is_current else 1
+    PAGE.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
