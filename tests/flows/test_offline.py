@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paydesk import ids, providers
+from paydesk import crash, ids, providers
 from paydesk.errors import Conflict, InvalidRequest, NotSupported
 from paydesk.flows import checkout, credits, direct, events, offline, statements
 from paydesk.flows.checkout import StartCheckout
@@ -120,7 +121,7 @@ def test_a_statement_pays_the_orders_whose_references_stand_in_it_once(env, who)
     done = offline.import_statement(env, "manual", content, by="rosa", name="november.csv")
     assert (done.lines, done.matched, done.unmatched) == (3, 2, 1)
     again = offline.import_statement(env, "manual", content, by="rosa")
-    assert (again.known, again.matched, again.unmatched) == (3, 0, 0)
+    assert (again.known, again.matched, again.unmatched, again.waiting) == (3, 0, 0, 0)
     assert balance(env, who) == 100
     assert checkout.get(env, who.uuid, first.id).payment.method == "bank_transfer"
     (left,) = offline.lines(env, state="unmatched")
@@ -162,6 +163,86 @@ def test_late_money_completes_an_expired_order(env, who, clock):
     assert (checkout.get(env, who.uuid, view.id).status, balance(env, who)) == ("complete", 50)
 
 
+def test_a_paid_order_takes_no_second_confirmation(env, who):
+    # S3.19 I1
+    view = order(env, who)
+    offline.confirm(env, who.uuid, view.payment.id, by="rosa", reference="R-1")
+    for reference in ("R 1", None):
+        with pytest.raises(Conflict):
+            offline.confirm(env, who.uuid, view.payment.id, by="bo", reference=reference)
+    found = checkout.get(env, who.uuid, view.id).payment
+    assert (found.captured, balance(env, who)) == (USD("9.00"), 50)
+    more = offline.confirm(
+        env, who.uuid, view.payment.id, by="bo", reference="R-2", amount=USD("1.00")
+    )
+    assert (more.captured, more.review) == (USD("10.00"), "overpaid")
+
+
+def test_what_a_payer_says_pays_nothing_by_itself(env, who, make):
+    # S3.19 I35
+    thief = make.user("thief")
+    theirs, mine = order(env, thief), order(env, who)
+    offline.submit_reference(env, thief.uuid, theirs.payment.id, "Transfer")
+    for word in ("Maya", "B1"):
+        with pytest.raises(Conflict):
+            offline.submit_reference(env, thief.uuid, theirs.payment.id, word)
+    content = statement("2026-11-20;9.00;USD;Transfer from Maya Lind;B1",
+                        f"2026-11-20;9.00;USD;Transfer Maya {mine.payment.session_ref};B2")  # fmt: skip
+    done = offline.import_statement(env, "manual", content, by="rosa")
+    assert (done.matched, balance(env, thief), balance(env, who)) == (1, 0, 50)
+    honest = order(env, who)
+    offline.confirm(env, who.uuid, honest.payment.id, by="rosa", reference="Transfer")
+    assert balance(env, who) == 100
+
+
+def test_one_line_pays_one_payment_whoever_matches_it(env, make, who):
+    # S3.19 I1
+    other = make.user("user_2")
+    orders = [(who, order(env, who)), (other, order(env, other))]
+    offline.import_statement(env, "manual", statement("2026-11-20;9.00;USD;x;B1"), by="rosa")
+    refused: list[Exception] = []
+
+    def match(view: Any) -> None:
+        try:
+            offline.match(env, "manual", "B1", ids.show("payment", view.payment.id), by="p")
+        except Conflict as exc:
+            refused.append(exc)
+
+    threads = [threading.Thread(target=match, args=(view,)) for _, view in orders]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(refused) == 1
+    assert sorted(balance(env, one) for one, _ in orders) == [0, 50]
+
+
+def test_a_death_between_line_and_money_leaves_neither(env, who):
+    # S3.19 I5
+    ref = order(env, who).payment.session_ref
+    content = statement(f"2026-11-20;9.00;USD;{ref};B1", f"2026-11-20;9.00;USD;{ref}x;B2")
+    crash.arm("statement_line_taken")
+    with pytest.raises(crash.CrashNow):
+        offline.import_statement(env, "manual", content, by="rosa")
+    (first, _) = sorted(offline.lines(env), key=lambda one: one.line_ref)
+    assert (first.state, first.problem, balance(env, who)) == ("unmatched", None, 0)
+    assert offline.import_statement(env, "manual", content, by="rosa").known == 2
+    assert (offline.lines(env, state="matched")[0].line_ref, balance(env, who)) == ("B1", 50)
+
+
+def test_a_long_statement_is_matched_by_the_sweep(env, who, monkeypatch):
+    # S3.19
+    monkeypatch.setattr(offline, "AT_ONCE", 1)
+    monkeypatch.setattr(offline, "match_waiting", lambda env: 0)
+    refs = [order(env, who).payment.session_ref for _ in range(2)]
+    content = statement(*(f"2026-11-20;9.00;USD;{ref};B{n}" for n, ref in enumerate(refs)))
+    done = offline.import_statement(env, "manual", content, by="rosa")
+    assert (done.matched, done.waiting) == (1, 1)
+    monkeypatch.undo()
+    assert offline.match_waiting(env) == 1
+    assert balance(env, who) == 100
+
+
 def test_natcash_is_confirmed_by_the_number_that_the_payer_gives(env, make):
     # S3.19
     who = make.user("user_1")
@@ -178,6 +259,16 @@ def test_natcash_is_confirmed_by_the_number_that_the_payer_gives(env, make):
     assert offline.import_statement(desk, "natcash", content, by="rosa").matched == 1
     found = checkout.get(desk, who.uuid, view.id).payment
     assert (found.state, found.method) == ("succeeded", "natcash")
+    twins = [
+        checkout.start(
+            desk, StartCheckout(customer_id=who.uuid, provider="natcash", amount=HTG("70.00"))
+        )
+        for _ in range(2)
+    ]
+    for twin in twins:
+        offline.submit_reference(desk, who.uuid, twin.payment.id, "NC-7")
+    both = statement("20/11/2026;70.00;HTG;NC-7;X7", "20/11/2026;69.00;HTG;NC-20451877;X8")
+    assert offline.import_statement(desk, "natcash", both, by="rosa").matched == 0
     assert "natcash" not in env.providers
     with pytest.raises(InvalidRequest):
         checkout.start(
@@ -229,18 +320,62 @@ def test_equal_lines_without_ids_stay_two(env, who):
     assert offline.import_statement(env, "manual", statement(row, row), by="r").known == 2
 
 
+ENTRY = (
+    "<Ntry><Amt Ccy='EUR'>{0}</Amt><CdtDbtInd>{1}</CdtDbtInd>{4}<BookgDt><Dt>2026-11-20</Dt>"
+    "</BookgDt><AcctSvcrRef>{2}</AcctSvcrRef><NtryDtls>{3}</NtryDtls></Ntry>"
+)
+DETAIL = (
+    "<TxDtls>{1}<RltdPties><Dbtr><Nm>M. Lind</Nm></Dbtr></RltdPties><RmtInf><Ustrd>{0}</Ustrd>"
+    "</RmtInf></TxDtls>"
+)
+
+
+def camt(*entries: str) -> list[statements.Line]:
+    text = "<Document xmlns='urn:iso:std:iso:20022:tech:xsd:camt.053.001.08'><Stmt>"
+    return statements.read(f"{text}{''.join(entries)}</Stmt></Document>".encode())
+
+
+def entry(amount: str, way: str, ref: str, *details: str, status: str = "") -> str:
+    return ENTRY.format(amount, way, ref, "".join(details), status)
+
+
 def test_camt_053_credits_are_read_and_debits_left_out():
-    entry = (
-        "<Ntry><Amt Ccy='EUR'>{0}</Amt><CdtDbtInd>{1}</CdtDbtInd><BookgDt><Dt>2026-11-20</Dt>"
-        "</BookgDt><AcctSvcrRef>{2}</AcctSvcrRef><NtryDtls><TxDtls><RltdPties><Dbtr><Nm>M. Lind"
-        "</Nm></Dbtr></RltdPties><RmtInf><Ustrd>{3}</Ustrd></RmtInf></TxDtls></NtryDtls></Ntry>"
+    (line,) = camt(
+        entry("12.50", "CRDT", "A1", DETAIL.format("PD-AAAA-BBBB-CCCC", "")),
+        entry("3.00", "DBIT", "A2", DETAIL.format("fee", "")),
+        entry("0.00", "CRDT", "A3", DETAIL.format("nothing", "")),
     )
-    body = entry.format("12.50", "CRDT", "A1", "PD-AAAA-BBBB-CCCC")
-    body += entry.format("3.00", "DBIT", "A2", "fee")
-    text = f"<Document xmlns='urn:iso:std:iso:20022:tech:xsd:camt.053.001.08'><Stmt>{body}</Stmt>"
-    (line,) = statements.read(f"{text}</Document>".encode())
     assert (line.ref, line.amount_minor, line.currency) == ("A1", 1250, "eur")
     assert (line.payer, line.reference) == ("M. Lind", "PD-AAAA-BBBB-CCCC")
+
+
+def test_camt_053_every_payment_of_a_batch_is_a_line_of_its_own():
+    part = "<Amt Ccy='EUR'>{0}</Amt>"
+    found = camt(
+        entry("30.00", "CRDT", "B1", DETAIL.format("one", part.format("10.00")),
+              DETAIL.format("two", part.format("20.00")))
+    )  # fmt: skip
+    assert [(one.ref, one.amount_minor, one.reference) for one in found] == [
+        ("B1/1", 1000, "one"), ("B1/2", 2000, "two"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("status", ["PDNG", "<Cd>PDNG</Cd>", "INFO"])
+def test_camt_053_announced_money_is_no_money(status):
+    announced = entry("9.00", "CRDT", "A1", DETAIL.format("x", ""), status=f"<Sts>{status}</Sts>")
+    booked = entry("9.00", "CRDT", "A2", DETAIL.format("y", ""), status="<Sts><Cd>BOOK</Cd></Sts>")
+    assert [one.ref for one in camt(announced, booked)] == ["A2"]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [("2026-11-20;9.00;USD;one;B1", "2026-11-20;8.00;USD;two;B1"),
+     ("0001-01-01T00:00:00+14:00;9.00;USD;x;B1",), ("2026-11-20;9.00;USD;" + "x" * 140_000 + ";B",),
+     ("2026-11-20;999999999999999.0000;CLF;x;B1",)],
+)  # fmt: skip
+def test_lines_that_would_be_lost_or_cannot_be_kept_are_refused(rows):
+    with pytest.raises(InvalidRequest):
+        statements.read(statement(*rows))
 
 
 @given(st.uuids(), st.integers(0, 10), st.integers(0, 10))

@@ -47,7 +47,7 @@ def statements_import(
             currency=currency or None,
         )  # fmt: skip
     output.one({"lines": done.lines, "known": done.known, "matched": done.matched,
-                "unmatched": done.unmatched}, output_)  # fmt: skip
+                "unmatched": done.unmatched, "waiting": done.waiting}, output_)  # fmt: skip
     raise typer.Exit(output.PROBLEM if done.unmatched else output.OK)
 
 

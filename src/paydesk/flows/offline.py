@@ -7,31 +7,37 @@ same door as a webhook.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-from paydesk import causes, ids
+import psycopg
+import structlog
+
+from paydesk import causes, crash, ids
 from paydesk.db.postgres import Tx, jsonb
 from paydesk.env import Env
 from paydesk.errors import Conflict, InvalidRequest, NotFound, NotSupported, PaydeskError
-from paydesk.flows import attempts, charges, heads, payments, statements, trail
+from paydesk.flows import attempts, charges, heads, ledger, payments, statements, trail
+from paydesk.flows.charges import Claim
 from paydesk.flows.events import NewEvent, emit_many
 from paydesk.flows.payments import PaymentView
 from paydesk.flows.statements import Line
 from paydesk.providers.base import Charge
 from paydesk.rules import fields
 from paydesk.rules.money import Money
-from paydesk.rules.payments import DEAD_STATES
 from paydesk.tracker.stores.joined import JoinedStore, ServicePayment
+
+log = structlog.get_logger(__name__)
 
 #: Our references, however banks cut and join them.
 _REFERENCE = re.compile(
     r"PD[\s-]*([2-9A-HJ-NP-TW-Z]{4})[\s-]*([2-9A-HJ-NP-TW-Z]{4})[\s-]*([2-9A-HJ-NP-TW-Z]{4})",
     re.IGNORECASE,
 )
+#: So many lines of a statement are matched while the caller waits.
+AT_ONCE = 500
 _METHODS = ("cash", "bank_transfer", "natcash", "moncash", "other")
 
 
@@ -64,12 +70,13 @@ class StatementLine:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Imported:
     """What became of a statement: all lines, those known from before, and of the new ones those
-    that were matched and those that wait for a person."""
+    that were matched, those that wait for a person, and those not looked at yet."""
 
     lines: int
     known: int
     matched: int
     unmatched: int
+    waiting: int = 0
 
 
 # By hand -----------------------------------------------------------------------------------------
@@ -79,64 +86,85 @@ def confirm(
     env: Env, customer_id: UUID, payment_id: UUID, *, by: str, amount: Money | None = None,
     reference: str | None = None, method: str | None = None, note: str | None = None,
 ) -> PaymentView:  # fmt: skip
-    """A person says that money has come; without an amount all that was asked.
+    """A person says that money has come; without an amount all that is still asked.
 
     `reference` is the receipt's or the agent's number: the same one is the same money, and stands
-    for one payment only. Less than was asked is recorded and its goods wait. Raises NotFound,
-    NotSupported where the provider can be asked, Conflict where it is paid already.
+    for one payment only. Less than was asked is recorded and its goods wait; more than was asked
+    only where `amount` says so. Raises NotFound, NotSupported where the provider can be asked,
+    Conflict where it is paid already.
     """
     told = fields.optional_text(reference, "reference", most=255)
     if method is not None and method not in _METHODS:
         raise InvalidRequest(f"method is one of {', '.join(_METHODS)}.", param="method")
-    payment = _read(env, customer_id, payment_id)
-    _check_offline(env, payment)
-    fact = f"confirmed:{told}" if told else f"confirmed by hand:{payment.id}"
-    if told:
-        _take_reference(env, payment, told)
-    money = amount or Money(payment.amount_cents, payment.currency, minor=True)
-    if money.minor <= 0:
+    if amount is not None and amount.minor <= 0:
         raise InvalidRequest("amount must be above zero.", param="amount")
-    with causes.by(by, "confirm", (causes.current() or {}).get("request_id"), note=note):
-        _record(env, payment, money, fact, method or _usual_method(payment))
+    _check_offline(env, _read(env, customer_id, payment_id))
+    around = (causes.current() or {}).get("request_id")
+    with (
+        causes.by(by, "confirm", around, note=note),
+        env.db.transaction(customer_id) as tx,
+    ):
+        payment = _found(tx, customer_id, payment_id)
+        left = payment.amount_cents - payment.captured_cents
+        fact = f"confirmed:{told}" if told else f"confirmed by hand:{payment.id}"
+        money = amount or Money(max(left, 0), payment.currency, minor=True)
+        claim = _claim(payment, money, fact, method or _usual_method(payment))
+        if told:
+            _take_receipt(tx, payment, told)
+        known = ledger.known(tx, [(customer_id, claim.fact_key)])
+        if not known:
+            if left <= 0 and amount is None:
+                raise Conflict("This payment is paid already.")
+            _lay(env, tx, claim)
     return payments.get(env, customer_id, payment_id)
 
 
-def _record(env: Env, payment: ServicePayment, money: Money, fact: str, method: str) -> None:
+def _claim(payment: ServicePayment, money: Money, fact: str, method: str) -> Claim:
     charge = Charge(
         ref=payment.session_id or payment.id, session_ref=payment.session_id, status="succeeded",
         amount=money, fact=fact, method=payment.method or method, account=payment.provider_account,
         livemode=payment.livemode, ended=True,
     )  # fmt: skip
-    outcome = charges.record(env, payment, charge, "admin")
-    if outcome != charges.DONE:
-        raise Conflict(f"This money cannot be recorded on the payment: {outcome}.")
+    return Claim(
+        customer_id=payment.customer_id, payment_id=payment.key[1], provider=payment.provider,
+        account=payment.provider_account, charge=charge, path="admin", proof=True,
+        version=payment.version,
+    )  # fmt: skip
+
+
+def _lay(env: Env, tx: Tx, claim: Claim) -> None:
+    """Record money in the caller's transaction, which holds the customer's head."""
+    now = heads.decide(tx, env.now(), claim.customer_id)
+    outcomes, _ = charges.apply(tx, now, [claim], env.settings)
+    if outcomes != [charges.DONE]:
+        raise Conflict(f"This money cannot be recorded on the payment: {outcomes[0]}.")
 
 
 def _usual_method(payment: ServicePayment) -> str:
     return "natcash" if payment.provider == "natcash" else "other"
 
 
-def _take_reference(env: Env, payment: ServicePayment, reference: str) -> None:
-    """A number on a receipt stands for one payment."""
-    key = (payment.provider, payment.provider_account, f"receipt:{reference}")
-    with env.db.transaction(payment.customer_id) as tx:
-        attempts.add_refs(tx, [(*key, *payment.key)])
-        owner = tx.one(
-            "select customer_id, object_id from provider_refs where provider = %(provider)s"
-            " and account = %(account)s and ref = %(ref)s",
-            {"provider": key[0], "account": key[1], "ref": key[2]},
-        )
+def _take_receipt(tx: Tx, payment: ServicePayment, number: str) -> None:
+    """A number on a receipt that a person of the staff has seen stands for one payment."""
+    key = (payment.provider, payment.provider_account, f"receipt:{number}")
+    attempts.add_refs(tx, [(*key, *payment.key)])
+    owner = tx.one(
+        "select customer_id, object_id from provider_refs where provider = %(provider)s"
+        " and account = %(account)s and ref = %(ref)s",
+        {"provider": key[0], "account": key[1], "ref": key[2]},
+    )
     if owner is None or (owner["customer_id"], owner["object_id"]) != payment.key:
         raise Conflict("This reference stands for another payment.", param="reference")
 
 
 def submit_reference(env: Env, customer_id: UUID, payment_id: UUID, reference: str) -> PaymentView:
-    """The payer says under which number of the agent the money was sent. Nothing is believed:
-    a person, or the statement on which this number stands, confirms it. The first word holds."""
+    """The payer says under which number of the agent the money was sent; the first word holds.
+
+    Nothing is believed. Only a line of the agent's own statement that has this number and this
+    amount, and that nobody else named, is matched by it; else a person decides.
+    """
     told = fields.text(reference.strip(), "reference", most=100)
-    payment = _read(env, customer_id, payment_id)
-    _check_offline(env, payment)
-    _take_reference(env, payment, told)
+    _check_offline(env, _read(env, customer_id, payment_id))
     with env.db.transaction(customer_id) as tx:
         now = heads.decide(tx, env.now(), customer_id)
         fresh = _found(tx, customer_id, payment_id)
@@ -177,19 +205,40 @@ def import_statement(
     currency: str | None = None,
 ) -> Imported:  # fmt: skip
     """Keep a statement's lines and match what can be matched. Importing it again, or another that
-    overlaps it, changes nothing. Raises InvalidRequest, and keeps nothing, where a line is odd."""
+    overlaps it, only goes on where this was broken off. Of a long one the sweep does the rest.
+
+    Raises InvalidRequest, and keeps nothing, where a line is odd.
+    """
     known = env.providers[provider]
     if "offline" not in known.can:
         raise NotSupported(f"{provider} is asked itself; it needs no statements.")
     read = statements.read(content, currency=currency)
     fresh = _keep(env, provider, known.account, read, by, name)
-    matched = sum(_match(env, one, by) for one in fresh)
+    matched = sum(_match(env, one, by) for one in fresh[:AT_ONCE])
+    waiting = len(fresh) - len(fresh[:AT_ONCE])
     with env.db.transaction() as tx:
         about = {"lines": len(read), "new": len(fresh), "matched": matched}
         subject = f"{provider} {name or ''}".strip()
         trail.record(tx, env.now(), "statement.imported", subject, about, actor=by)
+    match_waiting(env)
     return Imported(lines=len(read), known=len(read) - len(fresh), matched=matched,
-                    unmatched=len(fresh) - matched)  # fmt: skip
+                    unmatched=len(fresh) - matched - waiting, waiting=waiting)  # fmt: skip
+
+
+def match_waiting(env: Env, limit: int = 200) -> int:
+    """Sweep: lines that nobody has looked at, as after an import that was broken off."""
+    with env.db.read() as tx:
+        rows = tx.all(
+            "select provider, account, line_ref, booked_at, amount_minor, currency, reference,"
+            " payer, state, customer_id, payment_id, problem, decided_by, import_name, imported_by,"
+            " created_at from statement_lines where state = 'unmatched' and problem is null"
+            " order by created_at limit %(limit)s",
+            {"limit": limit},
+        )
+    for row in rows:
+        line = StatementLine(**row)
+        _match(env, line, line.imported_by or "import")
+    return len(rows)
 
 
 def _keep(
@@ -229,42 +278,73 @@ def _match(env: Env, line: StatementLine, by: str) -> bool:
         key = _payment_of(env, line)
         if key is None:
             raise Conflict("No reference of a payment stands in it.")
-        payment = _read(env, *key)
-        if payment.currency != line.currency:
-            raise Conflict(f"The payment is in {payment.currency.upper()}.")
-        if payment.captured_cents:
-            raise Conflict("The payment was paid before: this came once more.")
-        _lay(env, line, payment, by)
+        _pay(env, line, key, by, only_unpaid=True)
     except PaydeskError as exc:
         _say(env, line, problem=exc.detail)
+        return False
+    except psycopg.Error as exc:  # The database was away: the sweep looks at it again.
+        log.warning("a line was not matched", line=line.line_ref, error=repr(exc)[:300])
         return False
     return True
 
 
 def _payment_of(env: Env, line: StatementLine) -> tuple[UUID, UUID] | None:
+    """By our own reference, wherever it stands; of an agent's statement by the number that one
+    payer gave. A payer's word in a bank's text says nothing."""
     said = line.reference or ""
-    wanted = [f"PD-{a}-{b}-{c}".upper() for a, b, c in _REFERENCE.findall(said)]
-    words = {w.strip(".,;:()") for w in said.split()} | {said.strip(), line.line_ref}
-    wanted += [f"receipt:{word}" for word in words if word]
+    wanted = {f"PD-{a}-{b}-{c}".upper() for a, b, c in _REFERENCE.findall(said)}
     with env.db.read() as tx:
         rows = tx.all(
-            "select distinct r.customer_id, r.object_id"
+            "select distinct r.customer_id, r.object_id as id"
             " from unnest(%(refs)s::text[]) as k(ref)"
             " cross join lateral (select customer_id, object_id from provider_refs"
             "  where provider = %(provider)s and account = %(account)s and ref = k.ref limit 1) r",
-            {"refs": wanted[:200], "provider": line.provider, "account": line.account},
+            {"refs": sorted(wanted)[:200], "provider": line.provider, "account": line.account},
         )
+        if not rows and line.provider == "natcash":
+            rows = tx.all(
+                "select customer_id, id from payments where provider = %(provider)s"
+                " and provider_payment_ref = any(%(numbers)s) and asked_minor = %(amount)s"
+                " and currency = %(currency)s limit 2",
+                {"provider": line.provider, "numbers": [said.strip(), line.line_ref],
+                 "amount": line.amount_minor, "currency": line.currency},
+            )  # fmt: skip
     if len(rows) > 1:
-        raise Conflict("References of several payments stand in it.")
-    return (rows[0]["customer_id"], rows[0]["object_id"]) if rows else None
+        raise Conflict("It could be for several payments.")
+    return (rows[0]["customer_id"], rows[0]["id"]) if rows else None
 
 
-def _lay(env: Env, line: StatementLine, payment: ServicePayment, by: str) -> None:
+def _pay(
+    env: Env, line: StatementLine, key: tuple[UUID, UUID], by: str, *, only_unpaid: bool
+) -> None:
+    """Take the line and record its money, in one transaction: a line pays one payment, once."""
     method = "natcash" if line.provider == "natcash" else "bank_transfer"
-    with causes.by(by, "statement", (causes.current() or {}).get("request_id"),
-                   line=line.line_ref):  # fmt: skip
-        _record(env, payment, line.amount, f"line:{line.line_ref}", method)
-    _say(env, line, state="matched", key=payment.key, by=by)
+    around = (causes.current() or {}).get("request_id")
+    with (
+        causes.by(by, "statement", around, line=line.line_ref),
+        env.db.transaction(key[0]) as tx,
+    ):
+        payment = _found(tx, *key)
+        if payment.currency != line.currency:
+            raise Conflict(f"The payment is in {payment.currency.upper()}.")
+        if only_unpaid and payment.captured_cents:
+            raise Conflict("The payment was paid before: this came once more.")
+        if not only_unpaid and payment.captured_cents >= payment.amount_cents:
+            raise Conflict("This payment is paid already.", param="payment")
+        taken = tx.run(
+            "update statement_lines set state = 'matched', problem = null,"
+            " customer_id = %(customer_id)s, payment_id = %(payment_id)s, decided_by = %(by)s"
+            " where provider = %(provider)s and account = %(account)s and line_ref = %(ref)s"
+            " and state = 'unmatched'",
+            {
+                "customer_id": key[0], "payment_id": key[1], "by": by, "provider": line.provider,
+                "account": line.account, "ref": line.line_ref,
+            },
+        )  # fmt: skip
+        if not taken:
+            raise Conflict("Somebody has decided about this line already.")
+        crash.at("statement_line_taken")
+        _lay(env, tx, _claim(payment, line.amount, f"line:{line.line_ref}", method))
 
 
 def match(env: Env, provider: str, line_ref: str, payment: str, *, by: str) -> StatementLine:
@@ -279,9 +359,7 @@ def match(env: Env, provider: str, line_ref: str, payment: str, *, by: str) -> S
         raise Conflict(f"This line is {line.state} already.")
     if found.provider != provider:
         raise Conflict(f"This payment is {found.provider}'s.", param="payment")
-    if found.state not in DEAD_STATES and found.captured_cents >= found.amount_cents:
-        raise Conflict("This payment is paid already.", param="payment")
-    _lay(env, line, found, by)
+    _pay(env, line, key, by, only_unpaid=False)
     return _line(env, provider, line_ref)
 
 
@@ -290,7 +368,9 @@ def ignore(env: Env, provider: str, line_ref: str, reason: str, *, by: str) -> S
     line = _line(env, provider, line_ref)
     if line.state == "matched":
         raise Conflict("This line was matched: refund its payment instead.")
-    _say(env, line, state="ignored", problem=fields.text(reason, "reason", most=500), by=by)
+    told = fields.text(reason, "reason", most=500)
+    if not _say(env, line, state="ignored", problem=told, by=by):
+        raise Conflict("Somebody has decided about this line already.")
     return _line(env, provider, line_ref)
 
 
@@ -334,18 +414,18 @@ def _line(env: Env, provider: str, line_ref: str) -> StatementLine:
 
 def _say(
     env: Env, line: StatementLine, *, state: str = "unmatched", problem: str | None = None,
-    key: Iterable[Any] | None = None, by: str | None = None,
-) -> None:  # fmt: skip
-    customer_id, payment_id = key or (None, None)
+    by: str | None = None,
+) -> bool:
+    """Write on a line that was not matched; whether it was not."""
     with env.db.transaction() as tx:
-        tx.run(
-            "update statement_lines set state = %(state)s, problem = %(problem)s,"
-            " customer_id = %(customer_id)s, payment_id = %(payment_id)s, decided_by = %(by)s"
-            " where provider = %(provider)s and account = %(account)s and line_ref = %(ref)s"
-            " and state <> 'matched'",
-            {
-                "state": state, "problem": problem, "by": by, "customer_id": customer_id,
-                "payment_id": payment_id, "provider": line.provider, "account": line.account,
-                "ref": line.line_ref,
-            },
+        return bool(
+            tx.run(
+                "update statement_lines set state = %(state)s, problem = %(problem)s,"
+                " decided_by = %(by)s where provider = %(provider)s and account = %(account)s"
+                " and line_ref = %(ref)s and state <> 'matched'",
+                {
+                    "state": state, "problem": problem, "by": by, "provider": line.provider,
+                    "account": line.account, "ref": line.line_ref,
+                },
+            )
         )  # fmt: skip

@@ -16,6 +16,7 @@ from paydesk.errors import InvalidRequest
 from paydesk.rules.money import currency_code, parse_minor
 
 MOST_LINES = 20_000
+MAX_AMOUNT = 2**63 - 1
 #: What banks call the columns, in lower case without spaces and marks.
 _COLUMNS = {
     "booked_at": ("date", "bookingdate", "bookedat", "valuedate", "datebooked", "transactiondate"),
@@ -58,18 +59,33 @@ def read(content: bytes, *, currency: str | None = None) -> list[Line]:
     if "\x00" in text:
         raise InvalidRequest("A statement has no NUL.", param="content")
     found = _camt(text) if start.startswith(b"<") else _csv(text, currency)
-    lines = list(_named(found))
+    try:
+        lines = list(_named(found))
+    except csv.Error as exc:
+        raise InvalidRequest(f"The statement is no CSV: {exc}.", param="content") from None
     if len(lines) > MOST_LINES:
         raise InvalidRequest(f"At most {MOST_LINES} lines at a time.", param="content")
     return lines
 
 
 def _named(lines: Iterator[Line]) -> Iterator[Line]:
-    """Lines without an id get one; equal ones are told apart by their place."""
+    """Lines without an id get one; equal ones are told apart by their place.
+
+    Two lines of one id that say different things are refused: one of them would be lost.
+    """
     seen: dict[str, int] = {}
+    by_ref: dict[str, Line] = {}
     for one in lines:
+        if one.amount_minor > MAX_AMOUNT:
+            raise InvalidRequest("An amount is too large.", param="content")
         if one.ref:
-            yield one
+            if by_ref.setdefault(one.ref, one) is one:
+                yield one
+            elif by_ref[one.ref] != one:
+                raise InvalidRequest(
+                    f"Two lines have the id {one.ref[:64]!r} and say different things:"
+                    " leave the column of ids out.", param="content",
+                )  # fmt: skip
             continue
         said = "\x1f".join(
             [one.booked_at.isoformat(), str(one.amount_minor), one.currency, one.reference or "",
@@ -155,7 +171,11 @@ def _instant(text: str) -> datetime:
             )
         except ValueError:
             continue
-        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+        if found.tzinfo is None:
+            found = found.replace(tzinfo=UTC)
+        # Years that no bank writes, and that a time zone would carry beyond the calendar.
+        if 1970 <= found.year <= 9000:
+            return found.astimezone(UTC)
     raise InvalidRequest(f"{text[:40]!r} is no date: write 2026-01-31.")
 
 
@@ -174,39 +194,57 @@ def _camt(text: str) -> Iterator[Line]:
         if _tag(entry) != "Ntry" or _text(entry, "CdtDbtInd") != "CRDT":
             continue
         amount = _child(entry, "Amt")
-        if amount is None or _text(entry, "RvslInd") == "true":
+        if amount is None or _text(entry, "RvslInd") == "true" or not _is_booked(entry):
             continue
         code = currency_code((amount.get("Ccy") or "").lower())
         details = [d for d in entry.iter() if _tag(d) == "TxDtls"]
         if len(details) <= 1:
-            yield _entry(entry, details[0] if details else entry, amount.text or "", code)
+            yield from _entry(entry, details[0] if details else entry, amount.text or "", code)
             continue
-        for one in details:
+        for place, one in enumerate(details, 1):
             part = next((a for a in one.iter() if _tag(a) in ("Amt", "TxAmt")), None)
             if part is None or not (part.text or "").strip():
                 part = next((a for a in one.iter() if _tag(a) == "Amt" and a.text), None)
             if part is None:
                 raise InvalidRequest("An entry of several payments names no amounts.",
                                      param="content")  # fmt: skip
-            yield _entry(entry, one, part.text or "", (part.get("Ccy") or code).lower())
+            yield from _entry(
+                entry, one, part.text or "", (part.get("Ccy") or code).lower(), place
+            )
 
 
-def _entry(entry: ET.Element, details: ET.Element, amount: str, code: str) -> Line:
+def _is_booked(entry: ET.Element) -> bool:
+    """Announced and informational entries are no money; BOOK stands in the tag or in its Cd."""
+    status = _child(entry, "Sts")
+    if status is None:
+        return True
+    return "BOOK" in ((status.text or "").strip(), _text(status, "Cd"))
+
+
+def _entry(
+    entry: ET.Element, details: ET.Element, amount: str, code: str, place: int = 0
+) -> Iterator[Line]:
+    """A payment of an entry; `place`: which of several. Nothing where no money came."""
     booked = next((d for d in entry.iter() if _tag(d) == "BookgDt"), None)
     at = "" if booked is None else (_text(booked, "Dt") or _text(booked, "DtTm"))
     words = [e.text.strip() for e in details.iter()
              if e.text and e.text.strip() and _tag(e) in _SAID]  # fmt: skip
     debtor = next((d for d in details.iter() if _tag(d) == "Dbtr"), None)
-    ref = _first(details, "AcctSvcrRef") or _first(entry, "AcctSvcrRef") or ""
-    if details is not entry:
-        ref = _first(details, "AcctSvcrRef") or _first(details, "TxId") or ref
+    ref = _text(entry, "AcctSvcrRef")
+    if place:
+        own = _first(details, "AcctSvcrRef") or _first(details, "TxId")
+        ref = own if own and own != ref else f"{ref}/{place}" if ref else ""
+    else:
+        ref = ref or _first(details, "AcctSvcrRef") or _first(details, "TxId") or ""
     if not at:
         raise InvalidRequest("An entry names no booking date.", param="content")
-    return Line(
-        ref=ref[:255], booked_at=_instant(at), amount_minor=parse_minor(amount.strip(), code),
-        currency=currency_code(code), reference=" ".join(words)[:500] or None,
-        payer=(_first(debtor, "Nm") if debtor is not None else None) or None,
-    )  # fmt: skip
+    minor = parse_minor(amount.strip(), code)
+    if minor > 0:
+        yield Line(
+            ref=ref[:255], booked_at=_instant(at), amount_minor=minor,
+            currency=currency_code(code), reference=" ".join(words)[:500] or None,
+            payer=(_first(debtor, "Nm") if debtor is not None else None) or None,
+        )  # fmt: skip
 
 
 def _tag(element: ET.Element) -> str:

@@ -489,6 +489,8 @@ create table statement_lines (
     updated_at timestamptz not null default now(),
     primary key (provider, account, line_ref)
 );
+create index payments_told on payments (provider, provider_payment_ref)
+    where provider = 'natcash' and provider_payment_ref is not null;
 create index statement_lines_open on statement_lines (created_at) where state = 'unmatched';
 
 -- Reconciliation ---------------------------------------------------------------------------------

@@ -64,6 +64,7 @@ class ImportedOut(BaseModel):
     known: int
     matched: int
     unmatched: int
+    waiting: int
 
 
 class LineOut(BaseModel):
@@ -118,7 +119,7 @@ def _import(request: Request, body: StatementIn) -> Response:
     )  # fmt: skip
     return reply({
         "object": "statement_import", "lines": done.lines, "known": done.known,
-        "matched": done.matched, "unmatched": done.unmatched,
+        "matched": done.matched, "unmatched": done.unmatched, "waiting": done.waiting,
     }, 201)  # fmt: skip
 
 
