@@ -186,8 +186,10 @@ def test_what_a_payer_says_pays_nothing_by_itself(env, who, make):
     for word in ("Maya", "B1"):
         with pytest.raises(Conflict):
             offline.submit_reference(env, thief.uuid, theirs.payment.id, word)
-    content = statement("2026-11-20;9.00;USD;Transfer from Maya Lind;B1",
-                        f"2026-11-20;9.00;USD;Transfer Maya {mine.payment.session_ref};B2")  # fmt: skip
+    content = statement(
+        "2026-11-20;9.00;USD;Transfer from Maya Lind;B1",
+        f"2026-11-20;9.00;USD;Transfer Maya {mine.payment.session_ref};B2",
+    )
     done = offline.import_statement(env, "manual", content, by="rosa")
     assert (done.matched, balance(env, thief), balance(env, who)) == (1, 0, 50)
     honest = order(env, who)
