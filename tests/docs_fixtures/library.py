@@ -33,6 +33,11 @@ def current_user() -> User:
     return User("user_123")
 
 
+def model(prompt: str) -> tuple[str, int]:
+    """An answer, and how many tokens it took."""
+    return prompt.upper(), 0
+
+
 def setup(kit: Any) -> dict[str, Any]:
     """The application's own table, in the same database."""
     import psycopg
