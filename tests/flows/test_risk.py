@@ -6,10 +6,13 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
+import stripe
 
 from paydesk.errors import Conflict, RiskBlocked, TransactionLimit
-from paydesk.flows import checkout, customers, events, promos, risk
+from paydesk.flows import checkout, customers, direct, events, methods, promos, risk
 from paydesk.flows.checkout import StartCheckout
+from paydesk.flows.direct import NewPayment
+from paydesk.flows.methods import AddMethod
 from paydesk.rules.money import USD
 
 
@@ -56,6 +59,77 @@ def test_an_allow_list_silences_the_rules(env, make, sim):
         start(strict, who, email="x@mailinator.com")
     risk.put_on_list(env, "customer", "user_1", "allow", by="rosa")
     assert start(strict, who, email="x@mailinator.com").status == "open"
+
+
+def test_an_address_that_is_only_named_lets_nobody_in(env, make, sim):
+    # S4.35
+    who = make.user("user_1", email="x@bad.example")
+    risk.put_on_list(env, "email_domain", "bad.example", "block", by="rosa")
+    risk.put_on_list(env, "email", "ceo@big.example", "allow", by="rosa")
+    with pytest.raises(RiskBlocked):
+        start(env, who, email="ceo@big.example")
+    risk.put_on_list(env, "email", "x@bad.example", "allow", by="rosa")
+    assert start(env, who, email="ceo@big.example").status == "open"
+    risk.put_on_list(env, "customer", "user_1", "block", by="rosa")
+    with pytest.raises(RiskBlocked):
+        start(env, who)
+
+
+def test_naming_another_address_hides_neither_the_own_one_nor_that_of_the_token(env, make, sim):
+    # S4.35
+    risk.put_on_list(env, "email", "x@bad.example", "block", by="rosa")
+    with pytest.raises(RiskBlocked):
+        start(env, make.user("user_1", email="X@bad.example"), email="a@good.example")
+    unknown = make.user("user_2")
+    before = risk.origin.set(risk.Origin(email="x@bad.example"))
+    try:
+        with pytest.raises(RiskBlocked):
+            start(env, unknown, email="a@good.example")
+    finally:
+        risk.origin.reset(before)
+    assert start(env, unknown, email="a@good.example").status == "open"
+
+
+def saved_card(env, sim, who) -> str:
+    """The fingerprint of a card that this customer saved."""
+    sdk = stripe.StripeClient(sim.secret_key, base_addresses={"api": sim.url})
+    made = sdk.v1.payment_methods.create({"type": "card", "card": {"token": "tok_visa"}})
+    methods.add(env, AddMethod(customer_id=who.uuid, token=made.id))
+    with env.db.read() as tx:
+        return tx.value("select fingerprint from payment_methods where ref = %(ref)s",
+                        {"ref": made.id})  # fmt: skip
+
+
+def test_a_saved_card_on_the_block_list_is_not_charged(env, make, sim):
+    # S4.35
+    who = make.user("user_1")
+    card = saved_card(env, sim, who)
+    wanted = NewPayment(customer_id=who.uuid, wallet=USD("10.00"))
+    assert direct.process(env, wanted).state == "succeeded"
+    risk.put_on_list(env, "card", card, "block", by="rosa")
+    with pytest.raises(RiskBlocked):
+        direct.process(env, wanted)
+    assert len(sim.objects("payment_intent")) == 1
+
+
+def test_what_waits_already_is_weighed_again_with_its_card(env, make, sim):
+    # S4.35
+    who = make.user("user_1")
+    customers.update(env, who.id, metadata={"country": "HT"})
+    watchful = replace(env, settings=replace(env.settings, risk_review_score=20))
+    sold = start(watchful, who, email="x@mailinator.com")
+    sim.pay(sold.payment.session_ref)
+    checkout.verify(env, sold.payment.session_ref)
+    events.publish(env)
+    while risk.watch(watchful):
+        pass
+    waiting = [a for a in risk.list_(env, queue=True) if a.payment_id == sold.payment.id]
+    assert [{r["rule"] for r in a.reasons} for a in waiting] == [
+        {"country_mismatch"}, {"disposable_email"}]  # fmt: skip
+    risk.decide(env, waiting[1].id, "accepted", by="rosa")
+    assert checkout.get(env, who.uuid, sold.id).payment.review == "risk"
+    risk.decide(env, waiting[0].id, "accepted", by="rosa")
+    assert checkout.get(env, who.uuid, sold.id).payment.review is None
 
 
 def test_what_looks_odd_is_sold_and_waits_in_the_queue_for_one_decision(env, make, sim):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paydesk.rules.fraud import MOST_SCORE, RULES, Features, judge
+from paydesk.rules.fraud import MOST_SCORE, RULES, Entry, Features, judge, outweighing
 
 CALM = Features(amount_minor=1000)
 COUNTS = [f.name for f in fields(Features) if f.type == "int" and f.name != "account_age_h"]
@@ -74,3 +74,24 @@ def test_more_trouble_never_scores_less(one, name):
     # S4.35
     worse = replace(one, **{name: getattr(one, name) + 5})
     assert weigh(worse).score >= weigh(one).score
+
+
+@pytest.mark.parametrize(
+    ("listed", "deciding"),
+    [
+        ("customer=allow country=block", "customer"),
+        ("customer=block email=allow", "customer"),
+        ("card=block customer=allow", "card"),
+        ("customer=review country=allow", "customer"),
+        ("address=allow email_domain=block", "address"),
+        ("country=review email_domain=block", "email_domain"),
+        ("", None),
+    ],
+)  # fmt: skip
+def test_an_entry_of_one_person_outweighs_one_of_many(listed, deciding):
+    # S4.35
+    pairs = [one.split("=") for one in listed.split()]
+    entries = [Entry(action=action, kind=kind, value="x") for kind, action in pairs]
+    for order in (entries, entries[::-1]):
+        found = outweighing(order)
+        assert (found.kind if found else None) == deciding

@@ -155,10 +155,13 @@ def _priced(
     for _ in range(checkout.MAX_CLAIMS):
         with env.db.read() as tx:
             found = checkout.known_payment(tx, what.customer_id, key, digest)
+            saved = _method(tx, what, env.now(), name) if is_charge and found is None else None
         if found is not None:
             return found
+        # The very method that was weighed is charged, whichever is the default by then.
+        chosen = dataclasses.replace(what, method=saved["id"]) if saved else what
         try:
-            priced = pricing.price(env, order, "charge" if is_charge else None)
+            priced = pricing.price(env, order, "charge" if is_charge else None, card=saved)
         except (InvalidPromoCode, AlreadyPurchased):
             # The same request, a moment ahead, may have taken the last use, or bought the thing.
             with env.db.read() as tx:
@@ -167,7 +170,7 @@ def _priced(
                 raise
             return found
         try:
-            written = _intend(env, what, priced, name, key, digest, is_charge)
+            written = _intend(env, chosen, priced, name, key, digest, is_charge)
         except Unavailable:
             raise  # It may be repeated at once, and then finds its reservation.
         except PaydeskError:

@@ -31,8 +31,8 @@ SOON = timedelta(days=30)
 MOST_METHODS = 200
 _ONES = (
     "select customer_id, id, provider, provider_account, ref, kind, brand, last4, exp_month,"
-    " exp_year, country, wallet, is_default, metadata, detached_at, created_at, updated_at"
-    " from payment_methods where customer_id = %(customer_id)s"
+    " exp_year, country, wallet, fingerprint, is_default, metadata, detached_at, created_at,"
+    " updated_at from payment_methods where customer_id = %(customer_id)s"
 )
 
 
@@ -240,7 +240,7 @@ def ends_at(month: int | None, year: int | None) -> datetime | None:
 
 def _view(row: Mapping[str, Any], now: datetime) -> MethodView:
     ends = ends_at(row["exp_month"], row["exp_year"])
-    told = {k: v for k, v in row.items() if k != "provider_account"}
+    told = {k: v for k, v in row.items() if k not in ("provider_account", "fingerprint")}
     told["is_default"] = row["is_default"] and row["detached_at"] is None
     return MethodView(
         **told,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -67,10 +68,14 @@ class _Order:
     credits: int = 0
 
 
-def price(env: Env, what: StartCheckout, ability: str | None = "checkout") -> Priced:
+def price(
+    env: Env, what: StartCheckout, ability: str | None = "checkout", *,
+    card: Mapping[str, Any] | None = None,
+) -> Priced:  # fmt: skip
     """Price an order and reserve its promo code.
 
     `ability`: what its provider must be able to do; None: no provider is asked (wallets).
+    `card`: the row of the saved method that will be charged, for the rules of risk.
     Raises InvalidRequest, NotFound, InvalidPromoCode, AmountTooLarge, AmountTooSmall, RiskBlocked.
     """
     who = customers.get(env, what.customer_id)
@@ -90,7 +95,11 @@ def price(env: Env, what: StartCheckout, ability: str | None = "checkout") -> Pr
     name = what.description or order.name
     payment_id = found.payment_id if found else ids.new_owned(what.customer_id)
     try:
-        risk_score = risk.check(env, who, payment_id, total, email=what.email)
+        risk_score = risk.check(
+            env, who, payment_id, total, email=what.email,
+            card=card["fingerprint"] if card else None,
+            card_country=card["country"] if card else None,
+        )  # fmt: skip
     except RiskBlocked:
         promos.let_go(env, found)
         raise

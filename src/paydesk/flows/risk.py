@@ -7,7 +7,7 @@ What is odd is kept with its reasons; nothing is written of what is not.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -22,7 +22,7 @@ from paydesk.errors import Conflict, InvalidRequest, NotFound, RiskBlocked
 from paydesk.flows import attempts, customers, handlers, heads, trail
 from paydesk.flows.events import Event, NewEvent, emit_many
 from paydesk.rules import fields
-from paydesk.rules.fraud import Features, Verdict, judge
+from paydesk.rules.fraud import Entry, Features, Verdict, judge, outweighing
 from paydesk.rules.money import Money
 from paydesk.tracker.models import PAID_STATES
 from paydesk.tracker.stores.joined import JoinedStore
@@ -36,10 +36,12 @@ _COUNTRY = re.compile("[A-Z]{2}")
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a request came from: its address, and the country that the edge in front names."""
+    """Where a request came from: its address, the country that the edge in front names, and the
+    customer's e-mail as the token says it."""
 
     address: str | None = None
     country: str | None = None
+    email: str | None = None
 
 
 _NOWHERE = Origin()
@@ -96,7 +98,7 @@ def check(
     with env.db.read() as tx:
         found = _features(
             tx, env.now(), who, amount, email=email, card=card, card_country=card_country,
-            address=here.address, country=here.country,
+            address=here.address, country=here.country, told=here.email,
         )  # fmt: skip
     verdict = _judge(env, found)
     if verdict.decision != "allow":
@@ -116,22 +118,24 @@ def _judge(env: Env, found: Features) -> Verdict:
 def _features(
     tx: Tx, now: datetime, who: customers.Customer, amount: Money, *, email: str | None,
     card: str | None, card_country: str | None, address: str | None, country: str | None,
-    apart_from: UUID | None = None,
+    told: str | None = None, apart_from: UUID | None = None,
 ) -> Features:  # fmt: skip
     """Everything the rules look at: one statement, and where a card is known who else has it."""
-    mail = (email or who.email or "").strip().lower()
-    domain = mail.rpartition("@")[2]
-    listed = {
-        "email": mail, "email_domain": domain, "address": address, "country": country,
-        "card": card, "customer": who.external_id,
+    mails = {(one or "").strip().lower() for one in (who.email, told)}
+    named = (email or "").strip().lower()
+    known = {
+        *_of_mails(mails), ("address", address), ("country", country), ("card", card),
+        ("customer", who.external_id),
     }  # fmt: skip
-    keys = {kind: value for kind, value in listed.items() if value}
+    # An address that the request names may speak against it, never for it.
+    keys = sorted({(kind, value) for kind, value in known | _of_mails({named}) if value})
     row = tx.one(
         _FEATURES,
         {
             "customer_id": who.uuid, "currency": amount.currency, "now": now,
             "hour": now - timedelta(hours=1), "day": now - timedelta(days=1),
-            "apart": apart_from, "kinds": list(keys), "values": list(keys.values()),
+            "apart": apart_from, "kinds": [kind for kind, _ in keys],
+            "values": [value for _, value in keys],
         },
     )  # fmt: skip
     assert row is not None
@@ -141,21 +145,29 @@ def _features(
             " where fingerprint = %(card)s limit 20) r",
             {"card": card},
         )
-    lists = row.pop("lists") or []
-    # A list of one person's own value outweighs that of a whole country; allow outweighs block.
-    chosen = min(lists, key=lambda one: ("allow", "block", "review").index(one[0]), default=None)
+    lists = [
+        Entry(action=action, kind=kind, value=value)
+        for action, kind, value in row.pop("lists") or []
+        if action != "allow" or (kind, value) in known
+    ]
+    chosen = outweighing(lists)
     customer_country = str(who.metadata.get("country") or "").upper()
     return Features(
         amount_minor=amount.minor,
         account_age_h=max(0, int((now - who.created_at).total_seconds()) // 3600),
-        is_disposable_email=is_disposable(domain),
+        is_disposable_email=any(is_disposable(one.rpartition("@")[2]) for one in {*mails, named}),
         request_country=_country(country),
         card_country=_country(card_country),
         customer_country=_country(customer_country),
-        listed=chosen[0] if chosen else None,
-        listed_by=chosen[1] if chosen else None,
+        listed=chosen.action if chosen else None,
+        listed_by=f"{chosen.kind} {chosen.value}" if chosen else None,
         **row,
     )
+
+
+def _of_mails(mails: Iterable[str]) -> set[tuple[str, str | None]]:
+    parts = (("email", one) for one in mails)
+    return {*parts, *(("email_domain", one.rpartition("@")[2]) for one in mails)}
 
 
 _FEATURES = """
@@ -186,7 +198,7 @@ _FEATURES = """
         select count(*)::int as methods_24h from (select 1 from payment_methods
             where customer_id = %(customer_id)s and created_at > %(day)s limit 100) r
     ) m cross join (
-        select array_agg(array[r.action, r.kind || ' ' || r.value]) as lists
+        select array_agg(array[r.action, r.kind, r.value]) as lists
         from unnest(%(kinds)s::text[], %(values)s::text[]) as k(kind, value)
         join risk_lists r on r.kind = k.kind and r.value = k.value
         where r.expires_at is null or r.expires_at > %(now)s
@@ -262,12 +274,7 @@ def _paid(env: Env, event: Event) -> None:
     with env.db.transaction(customer_id) as tx:
         now = heads.decide(tx, env.now(), customer_id)
         payment = JoinedStore(tx.conn).get_many([(customer_id, payment_id)])[0]
-        known = tx.one(
-            "select 1 as one from risk_assessments where customer_id = %(customer_id)s"
-            " and payment_id = %(payment_id)s limit 1",
-            {"customer_id": customer_id, "payment_id": payment_id},
-        )
-        if payment is None or known is not None:
+        if payment is None:
             return
         detail: Mapping[str, Any] = payment.method_detail or {}
         found = _features(
@@ -276,13 +283,28 @@ def _paid(env: Env, event: Event) -> None:
             address=None, country=None, apart_from=payment_id,
         )  # fmt: skip
         verdict = _judge(env, found)
-        if verdict.decision == "allow":
+        if verdict.decision == "allow" or _was_said(tx, customer_id, payment_id, verdict):
             return
         _write(tx, now, customer_id, payment_id, found, verdict)
         changes: dict[str, Any] = {"risk_score": verdict.score}
         if payment.review is None and payment.state in PAID_STATES:
             changes["review"] = "risk"
         attempts.advance(tx, now, [(payment, payment.state, changes)])
+
+
+def _was_said(tx: Tx, customer_id: UUID, payment_id: UUID, verdict: Verdict) -> bool:
+    """Whether an assessment of this payment was as strict and named the same rules."""
+    rows = tx.all(
+        "select decision, reasons from risk_assessments where customer_id = %(customer_id)s"
+        " and payment_id = %(payment_id)s",
+        {"customer_id": customer_id, "payment_id": payment_id},
+    )
+    rules = {reason.rule for reason in verdict.reasons}
+    return any(
+        row["decision"] in ("block", verdict.decision)
+        and rules <= {reason["rule"] for reason in row["reasons"]}
+        for row in rows
+    )
 
 
 # People ------------------------------------------------------------------------------------------
@@ -340,7 +362,7 @@ def decide(env: Env, assessment_id: UUID, verdict: str, *, by: str, note: str | 
         payment = one.payment_id and JoinedStore(tx.conn).get_many(
             [(customer_id, one.payment_id)]
         )[0]
-        if payment and payment.review == "risk" and verdict == "accepted":
+        if payment and payment.review == "risk" and verdict == "accepted" and not _waits(tx, one):
             attempts.advance(tx, now, [(payment, payment.state, {"review": None})])
         emit_many(
             tx,
@@ -348,6 +370,17 @@ def decide(env: Env, assessment_id: UUID, verdict: str, *, by: str, note: str | 
                       data={"verdict": verdict}, cause={"actor": by}, at=now)],
         )  # fmt: skip
         return _read(tx, assessment_id)
+
+
+def _waits(tx: Tx, one: Assessment) -> bool:
+    """Whether another assessment of the same payment has no verdict yet."""
+    return bool(
+        tx.value(
+            "select exists (select from risk_assessments where customer_id = %(customer_id)s"
+            " and payment_id = %(payment_id)s and decision = 'review' and verdict is null)",
+            {"customer_id": one.customer_id, "payment_id": one.payment_id},
+        )
+    )
 
 
 def _read(tx: Tx, assessment_id: UUID) -> Assessment:

@@ -77,13 +77,13 @@ def enter(scope: Any, roles: frozenset[str], path: str) -> None:
 
 
 def _origin(scope: Any, who: Principal) -> risk.Origin | None:
-    """A customer's own address and country; a server's say nothing of its customers."""
+    """A customer's own address, country and e-mail; a server's say nothing of its customers."""
     if not who.is_customer:
         return None
     name = scope["app"].state.env.settings.country_header.lower().encode()
     found = (v for k, v in scope["headers"] if k == name) if name else iter(())
     country = next(found, b"").decode("latin-1")[:8] or None
-    return risk.Origin((scope.get("client") or (None,))[0], country)
+    return risk.Origin((scope.get("client") or (None,))[0], country, who.email)
 
 
 def check_parameters(request: Request, known: set[str]) -> None:

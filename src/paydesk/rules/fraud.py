@@ -1,12 +1,12 @@
 """Fraud rules: each looks at features that were gathered before, and says how much it worries.
 
 Pure and integer. A score is the sum of what the rules add, at most 100; reasons name the rules
-that spoke. An allow list silences the rules, a block list outweighs them.
+that spoke. Entries of the lists outweigh the rules; `outweighing` says which entry counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -63,6 +63,31 @@ class Verdict:
     score: int
     decision: str
     reasons: tuple[Reason, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A value of a payment that is on a list: `action` is allow, block or review."""
+
+    action: str
+    kind: str
+    value: str
+
+
+#: Kinds that stand for one person, not for many.
+PERSONAL = frozenset({"customer", "card", "email"})
+
+
+def outweighing(entries: Iterable[Entry]) -> Entry | None:
+    """The entry that decides: of the customer, the card or the e-mail before wider ones; among
+    those what blocks, then what allows; among wider ones what allows, then what blocks."""
+
+    def rank(one: Entry) -> tuple[int, str, str]:
+        is_wide = one.kind not in PERSONAL
+        order = ("allow", "block", "review") if is_wide else ("block", "allow", "review")
+        return is_wide * len(order) + order.index(one.action), one.kind, one.value
+
+    return min(entries, key=rank, default=None)
 
 
 Rule = Callable[[Features], Reason | None]
