@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from starlette.testclient import TestClient
 
-from paydesk.flows import api_keys
+from paydesk.flows import api_keys, staff
 from paydesk.pages import session
 
 HTML = {"Accept": "text/html"}
@@ -209,3 +209,18 @@ def test_every_error_has_its_page(browser):
         page = browser.get(f"/docs/errors/{code}")
         assert page.status_code == 200, code
         assert str(kind.http_status) in page.text
+
+
+def test_staff_sign_in_with_address_and_password_and_out_again(env, browser):
+    # S3.13 I34
+    rosa = staff.add(env, "rosa@example.com", "Rosa", "finance", "correct horse staple")
+    data = {"email": "rosa@example.com", "password": "wrong horse staple",
+            "csrf": form_token(browser)}  # fmt: skip
+    wrong = browser.post("/dashboard/sign-in", data=data)
+    assert wrong.status_code == 401
+    assert 'value="rosa@example.com"' in wrong.text
+    right = browser.post("/dashboard/sign-in", data={**data, "password": "correct horse staple"})
+    assert right.status_code == 303
+    assert "rosa@example.com" in browser.get("/dashboard").text
+    staff.change(env, rosa.id, disabled=True)
+    assert browser.get("/dashboard").headers["location"].startswith("/dashboard/sign-in")
