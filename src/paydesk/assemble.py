@@ -19,7 +19,7 @@ from paydesk.db.group_commit import Lanes
 from paydesk.db.postgres import Database
 from paydesk.env import Env
 from paydesk.errors import Misconfigured, PaydeskError
-from paydesk.flows import credits, inbox
+from paydesk.flows import credits, events, inbox
 from paydesk.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -61,7 +61,7 @@ def build_env(
         cache = Cache(settings.redis_url)
         offered = providers.load(settings)
         owned += [cache, offered]
-        return Env(
+        env = Env(
             db=db,
             lanes=Lanes(db, settings, clock),
             providers=offered,
@@ -70,6 +70,8 @@ def build_env(
             clock=clock,
             owned=tuple(owned),
         )
+        db.forget = lambda keys: events.forget(env, *keys)
+        return env
     except BaseException:
         for thing in reversed(owned):
             thing.close()

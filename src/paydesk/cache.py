@@ -12,6 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 import structlog
 
@@ -22,6 +23,11 @@ _PREFIX = "paydesk:cache:"
 #: Redis gets this long for an answer, and after a failure that long in peace.
 _TIMEOUT_S = 0.5
 _PEACE_S = 5.0
+
+
+def access_key(customer_id: UUID) -> str:
+    """Under which a customer's access is kept."""
+    return f"access:{customer_id.hex}"
 
 
 class Redis:
@@ -82,29 +88,52 @@ class Cache:
         self._size = size
         self._kept: OrderedDict[str, tuple[float, Any]] = OrderedDict()
         self._lock = threading.Lock()
-        self._drops = 0
+        #: Reads under way by their key; whoever drops the key takes it away.
+        self._loads: dict[str, set[object]] = {}
+        self._hearing = 0
+        #: Starts this process's listener, where it has one.
+        self.listen: Callable[[], None] | None = None
 
-    def read(self, key: str, load: Callable[[], Any], *, ttl_s: float = 5.0) -> Any:
-        """The kept value, or that of `load()`; at most `ttl_s` old, twice that with Redis."""
+    @property
+    def is_hearing(self) -> bool:
+        """Whether a listener of this process has an open channel, on which the others say what
+        to forget. Whoever asks first has it started."""
+        if not self._hearing and self.listen is not None:
+            self.listen()
+        return self._hearing > 0
+
+    def read(
+        self, key: str, load: Callable[[], Any], *, ttl_s: float = 5.0, shared: bool = True
+    ) -> Any:
+        """The kept value, or that of `load()`; at most `ttl_s` old, counted from before it was
+        read, twice that with Redis. Not `shared`: kept in this process only, of any type."""
+        began, mine = time.monotonic(), object()
         with self._lock:
             kept = self._kept.get(key)
-            drops = self._drops
-        if kept is not None and kept[0] > time.monotonic():
-            return kept[1]
-        value = self._from_redis(key)
-        if value is None:
-            value = load()
-            if self.redis is not None and self._drops == drops:
-                self.redis.set(_PREFIX + key, json.dumps(value), ttl_s)
-        with self._lock:
-            if self._drops == drops:
-                self._keep(key, value, ttl_s)
-        return value
+            if kept is not None and kept[0] > began:
+                return kept[1]
+            self._loads.setdefault(key, set()).add(mine)
+        try:
+            value = self._from_redis(key) if shared else None
+            if value is None:
+                value = load()
+                if shared and self.redis is not None and mine in self._loads.get(key, ()):
+                    self.redis.set(_PREFIX + key, json.dumps(value), ttl_s)
+            with self._lock:
+                if mine in self._loads.get(key, ()):
+                    self._keep(key, value, began + ttl_s)
+            return value
+        finally:
+            with self._lock:
+                loads = self._loads.get(key, set())
+                loads.discard(mine)
+                if not loads:
+                    self._loads.pop(key, None)
 
     def keep(self, key: str, value: Any, *, ttl_s: float) -> None:
         """Keep in this process only; for what never changes."""
         with self._lock:
-            self._keep(key, value, ttl_s)
+            self._keep(key, value, time.monotonic() + ttl_s)
 
     def peek(self, key: str) -> Any:
         """What this process keeps, or None."""
@@ -120,16 +149,23 @@ class Cache:
     def forget(self, *keys: str) -> None:
         """Forget in this process only."""
         with self._lock:
-            self._drops += 1
             for key in keys:
+                self._loads.pop(key, None)
                 self._kept.pop(key, None)
+
+    def hear(self, is_hearing: bool) -> None:
+        """A listener's channel opened or broke. What is kept was missed on, so all is dropped."""
+        with self._lock:
+            self._hearing += 1 if is_hearing else -1
+            self._loads.clear()
+            self._kept.clear()
 
     def close(self) -> None:
         if self.redis is not None:
             self.redis.close()
 
-    def _keep(self, key: str, value: Any, ttl_s: float) -> None:
-        self._kept[key] = (time.monotonic() + ttl_s, value)
+    def _keep(self, key: str, value: Any, until: float) -> None:
+        self._kept[key] = (until, value)
         self._kept.move_to_end(key)
         while len(self._kept) > self._size:
             self._kept.popitem(last=False)

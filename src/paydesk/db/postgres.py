@@ -9,7 +9,7 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -105,14 +105,16 @@ class Head:
 class Tx:
     """One open transaction (or, from `Database.read`, single statements without one).
 
-    `heads` holds the heads locked so far. Rows are dicts.
+    `heads` holds the heads locked so far. Rows are dicts. `stale`: keys that caches have to forget
+    once this is committed; where it was joined, they hear of the customer's events instead.
     """
 
-    __slots__ = ("_is_foreign", "conn", "heads")
+    __slots__ = ("_is_foreign", "conn", "heads", "stale")
 
     def __init__(self, conn: psycopg.Connection[Any], *, is_foreign: bool = False) -> None:
         self.conn = conn
         self.heads: dict[uuid.UUID, Head] = {}
+        self.stale: set[str] = set()
         self._is_foreign = is_foreign
 
     @classmethod
@@ -219,6 +221,8 @@ class Database:
         user owns the tables and so could not be held to append-only."""
         self.dsn = dsn
         self.name = name
+        #: Told what caches have to forget, after the commit that changed it.
+        self.forget: Callable[[set[str]], None] | None = None
         self._sizes = (min_size, max(max_size, min_size))
         self._wait_timeout_s = wait_timeout_s
         self._lock_timeout_s = lock_timeout_s
@@ -268,13 +272,24 @@ class Database:
         connection broke before the commit, CommitUnknown when it broke during it, Busy when a
         lock could not be had in time.
         """
-        with self._begun("begin isolation level read committed") as tx:
-            if wait_s is not None:
-                tx.one("select set_config('lock_timeout', %(wait)s, true)",
-                       {"wait": f"{max(1, int(wait_s * 1000))}ms"})  # fmt: skip
-            if customers:
-                tx.lock(*customers)
-            yield tx
+        stale: set[str] = set()
+        try:
+            with self._begun("begin isolation level read committed") as tx:
+                stale = tx.stale
+                if wait_s is not None:
+                    tx.one("select set_config('lock_timeout', %(wait)s, true)",
+                           {"wait": f"{max(1, int(wait_s * 1000))}ms"})  # fmt: skip
+                if customers:
+                    tx.lock(*customers)
+                yield tx
+        except CommitUnknown:
+            self._forgotten(stale)
+            raise
+        self._forgotten(stale)
+
+    def _forgotten(self, stale: set[str]) -> None:
+        if stale and self.forget is not None:
+            self.forget(stale)
 
     @contextmanager
     def read(self) -> Iterator[Tx]:

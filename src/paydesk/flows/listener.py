@@ -13,6 +13,7 @@ from uuid import UUID
 import psycopg
 import structlog
 
+from paydesk.cache import access_key
 from paydesk.db.errors import DatabaseUnavailable
 from paydesk.env import Env
 from paydesk.flows.events import CACHE_CHANNEL, LIVE_CHANNEL
@@ -22,6 +23,8 @@ log = structlog.get_logger(__name__)
 Callback = Callable[[UUID, int], None]
 
 _TICK_S = 0.25
+#: How long Redis has to confirm a subscription.
+_CONFIRM_S = 2.0
 
 
 class Listener:
@@ -51,11 +54,7 @@ class Listener:
         """
         with self._lock:
             self._callbacks.setdefault(customer_id, []).append(callback)
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(
-                    target=self._run, name="paydesk-listener", daemon=True
-                )
-                self._thread.start()
+        self.start()
 
         def unsubscribe() -> None:
             with self._lock:
@@ -68,6 +67,14 @@ class Listener:
 
         return unsubscribe
 
+    def start(self) -> None:
+        """Listen, if only for what caches forget. Nothing where it listens, or was closed."""
+        with self._lock:
+            if self._stop.is_set() or (self._thread is not None and self._thread.is_alive()):
+                return
+            self._thread = threading.Thread(target=self._run, name="paydesk-listener", daemon=True)
+            self._thread.start()
+
     def close(self) -> None:
         self._stop.set()
         if self._thread is not None:
@@ -76,6 +83,8 @@ class Listener:
     def _run(self) -> None:
         while not self._stop.is_set():
             channel = self._connect()
+            if channel is not None:
+                self._env.cache.hear(True)
             self.is_connected = channel is not None
             try:
                 self._listen(channel)
@@ -84,6 +93,7 @@ class Listener:
             finally:
                 self.is_connected = False
                 if channel is not None:
+                    self._env.cache.hear(False)
                     with contextlib.suppress(Exception):
                         channel.close()
 
@@ -113,7 +123,9 @@ class Listener:
                     self._env.cache.forget(*_keys(payload))
                     continue
                 self.received += 1
-                for customer_id, seq in _parse(payload):
+                hints = _parse(payload)
+                self._env.cache.forget(*(access_key(customer_id) for customer_id, _ in hints))
+                for customer_id, seq in hints:
                     self._tell(customer_id, seq)
 
     def _look(self) -> None:
@@ -180,8 +192,12 @@ class _RedisChannel(_Channel):
             url, socket_timeout=5.0, socket_connect_timeout=1.0, health_check_interval=10,
             decode_responses=True,
         )  # fmt: skip
-        self._channel: Any = self._client.pubsub(ignore_subscribe_messages=True)
-        self._channel.subscribe(LIVE_CHANNEL["redis"], CACHE_CHANNEL["redis"])
+        self._channel: Any = self._client.pubsub()
+        wanted = (LIVE_CHANNEL["redis"], CACHE_CHANNEL["redis"])
+        self._channel.subscribe(*wanted)
+        for _ in wanted:  # Each is confirmed: only then is nothing missed.
+            if self._channel.get_message(timeout=_CONFIRM_S) is None:
+                raise TimeoutError("the channel was not confirmed")
 
     def receive(self, timeout_s: float) -> list[tuple[str, str]]:
         message = self._channel.get_message(timeout=timeout_s)

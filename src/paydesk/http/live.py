@@ -52,6 +52,7 @@ class Feeds:
     def __init__(self, env: Env) -> None:
         self._env = env
         self._listener = Listener(env)
+        env.cache.listen = self._listener.start
         self._open: dict[str, int] = {}
         self._stopping = asyncio.Event()
 
@@ -60,6 +61,8 @@ class Feeds:
         self._stopping.set()
 
     def close(self) -> None:
+        if self._env.cache.listen == self._listener.start:
+            self._env.cache.listen = None
         self._listener.close()
 
     @contextlib.asynccontextmanager
