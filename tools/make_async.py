@@ -78,7 +78,8 @@ IMPORTS = {
     "paydesk.env": ["Env"],
     "paydesk.flows.access": ["Access", "GrantView"],
     "paydesk.flows.catalog_sync": [
-        "Change as CatalogChange", "Drift as CatalogDrift", "Progress", "Synced",
+        "Change as CatalogChange", "Drift as CatalogDrift",
+        "Progress as SyncProgress", "Synced as CatalogSynced",
     ],
     "paydesk.flows.customers": ["Customer"],
     "paydesk.flows.holds": ["Hold as HoldView"],

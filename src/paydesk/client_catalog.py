@@ -6,7 +6,8 @@ from paydesk.client_parts import _Part
 from paydesk.flows import catalog_sync
 from paydesk.flows.catalog_sync import Change as CatalogChange
 from paydesk.flows.catalog_sync import Drift as CatalogDrift
-from paydesk.flows.catalog_sync import Progress, Synced
+from paydesk.flows.catalog_sync import Progress as SyncProgress
+from paydesk.flows.catalog_sync import Synced as CatalogSynced
 
 
 class Catalog(_Part):
@@ -17,8 +18,8 @@ class Catalog(_Part):
         provider: str = "stripe",
         *,
         dry_run: bool = False,
-        progress: Progress | None = None,
-    ) -> Synced:
+        progress: SyncProgress | None = None,
+    ) -> CatalogSynced:
         """Make the provider's products and prices equal to ours; a second time changes nothing.
 
         What was changed there is written over, what only they have is left alone. Raises

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 from paydesk import client_catalog
 from paydesk.client_threads import Threads
-from paydesk.flows.catalog_sync import Progress, Synced
 from paydesk.flows.catalog_sync import Change as CatalogChange
 from paydesk.flows.catalog_sync import Drift as CatalogDrift
+from paydesk.flows.catalog_sync import Progress as SyncProgress
+from paydesk.flows.catalog_sync import Synced as CatalogSynced
 
 
 class AsyncCatalog:
@@ -23,8 +24,8 @@ class AsyncCatalog:
         provider: str = 'stripe',
         *,
         dry_run: bool = False,
-        progress: Progress | None = None,
-    ) -> Synced:
+        progress: SyncProgress | None = None,
+    ) -> CatalogSynced:
         """Make the provider's products and prices equal to ours; a second time changes nothing.
 
         What was changed there is written over, what only they have is left alone. Raises
