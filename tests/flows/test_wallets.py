@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 from purse import account, books, event_types, fill, paid, take_back, wallet
@@ -23,7 +24,7 @@ from paydesk.errors import (
     WalletFrozen,
 )
 from paydesk.flows import customers, heads, rates, wallet_moves, wallets
-from paydesk.rules.money import HTG, JPY, USD
+from paydesk.rules.money import HTG, JPY, USD, Money
 
 
 def deposit(env, customer, payment, money):
@@ -337,6 +338,23 @@ def test_a_quote_holds_only_while_its_rate_is_the_pairs(env, make, clock):  # I1
     assert env.now() >= fresh.expires_at
     with pytest.raises(NoRate):
         wallet_moves.convert_now(env, user.uuid, USD("4"), "htg", rate_id=fresh.rate.id)
+
+
+@pytest.mark.parametrize("way", ["eur htg usd", "eur usd htg"])
+def test_rates_that_disagree_let_nobody_gain_by_going_around(env, make, way):  # I14 S3.24
+    user, here = make.user(), "eur"
+    rates.enter(env, "usd", "htg", "130.95", by="ann")
+    rates.enter(env, "eur", "htg", "143.00", by="ann")
+    rates.enter(env, "eur", "usd", "1.0837", by="ann", source="bank")
+    fill(env, user, Money("1000", "eur"))
+    for _ in range(2):
+        for there in (*way.split()[1:], "eur"):
+            held = Money(account(env, user, "wallet", here), here, minor=True)
+            wallet_moves.convert_now(env, user.uuid, held, there)
+            here = there
+    assert 95_000 < account(env, user, "wallet", "eur") <= 100_000
+    with env.db.read() as tx:
+        assert rates.latest(tx, "usd", "htg", env.now()).rate == Decimal("130.95")
 
 
 def test_what_cannot_be_converted_changes_nothing(env, make):

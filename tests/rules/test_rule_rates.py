@@ -82,6 +82,22 @@ def test_a_pair_that_nobody_quotes_goes_through_the_euro_first():
     assert rates.choose(through_euro, "usd", "htg") == []
 
 
+@given(st.lists(st.decimals("0.001", "1000", places=3), min_size=6, max_size=6),
+       st.permutations(["usd", "eur", "htg", "chf"]), st.integers(1, 10**9))  # fmt: skip
+def test_no_way_around_gains_whatever_the_rates_say(values, way, amount):  # I14
+    codes = ["chf", "eur", "htg", "usd"]
+    pairs = [(a, b) for i, a in enumerate(codes) for b in codes[i + 1 :]]
+    rows = [rate(*pair, str(v), n=n) for n, (pair, v) in enumerate(zip(pairs, values, strict=True))]
+    left, here = amount, way[-1]
+    for there in way:
+        found = rates.least(rows, here, there)
+        one = found[0]
+        if len(found) == 2:
+            one = rate(*(str(part) for part in rates.cross(*found, here, there)))
+        left, here = rates.convert(left, here, there, one).to_minor, there
+    assert left <= amount
+
+
 def test_derived_rates_are_never_derived_from():
     stored = rate("usd", "jpy", "150", source="cross eur 1 2")
     assert rates.choose([stored], "usd", "jpy") == []

@@ -50,14 +50,37 @@ def latest(
     (the euro before others) is derived, stored with the source `cross eur ...` and used: it is as
     old as the older of its two. Raises NoRate with `base` and `quote`.
     """
-    rows = _recent(tx, (base, quote), now, max_age_days)
-    found = rules.choose(rows, base, quote)
+    found = rules.choose(_recent(tx, (base, quote), now, max_age_days), base, quote)
+    return _stored(tx, found, base, quote, now, max_age_days)
+
+
+def to_convert(
+    tx: Tx, source: str, target: str, now: datetime, *, max_age_days: int = MAX_AGE_DAYS
+) -> Rate:
+    """As `latest`, for money of a wallet: of the pair's rate and those through third currencies
+    the one that brings the least, so that no way around gains. Raises NoRate."""
+    found = rules.least(_recent(tx, (source, target), now, max_age_days), source, target)
+    return _stored(tx, found, source, target, now, max_age_days)
+
+
+def worth(
+    tx: Tx, money: Money, currency: str, now: datetime, *, max_age_days: int = MAX_AGE_DAYS
+) -> int | None:
+    """What money is worth in a currency, rounded half up; None where no rate is known.
+
+    Stores nothing: for limits, and for reading transactions.
+    """
+    if money.currency == currency:
+        return money.minor
+    rows = _recent(tx, (money.currency, currency), now, max_age_days)
+    found = rules.choose(rows, money.currency, currency)
     if not found:
-        raise NoRate(
-            f"No rate between {base.upper()} and {quote.upper()} of the last {max_age_days} days.",
-            base=base, quote=quote,
-        )  # fmt: skip
-    return found[0] if len(found) == 1 else _cross(tx, found[0], found[1], base, quote, now)
+        return None
+    rate = found[0]
+    if len(found) == 2:
+        base, quote, value = rules.cross(found[0], found[1], money.currency, currency)
+        rate = Rate(id=rate.id, base=base, quote=quote, rate=value, source=CROSS, at=rate.at)
+    return rules.worth(money.minor, money.currency, currency, rate)
 
 
 def usd_of(
@@ -175,6 +198,17 @@ def _recent(tx: Tx, pair: tuple[str, str], now: datetime, max_age_days: int) -> 
          "limit": _ROWS_LOOKED_AT},
     )  # fmt: skip
     return [Rate(**row) for row in rows]
+
+
+def _stored(
+    tx: Tx, found: list[Rate], base: str, quote: str, now: datetime, max_age_days: int
+) -> Rate:
+    if not found:
+        raise NoRate(
+            f"No rate between {base.upper()} and {quote.upper()} of the last {max_age_days} days.",
+            base=base, quote=quote,
+        )  # fmt: skip
+    return found[0] if len(found) == 1 else _cross(tx, found[0], found[1], base, quote, now)
 
 
 def _cross(tx: Tx, near: Rate, far: Rate, one: str, other: str, now: datetime) -> Rate:

@@ -236,7 +236,7 @@ def _target(give: Money, to: str) -> str:
 
 def _quote(tx: Tx, settings: Settings, give: Money, target: str, now: datetime) -> Quote:
     most = settings.rate_max_age_days
-    rate = rates.latest(tx, give.currency, target, now, max_age_days=most)
+    rate = rates.to_convert(tx, give.currency, target, now, max_age_days=most)
     done = rules.convert(give.minor, give.currency, target, rate)
     if not done.to_minor:
         raise AmountTooSmall(

@@ -1,8 +1,7 @@
 """Exchange rates: which stored rate serves a pair, exact conversion, files of reference rates.
 
-A rate says how many units of `quote` one unit of `base` is worth. A pair is always served by the
-same stored rate in both directions, and a conversion is rounded down, so going there and back
-never gains.
+A rate says how many units of `quote` one unit of `base` is worth, read in both directions. Money
+is converted by the way that brings the least, and rounded down, so going around never gains.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from fractions import Fraction
 from typing import Any
 from uuid import UUID
 from xml.etree import ElementTree
@@ -76,6 +76,27 @@ def parse_rate(value: Any, param: str = "rate") -> Decimal:
 def choose(rows: Iterable[Rate], one: str, other: str) -> list[Rate]:
     """The stored rates that serve a pair: the newest of the pair itself, in either direction; else
     two, of `one` and of `other` with a third currency. Empty where there are none."""
+    return next(iter(_ways(rows, one, other)), [])
+
+
+def least(rows: Iterable[Rate], source: str, target: str) -> list[Rate]:
+    """As `choose`, for money that is converted: of all ways, the one that brings the least.
+
+    Rates of different sources never agree exactly. With the least of them, whoever goes around
+    through several currencies has no more at the end than at the beginning.
+    """
+
+    def brings(way: list[Rate]) -> Fraction:
+        numerator, denominator = _ratio(way[0], source)
+        if len(way) == 1:
+            return Fraction(numerator, denominator)
+        return Fraction(numerator, denominator) / Fraction(*_ratio(way[1], target))
+
+    return min(_ways(rows, source, target), key=brings, default=[])
+
+
+def _ways(rows: Iterable[Rate], one: str, other: str) -> Iterator[list[Rate]]:
+    """The newest rate of the pair, then two through each third currency, best known first."""
     newest: dict[frozenset[str], Rate] = {}
     for row in rows:
         if row.source.startswith(CROSS):
@@ -84,13 +105,12 @@ def choose(rows: Iterable[Rate], one: str, other: str) -> list[Rate]:
         if key not in newest or _age(row) > _age(newest[key]):
             newest[key] = row
     if direct := newest.get(frozenset((one, other))):
-        return [direct]
+        yield [direct]
     third = {c for key in newest if one in key for c in key} - {one, other}
     for via in sorted(third, key=_preference):
         far = newest.get(frozenset((via, other)))
         if far is not None:
-            return [newest[frozenset((via, one))], far]
-    return []
+            yield [newest[frozenset((via, one))], far]
 
 
 def cross(near: Rate, far: Rate, one: str, other: str) -> tuple[str, str, Decimal]:
