@@ -105,7 +105,7 @@ def imports_of(name: str, *, top_only: bool = False) -> set[str]:
     return {n for n in found if n in MODULES and n != name}
 
 
-def test_imports_point_down_only():
+def test_imports_point_down_only():  # S3.14 S4.1
     """A module imports from its own floor or a lower one; parts that stand apart stay apart."""
     wrong = []
     for name in MODULES:

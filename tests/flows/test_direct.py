@@ -71,7 +71,7 @@ def hear(desk, *types):
 
 
 def test_a_saved_card_fills_the_wallet_at_once(desk, payer):
-    # S3.3 S3.8 S3.15
+    # S3.3 S3.8 S3.15 S0.23
     user = payer()
     found = process(desk, user, wallet=USD("10.00"), description="Wallet deposit")
     assert (found.state, found.captured, found.purpose) == ("succeeded", USD("10.00"), "wallet")
@@ -103,7 +103,7 @@ def test_a_token_of_the_browser_is_charged_without_saving_it(desk, sdk):
 
 
 def test_apple_pay_is_recorded_as_such(desk, sdk):
-    # S1.12
+    # S1.12 S4.49
     user = desk.make.user()
     found = process(desk, user, method="pm_card_visa_applePay")
     assert (found.state, found.wallet) == ("succeeded", "apple_pay")

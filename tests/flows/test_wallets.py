@@ -55,7 +55,7 @@ def spend(env, customer, money) -> None:
 # Coming in --------------------------------------------------------------------------------------
 
 
-def test_a_wallet_is_made_when_money_first_comes_one_for_each_currency(env, make):  # S3.15
+def test_a_wallet_is_made_when_money_first_comes_one_for_each_currency(env, make):  # S3.15 S4.43
     user = make.user()
     fill(env, user, HTG("500"), USD("20"), HTG("250"))
     with env.db.read() as tx:

@@ -42,7 +42,7 @@ def create(who: Any, **more: Any) -> Any:
 
 
 def test_a_payment_is_created_in_gourdes_and_fills_the_wallet_once_paid(env, sim, http, user):
-    # S3.1 S3.4 S3.9 S3.10 S3.15 C4
+    # S3.1 S3.4 S3.9 S3.10 S3.15 C4 S3.14 S3.25 S4.43
     made = create(user, reference="top-up 1", metadata={"shop": "Jacmel"})
     assert made.status_code == 201, made.text
     body = made.json()
@@ -111,7 +111,7 @@ def test_amounts_are_read_from_their_own_digits(user):
 
 
 def test_lists_are_pages_of_the_callers_own(http, user):
-    # S3.7 S3.12 S3.13 S3.17 C2
+    # S3.7 S3.12 S3.13 S3.17 C2 S3.6
     made = [create(user, amount=n).json()["id"] for n in (10, 20, 30)]
     create(http.as_user("user_456"))
     page = user.get("/payments?limit=2").json()

@@ -105,6 +105,7 @@ def test_coins_that_are_not_confirmed_are_on_their_way(btcpay, server):
      ("3.00", "3.00")],
 )  # fmt: skip
 def test_what_was_paid_is_told_to_the_minor_unit(btcpay, server, paid, told):
+    # S4.48
     opened = btcpay.create_checkout(order())
     server.pay(opened.id, Decimal(paid))
     found = btcpay.fetch(opened.id)

@@ -61,7 +61,7 @@ def test_every_route_of_the_service_stands_in_the_document(http):
 
 @pytest.mark.parametrize("role", ROLES)
 def test_each_role_gets_the_answer_that_its_cell_declares(sim, http, role):
-    # I33
+    # I33 S3.25
     caller = http.as_nobody() if role == "nobody" else http.as_user("user_m", role)
     wrong = []
     for path, method, access in OPERATIONS:

@@ -69,7 +69,7 @@ def test_naughty_reasons_and_references_of_spends_come_back_byte_equal(http, mak
 
 
 def test_naughty_codes_packs_and_filters_are_never_a_fault_of_ours(http, make):
-    # I38
+    # I38 S3.25
     make.pack()
     for text in [*NAUGHTY, *OUR_OWN]:
         code = post(http, "/v1/promos/validate",
