@@ -1,12 +1,15 @@
-"""`./run bench`: runs the benchmarks, prints a table, writes JSON lines with `--json FILE`."""
+"""`./run bench`: runs the benchmarks, prints a table, writes JSON lines with `--json FILE`.
+
+`./run bench figures --payments N` makes a history of N payments and times the reports."""
 
 from __future__ import annotations
 
 import argparse
 import platform
+import sys
 import time
 
-from bench import harness, http, purchases, spending
+from bench import figures, harness, http, purchases, spending
 
 CASES = {
     "spend": spending.futures,
@@ -24,6 +27,9 @@ LARGE = {"large": spending.large}
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["figures"]:
+        figures.main(sys.argv[2:])
+        return
     parser = argparse.ArgumentParser(prog="./run bench", description=__doc__)
     parser.add_argument("--json", metavar="FILE", help="write one JSON object a row")
     parser.add_argument("--only", action="append", choices=[*CASES, *LARGE], help="these alone")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
@@ -214,21 +215,22 @@ def _compute_day(tx: Tx, zone_name: str, day: date) -> None:
     a mark waits for the deletion of the one before."""
     tx.run("delete from figure_dirty where day = %(day)s", {"day": day})
     zone = rules.zone_of(zone_name)
-    told = {
-        "day": day, "time_zone": zone_name, "starts": [rules.midnight(zone, day)],
-        "ends": [rules.midnight(zone, day + timedelta(days=1))],
-    }  # fmt: skip
-    for source in SOURCES.values():
-        tx.run(
-            sql.SQL("delete from {} where day = %(day)s").format(source.table),  # type: ignore[arg-type]
-            told,
-        )
-        columns = sql.SQL(", ").join(
-            [sql.Identifier(c) for c in (*source.dimensions, *source.measures)]
-        )
-        statement = sql.SQL(
-            "with seg as (select * from unnest(%(starts)s::timestamptz[],"
-            " %(ends)s::timestamptz[]) as s (a, b))"
-            " insert into {table} (day, {columns}) select %(day)s::date, {columns} from ({raw}) f"
-        ).format(table=source.table, columns=columns, raw=figures.raw_of(source))
-        tx.run(statement, told)  # type: ignore[arg-type]
+    span = (rules.midnight(zone, day), rules.midnight(zone, day + timedelta(days=1)))
+    told = {"day": day, "time_zone": zone_name, **figures.spans_of([span])}
+    for name in SOURCES:
+        for statement in _statements(name):
+            tx.run(statement, told)  # type: ignore[arg-type]
+
+
+@cache
+def _statements(name: str) -> tuple[str, str]:
+    """Those that forget a day's rows of a source and count them anew."""
+    source = SOURCES[name]
+    columns = sql.SQL(", ").join(
+        [sql.Identifier(c) for c in (*source.dimensions, *source.measures)]
+    )
+    forget = sql.SQL("delete from {} where day = %(day)s").format(source.table)
+    fill = sql.SQL(
+        "insert into {table} (day, {columns}) select %(day)s::date, {columns} from ({raw}) f"
+    ).format(table=source.table, columns=columns, raw=figures.raw_of(source, 1))
+    return forget.as_string(None), fill.as_string(None)
