@@ -186,7 +186,7 @@ def test_sixty_four_callers_with_one_key_pay_once(desk, payer):
 
 
 def test_one_thing_is_paid_by_one_payment_at_a_time(desk, payer):
-    # I24
+    # I21
     user = payer("tok_threeDSecureRequired")
     process(desk, user, payable="invoice 7", return_url="https://app.example/back")
     with pytest.raises(PaymentInFlight):
