@@ -8,7 +8,7 @@ transaction, which holds the customer's head.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -17,7 +17,8 @@ from uuid import UUID
 from paydesk import ids
 from paydesk.db.postgres import Tx, jsonb
 from paydesk.errors import GoodsUsed
-from paydesk.flows import credit_clawback, ledger
+from paydesk.flows import causes, credit_clawback, ledger
+from paydesk.flows.causes import Cause
 from paydesk.rules.refunds import of_sale
 from paydesk.settings import Settings
 from paydesk.tracker.stores.joined import JoinedStore, ServicePayment
@@ -64,112 +65,158 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Sale:
-    """How far a payment's sale is taken back: `before` and `after` of `sold`, in minor units."""
+    """What a payment sold, in minor units, and whether any of it was handed over."""
 
     sold: int
-    before: int
-    after: int
+    captured: int
     is_handed: bool
 
-    @property
-    def becomes_full(self) -> bool:
-        return self.is_handed and self.before < self.after >= self.sold
+    def of(self, gone: int) -> int:
+        """How much of the sale went back when `gone` of the captured money did."""
+        return of_sale(gone, self.captured, self.sold)
+
+    def is_full(self, gone: int) -> bool:
+        return self.is_handed and 0 < self.of(gone) >= self.sold
 
 
-def take_back(
-    tx: Tx, now: datetime, payment: ServicePayment, *, cause: str, cause_id: UUID,
-    amount_minor: int, settings: Settings, is_fact: bool = False, already_minor: int = 0,
-) -> list[Taken]:  # fmt: skip
-    """Take back the goods that go with `amount_minor` of a payment's captured money.
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One taking: for this cause, until the goods of `gone` captured money are taken in all."""
 
-    `cause` is refund or dispute, `cause_id` its id; once for each, or anew for more of the same
-    one, which took `already_minor` before. `is_fact`: the money is gone already, so that the
-    policy `block` becomes `debt`; disputes always are. Raises GoodsUsed under `block`, with
-    nothing done. Goods that were not handed over yet are blocked.
+    cause: Cause
+    gone: int
+    policy: str
+
+
+def settle(
+    tx: Tx, now: datetime, payment: ServicePayment, found: Sequence[Cause], settings: Settings, *,
+    gained: Mapping[UUID, int], asked: UUID | None = None,
+) -> None:  # fmt: skip
+    """Take and give back goods until those are with us that go with the captured money which
+    refunds and disputes took: the same in whatever order they were heard.
+
+    `found`: every cause, the oldest first, as they are to stand; `gained`: how much of its goods
+    is new, by cause. What was taken for a cause that is none any more is given back. Money that
+    is gone is a fact, for which the policy `block` becomes `debt`; only the refund `asked` for
+    raises GoodsUsed, with nothing done. Goods that were not handed over yet are blocked.
     """
-    before = _rows(tx, payment.customer_id, cause_id)
-    if before and not already_minor:
-        return [_of_row(row) for row in before]
-    policy = settings.clawback_policy
-    if policy == "block" and (is_fact or cause == "dispute"):
-        policy = "debt"
-    sale = _sale(tx, payment, cause_id, amount_minor, already_minor)
+    sale, total = _sale(tx, payment), sum(one.goods for one in found)
     if not sale.is_handed:
-        _block(tx, payment)
-        return []
-    found: list[Taken] = []
+        _block(tx, payment) if total else _unblock(tx, now, payment)
+        return
+    undone = _undo_surplus(tx, now, payment, sale, found)
+    if not total:
+        _unblock(tx, now, payment)
+        return
+    again = [one for one in found if one.id in undone]
+    more = [one for one in found if gained.get(one.id) and one.id not in undone]
+    gone = total - sum(one.goods for one in again) - sum(gained[one.id] for one in more)
+    fact = "debt" if settings.clawback_policy == "block" else settings.clawback_policy
+    for one in [*again, *more]:
+        gone += one.goods if one.id in undone else gained[one.id]
+        policy = settings.clawback_policy if one.id == asked else fact
+        _take(tx, now, payment, sale, _Step(one, gone, policy), settings)
+    # What one cause gave back may be another's by now, though that took no more money.
+    last = [one for one in found if one.goods][-1]
+    _take(tx, now, payment, sale, _Step(last, total, fact), settings)
+
+
+def _undo_surplus(
+    tx: Tx, now: datetime, payment: ServicePayment, sale: _Sale, found: Sequence[Cause]
+) -> set[UUID]:
+    """Give back what causes took that are none any more, then, the latest first, what is more
+    than all causes together are to have taken. Answers of which causes."""
+    live = {one.id for one in found if one.goods}
+    total = sum(one.goods for one in found)
+    rows = [row for row in _rows(tx, payment) if row["reversed_at"] is None]
+    for row in rows:
+        if row["cause_id"] not in live:
+            _undo(tx, now, row)
+    undone: set[UUID] = set()
+    for row in rows:
+        if row["cause_id"] in live and _is_too_much(tx, now, payment, sale, total, row["goods"]):
+            _undo(tx, now, row)
+            undone.add(row["cause_id"])
+    was_whole = any(row["goods"] in WHOLE_GOODS and row["cause_id"] not in live for row in rows)
+    if was_whole or not sale.is_full(total):
+        _set_fulfillment(tx, payment.key, "reversed", "done")
+    return undone
+
+
+def _is_too_much(
+    tx: Tx, now: datetime, payment: ServicePayment, sale: _Sale, total: int, goods: str
+) -> bool:
+    if goods == "credits":
+        at = ledger.last_instant(tx, payment.customer_id, now)
+        return credit_clawback.is_too_much(tx, payment, sale.sold, sale.of(total), at)
+    if goods == "wallet":
+        return _wallet_taken(tx, payment) > sale.of(total)
+    return not sale.is_full(total)
+
+
+def _undo(tx: Tx, now: datetime, row: Mapping[str, Any]) -> None:
+    """Undo what one row took: the very draws, revocations and postings. Once."""
+    made = _give(tx, now, row)
+    tx.run(
+        "update clawbacks set reversed_at = %(now)s, reversal_txn_id = %(txn_id)s"
+        " where customer_id = %(customer_id)s and id = %(id)s",
+        {"customer_id": row["customer_id"], "id": row["id"], "now": now, "txn_id": made},
+    )
+
+
+def _take(
+    tx: Tx, now: datetime, payment: ServicePayment, sale: _Sale, step: _Step, settings: Settings
+) -> None:
+    """Take what is missing of the goods that go with `step.gone` of captured money."""
+    cause, policy, found = step.cause, step.policy, list[Taken]()
+    refunded = sale.of(step.gone)
     if policy == "block":
-        _refuse_used(tx, now, payment, sale)
-    if payment.purpose == "wallet" and sale.after > sale.before:
-        named = ids.request_key("clawback", str(cause_id), str(already_minor))
-        found.append(_take_wallet(tx, now, payment, sale, policy, cause, named))
+        _refuse_used(tx, now, payment, sale.sold, refunded)
+    if payment.purpose == "wallet" and (wanted := refunded - _wallet_taken(tx, payment)) > 0:
+        found.append(_take_wallet(tx, now, payment, wanted, policy, cause))
     done = credit_clawback.take(
-        tx, now, payment, sale.sold, sale.after, policy, cause, cause_id, settings
+        tx, now, payment, sale.sold, refunded, policy, cause.kind, cause.id, settings
     )
     if done is not None:
         found.append(Taken(
             goods="credits", asked=done.asked, taken=done.taken, owed=done.owed,
             forgiven=done.forgiven, txn_id=done.txn_id, detail=done.detail,
         ))  # fmt: skip
-    if sale.becomes_full:
+    if sale.is_full(step.gone) and _set_fulfillment(tx, payment.key, "done", "reversed"):
         for goods, (module, take, _) in WHOLE_GOODS.items():
-            if step := _step(module, take):
-                gone = [str(one) for one in step(tx, now, payment, cause, cause_id) or ()]
+            if act := _step(module, take):
+                gone = [str(one) for one in act(tx, now, payment, cause.kind, cause.id) or ()]
                 if gone:
                     found.append(Taken(
                         goods=goods, asked=len(gone), taken=len(gone), detail={"ids": gone}
                     ))  # fmt: skip
-        _set_fulfillment(tx, payment.key, "done", "reversed")
-    _write(tx, now, payment, cause, cause_id, found)
-    return found
-
-
-def give_back(tx: Tx, now: datetime, customer_id: UUID, cause_id: UUID) -> list[Taken]:
-    """Undo what this refund or dispute took: the very draws, revocations and postings. Once.
-
-    Answers what was undone.
-    """
-    rows = [row for row in _rows(tx, customer_id, cause_id) if row["reversed_at"] is None]
-    for row in rows:
-        made = _give(tx, now, row)
-        tx.run(
-            "update clawbacks set reversed_at = %(now)s, reversal_txn_id = %(txn_id)s"
-            " where customer_id = %(customer_id)s and id = %(id)s",
-            {"customer_id": customer_id, "id": row["id"], "now": now, "txn_id": made},
-        )
-    key = (customer_id, _payment_of(tx, customer_id, cause_id))
-    _set_fulfillment(tx, key, "reversed", "done")
-    if not _gone(tx, key, cause_id):
-        tx.run(
-            "update fulfillments set state = 'due', error_code = null, error = null,"
-            " try_at = %(now)s where customer_id = %(customer_id)s and payment_id = %(payment_id)s"
-            " and state = 'blocked' and error_code = 'refunded'",
-            {"customer_id": customer_id, "payment_id": key[1], "now": now},
-        )
-    return [_of_row(row) for row in rows]
+    _write(tx, now, payment, cause.kind, cause.id, found)
 
 
 def plan(tx: Tx, payment: ServicePayment, amount_minor: int, *, now: datetime) -> Plan:
     """What taking back would do now. Reads only; `take_back` right after does the same."""
-    sale = _sale(tx, payment, None, amount_minor)
+    sale = _sale(tx, payment)
     if not sale.is_handed:
         return Plan(is_full=False)
+    before = sum(one.goods for one in causes.of_payment(tx, payment))
+    after = sale.of(before + amount_minor)
+    is_full = sale.is_full(before + amount_minor) and not sale.is_full(before)
     missing: dict[str, int] = {}
-    wallet = sale.after - sale.before if payment.purpose == "wallet" else 0
+    wallet = max(0, after - _wallet_taken(tx, payment)) if payment.purpose == "wallet" else 0
     if wallet:
         held = ledger.balances(tx, [payment.customer_id], "wallet", payment.currency)
         missing["wallet"] = max(0, wallet - held[payment.customer_id])
     at = ledger.last_instant(tx, payment.customer_id, now)
-    credits = credit_clawback.plan(tx, payment, sale.sold, sale.after, at)
+    credits = credit_clawback.plan(tx, payment, sale.sold, after, at)
     if credits is not None:
         missing["credits"] = credits.missing
     return Plan(
-        is_full=sale.becomes_full,
+        is_full=is_full,
         credits=credits.taken if credits else 0,
         credits_expired=credits.expired if credits else 0,
         wallet_minor=wallet - missing.get("wallet", 0),
         missing={goods: n for goods, n in missing.items() if n},
-        access=_access_of(tx, payment, at) if sale.becomes_full else [],
+        access=_access_of(tx, payment, at) if is_full else [],
     )  # fmt: skip
 
 
@@ -184,9 +231,7 @@ def of_payment(tx: Tx, customer_id: UUID, payment_id: UUID) -> list[dict[str, An
     )
 
 
-def _sale(
-    tx: Tx, payment: ServicePayment, cause_id: UUID | None, amount: int, already: int = 0
-) -> _Sale:
+def _sale(tx: Tx, payment: ServicePayment) -> _Sale:
     goods = tx.all(
         "select state from fulfillments where customer_id = %(customer_id)s"
         " and payment_id = %(payment_id)s order by purpose",
@@ -201,32 +246,16 @@ def _sale(
             "asset": payment.currency,
         },
     )  # fmt: skip
-    gone = _gone(tx, payment.key, cause_id) + already
-    captured = payment.captured_cents
-    return _Sale(
-        sold, of_sale(gone, captured, sold), of_sale(gone + amount, captured, sold),
-        any(row["state"] in ("done", "reversed") for row in goods),
-    )  # fmt: skip
+    is_handed = any(row["state"] in ("done", "reversed") for row in goods)
+    return _Sale(sold, payment.captured_cents, is_handed)
 
 
-def _gone(tx: Tx, key: tuple[UUID, UUID], but: UUID | None) -> int:
-    """The captured money that other refunds and disputes took of a payment, losses apart."""
-    return tx.value(
-        "select (coalesce((select sum(r.amount_minor - r.loss_minor) from refunds r"
-        "  where r.customer_id = p.customer_id and r.payment_id = p.id and r.currency = p.currency"
-        "  and r.state in ('pending', 'succeeded') and r.id is distinct from %(but)s::uuid), 0)"
-        " + coalesce((select sum(greatest(d.withdrawn_minor - d.reinstated_minor - d.loss_minor,"
-        "   0)) from disputes d where d.customer_id = p.customer_id and d.payment_id = p.id"
-        "  and d.currency = p.currency and d.id is distinct from %(but)s::uuid), 0))::bigint"
-        " from payments p where p.customer_id = %(customer_id)s and p.id = %(payment_id)s",
-        {"customer_id": key[0], "payment_id": key[1], "but": but},
-    )
-
-
-def _refuse_used(tx: Tx, now: datetime, payment: ServicePayment, sale: _Sale) -> None:
+def _refuse_used(
+    tx: Tx, now: datetime, payment: ServicePayment, sold: int, refunded: int
+) -> None:
     """Under `block` nothing is taken where a part of it is used up. Wallets refuse themselves."""
     at = ledger.last_instant(tx, payment.customer_id, now)
-    credits = credit_clawback.plan(tx, payment, sale.sold, sale.after, at)
+    credits = credit_clawback.plan(tx, payment, sold, refunded, at)
     if credits is not None and credits.missing:
         raise GoodsUsed(
             f"{credits.missing} of the credits that go with this refund are used already.",
@@ -234,14 +263,25 @@ def _refuse_used(tx: Tx, now: datetime, payment: ServicePayment, sale: _Sale) ->
         )
 
 
+def _wallet_taken(tx: Tx, payment: ServicePayment) -> int:
+    """What of a top-up is taken back by now, owed and forgiven money with it."""
+    return sum(
+        row["asked"] for row in _rows(tx, payment)
+        if row["goods"] == "wallet" and row["reversed_at"] is None
+    )  # fmt: skip
+
+
 def _take_wallet(
-    tx: Tx, now: datetime, payment: ServicePayment, sale: _Sale, policy: str, cause: str,
-    named: UUID,
-) -> Taken:  # fmt: skip
+    tx: Tx, now: datetime, payment: ServicePayment, amount: int, policy: str, cause: Cause
+) -> Taken:
     from paydesk.flows import wallets
 
+    times = sum(
+        row["cause_id"] == cause.id and row["goods"] == "wallet" for row in _rows(tx, payment)
+    )
+    named = ids.request_key("clawback", str(cause.id), str(times))
     done = wallets.take_back(
-        tx, now, payment, sale.after - sale.before, cause=cause, cause_id=named, policy=policy
+        tx, now, payment, amount, cause=cause.kind, cause_id=named, policy=policy
     )
     return Taken(
         goods="wallet", asked=done.asked, taken=done.taken, owed=done.owed,
@@ -295,8 +335,19 @@ def _block(tx: Tx, payment: ServicePayment) -> None:
     )
 
 
-def _set_fulfillment(tx: Tx, key: tuple[UUID, UUID], before: str, after: str) -> None:
+def _unblock(tx: Tx, now: datetime, payment: ServicePayment) -> None:
+    """All money is here again: goods that waited for a person because of it are due."""
     tx.run(
+        "update fulfillments set state = 'due', error_code = null, error = null,"
+        " try_at = %(now)s where customer_id = %(customer_id)s and payment_id = %(payment_id)s"
+        " and state = 'blocked' and error_code = %(code)s",
+        {"customer_id": payment.customer_id, "payment_id": payment.key[1], "now": now,
+         "code": REFUNDED},
+    )  # fmt: skip
+
+
+def _set_fulfillment(tx: Tx, key: tuple[UUID, UUID], before: str, after: str) -> int:
+    return tx.run(
         "update fulfillments set state = %(after)s where customer_id = %(customer_id)s"
         " and payment_id = %(payment_id)s and state = %(before)s",
         {"customer_id": key[0], "payment_id": key[1], "before": before, "after": after},
@@ -322,31 +373,15 @@ def _write(
         )  # fmt: skip
 
 
-def _rows(tx: Tx, customer_id: UUID, cause_id: UUID) -> list[dict[str, Any]]:
+def _rows(tx: Tx, payment: ServicePayment) -> list[dict[str, Any]]:
+    """What a payment's causes took, undone or not, the latest first; of one taking, what others
+    stand on is the first to be given back."""
     return tx.all(
         "select customer_id, id, payment_id, cause, cause_id, goods, asked, taken, owed, forgiven,"
         " txn_id, detail, reversed_at from clawbacks where customer_id = %(customer_id)s"
-        " and cause_id = %(cause_id)s order by goods desc",
-        {"customer_id": customer_id, "cause_id": cause_id},
+        " and payment_id = %(payment_id)s order by created_at desc, cause_id desc, goods desc",
+        {"customer_id": payment.customer_id, "payment_id": payment.key[1]},
     )
-
-
-def _of_row(row: Mapping[str, Any]) -> Taken:
-    return Taken(
-        goods=row["goods"], asked=row["asked"], taken=row["taken"], owed=row["owed"],
-        forgiven=row["forgiven"], txn_id=row["txn_id"], detail=row["detail"],
-    )  # fmt: skip
-
-
-def _payment_of(tx: Tx, customer_id: UUID, cause_id: UUID) -> UUID:
-    found = tx.value(
-        "select coalesce((select payment_id from refunds where customer_id = %(customer_id)s"
-        "  and id = %(id)s), (select payment_id from disputes"
-        "  where customer_id = %(customer_id)s and id = %(id)s))",
-        {"customer_id": customer_id, "id": cause_id},
-    )
-    assert found is not None, "a clawback's cause is a refund or a dispute"
-    return found
 
 
 def _step(module: str, name: str) -> Any:

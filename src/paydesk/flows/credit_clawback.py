@@ -21,7 +21,7 @@ from paydesk.flows.events import NewEvent, emit_many
 from paydesk.flows.ledger import BatchRow, Entry
 from paydesk.rules.credits import take_at
 from paydesk.rules.ledger import CREDIT
-from paydesk.rules.refunds import BatchState, Share, batch_share, by_policy
+from paydesk.rules.refunds import BatchState, Share, batch_share, by_policy, share_of
 from paydesk.settings import Settings
 from paydesk.tracker.stores.joined import ServicePayment
 
@@ -102,17 +102,27 @@ def plan(
     return Plan([(one, batch_share(one.state, sold, refunded)) for one in batches])
 
 
+def is_too_much(
+    tx: Tx, payment: ServicePayment, sold: int, refunded: int, at: datetime
+) -> bool:
+    """Whether more was asked of a batch than `refunded` of the sale stands for."""
+    return any(
+        one.gone > share_of(one.granted, sold, refunded) for one in _batches(tx, payment, at)
+    )
+
+
 def take(
     tx: Tx, now: datetime, payment: ServicePayment, sold: int, refunded: int, policy: str,
     cause: str, cause_id: UUID, settings: Settings,
 ) -> Done | None:  # fmt: skip
-    """Take the share back. The head is locked; `policy` is debt or clamp by now. What is stated
-    of credits that come back after their end is kept with it."""
+    """Take the share back, None where there is nothing to ask. The head is locked; what is missing
+    is owed unless `policy` is clamp. What is stated of credits that come back after their end is
+    kept with it."""
     owner = payment.customer_id
     settle(tx, [owner], now)
     at = ledger.last_instant(tx, owner, now)
     found = plan(tx, payment, sold, refunded, at)
-    if found is None:
+    if found is None or not any(share.share for _, share in found.parts):
         return None
     moves, parts = Moves(now), []
     txn_id = ids.new_owned(owner)

@@ -18,23 +18,24 @@ from paydesk.env import Env
 from paydesk.errors import Conflict, NotFound
 from paydesk.flows import (
     attempts,
+    causes,
     charges,
-    clawback,
+    dispute_books,
     dispute_views,
     heads,
     ledger,
     refund_books,
-    refund_views,
 )
+from paydesk.flows.dispute_books import Held
 from paydesk.flows.dispute_views import DisputeView
 from paydesk.flows.events import NewEvent, emit_many
-from paydesk.flows.ledger import Entry
+from paydesk.flows.refund_books import Fresh
 from paydesk.flows.sweeps import WAIT_S, one_row
 from paydesk.providers.base import ProviderEvent, RemoteDispute
 from paydesk.rules import disputes as rules
 from paydesk.rules.disputes import DISPUTED_STATES, ENDED_STATES, OPEN_STATES, Posting
 from paydesk.rules.money import Money
-from paydesk.rules.refunds import from_accounts
+from paydesk.rules.refunds import Source, from_accounts
 from paydesk.settings import Settings
 from paydesk.tracker.models import PAID_STATES
 from paydesk.tracker.stores.joined import JoinedStore, ServicePayment
@@ -44,37 +45,23 @@ Key = tuple[UUID, UUID]
 get, find, list_ = dispute_views.get, dispute_views.find, dispute_views.list_
 
 
-@dataclass(slots=True)
-class _Work:
-    """One dispute while news is laid onto it. `postings` remembers which transfers took what:
-    kind (money or fee), account, amount, back, transfer, left, asset."""
+@dataclass(slots=True, kw_only=True)
+class _Work(Held):
+    """One dispute while news is laid onto it."""
 
-    payment: ServicePayment
     remote: RemoteDispute
-    id: UUID
-    state: str | None
-    currency: str
+    state: str | None = None
     amount_minor: int
     withdrawn: int = 0
     reinstated: int = 0
     fee: int = 0
-    loss: int = 0
     due_at: datetime | None = None
     submitted_at: datetime | None = None
     submissions: int = 0
     closed_at: datetime | None = None
     evidence: dict[str, str] = field(default_factory=dict)
-    postings: list[dict[str, Any]] = field(default_factory=list)
     review: str | None = None
     events: list[NewEvent] = field(default_factory=list)
-
-    def fact(self, *words: str) -> UUID:
-        """The request key of a posting: the same fact, the same key."""
-        p = self.payment
-        return ids.request_key(p.provider, p.provider_account, "dispute", self.remote.id, *words)
-
-    def money(self) -> list[dict[str, Any]]:
-        return [one for one in self.postings if one["kind"] == "money"]
 
 
 def apply_event(
@@ -151,10 +138,10 @@ def lay(
         raise Conflict("The disputed payment's money is not recorded yet.")
     work, is_new = _begun(tx, payment, remote)
     before = work.state
-    was_ours = rules.goods_are_ours(before or "", work.withdrawn, work.reinstated)
+    sums = (work.withdrawn, work.reinstated)
     state = _next(work)
-    _take(tx, now, work, state, settings)
-    _give(tx, now, work, state, was_ours)
+    is_moved = (before, sums) != (state, (work.withdrawn, work.reinstated))
+    fresh = _move_money(tx, now, work, state)
     _charge_fee(tx, now, work, state)
     _move(work, now, state, before)
     cause = {"path": path, **({"actor": actor} if actor else {})}
@@ -162,6 +149,8 @@ def lay(
         _insert(tx, now, work)
     else:
         _update(tx, work)
+    if is_moved:
+        refund_books.settle(tx, now, owner, settings, fresh=fresh)
     _note_payment(tx, now, work)
     emit_many(tx, [replace(event, cause=cause, at=now) for event in work.events])
     return work.id
@@ -204,10 +193,10 @@ def _begun(tx: Tx, payment: ServicePayment, remote: RemoteDispute) -> tuple[_Wor
     if row is not None:
         if row.pop("payment_id") != payment.key[1]:
             raise Conflict("The dispute belongs to another payment.")
-        return _Work(payment, remote, **row), False
+        return _Work(payment=payment, remote=remote, ref=remote.id, **row), False
     return _Work(
-        payment, remote, ids.new_owned(payment.customer_id), None, remote.amount.currency,
-        remote.amount.minor,
+        payment=payment, remote=remote, ref=remote.id, id=ids.new_owned(payment.customer_id),
+        currency=remote.amount.currency, loss=0, postings=[], amount_minor=remote.amount.minor,
     ), True  # fmt: skip
 
 
@@ -232,70 +221,58 @@ def _sum(work: _Work, told: Money | None) -> int:
 # Money and goods ----------------------------------------------------------------------------------
 
 
-def _take(tx: Tx, now: datetime, work: _Work, state: str, settings: Settings) -> None:
-    """Post what was withdrawn since, and take its goods back once."""
-    fresh = work.withdrawn - sum(one["amount"] for one in work.money())
-    if not fresh:
-        return
-    payment, is_first = work.payment, not work.money()
-    is_known = payment.currency == work.currency
-    covered = min(fresh, refund_views.left(tx, payment)) if is_known else 0
-    if covered and rules.goods_are_ours(state, work.withdrawn, work.reinstated):
-        if is_first:
-            clawback.take_back(
-                tx, now, payment, cause="dispute", cause_id=work.id, amount_minor=covered,
-                settings=settings,
-            )
-        else:
-            work.review = "dispute_changed"
-    # Wallet money stands among the deposits by now.
-    standing = refund_books.standing(tx, payment, work.currency)
-    found, _ = from_accounts(covered if is_known else fresh, standing)
-    parts = {one.account: one.amount for one in found}
-    if lost := fresh - sum(parts.values()):
-        parts["losses"] = lost
-        work.loss += lost
-    _post_withdrawal(tx, now, work, parts)
-    work.events.append(_event(work, "dispute.withdrawn", state, withdrawn=fresh,
-                              loss=parts.get("losses", 0)))  # fmt: skip
+def _move_money(tx: Tx, now: datetime, work: _Work, state: str) -> Fresh | None:
+    """Post what came back since; answer what was withdrawn since, for its goods come first.
 
-
-def _post_withdrawal(tx: Tx, now: datetime, work: _Work, parts: dict[str, int]) -> None:
-    total, txn_id = str(work.withdrawn), ids.new_owned(work.payment.customer_id)
-    for account, part in parts.items():
-        first, left = ledger.post(tx, [
-            _entry(work, now, txn_id, account, "disputes", part, "DISPUTE",
-                   work.fact("withdrawn", total, account)),
-            _entry(work, now, txn_id, "disputes", "clearing", part, "DISPUTE_WITHDRAWN",
-                   work.fact("left", total, account)),
-        ])  # fmt: skip
-        work.postings.append({"kind": "money", "account": account, "amount": part, "back": 0,
-                              "transfer": str(first), "left": str(left)})  # fmt: skip
-
-
-def _give(tx: Tx, now: datetime, work: _Work, state: str, was_ours: bool) -> None:
-    """Post what came back since by reversing the very transfers, and give the goods back."""
+    What was withdrawn and came back by the same news is nobody's goods: it goes through losses.
+    """
     kept = work.money()
-    fresh = work.reinstated - sum(one["back"] for one in kept)
-    if fresh:
-        parts = rules.unwind(
-            [Posting(one["account"], one["amount"], one["back"]) for one in kept], fresh
+    out = work.withdrawn - sum(one["amount"] for one in kept)
+    back = work.reinstated - sum(one["back"] for one in kept)
+    if through := min(out, back):
+        dispute_books.withdraw(
+            tx, now, work, [Source("losses", through)], work.withdrawn, "withdrawn at once"
         )
-        total, txn_id = str(work.reinstated), ids.new_owned(work.payment.customer_id)
-        for one, part in zip(kept, parts, strict=True):
-            if part:
-                ledger.post(tx, [
-                    _entry(work, now, txn_id, "clearing", "disputes", part, "DISPUTE_REINSTATED",
-                           work.fact("returned", total, one["transfer"]), one["left"]),
-                    _entry(work, now, txn_id, "disputes", one["account"], part,
-                           "DISPUTE_REINSTATED",
-                           work.fact("reinstated", total, one["transfer"]), one["transfer"]),
-                ])  # fmt: skip
-                one["back"] += part
-                work.loss -= part if one["account"] == "losses" else 0
-        work.events.append(_event(work, "dispute.reinstated", state, reinstated=fresh))
-    if was_ours and not rules.goods_are_ours(state, work.withdrawn, work.reinstated):
-        clawback.give_back(tx, now, work.payment.customer_id, work.id)
+    if back:
+        dispute_books.reinstate(tx, now, work, back, work.reinstated)
+    if out and work.withdrawn > work.amount_minor:
+        work.review = "dispute_changed"  # The bank took the same money twice.
+    if out and work.currency != work.payment.currency:
+        work.review = "dispute_currency"  # Nobody can say which goods go with it.
+    fresh = _withdrawal(tx, now, work, out - through) if out > through else None
+    if out:
+        work.events.append(_event(work, "dispute.withdrawn", state, withdrawn=out,
+                                  loss=out - through - fresh.covered if fresh else 0))  # fmt: skip
+    if back:
+        work.events.append(_event(work, "dispute.reinstated", state, reinstated=back))
+    return fresh
+
+
+def _withdrawal(tx: Tx, now: datetime, work: _Work, amount: int) -> Fresh:
+    """What is to be posted of new money once its goods are with us. What no captured money
+    covers is posted as a loss now."""
+    payment, total = work.payment, work.withdrawn
+    free = causes.left(payment, causes.of_payment(tx, payment))
+    covered = min(amount, free) if work.currency == payment.currency else 0
+    if lost := amount - covered:
+        dispute_books.withdraw(tx, now, work, _elsewhere(tx, work, lost), total)
+
+    def post(fresh: ServicePayment) -> None:
+        parts = dispute_books.sources(tx, fresh, work.currency, covered)
+        dispute_books.withdraw(tx, now, work, parts, total)
+        _update(tx, work)
+
+    return Fresh(work.id, covered, post)
+
+
+def _elsewhere(tx: Tx, work: _Work, amount: int) -> list[Source]:
+    """Money beyond what was captured is a loss; in another currency than the payment's it is
+    taken from what stands there first."""
+    if work.currency == work.payment.currency:
+        return [Source("losses", amount)]
+    standing = dispute_books.standing(tx, work.payment, work.currency)
+    parts, rest = from_accounts(amount, standing)
+    return [*parts, Source("losses", rest)]
 
 
 def _charge_fee(tx: Tx, now: datetime, work: _Work, state: str) -> None:
@@ -306,8 +283,10 @@ def _charge_fee(tx: Tx, now: datetime, work: _Work, state: str) -> None:
     charged, back = sum(one["amount"] for one in kept), sum(one["back"] for one in kept)
     txn_id = ids.new_owned(work.payment.customer_id)
     if told.minor > charged:
-        entry = _entry(work, now, txn_id, "losses", "clearing", told.minor - charged,
-                       "DISPUTE_FEE", work.fact("fee", str(told.minor)))  # fmt: skip
+        entry = dispute_books.entry(
+            work, now, txn_id, "losses", "clearing", told.minor - charged, "DISPUTE_FEE",
+            work.fact("fee", str(told.minor)),
+        )  # fmt: skip
         posted = ledger.post(tx, [replace(entry, asset=told.currency)])[0]
         work.postings.append({"kind": "fee", "account": "losses", "amount": told.minor - charged,
                               "back": 0, "transfer": str(posted), "asset": told.currency})
@@ -319,24 +298,13 @@ def _charge_fee(tx: Tx, now: datetime, work: _Work, state: str) -> None:
         )
         for one, part in zip(kept, parts, strict=True):
             if part:
-                entry = _entry(work, now, txn_id, "clearing", "losses", part, "DISPUTE_FEE_BACK",
-                               work.fact("fee back", str(told.minor), one["transfer"]),
-                               one["transfer"])  # fmt: skip
+                entry = dispute_books.entry(
+                    work, now, txn_id, "clearing", "losses", part, "DISPUTE_FEE_BACK",
+                    work.fact("fee back", str(told.minor), one["transfer"]), one["transfer"],
+                )  # fmt: skip
                 ledger.post(tx, [replace(entry, asset=one["asset"])])
                 one["back"] += part
                 work.fee -= part
-
-
-def _entry(
-    work: _Work, now: datetime, txn_id: UUID, debit: str, credit: str, amount: int, reason: str,
-    key: UUID, reverses: str | None = None,
-) -> Entry:  # fmt: skip
-    return Entry(
-        customer_id=work.payment.customer_id, debit=debit, credit=credit, asset=work.currency,
-        amount=amount, reason=reason, txn_id=txn_id, effective_at=now,
-        subject_id=work.payment.key[1], reference=ids.show("dispute", work.id), request_key=key,
-        reverses_id=UUID(reverses) if reverses else None,
-    )  # fmt: skip
 
 
 # The row, the payment, the events -----------------------------------------------------------------
@@ -426,16 +394,18 @@ def _update(tx: Tx, work: _Work) -> None:
         " loss_minor = %(loss)s, postings = %(postings)s, evidence = %(evidence)s,"
         " submitted_at = %(submitted_at)s, submissions = %(submissions)s, closed_at = %(closed_at)s"
         " where customer_id = %(customer_id)s and id = %(id)s and (state, due_at, withdrawn_minor,"
-        "  reinstated_minor, fee_minor, submissions, reason) is distinct from (%(state)s,"
-        "  %(due_at)s::timestamptz, %(withdrawn)s::bigint, %(reinstated)s::bigint, %(fee)s::bigint,"
-        "  %(submissions)s::smallint, %(reason)s)",
+        "  reinstated_minor, fee_minor, submissions, reason, loss_minor, postings) is distinct from"
+        "  (%(state)s, %(due_at)s::timestamptz, %(withdrawn)s::bigint, %(reinstated)s::bigint,"
+        "  %(fee)s::bigint, %(submissions)s::smallint, %(reason)s, %(loss)s::bigint,"
+        "  %(postings)s::jsonb)",
         _values(work),
     )
 
 
 def _note_payment(tx: Tx, now: datetime, work: _Work) -> None:
     """The payment says that it is disputed while any of its disputes is, or was lost."""
-    payment = work.payment
+    # Whatever changed it meanwhile in this transaction counts.
+    payment = refund_books.payment_of(tx, work.payment.key)
     disputed = tx.value(
         "select exists (select from disputes where customer_id = %(customer_id)s"
         " and payment_id = %(payment_id)s and state = any(%(states)s))",
@@ -450,10 +420,8 @@ def _note_payment(tx: Tx, now: datetime, work: _Work) -> None:
         work.events.append(
             attempts.state_event(payment, now, type="payment.review", review=work.review)
         )
-    # Whatever changed it meanwhile in this transaction counts.
-    fresh = JoinedStore(tx.conn).get_many([payment.key])[0]
-    if changes and fresh is not None:
-        attempts.advance(tx, now, [(fresh, fresh.state, changes)])
+    if changes:
+        attempts.advance(tx, now, [(payment, payment.state, changes)])
 
 
 # Deadlines ----------------------------------------------------------------------------------------

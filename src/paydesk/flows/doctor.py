@@ -297,6 +297,7 @@ CHECKS: tuple[Check, ...] = (
         " coalesce(sum(t.amount) filter (where t.reason = 'DISPUTE'), 0) as withdrawn,"
         " coalesce(sum(r.back) filter (where t.reason = 'DISPUTE'), 0) as reinstated,"
         " coalesce(sum(t.amount - r.back) filter (where t.reason = 'DISPUTE' and t.debit = 15), 0)"
+        "  - coalesce(sum(t.amount - r.back) filter (where t.reason = 'DISPUTE_LOSS_COVERED'), 0)"
         "  as lost,"
         " coalesce(sum(t.amount - r.back) filter (where t.reason = 'DISPUTE_FEE'), 0) as fee"
         " from jsonb_array_elements(d.postings) p"

@@ -6,7 +6,8 @@ refund's row, the books, the goods, the payment and its events together.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -14,18 +15,15 @@ from uuid import UUID
 from paydesk import ids
 from paydesk.db.postgres import Tx, jsonb
 from paydesk.errors import Conflict
-from paydesk.flows import attempts, clawback, ledger, refund_views
+from paydesk.flows import attempts, causes, clawback, dispute_books, ledger, refund_views
 from paydesk.flows.events import NewEvent, emit_many
 from paydesk.flows.ledger import Entry
 from paydesk.flows.refund_views import Row
 from paydesk.rules.money import Money
-from paydesk.rules.refunds import LIVE_STATES, Source, from_accounts, payment_state
+from paydesk.rules.refunds import LIVE_STATES, payment_state
 from paydesk.settings import Settings
 from paydesk.tracker.models import PAID_STATES
 from paydesk.tracker.stores.joined import JoinedStore, ServicePayment
-
-#: Where a payment's money stands, in the order in which it goes back.
-ACCOUNTS = ("deposits", "deferred", "revenue")
 
 
 def payment_of(tx: Tx, key: tuple[UUID, UUID]) -> ServicePayment:
@@ -92,35 +90,34 @@ def name(tx: Tx, row: Row, ref: str, *, is_known_there: bool = True) -> None:
 
 
 def begin(
-    tx: Tx, now: datetime, row: Row, payment: ServicePayment, covered: int, settings: Settings, *,
-    is_fact: bool, cause: Mapping[str, Any],
+    tx: Tx, now: datetime, row: Row, settings: Settings, *, is_fact: bool,
+    cause: Mapping[str, Any],
 ) -> None:  # fmt: skip
     """Money is on its way back: take the goods back, then move it to `refunds`.
 
-    `covered` of it is captured money, the rest is a loss once it has left. Raises GoodsUsed.
+    `row` says what of it is captured money; the rest is a loss once it has left. Raises GoodsUsed
+    where that is no fact yet.
     """
     _emit(tx, now, row, "refund.created", "pending", cause)
-    _cover(tx, now, row, payment, covered, settings, is_fact=is_fact)
-    settle_payment(tx, now, payment.key)
+
+    def post(payment: ServicePayment) -> None:
+        _post_cover(tx, now, row, payment, row.covered_minor)
+
+    settle(
+        tx, now, (row.customer_id, row.payment_id), settings, asked=None if is_fact else row.id,
+        fresh=Fresh(row.id, row.covered_minor, post),
+    )  # fmt: skip
 
 
-def _cover(
-    tx: Tx, now: datetime, row: Row, payment: ServicePayment, amount: int, settings: Settings, *,
-    is_fact: bool, already: int = 0,
-) -> None:  # fmt: skip
-    if not amount:
-        return
-    if row.currency == payment.currency:
-        clawback.take_back(
-            tx, now, payment, cause="refund", cause_id=row.id, amount_minor=amount,
-            settings=settings, is_fact=is_fact, already_minor=already,
-        )
-    assert row.txn_id is not None
-    parts, rest = from_accounts(amount, standing(tx, payment, row.currency))
-    if rest:  # Covered in all, though one account of the payment is overdrawn.
-        parts.append(Source("revenue", rest))
-    _post(tx, now, row, row.txn_id, [(part.account, "refunds", part.amount, "REFUND", None)
-                                     for part in parts])  # fmt: skip
+def _post_cover(
+    tx: Tx, now: datetime, row: Row, payment: ServicePayment, amount: int
+) -> None:
+    if amount:
+        assert row.txn_id is not None
+        parts = dispute_books.sources(tx, payment, row.currency, amount)
+        _post(tx, now, row, row.txn_id, [
+            (part.account, "refunds", part.amount, "REFUND", None) for part in parts
+        ])  # fmt: skip
 
 
 def pay(tx: Tx, now: datetime, row: Row, payment: ServicePayment) -> None:
@@ -157,44 +154,76 @@ def reverse(
     _post(tx, now, row, txn_id, [
         ("refunds", one["account"], one["amount"], "REFUND_REVERSAL", one["id"]) for one in booked
     ])  # fmt: skip
-    clawback.give_back(tx, now, row.customer_id, row.id)
     _set(
         tx, row, state="failed", failed_at=now, error_code=code, error_message=message,
         reversal_txn_id=txn_id if booked else None,
     )
     _emit(tx, now, row, "refund.failed", "failed", error_code=code)
-    recover(tx, now, key, settings)
+    settle(tx, now, key, settings)
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """A refund or dispute whose row says what captured money covers, but whose money is still to
+    move, once its goods are with us: `post` moves it."""
+
+    id: UUID
+    covered: int
+    post: Callable[[ServicePayment], None]
+
+
+def settle(
+    tx: Tx, now: datetime, key: tuple[UUID, UUID], settings: Settings, *,
+    fresh: Fresh | None = None, asked: UUID | None = None,
+) -> None:  # fmt: skip
+    """Bring a payment's money and goods to where its refunds and disputes want them, whatever of
+    them has just come, failed, been paid or won: the same end in whatever order it was heard.
+
+    Captured money that nothing holds covers what was a loss, the oldest first; goods follow the
+    covered money; the payment says what is refunded. `asked`: a refund that is no fact yet.
+    """
+    payment = payment_of(tx, key)
+    found = causes.of_payment(tx, payment)
+    free, covers = causes.left(payment, found), dict[UUID, int]()
+    for one in found:
+        if part := min(free, one.loss):
+            covers[one.id] = part
+            free -= part
+    after, gained = [], dict[UUID, int]()
+    for one in found:
+        later = one.with_cover(covers.get(one.id, 0))
+        new = fresh.covered if fresh is not None and fresh.id == one.id else 0
+        gained[one.id] = later.goods - one.with_cover(-new).goods
+        after.append(later)
+    clawback.settle(tx, now, payment, after, settings, gained=gained, asked=asked)
+    if fresh is not None:
+        fresh.post(payment)
+    for one in found:
+        if part := covers.get(one.id):
+            step = _cover if one.kind == "refund" else dispute_books.cover
+            step(tx, now, payment, one.id, part)
     settle_payment(tx, now, key)
 
 
-def recover(tx: Tx, now: datetime, key: tuple[UUID, UUID], settings: Settings) -> None:
-    """Captured money that is there again covers what refunds of this payment had lost, oldest
-    first: the same end as if all had been heard in order."""
-    payment = payment_of(tx, key)
-    rows = refund_views.rows_of_payment(tx, key)
-    left = refund_views.left(tx, payment, rows)
-    for row in rows:
-        part = min(left, row.loss_minor) if row.state in LIVE_STATES else 0
-        if not part or row.currency != payment.currency:
-            continue
-        _cover(
-            tx, now, row, payment, part, settings, is_fact=True, already=row.covered_minor
-        )
-        if row.state == "succeeded":
-            _post(tx, now, row, ids.new_owned(row.customer_id), [
-                ("refunds", "losses", part, "REFUND_LOSS_COVERED", None)
-            ])  # fmt: skip
-        _set(tx, row, loss_minor=row.loss_minor - part)
-        left -= part
+def _cover(tx: Tx, now: datetime, payment: ServicePayment, refund_id: UUID, part: int) -> None:
+    """Captured money that is there again covers a part of what a refund had lost."""
+    row = refund_views.row(tx, payment.customer_id, refund_id)
+    _post_cover(tx, now, row, payment, part)
+    if row.state == "succeeded":
+        _post(tx, now, row, ids.new_owned(row.customer_id), [
+            ("refunds", "losses", part, "REFUND_LOSS_COVERED", None)
+        ])  # fmt: skip
+    _set(tx, row, loss_minor=row.loss_minor - part)
 
 
 def settle_payment(tx: Tx, now: datetime, key: tuple[UUID, UUID]) -> None:
-    """Write the payment's refunded sum and state from its refunds, with the event that says so."""
+    """Write the payment's refunded sum and state from its refunds, with the event that says so.
+    A person looks where refunds, with disputes or without, took more than was captured."""
     payment = payment_of(tx, key)
     assert payment.state in PAID_STATES, "only what was paid is refunded"
     rows = [r for r in refund_views.rows_of_payment(tx, key) if r.currency == payment.currency]
     total = sum(row.amount_minor for row in rows if row.state in LIVE_STATES)
-    lost = sum(row.loss_minor for row in rows if row.state in LIVE_STATES)
+    lost = sum(one.loss for one in causes.of_payment(tx, payment)) if total else 0
     state = payment_state(payment.captured_cents, total)
     changes: dict[str, Any] = {"refunded_cents": total}
     if lost and payment.review is None:
@@ -224,22 +253,6 @@ def flag(tx: Tx, now: datetime, key: tuple[UUID, UUID], review: str) -> None:
         emit_many(
             tx, [attempts.state_event(moved, now, type="payment.review", review=review)]
         )
-
-
-def standing(tx: Tx, payment: ServicePayment, asset: str) -> list[Source]:
-    """What of this payment's money stands on each account."""
-    rows = tx.all(
-        "select code, sum(moved)::bigint as amount from ("
-        " select credit as code, amount as moved from transfers"
-        "  where customer_id = %(customer_id)s and subject_id = %(payment_id)s"
-        "  and asset = %(asset)s and asset <> 'CREDIT'"
-        " union all select debit, -amount from transfers"
-        "  where customer_id = %(customer_id)s and subject_id = %(payment_id)s"
-        "  and asset = %(asset)s and asset <> 'CREDIT') l group by code",
-        {"customer_id": payment.customer_id, "payment_id": payment.key[1], "asset": asset},
-    )
-    found = {ledger.NAMES[row["code"]]: row["amount"] for row in rows}
-    return [Source(account, found.get(account, 0)) for account in ACCOUNTS]
 
 
 def _booked(tx: Tx, row: Row) -> list[dict[str, Any]]:

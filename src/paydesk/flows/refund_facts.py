@@ -17,7 +17,7 @@ from paydesk.db.errors import UnknownCustomer
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
 from paydesk.errors import Conflict, NotFound, NotSupported
-from paydesk.flows import charges, heads, refund_books, refund_views
+from paydesk.flows import charges, dispute_books, heads, refund_books, refund_views
 from paydesk.flows.refund_views import RefundView, Row
 from paydesk.flows.sweeps import WAIT_S, one_row
 from paydesk.providers.base import ProviderEvent, RemoteRefund
@@ -196,7 +196,7 @@ def _record(
         cover = refund_views.left(tx, payment)
     else:
         cover = max(0, sum(one.amount for one in
-                           refund_books.standing(tx, payment, amount.currency)))  # fmt: skip
+                           dispute_books.standing(tx, payment, amount.currency)))  # fmt: skip
     covered = min(amount.minor, cover)
     row = refund_books.insert(
         tx, now, payment, amount=amount, state="pending" if told == "succeeded" else told,
@@ -211,7 +211,7 @@ def _record(
     refund_books.name(tx, row, remote.id)
     if told == "failed":
         return row
-    refund_books.begin(tx, now, row, payment, covered, settings, is_fact=True, cause=cause)
+    refund_books.begin(tx, now, row, settings, is_fact=True, cause=cause)
     if told == "succeeded":
         refund_books.pay(tx, now, row, refund_books.payment_of(tx, payment.key))
     return row

@@ -300,9 +300,7 @@ def _begin(env: Env, tx: Tx, now: datetime, row: Row, cause: Mapping[str, Any]) 
     left = refund_views.left(tx, payment, others)
     _amount(payment, Money(row.amount_minor, row.currency, minor=True), left)
     how = _how(env, payment)
-    refund_books.begin(
-        tx, now, row, payment, row.amount_minor, env.settings, is_fact=False, cause=cause
-    )
+    refund_books.begin(tx, now, row, env.settings, is_fact=False, cause=cause)
     call = None
     if how == "wallet":
         refund_books.pay(tx, now, row, refund_books.payment_of(tx, key))

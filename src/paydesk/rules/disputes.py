@@ -84,6 +84,17 @@ def goods_are_ours(state: str, withdrawn: int, reinstated: int) -> bool:
     return withdrawn > reinstated and state != "won"
 
 
+def goods_of(state: str, amount: int, withdrawn: int, reinstated: int, loss: int) -> int:
+    """The captured money whose goods a dispute is to have taken, in minor units.
+
+    A part that came back gives back no goods while the rest is gone, and money that went twice
+    takes them once. What no captured money covered (`loss`) takes none.
+    """
+    if not goods_are_ours(state, withdrawn, reinstated):
+        return 0
+    return max(0, min(max(amount, withdrawn - reinstated), withdrawn - loss))
+
+
 def check_texts(texts: Mapping[str, str | None], before: Mapping[str, str]) -> dict[str, str]:
     """The draft with these texts; None or an empty text takes one out. Raises InvalidRequest."""
     after = dict(before)
