@@ -1,0 +1,65 @@
+"""`paydesk report`: tables, charts, CSV, JSON lines, and the days' upkeep."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+
+from paydesk import cli
+
+
+@pytest.fixture
+def paydesk(refunding, database, sim, tmp_path, monkeypatch, capsys):
+    """`paydesk("report", "revenue")` runs a command; answers (exit code, output, complaints)."""
+    refunding.bought()
+    refunding.desk.clock.advance(days=1)
+    monkeypatch.chdir(tmp_path)
+    for name, value in {
+        "DATABASE_URL": database.dsn, "PAYDESK_SIMULATOR_URL": sim.url, "JWT_SECRET": "s" * 40,
+        "STRIPE_WEBHOOK_SECRET": "whsec_test", "NO_COLOR": "1", "COLUMNS": "200",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+
+    def run(*arguments: str):
+        code = 0
+        try:
+            cli.main(list(arguments))
+        except SystemExit as exc:
+            code = exc.code if isinstance(exc.code, int) else 0
+        told = capsys.readouterr()
+        return code, told.out, told.err
+
+    return run
+
+
+def test_reports_come_as_csv_json_and_table(paydesk):  # S4.39
+    code, out, _ = paydesk("report", "revenue", "--last", "7d", "-o", "csv")
+    [row] = list(csv.DictReader(io.StringIO(out, newline="")))
+    assert (code, row["gross"], row["currency"]) == (0, "9.99", "usd")
+    code, out, _ = paydesk("report", "payments", "--last", "7d", "--by", "method", "-o", "json")
+    assert json.loads(out)["captured"] == "9.99"
+    code, out, _ = paydesk("report", "packs", "--last", "7d", "-o", "table")
+    assert code == 0 and "creator" in out and "PRODUCT" in out
+
+
+def test_a_chart_draws_a_bar_for_each_row(paydesk):
+    code, out, _ = paydesk("report", "revenue", "--last", "7d", "--chart")
+    assert code == 0 and "█" * 40 in out and "usd" in out
+
+
+def test_figures_are_explained_and_days_computed(paydesk, refunding):
+    code, out, _ = paydesk("report", "explain", "revenue")
+    assert code == 0 and "gross - refunds - disputes - fees." in out
+    code, _, err = paydesk("report", "rebuild")
+    assert code == 0 and "days computed" in err
+
+
+@pytest.mark.parametrize("wrong", [
+    ("revenue", "--by", "moon"), ("revenue", "-o", "xml"), ("revenue", "--tz", "Mars"),
+    ("explain", "weather"), ("revenue", "--from", "soon"),
+])  # fmt: skip
+def test_a_wrong_question_is_wrong_usage(paydesk, wrong):
+    assert paydesk("report", *wrong)[0] == 2
