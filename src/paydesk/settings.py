@@ -220,7 +220,7 @@ class Settings:
                                          doc="none, same_owner, organization or any.")
     withdrawal_approval_threshold: Decimal = _named(
         Decimal("0"), "PAYDESK_WITHDRAWAL_APPROVAL_THRESHOLD",
-        doc="Withdrawals above it, in major units, need another person; 0: all do.")
+        doc="Withdrawals of a day above it, in the default currency, need another person; 0: all.")
     rate_max_age_days: int = _named(7, "PAYDESK_RATE_MAX_AGE_DAYS", least=1,
                                     doc="Days after which an exchange rate is too old to use.")
     hold_expiry_minutes: int = _named(60, "PAYDESK_HOLD_EXPIRY_MINUTES", least=1,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 
 import pytest
 from purse import account, books, event_types, fill, paid, take_back, wallet
@@ -17,8 +18,9 @@ from paydesk.errors import (
     InsufficientFunds,
     InvalidRequest,
     NotFound,
+    WalletFrozen,
 )
-from paydesk.flows import wallets, withdrawals
+from paydesk.flows import rates, wallets, withdrawals
 from paydesk.rules.money import HTG
 
 
@@ -60,10 +62,61 @@ def test_somebody_else_than_the_requester_decides(env, user):
     assert decide(env, user, one, by="bob").state == "approved"
 
 
-def test_up_to_the_threshold_nobody_needs_to_decide(env, user):
-    low = replace(env, settings=replace(env.settings, withdrawal_approval_threshold=Decimal("40")))
-    assert ask(low, user).state == "approved"
-    assert ask(low, user, "40.01").state == "requested"
+def free_up_to(env, most: str, currency: str = "htg"):
+    told = {"withdrawal_approval_threshold": Decimal(most), "default_currency": currency}
+    return replace(env, settings=replace(env.settings, **told))
+
+
+def test_up_to_the_threshold_of_a_day_nobody_needs_to_decide(env, user, clock):
+    low = free_up_to(env, "40")
+    assert ask(low, user, "25").state == "approved"
+    assert ask(low, user, "15.01").state == "requested"
+    assert ask(low, user, "0.01").state == "requested"
+    clock.advance(days=1)
+    assert ask(low, user, "40").state == "approved"
+
+
+def test_what_was_taken_back_counts_toward_no_threshold(env, user):
+    low = free_up_to(env, "40")
+    one = ask(low, user, "40")
+    withdrawals.cancel(env, user.uuid, one.id, by="ann", is_staff=True)
+    assert ask(low, user, "40").state == "approved"
+
+
+def test_the_threshold_is_one_of_the_default_currency(env, user, make):
+    low = free_up_to(env, "1", "usd")
+    assert ask(low, user, "1").state == "requested"
+    rates.enter(env, "usd", "htg", "20", by="ann")
+    other = make.user()
+    fill(env, other, HTG("100"))
+    assert ask(low, other, "20").state == "approved"
+    assert ask(low, other, "0.20").state == "requested"
+
+
+def test_nothing_leaves_a_frozen_wallet(env, user):
+    approved, waiting = ask(env, user, "10"), ask(env, user, "10")
+    decide(env, user, approved)
+    wallets.set_state(env, user.uuid, wallet(env, user, "htg").id, "freeze", actor="ann")
+    pay = partial(withdrawals.mark_paid, env, user.uuid, approved.id, "MC-42", by="bob")
+    for change in (partial(decide, env, user, waiting), pay):
+        with pytest.raises(WalletFrozen):
+            change()
+    decide(env, user, waiting, "reject")
+    assert account(env, user, "held", "htg") == 1_000
+    wallets.set_state(env, user.uuid, wallet(env, user, "htg").id, "unfreeze", actor="ann")
+    assert pay().state == "paid"
+
+
+def test_who_owes_is_not_paid_out_until_the_debt_is_repaid(env, user):
+    approved, waiting = ask(free_up_to(env, "70"), user, "70"), ask(env, user, "30")
+    take_back(env, user, paid(user, HTG("60")), 6_000)
+    pay = partial(withdrawals.mark_paid, env, user.uuid, approved.id, "MC-42", by="bob")
+    for change in (partial(decide, env, user, waiting), pay):
+        with pytest.raises(Conflict):
+            change()
+    decide(env, user, approved, "reject")
+    assert (wallet(env, user, "htg").balance, wallet(env, user, "htg").owed) == (1_000, 0)
+    assert decide(env, user, waiting).state == "approved"
 
 
 @pytest.mark.parametrize("is_approved", [False, True])

@@ -141,7 +141,8 @@ def capture_now(
 
     Credits: held -> usage (HOLD_CAPTURE). Money: held -> deposits (HOLD_CAPTURE) -> revenue
     (SALE). The same `request_key` captures once. Raises HoldClosed for whoever comes second and
-    from the instant of expiry on, InvalidRequest for more than is held, NotFound.
+    from the instant of expiry on, InvalidRequest for more than is held, NotFound. A wallet frozen
+    meanwhile changes nothing: what was used on the hold's word is ours, and leaves to nobody.
     """
     return _end_now(env, customer_id, hold_id, "capture", amount, request_key)
 

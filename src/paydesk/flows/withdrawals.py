@@ -1,14 +1,15 @@
 """Withdrawals: money leaves a wallet, set aside at the request, decided, paid out by a person.
 
 requested -> approved -> paid, or rejected or canceled on the way, which gives the money back.
-Above PAYDESK_WITHDRAWAL_APPROVAL_THRESHOLD somebody else than the requester decides.
+Above PAYDESK_WITHDRAWAL_APPROVAL_THRESHOLD in a day somebody else than the requester decides.
+Nothing of a wallet that is frozen, or owes by then, is approved or paid out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -22,7 +23,7 @@ from paydesk.errors import (
     InvalidRequest,
     NotFound,
 )
-from paydesk.flows import heads, ledger, wallets
+from paydesk.flows import heads, ledger, rates, wallets
 from paydesk.flows.events import emit_many
 from paydesk.flows.wallet_moves import check_money, digest_of, number_of
 from paydesk.flows.wallets import Arrival
@@ -64,8 +65,8 @@ def request(
 ) -> Withdrawal:  # fmt: skip
     """Set money of a wallet aside to be paid out: wallet -> held (WALLET_WITHDRAWAL).
 
-    Up to the threshold it is approved at once. The same `request_key` asks once. Raises
-    InsufficientFunds, WalletFrozen, TransactionLimit, AmountTooLarge, IdempotencyKeyReused.
+    Approved at once where `needs_approval` asks for nobody. The same `request_key` asks once.
+    Raises InsufficientFunds, WalletFrozen, TransactionLimit, AmountTooLarge, IdempotencyKeyReused.
     """
     check_money(env.settings, money)
     told = fields.text(destination, "destination", most=500)
@@ -81,7 +82,7 @@ def request(
             return found
         heads.count_day(tx, customer_id, now, 1, env.settings.max_daily_transactions)
         made = ids.new_owned(customer_id)
-        is_free = not needs_approval(env.settings, money)
+        is_free = not needs_approval(tx, env.settings, customer_id, money, now)
         wallets.take_out(
             tx, now, customer_id, money, "held", reason="WALLET_WITHDRAWAL", txn_id=made,
             event=None, subject_id=made, reference=told[:255], request_key=key,
@@ -113,8 +114,9 @@ def decide(
 ) -> Withdrawal:  # fmt: skip
     """`approve` what was requested, or `reject` what is not paid yet: held -> wallet.
 
-    Raises ApprovalRequired where `by` is who asked for it, Conflict where it is past that.
-    The same decision by the same person again changes nothing.
+    Raises ApprovalRequired where `by` is who asked for it, Conflict where it is past that; for an
+    approval also WalletFrozen, and Conflict where the wallet owes: rejecting repays it. The same
+    decision by the same person again changes nothing.
     """
     if decision not in ("approve", "reject"):
         raise InvalidRequest("decision is 'approve' or 'reject'.", param="decision")
@@ -129,6 +131,8 @@ def decide(
             raise ApprovalRequired("Somebody else than who asked for it decides.")
         if one.state not in (OPEN if state == "rejected" else ("requested",)):
             raise Conflict(f"This withdrawal is {one.state}.")
+        if state == "approved":
+            _check_wallet(tx, one)
         txn_id = _give_back(tx, now, one) if state == "rejected" else None
         moved = _move(tx, one, state, decided_by=by, decided_at=now, decision_note=told,
                       txn_id=txn_id)  # fmt: skip
@@ -158,7 +162,8 @@ def mark_paid(
 ) -> Withdrawal:
     """The money was sent: held -> clearing (WITHDRAWAL_PAID). `reference` is the paying side's.
 
-    Only what is approved; the same reference again changes nothing. Raises Conflict, NotFound.
+    Only what is approved; the same reference again changes nothing. Raises NotFound, WalletFrozen,
+    Conflict (also where the wallet owes by now: rejecting repays it).
     """
     told = fields.text(reference, "reference", most=255)
     with env.db.transaction(customer_id) as tx:
@@ -168,6 +173,7 @@ def mark_paid(
             return one
         if one.state != "approved":
             raise Conflict(f"This withdrawal is {one.state}.")
+        _check_wallet(tx, one)
         txn_id = ids.new_owned(customer_id)
         ledger.post(tx, [
             ledger.Entry(
@@ -182,10 +188,33 @@ def mark_paid(
         return moved
 
 
-def needs_approval(settings: Settings, money: Money) -> bool:
-    """Whether another person decides: above the threshold, or always where it is 0."""
+def needs_approval(
+    tx: Tx, settings: Settings, customer_id: UUID, money: Money, now: datetime
+) -> bool:
+    """Whether another person decides: where this and what the customer withdrew in the last day,
+    in the default currency, are above the threshold; always where that is 0 or a rate is missing.
+    """
     most = settings.withdrawal_approval_threshold
-    return not most or money.decimal > most
+    if not most:
+        return True
+    rows = tx.all(
+        "select currency, sum(amount_minor)::bigint as minor from withdrawals"
+        " where customer_id = %(customer_id)s and created_at > %(since)s"
+        " and state in ('requested', 'approved', 'paid') group by currency",
+        {"customer_id": customer_id, "since": now - timedelta(days=1)},
+    )
+    asked = {row["currency"]: row["minor"] for row in rows}
+    asked[money.currency] = asked.get(money.currency, 0) + money.minor
+    target, total = settings.default_currency, 0
+    for currency, minor in asked.items():
+        worth = rates.worth(
+            tx, Money(minor, currency, minor=True), target, now,
+            max_age_days=settings.rate_max_age_days,
+        )  # fmt: skip
+        if worth is None:
+            return True
+        total += worth
+    return Money(total, target, minor=True).decimal > most
 
 
 def get(tx: Tx, customer_id: UUID, withdrawal_id: UUID) -> Withdrawal:
@@ -230,6 +259,14 @@ def _by_key(tx: Tx, customer_id: UUID, key: UUID) -> Withdrawal | None:
         {"customer_id": customer_id, "key": key},
     )
     return get(tx, customer_id, row["id"]) if row else None
+
+
+def _check_wallet(tx: Tx, one: Withdrawal) -> None:
+    """Money that is set aside leaves only an open wallet that owes nothing."""
+    wallets.refuse_frozen(tx, one.customer_id, one.amount.currency)
+    debt = ledger.balances(tx, [one.customer_id], "debt", one.amount.currency)[one.customer_id]
+    if debt:
+        raise Conflict("This wallet owes: reject the withdrawal, which repays it.")
 
 
 def _give_back(tx: Tx, now: datetime, one: Withdrawal) -> UUID:
