@@ -50,9 +50,7 @@ from paydesk.flows.events import emit_many
 from paydesk.flows.payments import PaymentView
 from paydesk.flows.pricing import Priced
 from paydesk.providers.base import Order, OrderLine
-from paydesk.rules import fields
 from paydesk.rules.money import Money
-from paydesk.rules.payments import handle_of
 from paydesk.tracker.exceptions import DuplicatePayment
 from paydesk.tracker.models import PAID_STATES
 from paydesk.tracker.stores.joined import JoinedStore, ServicePayment
@@ -264,37 +262,11 @@ def _payment(
     now: datetime, bought: Mapping[str, Any],
 ) -> ServicePayment:  # fmt: skip
     provider = env.providers[name]
-    # There is no checkout that would keep the lines.
-    terms = bought.get("terms") or {"lines": [priced.line]}
-    return ServicePayment(
-        id=str(priced.payment_id),
-        customer_id=what.customer_id,
-        user_id=str(what.customer_id),
-        amount_cents=priced.total.minor,
-        currency=priced.total.currency,
-        credits_to_add=priced.credits,
-        provider=provider.name,
-        provider_account=provider.account,
-        package_id=priced.pack.key if priced.pack else None,
-        package_name=priced.pack.name if priced.pack else None,
-        purpose=priced.purpose,
-        risk_score=priced.risk_score or None,
-        **{**bought, "payable": what.payable or bought.get("payable"), "terms": terms},
-        handle=handle_of(priced.payment_id),
-        description=priced.description,
-        reference=what.reference,
-        price_minor=priced.price.minor,
-        discount_minor=priced.discount.minor,
-        promo_id=priced.reservation.promo_id if priced.reservation else None,
-        metadata=fields.metadata(what.metadata),
-        livemode=provider.livemode,
-        request_key=key,
-        request_hash=digest,
-        clock_id=tx.heads[what.customer_id].clock_id,
-        created_at=now,
-        updated_at=now,
+    return goods.payment(
+        tx, now, what, priced, bought, key=key, digest=digest, terms=goods.lines(priced, bought),
+        provider=provider.name, provider_account=provider.account, livemode=provider.livemode,
         expires_at=now + timedelta(minutes=provider.session_minutes()),
-    )
+    )  # fmt: skip
 
 
 def _write_call(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -9,6 +10,8 @@ from uuid import UUID
 from paydesk.db.postgres import Tx
 from paydesk.flows import purchases, rates, services, wallets
 from paydesk.flows.pricing import Priced
+from paydesk.rules import fields
+from paydesk.rules.payments import handle_of
 from paydesk.tracker.stores.joined import ServicePayment
 
 
@@ -35,6 +38,34 @@ def check(tx: Tx, now: datetime, customer_id: UUID, priced: Priced) -> dict[str,
     else:
         purchases.check_free(tx, customer_id, priced.item)
     return found
+
+
+def payment(
+    tx: Tx, now: datetime, what: Any, priced: Priced, bought: Mapping[str, Any], *, key: UUID,
+    digest: bytes, **more: Any,
+) -> ServicePayment:  # fmt: skip
+    """The record of a priced order (`what`: who, reference, payable, metadata), not written yet.
+
+    `bought` is what `check` answered, `more` what the way of paying adds: provider, livemode, end.
+    """
+    return ServicePayment(
+        id=str(priced.payment_id), customer_id=what.customer_id, user_id=str(what.customer_id),
+        amount_cents=priced.total.minor, currency=priced.total.currency,
+        credits_to_add=priced.credits, package_id=priced.pack.key if priced.pack else None,
+        package_name=priced.pack.name if priced.pack else None, purpose=priced.purpose,
+        risk_score=priced.risk_score or None, handle=handle_of(priced.payment_id),
+        description=priced.description, reference=what.reference, price_minor=priced.price.minor,
+        discount_minor=priced.discount.minor,
+        promo_id=priced.reservation.promo_id if priced.reservation else None,
+        metadata=fields.metadata(what.metadata), request_key=key, request_hash=digest,
+        clock_id=tx.heads[what.customer_id].clock_id, created_at=now, updated_at=now,
+        **{**bought, "payable": what.payable or bought.get("payable"), **more},
+    )  # fmt: skip
+
+
+def lines(priced: Priced, bought: Mapping[str, Any]) -> dict[str, Any]:
+    """The terms of an order that has no checkout to keep its lines."""
+    return bought.get("terms") or {"lines": [priced.line]}
 
 
 def write(tx: Tx, now: datetime, payment: ServicePayment) -> None:
