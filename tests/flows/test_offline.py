@@ -100,6 +100,19 @@ def test_too_little_is_recorded_and_the_rest_completes_it(env, who):
     assert (rest.review, rest.captured, balance(env, who)) == (None, USD("9.00"), 50)
 
 
+def test_a_receipt_is_told_with_one_amount_and_a_part_with_a_receipt(env, who):
+    # S3.19
+    view = order(env, who)
+    with pytest.raises(InvalidRequest):
+        offline.confirm(env, who.uuid, view.payment.id, by="rosa", amount=USD("4.00"))
+    told = {"by": "rosa", "reference": "R-1"}
+    offline.confirm(env, who.uuid, view.payment.id, amount=USD("4.00"), **told)
+    offline.confirm(env, who.uuid, view.payment.id, amount=USD("4.00"), **told)
+    with pytest.raises(Conflict, match=r"4\.00"):
+        offline.confirm(env, who.uuid, view.payment.id, amount=USD("5.00"), **told)
+    assert checkout.get(env, who.uuid, view.id).payment.captured == USD("4.00")
+
+
 def test_a_card_payment_cannot_be_confirmed_by_hand(env, who, sim):
     # C7
     view = checkout.start(env, StartCheckout(customer_id=who.uuid, pack="small"))
@@ -245,7 +258,7 @@ def test_a_long_statement_is_matched_by_the_sweep(env, who, monkeypatch):
     assert balance(env, who) == 100
 
 
-def test_natcash_is_confirmed_by_the_number_that_the_payer_gives(env, make):
+def test_a_number_that_the_payer_gives_helps_who_matches_and_pays_nothing(env, make):
     # S3.19
     who = make.user("user_1")
     settings = replace(env.settings, natcash_number="3700-0000", max_transaction_amount=10**6)
@@ -257,20 +270,20 @@ def test_natcash_is_confirmed_by_the_number_that_the_payer_gives(env, make):
     offline.submit_reference(desk, who.uuid, view.payment.id, "NC-20451877")
     with pytest.raises(Conflict):
         offline.submit_reference(desk, who.uuid, view.payment.id, "NC-1")
-    content = statement("20/11/2026;500.00;HTG;NC-20451877;")
-    assert offline.import_statement(desk, "natcash", content, by="rosa").matched == 1
+    content = statement("20/11/2026;500.00;HTG;NC-20451877;N1")
+    assert offline.import_statement(desk, "natcash", content, by="rosa").matched == 0
+    (line,) = offline.lines(desk)
+    shown = ids.show("payment", view.payment.id)
+    assert shown in line.problem
+    offline.match(desk, "natcash", "N1", shown, by="rosa")
     found = checkout.get(desk, who.uuid, view.id).payment
     assert (found.state, found.method) == ("succeeded", "natcash")
-    twins = [
-        checkout.start(
-            desk, StartCheckout(customer_id=who.uuid, provider="natcash", amount=HTG("70.00"))
-        )
-        for _ in range(2)
-    ]
-    for twin in twins:
-        offline.submit_reference(desk, who.uuid, twin.payment.id, "NC-7")
-    both = statement("20/11/2026;70.00;HTG;NC-7;X7", "20/11/2026;69.00;HTG;NC-20451877;X8")
-    assert offline.import_statement(desk, "natcash", both, by="rosa").matched == 0
+    other = checkout.start(
+        desk, StartCheckout(customer_id=who.uuid, provider="natcash", amount=HTG("70.00"))
+    )
+    ref = other.payment.session_ref
+    named = statement(f"21/11/2026;70.00;HTG;{ref};N2")
+    assert offline.import_statement(desk, "natcash", named, by="rosa").matched == 1
     assert "natcash" not in env.providers
     with pytest.raises(InvalidRequest):
         checkout.start(

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -19,7 +20,7 @@ from paydesk import causes, crash, ids
 from paydesk.db.postgres import Tx, jsonb
 from paydesk.env import Env
 from paydesk.errors import Conflict, InvalidRequest, NotFound, NotSupported, PaydeskError
-from paydesk.flows import attempts, charges, heads, ledger, payments, statements, trail
+from paydesk.flows import attempts, charges, heads, payments, statements, trail
 from paydesk.flows.charges import Claim
 from paydesk.flows.events import NewEvent, emit_many
 from paydesk.flows.payments import PaymentView
@@ -106,16 +107,21 @@ def confirm(
     ):
         payment = _found(tx, customer_id, payment_id)
         left = payment.amount_cents - payment.captured_cents
+        if told is None and amount is not None and amount.minor != left:
+            raise InvalidRequest("Other than the whole needs the receipt's number.",
+                                 param="reference")  # fmt: skip
         fact = f"confirmed:{told}" if told else f"confirmed by hand:{payment.id}"
         money = amount or Money(max(left, 0), payment.currency, minor=True)
         claim = _claim(payment, money, fact, method or _usual_method(payment))
         if told:
             _take_receipt(tx, payment, told)
-        known = ledger.known(tx, [(customer_id, claim.fact_key)])
-        if not known:
+        known = _recorded(tx, claim)
+        if known is None:
             if left <= 0 and amount is None:
                 raise Conflict("This payment is paid already.")
             _lay(env, tx, claim)
+        elif amount is not None and known != amount:
+            raise Conflict(f"{known} was recorded for this receipt.", param="amount")
     return payments.get(env, customer_id, payment_id)
 
 
@@ -130,6 +136,16 @@ def _claim(payment: ServicePayment, money: Money, fact: str, method: str) -> Cla
         account=payment.provider_account, charge=charge, path="admin", proof=True,
         version=payment.version,
     )  # fmt: skip
+
+
+def _recorded(tx: Tx, claim: Claim) -> Money | None:
+    """What was recorded under this fact before."""
+    row = tx.one(
+        "select amount, asset from transfers where customer_id = %(customer_id)s"
+        " and request_key = %(key)s",
+        {"customer_id": claim.customer_id, "key": claim.fact_key},
+    )
+    return Money(row["amount"], row["asset"], minor=True) if row else None
 
 
 def _lay(env: Env, tx: Tx, claim: Claim) -> None:
@@ -160,8 +176,8 @@ def _take_receipt(tx: Tx, payment: ServicePayment, number: str) -> None:
 def submit_reference(env: Env, customer_id: UUID, payment_id: UUID, reference: str) -> PaymentView:
     """The payer says under which number of the agent the money was sent; the first word holds.
 
-    Nothing is believed. Only a line of the agent's own statement that has this number and this
-    amount, and that nobody else named, is matched by it; else a person decides.
+    Nothing is believed and nothing matched by it: whoever matches the agent's statement is shown
+    which payment it was given for.
     """
     told = fields.text(reference.strip(), "reference", most=100)
     _check_offline(env, _read(env, customer_id, payment_id))
@@ -289,8 +305,8 @@ def _match(env: Env, line: StatementLine, by: str) -> bool:
 
 
 def _payment_of(env: Env, line: StatementLine) -> tuple[UUID, UUID] | None:
-    """By our own reference, wherever it stands; of an agent's statement by the number that one
-    payer gave. A payer's word in a bank's text says nothing."""
+    """By our own reference, wherever it stands. What payers told is for the person who decides:
+    numbers can be guessed, and overheard."""
     said = line.reference or ""
     wanted = {f"PD-{a}-{b}-{c}".upper() for a, b, c in _REFERENCE.findall(said)}
     with env.db.read() as tx:
@@ -301,17 +317,26 @@ def _payment_of(env: Env, line: StatementLine) -> tuple[UUID, UUID] | None:
             "  where provider = %(provider)s and account = %(account)s and ref = k.ref limit 1) r",
             {"refs": sorted(wanted)[:200], "provider": line.provider, "account": line.account},
         )
-        if not rows and line.provider == "natcash":
-            rows = tx.all(
-                "select customer_id, id from payments where provider = %(provider)s"
-                " and provider_payment_ref = any(%(numbers)s) and asked_minor = %(amount)s"
-                " and currency = %(currency)s limit 2",
-                {"provider": line.provider, "numbers": [said.strip(), line.line_ref],
-                 "amount": line.amount_minor, "currency": line.currency},
-            )  # fmt: skip
+        told = [] if rows else _who_told(tx, line)
     if len(rows) > 1:
         raise Conflict("It could be for several payments.")
+    if told:
+        shown = " and ".join(ids.show("payment", row["id"]) for row in told)
+        raise Conflict(f"The payer of {shown} gave this number: match it where that is true.")
     return (rows[0]["customer_id"], rows[0]["id"]) if rows else None
+
+
+def _who_told(tx: Tx, line: StatementLine) -> list[dict[str, Any]]:
+    """Payments whose payers named an agent's line by its number."""
+    if line.provider != "natcash":
+        return []
+    return tx.all(
+        "select id from payments where provider = 'natcash' and provider_account = %(account)s"
+        " and provider_payment_ref = any(%(numbers)s) and asked_minor = %(amount)s"
+        " and currency = %(currency)s and captured_minor = 0 limit 2",
+        {"account": line.account, "numbers": [(line.reference or "").strip(), line.line_ref],
+         "amount": line.amount_minor, "currency": line.currency},
+    )  # fmt: skip
 
 
 def _pay(
