@@ -314,8 +314,9 @@ def test_every_setting_is_read():
 
 
 #: What a dependency is imported as, where its name does not say so. Empty: others import it.
-IMPORTED_AS = {"argon2-cffi": "argon2", "pyjwt": "jwt", "pyyaml": "yaml", "python-dotenv": "dotenv",
-               "python-multipart": "", "websockets": ""}  # fmt: skip
+IMPORTED_AS = {"argon2-cffi": "argon2", "opentelemetry-api": "opentelemetry", "pyjwt": "jwt",
+               "pyyaml": "yaml", "python-dotenv": "dotenv",
+               "python-multipart": "", "websockets": "", "tzdata": ""}  # fmt: skip
 
 
 def test_every_dependency_is_used():
