@@ -198,7 +198,7 @@ class Settings:
                                          " end.")
     refund_approval_threshold: Decimal = _named(
         Decimal("0"), "PAYDESK_REFUND_APPROVAL_THRESHOLD",
-        doc="Refunds above it, in major units of their currency, need another person; 0: none do.")
+        doc="Refunds of a payment above it, in the default currency, need another person; 0: none.")
     clawback_policy: str = _named("debt", "PAYDESK_CLAWBACK_POLICY",
                                   choices=("debt", "clamp", "block"),
                                   doc="Goods used up before a refund: owed, forgiven, or no refund.")

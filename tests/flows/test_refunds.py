@@ -22,7 +22,7 @@ from paydesk.errors import (
     ProviderRefused,
     RefundWindowClosed,
 )
-from paydesk.flows import refunds
+from paydesk.flows import rates, refunds
 from paydesk.rules.money import EUR, USD
 
 
@@ -202,6 +202,25 @@ def test_a_large_refund_waits_for_another_person(back):
     with pytest.raises(Conflict):
         back.decide(asked, "reject", by="omar@example.com")
     assert back.refund(view, by="rosa@example.com", key="big").id == asked.id
+
+
+def test_refunds_in_small_parts_reach_the_threshold_together(back):
+    # S3.20 C11
+    back.use(refund_approval_threshold=Decimal("5"))
+    view = back.bought()
+    assert back.refund(view, USD("3.00")).state == "succeeded"
+    assert back.refund(view, USD("2.01"), key="more").state == "requested"
+    assert back.refund(view, USD("2.00"), key="last").state == "succeeded"
+
+
+def test_the_threshold_is_one_of_the_default_currency(back):
+    # S3.20 C11
+    back.use(refund_approval_threshold=Decimal("5"), default_currency="eur")
+    view = back.bought()
+    assert back.refund(view, USD("0.01")).state == "requested"
+    rates.enter(back.desk.env, "eur", "usd", "1.25", by="rosa@example.com")
+    assert back.refund(view, USD("6.25"), key="at").state == "succeeded"
+    assert back.refund(view, USD("0.01"), key="above").state == "requested"
 
 
 def test_a_refused_or_withdrawn_request_moves_nothing(back):

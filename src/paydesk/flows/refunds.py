@@ -34,6 +34,7 @@ from paydesk.flows import (
     clawback,
     heads,
     provider_calls,
+    rates,
     refund_books,
     refund_calls,
     refund_facts,
@@ -128,6 +129,7 @@ def preview(
         left = refund_views.left(tx, payment)
         minor = _amount(payment, amount, left)
         plan = clawback.plan(tx, payment, minor, now=at)
+        is_asked = _is_asked(tx, env.settings, payment, minor, role, at)
     ends_at = window_end(payment.completed_at, env.settings.refund_window_days)
     is_open = ends_at is None or at < ends_at
     policy = env.settings.clawback_policy
@@ -148,7 +150,7 @@ def preview(
         policy=policy, missing=plan.missing,
         fee_lost=money(fee_share(payment.fee_minor or 0, payment.captured_cents,
                                  payment.captured_cents - left, minor)),
-        needs_approval=_is_asked(env.settings, minor, payment.currency, role),
+        needs_approval=is_asked,
         window_ends_at=ends_at, is_window_open=is_open, obstacle=obstacle,
     )  # fmt: skip
 
@@ -278,7 +280,7 @@ def _ask(env: Env, tx: Tx, now: datetime, want: WantRefund) -> _Begun:
     minor = _amount(payment, want.amount, refund_views.left(tx, payment))
     _how(env, payment)
     forced = _check_window(env.settings, payment, now, want)
-    is_asked = _is_asked(env.settings, minor, payment.currency, want.actor_role)
+    is_asked = _is_asked(tx, env.settings, payment, minor, want.actor_role, now)
     row = refund_books.insert(
         tx, now, payment, amount=Money(minor, payment.currency, minor=True),
         state="requested" if is_asked else "pending", reason=want.reason, note=want.note,
@@ -360,11 +362,19 @@ def _obstacle(env: Env, payment: ServicePayment) -> str | None:
     return None
 
 
-def _is_asked(settings: Settings, minor: int, currency: str, role: str) -> bool:
-    """Whether a refund waits for another person: by its amount, or by who asks."""
+def _is_asked(
+    tx: Tx, settings: Settings, payment: ServicePayment, minor: int, role: str, now: datetime
+) -> bool:
+    """Whether a refund waits for another person: by who asks, or by what would then be refunded of
+    the payment, in the default currency; without a rate it waits."""
     if role in MAY_ONLY_ASK:
         return True
-    return needs_approval(minor, settings.refund_approval_threshold, currency)
+    most, target = settings.refund_approval_threshold, settings.default_currency
+    if not most:
+        return False
+    gone = Money(payment.refunded_cents + minor, payment.currency, minor=True)
+    worth = rates.worth(tx, gone, target, now, max_age_days=settings.rate_max_age_days)
+    return worth is None or needs_approval(worth, most, target)
 
 
 def _check_window(
