@@ -65,6 +65,10 @@ SETUP_EVENTS = frozenset({
     "setup_intent.created", "setup_intent.requires_action", "setup_intent.succeeded",
     "setup_intent.setup_failed", "setup_intent.canceled",
 })
+#: What may be kept of a card: what people recognize it by, and where it is from.
+CARD_MEMBERS = frozenset({
+    "brand", "last4", "exp_month", "exp_year", "country", "funding", "fingerprint", "wallet",
+})
 #: Which reader an event of these types has; the others are ignored.
 READ_EVENTS = (
     SESSION_EVENTS | INTENT_EVENTS | CHARGE_EVENTS | REFUND_EVENTS | DISPUTE_EVENTS
@@ -128,7 +132,7 @@ def read_event(body: bytes) -> ProviderEvent:
     common: dict[str, Any] = {
         "id": event_id or "sha256:" + hashlib.sha256(body).hexdigest(),
         "type": kind or "unknown",
-        "body": text,
+        "body": _kept(text, raw),
         "account": account or "",
         "livemode": raw.get("livemode") if isinstance(raw.get("livemode"), bool) else None,
     }
@@ -138,6 +142,37 @@ def read_event(body: bytes) -> ProviderEvent:
     if account is None and raw.get("account") not in (None, ""):
         return ProviderEvent(kind="charge.updated", problem="account is no account", **common)
     return _of_object(kind, inner, common)
+
+
+def _kept(text: str, raw: dict[str, Any]) -> str:
+    """An event as it may be kept: as it came, but without secrets of intents, and of cards no more
+    than people know them by."""
+    if '"client_secret"' not in text and '"card"' not in text:
+        return text
+    try:
+        return msgspec.json.encode(_pruned(raw)).decode()
+    except RecursionError:
+        raise MalformedRequest("The webhook's body is nested too deep.") from None
+
+
+def _pruned(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_pruned(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    if value.get("object") == "card":
+        value = {k: v for k, v in value.items() if k in CARD_MEMBERS | {"id", "object"}}
+    found = {}
+    for name, one in value.items():
+        if name == "client_secret":
+            found[name] = None
+        elif name in ("card", "card_present") and isinstance(one, dict):
+            found[name] = {k: _pruned(v) for k, v in one.items() if k in CARD_MEMBERS}
+            if isinstance(wallet := one.get("wallet"), dict):
+                found[name]["wallet"] = {"type": wallet.get("type")}
+        else:
+            found[name] = _pruned(one)
+    return found
 
 
 def _of_object(kind: str, inner: dict[str, Any], common: dict[str, Any]) -> ProviderEvent:

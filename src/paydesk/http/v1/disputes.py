@@ -15,7 +15,7 @@ from paydesk import ids
 from paydesk.errors import InvalidRequest, MalformedRequest
 from paydesk.flows import dispute_evidence, dispute_suggestions, disputes, payments
 from paydesk.flows.dispute_views import DisputeView, FileView
-from paydesk.http import fields, owners
+from paydesk.http import bodies, fields, owners
 from paydesk.http.fields import DEFAULT_LIMIT, Instant, Limit, reply
 from paydesk.http.idempotency import attempt_of, once
 from paydesk.http.routes import at_provider, cell, env_of, router, who_of
@@ -169,6 +169,7 @@ async def add_file(
         content = await request.body()
     if not field or not content:
         raise InvalidRequest("Send a file and the field that it is for.", param="field")
+    bodies.check_text(name or field, ("name",))
 
     def work() -> Response:
         one = dispute_evidence.add_file(
