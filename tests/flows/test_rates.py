@@ -9,7 +9,7 @@ import pytest
 
 from paydesk.errors import Conflict, InvalidRequest, NoRate
 from paydesk.flows import rates
-from paydesk.rules.money import EUR, HTG, JPY, USD
+from paydesk.rules.money import EUR, HTG, JPY, USD, Money
 
 
 def latest(env, base: str, quote: str):
@@ -116,3 +116,11 @@ def test_rates_are_listed_page_by_page(env, clock):
         rest = rates.list_(tx, limit=3, after=first[-1].id)
         assert [int(one.rate) for one in [*first, *rest]] == [134, 133, 132, 131, 130]
         assert rates.list_(tx, base="eur") == []
+
+
+def test_what_would_be_too_large_is_worth_nothing_known(env):
+    rates.enter(env, "usd", "kwd", "0.000000001", by="ann")
+    rates.enter(env, "kwd", "jpy", "0.000000001", by="ann")
+    assert usd_of(env, Money(10**11, "kwd", minor=True)) is None
+    with pytest.raises(NoRate), env.db.transaction() as tx:
+        rates.to_convert(tx, "usd", "jpy", env.now())

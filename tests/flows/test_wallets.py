@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from decimal import Decimal
+from itertools import pairwise
 
 import pytest
 from purse import account, books, event_types, fill, paid, take_back, wallet
@@ -355,6 +356,18 @@ def test_rates_that_disagree_let_nobody_gain_by_going_around(env, make, way):  #
     assert 95_000 < account(env, user, "wallet", "eur") <= 100_000
     with env.db.read() as tx:
         assert rates.latest(tx, "usd", "htg", env.now()).rate == Decimal("130.95")
+
+
+def test_a_ring_of_four_currencies_lets_nobody_gain(env, make):  # I14 S3.24
+    user, ring = make.user(), ["usd", "htg", "dop", "mxn"]
+    for pair, value in zip(pairwise([*ring, "usd"]), ("131", "0.46", "0.29", "0.06"), strict=True):
+        rates.enter(env, *pair, value, by="ann")
+    fill(env, user, USD("1000"))
+    for way in (ring, ring[::-1]):
+        for here, there in pairwise(["usd", *(c for c in way if c != "usd"), "usd"]):
+            held = Money(account(env, user, "wallet", here), here, minor=True)
+            wallet_moves.convert_now(env, user.uuid, held, there)
+    assert account(env, user, "wallet", "usd") <= 100_000
 
 
 def test_what_cannot_be_converted_changes_nothing(env, make):

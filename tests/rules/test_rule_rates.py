@@ -58,8 +58,8 @@ def test_going_there_and_back_never_gains(pair, value, amount, inverse):  # I14
 @given(near=PLAIN_RATES, far=PLAIN_RATES, amount=st.integers(1, 10**9))
 def test_a_cross_rate_is_the_same_from_both_ends(near, far, amount):  # I14
     a, b = rate("eur", "usd", near, n=1), rate("eur", "htg", far, n=2)
-    found = rates.cross(a, b, "usd", "htg")
-    assert found == rates.cross(b, a, "htg", "usd")
+    found = rates.derive([a, b], "usd", "htg")
+    assert found == rates.derive([b, a], "htg", "usd")
     base, quote, value = found
     assert value >= 1
     made = rate(base, quote, value)
@@ -82,20 +82,35 @@ def test_a_pair_that_nobody_quotes_goes_through_the_euro_first():
     assert rates.choose(through_euro, "usd", "htg") == []
 
 
-@given(st.lists(st.decimals("0.001", "1000", places=3), min_size=6, max_size=6),
-       st.permutations(["usd", "eur", "htg", "chf"]), st.integers(1, 10**9))  # fmt: skip
-def test_no_way_around_gains_whatever_the_rates_say(values, way, amount):  # I14
-    codes = ["chf", "eur", "htg", "usd"]
-    pairs = [(a, b) for i, a in enumerate(codes) for b in codes[i + 1 :]]
-    rows = [rate(*pair, str(v), n=n) for n, (pair, v) in enumerate(zip(pairs, values, strict=True))]
+RINGS = st.integers(3, 6).flatmap(lambda n: st.tuples(
+    st.permutations(CODES[:n]),
+    st.lists(st.decimals("0.001", "1000", places=3), min_size=n, max_size=n),
+    st.lists(st.tuples(st.sampled_from(CODES[:n]), st.sampled_from(CODES[:n]),
+                       st.decimals("0.001", "1000", places=3)), max_size=6),
+    st.lists(st.sampled_from(CODES[:n]), min_size=1, max_size=8)))  # fmt: skip
+
+
+@given(ring=RINGS, amount=st.integers(1, 10**9))
+def test_no_way_around_gains_whatever_the_rates_say(ring, amount):  # I14
+    codes, values, more, way = ring
+    quoted = [*zip(codes, [*codes[1:], codes[0]], values, strict=True), *more]
+    rows = [rate(a, b, v, n=n) for n, (a, b, v) in enumerate(quoted, 1) if a != b]
     left, here = amount, way[-1]
     for there in way:
+        if there == here:
+            continue
         found = rates.least(rows, here, there)
-        one = found[0]
-        if len(found) == 2:
-            one = rate(*(str(part) for part in rates.cross(*found, here, there)))
+        assert found, "in a ring everything hangs together"
+        base, quote, value = rates.derive(found, here, there)
+        one = found[0] if len(found) == 1 else rate(base, quote, value)
         left, here = rates.convert(left, here, there, one).to_minor, there
     assert left <= amount
+
+
+def test_what_does_not_hang_together_has_no_rate():
+    rows = [rate("usd", "htg", "131", n=1), rate("eur", "jpy", "160", n=2)]
+    assert rates.least(rows, "usd", "eur") == [] == rates.least(rows, "usd", "kwd")
+    assert rates.least(rows, "htg", "usd") == rows[:1]
 
 
 def test_derived_rates_are_never_derived_from():
@@ -138,3 +153,10 @@ def test_what_is_no_rate_is_refused(value):
     with pytest.raises(InvalidRequest):
         rates.parse_rate(value)
     assert rates.plain(rates.parse_rate("130.950")) == "130.95"
+
+
+@pytest.mark.parametrize("value", ["0.0000000009", "1000000000.1", "999999999999999999"])
+def test_rates_that_nothing_has_are_refused(value):
+    with pytest.raises(InvalidRequest):
+        rates.parse_rate(value)
+    assert rates.parse_rate("0.000000001") * rates.parse_rate("1000000000") == 1

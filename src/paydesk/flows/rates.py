@@ -6,6 +6,7 @@ pair that nobody quotes is served through a third currency, by a rate that is st
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -19,7 +20,7 @@ from paydesk.env import Env
 from paydesk.errors import Conflict, InvalidRequest, NoRate, NotFound
 from paydesk.rules import fields
 from paydesk.rules import rates as rules
-from paydesk.rules.money import Money, currency_code
+from paydesk.rules.money import MAX_MINOR, Money, currency_code
 from paydesk.rules.rates import CROSS, Rate
 
 #: Rates of a file that go into one statement.
@@ -57,9 +58,9 @@ def latest(
 def to_convert(
     tx: Tx, source: str, target: str, now: datetime, *, max_age_days: int = MAX_AGE_DAYS
 ) -> Rate:
-    """As `latest`, for money of a wallet: of the pair's rate and those through third currencies
-    the one that brings the least, so that no way around gains. Raises NoRate."""
-    found = rules.least(_recent(tx, (source, target), now, max_age_days), source, target)
+    """As `latest`, for money of a wallet: the pair's own rate or that by which all currencies are
+    compared, whichever brings less, so that no way around gains. Raises NoRate."""
+    found = rules.least(_all_recent(tx, now, max_age_days), source, target)
     return _stored(tx, found, source, target, now, max_age_days)
 
 
@@ -77,8 +78,8 @@ def worth(
     if not found:
         return None
     rate = found[0]
-    if len(found) == 2:
-        base, quote, value = rules.cross(found[0], found[1], money.currency, currency)
+    if len(found) > 1:
+        base, quote, value = rules.derive(found, money.currency, currency)
         rate = Rate(id=rate.id, base=base, quote=quote, rate=value, source=CROSS, at=rate.at)
     return rules.worth(money.minor, money.currency, currency, rate)
 
@@ -96,7 +97,8 @@ def usd_of(
         rate = latest(tx, money.currency, "usd", now, max_age_days=max_age_days)
     except NoRate:
         return None
-    return rules.worth(money.minor, money.currency, "usd", rate), rate.id
+    worth = rules.worth(money.minor, money.currency, "usd", rate)
+    return (worth, rate.id) if worth <= MAX_MINOR else None
 
 
 def enter(
@@ -200,24 +202,40 @@ def _recent(tx: Tx, pair: tuple[str, str], now: datetime, max_age_days: int) -> 
     return [Rate(**row) for row in rows]
 
 
+def _all_recent(tx: Tx, now: datetime, max_age_days: int) -> list[Rate]:
+    """The newest rate of every pair that is neither too old nor of later nor derived."""
+    rows = tx.all(
+        "select distinct on (base, quote) id, base, quote, rate, source, at, entered_by,"
+        " created_at from rates where at > %(since)s and at <= %(now)s"
+        " and not starts_with(source, %(cross)s)"
+        " order by base, quote, at desc, created_at desc, id desc",
+        {"now": now, "since": now - timedelta(days=max_age_days), "cross": CROSS},
+    )
+    return [Rate(**row) for row in rows]
+
+
 def _stored(
-    tx: Tx, found: list[Rate], base: str, quote: str, now: datetime, max_age_days: int
+    tx: Tx, found: list[Rate], one: str, other: str, now: datetime, max_age_days: int
 ) -> Rate:
-    if not found:
+    """The one rate of a pair; a derived one is stored, named by those that it stands on, once."""
+    value = Decimal(0)
+    if found:
+        base, quote, value = rules.derive(found, one, other)
+    if not found or value > rules.MOST_DERIVED:
         raise NoRate(
-            f"No rate between {base.upper()} and {quote.upper()} of the last {max_age_days} days.",
-            base=base, quote=quote,
+            f"No rate between {one.upper()} and {other.upper()} of the last {max_age_days} days.",
+            base=one, quote=other,
         )  # fmt: skip
-    return found[0] if len(found) == 1 else _cross(tx, found[0], found[1], base, quote, now)
-
-
-def _cross(tx: Tx, near: Rate, far: Rate, one: str, other: str, now: datetime) -> Rate:
-    """The derived rate of a pair; the two that it stands on name it, so that it is stored once."""
-    base, quote, value = rules.cross(near, far, one, other)
-    via = next(iter({near.base, near.quote} - {one}))
-    parts = sorted((near.id, far.id))
-    source = f"{CROSS} {via} {parts[0].hex} {parts[1].hex}"
-    return _store(tx, (base, quote), value, source, min(near.at, far.at), now, None)
+    if len(found) == 1:
+        return found[0]
+    parts = sorted(rate.id for rate in found)
+    if len(found) == 2:
+        via = next(iter({found[0].base, found[0].quote} - {one}))
+        source = f"{CROSS} {via} {parts[0].hex} {parts[1].hex}"
+    else:
+        name = hashlib.sha256(b"".join(part.bytes for part in parts)).hexdigest()
+        source = f"{CROSS} {len(parts)} {name}"
+    return _store(tx, (base, quote), value, source, min(r.at for r in found), now, None)
 
 
 def _store(

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 from uuid import UUID
 from xml.etree import ElementTree
@@ -22,6 +24,10 @@ from paydesk.rules.money import EXPONENTS, MAX_MINOR, exponent
 
 #: Digits after the point that a stored rate has.
 DIGITS = 12
+#: The largest rate; one divided by it is the smallest. Nothing that is traded comes near.
+MOST_RATE = Decimal(10**9)
+#: The largest derived rate: so many digits are stored.
+MOST_DERIVED = Decimal(10**18) - 1
 #: Derived rates carry this word in `source`, before the currency they go through.
 CROSS = "cross"
 #: Currencies that a cross rate goes through, best first; then any other, by its code.
@@ -68,35 +74,55 @@ def parse_rate(value: Any, param: str = "rate") -> Decimal:
             param=param,
         )
     found = Decimal(text)
-    if found <= 0:
-        raise InvalidRequest("A rate is above zero.", param=param)
+    if not 1 / MOST_RATE <= found <= MOST_RATE:
+        raise InvalidRequest(f"A rate is above zero, from {1 / MOST_RATE:f} to {MOST_RATE:f}.",
+                             param=param)  # fmt: skip
     return found
 
 
 def choose(rows: Iterable[Rate], one: str, other: str) -> list[Rate]:
     """The stored rates that serve a pair: the newest of the pair itself, in either direction; else
     two, of `one` and of `other` with a third currency. Empty where there are none."""
-    return next(iter(_ways(rows, one, other)), [])
+    newest = _newest(rows)
+    if direct := newest.get(frozenset((one, other))):
+        return [direct]
+    third = {c for key in newest if one in key for c in key} - {one, other}
+    for via in sorted(third, key=_preference):
+        far = newest.get(frozenset((via, other)))
+        if far is not None:
+            return [newest[frozenset((via, one))], far]
+    return []
 
 
 def least(rows: Iterable[Rate], source: str, target: str) -> list[Rate]:
-    """As `choose`, for money that is converted: of all ways, the one that brings the least.
+    """The way by which money is converted: the pair's own newest rate, or that along the tree of
+    all currencies, whichever brings less; empty where there is neither.
 
-    Rates of different sources never agree exactly. With the least of them, whoever goes around
-    through several currencies has no more at the end than at the beginning.
+    Rates of different sources never agree exactly. In the tree each currency has one worth, and
+    nobody gets more than by it: whoever goes around, however far, has no more than before.
     """
-
-    def brings(way: list[Rate]) -> Fraction:
-        numerator, denominator = _ratio(way[0], source)
-        if len(way) == 1:
-            return Fraction(numerator, denominator)
-        return Fraction(numerator, denominator) / Fraction(*_ratio(way[1], target))
-
-    return min(_ways(rows, source, target), key=brings, default=[])
+    newest = _newest(rows)
+    direct = newest.get(frozenset((source, target)))
+    ways = [[direct]] if direct else []
+    if along := _along_tree(newest, source, target):
+        ways.append(along)
+    return min(ways, key=lambda way: _brings(way, source), default=[])
 
 
-def _ways(rows: Iterable[Rate], one: str, other: str) -> Iterator[list[Rate]]:
-    """The newest rate of the pair, then two through each third currency, best known first."""
+def derive(way: Sequence[Rate], one: str, other: str) -> tuple[str, str, Decimal]:
+    """(base, quote, rate) of a pair along several rates, from `one` to `other`.
+
+    The pair is turned so that the rate is one or more, which keeps the most digits, and is
+    rounded once, half up. Whichever of the two is asked for first, the answer is the same.
+    """
+    worth = _brings(way, one)
+    if worth < 1 or (worth == 1 and other < one):
+        one, other, worth = other, one, 1 / worth
+    return one, other, _quotient(worth.numerator, worth.denominator)
+
+
+def _newest(rows: Iterable[Rate]) -> dict[frozenset[str], Rate]:
+    """The newest rate of each pair that was not derived."""
     newest: dict[frozenset[str], Rate] = {}
     for row in rows:
         if row.source.startswith(CROSS):
@@ -104,30 +130,61 @@ def _ways(rows: Iterable[Rate], one: str, other: str) -> Iterator[list[Rate]]:
         key = frozenset((row.base, row.quote))
         if key not in newest or _age(row) > _age(newest[key]):
             newest[key] = row
-    if direct := newest.get(frozenset((one, other))):
-        yield [direct]
-    third = {c for key in newest if one in key for c in key} - {one, other}
-    for via in sorted(third, key=_preference):
-        far = newest.get(frozenset((via, other)))
-        if far is not None:
-            yield [newest[frozenset((via, one))], far]
+    return newest
 
 
-def cross(near: Rate, far: Rate, one: str, other: str) -> tuple[str, str, Decimal]:
-    """(base, quote, rate) of a pair through the currency that both rates have.
+def _along_tree(newest: Mapping[frozenset[str], Rate], one: str, other: str) -> list[Rate]:
+    """The rates between two currencies in the one tree of everything that hangs together."""
+    near: dict[str, set[str]] = {}
+    for first, second in map(tuple, newest):
+        near.setdefault(first, set()).add(second)
+        near.setdefault(second, set()).add(first)
+    lines = _branches(near, one, other)
+    if lines is None:
+        return []
+    up, down = lines
+    while len(up) > 1 and len(down) > 1 and up[-2] == down[-2]:  # The stem that both share.
+        up.pop()
+        down.pop()
+    steps = [*up, *down[-2::-1]]
+    return [newest[frozenset(pair)] for pair in pairwise(steps)]
 
-    The pair is turned so that the rate is one or more, which keeps the most digits, and is
-    rounded once, half up. Whichever of the two is asked for first, the answer is the same.
-    """
-    first, second = (near, far) if one < other else (far, near)
-    low, high = sorted((one, other))
-    # What one unit of `low` is worth in `high`, as an exact fraction.
-    n1, d1 = _ratio(first, low)
-    n2, d2 = _ratio(second, high)
-    numerator, denominator = n1 * d2, d1 * n2
-    if numerator >= denominator:
-        return low, high, _quotient(numerator, denominator)
-    return high, low, _quotient(denominator, numerator)
+
+def _branches(
+    near: Mapping[str, set[str]], one: str, other: str
+) -> tuple[list[str], list[str]] | None:
+    """From each of two currencies down to the root of their tree, None where they have none."""
+    parent: dict[str, str | None] = {}
+    for root in sorted(near, key=_preference):
+        if root in parent:
+            continue
+        parent[root] = None
+        queue = deque([root])
+        while queue:
+            here = queue.popleft()
+            for there in sorted(near[here] - parent.keys(), key=_preference):
+                parent[there] = here
+                queue.append(there)
+
+    def line(currency: str) -> list[str]:
+        found = [currency]
+        while (below := parent[found[-1]]) is not None:
+            found.append(below)
+        return found
+
+    if one not in parent or other not in parent:
+        return None
+    up, down = line(one), line(other)
+    return (up, down) if up[-1] == down[-1] else None
+
+
+def _brings(way: Sequence[Rate], one: str) -> Fraction:
+    """What one unit of a currency becomes along a way."""
+    worth, here = Fraction(1), one
+    for rate in way:
+        worth *= Fraction(*_ratio(rate, here))
+        here = rate.quote if here == rate.base else rate.base
+    return worth
 
 
 def convert(minor: int, source: str, target: str, rate: Rate) -> Converted:
