@@ -123,6 +123,8 @@ def test_lists_are_pages_of_the_callers_own(http, user):
     assert user.get("/payments?status=PENDING&method=STRIPE").json()["total"] == 3
     assert user.get("/payments?status=COMPLETED").json()["total"] == 0
     assert user.get("/payments?startDate=2024-01-01&endDate=2024-12-31").json()["total"] == 0
+    for day in ("9999-12-31", "0001-01-01", "9999-12-31T23:59:59-12:00", "2024-13-01", "now"):
+        problem_of(user.get("/payments", params={"endDate": day}), 422, "invalid_request")
     assert http.get("/payments").json()["total"] == 4
     problem_of(user.get("/payments?status=SHIPPED"), 422, "invalid_request")
     problem_of(user.get("/payments?startDate=yesterday"), 422, "invalid_request")

@@ -288,10 +288,12 @@ def _states(status: str) -> list[str]:
 def _day(text: str, param: str) -> datetime:
     try:
         if len(text) == 10:
-            return datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC)
-        found = datetime.fromisoformat(text)
-        if found.tzinfo is None:
-            raise ValueError("no offset")
+            found = datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC)
+        else:
+            found = datetime.fromisoformat(text)
+        # At the calendar's ends an offset or one more day would leave it.
+        if found.tzinfo is None or not 1000 <= found.year <= 9000:
+            raise ValueError("no offset, or a year that nothing was paid in")
     except ValueError:
         raise InvalidRequest(f"{param} is a day such as 2024-01-31, or an instant.",
                              param=param) from None  # fmt: skip
