@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import jwt
@@ -13,9 +15,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from http_support import OWN_KEY, Client, problem_of
 
-from paydesk.errors import NotAuthenticated
-from paydesk.flows import staff, tokens, trail
+from paydesk.errors import NotAuthenticated, RateLimited
+from paydesk.flows import api_keys, staff, tokens, trail
 from paydesk.http.app import create_app
+from paydesk.http.auth import principal_of, read_token
 
 PASSWORD = "correct horse staple"
 
@@ -90,6 +93,86 @@ def test_wrong_passwords_lock_for_ever_longer_and_tell_nothing(http, clock, env,
     assert problem_of(locked, 429, "rate_limited")["retry_after_s"] <= 61
     clock.advance(seconds=62)
     assert staff.sign_in(env, "rosa@example.com", PASSWORD)[0].staff.email == "rosa@example.com"
+
+
+def answers_of(env, email: str, count: int, workers: int) -> list[str]:
+    def guess(n: int) -> str:
+        try:
+            staff.sign_in(env, email, f"wrong password {n}")
+        except (NotAuthenticated, RateLimited) as exc:
+            return exc.code
+        return "right"
+
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(guess, range(count)))
+
+
+def test_wrong_passwords_do_not_tell_who_exists(env, rosa):
+    # I34
+    known = answers_of(env, "rosa@example.com", 7, 1)
+    assert known == ["not_authenticated"] * 5 + ["rate_limited"] * 2
+    assert answers_of(env, "nobody@example.com", 7, 1) == known
+
+
+@pytest.mark.parametrize("email", ["rosa@example.com", "nobody@example.com"])
+def test_many_guesses_at_once_are_no_more_than_one_after_another(env, rosa, email):
+    # I34
+    assert answers_of(env, email, 16, 8).count("not_authenticated") == 5
+
+
+def test_a_family_with_a_role_is_renewed_for_half_a_day(env, clock):
+    # I34
+    pair = tokens.issue(env, "emp_1", {"role": "admin"})
+    clock.advance(hours=11)
+    pair = tokens.refresh(env, pair.refresh_token)
+    assert jwt.decode(pair.access_token, options={"verify_signature": False})["role"] == "admin"
+    clock.advance(hours=1)
+    with pytest.raises(NotAuthenticated):
+        tokens.refresh(env, pair.refresh_token)
+
+
+def test_a_customers_family_ends_after_a_year(env, clock):
+    # I34
+    pair = tokens.issue(env, "user_1")
+    for _ in range(14):
+        clock.advance(days=26)
+        pair = tokens.refresh(env, pair.refresh_token)
+    clock.advance(days=2)
+    with pytest.raises(NotAuthenticated):
+        tokens.refresh(env, pair.refresh_token)
+
+
+def test_a_refresh_token_is_no_access_token_even_with_one_secret(env):
+    # I34
+    same = replace(env, settings=replace(env.settings, jwt_refresh_secret=env.settings.jwt_secret))
+    pair = tokens.issue(same, "user_1")
+    claims = read_token(same.settings, pair.refresh_token)
+    with pytest.raises(NotAuthenticated):
+        principal_of(claims)
+
+
+def test_unknown_keys_cost_one_look_each_and_no_load(env, monkeypatch):
+    # S3.13 I39
+    looked = []
+    for name in ("usable", "find"):
+        real = getattr(api_keys, name)
+        monkeypatch.setattr(
+            api_keys, name, lambda *a, name=name, real=real: looked.append(name) or real(*a))
+    with Client(create_app(env), "Bearer sk_test_none") as nobody:
+        for secret in ("sk_test_a", "sk_test_b", "sk_test_a"):
+            assert nobody.as_key(secret).get("/v1/payments").status_code == 401
+    assert looked.count("find") == 2 and looked.count("usable") <= 2
+
+
+def test_a_rolled_key_keeps_its_end(env, clock):
+    # S3.13
+    end = env.now() + timedelta(days=10)
+    old, _ = api_keys.create(env, "Web", "finance", end)
+    assert api_keys.roll(env, old.id)[0].expires_at == end
+    assert api_keys.roll(env, old.id)[0].expires_at == end
+    endless, _ = api_keys.create(env, "Web", "finance")
+    assert api_keys.roll(env, endless.id)[0].expires_at is None
+    assert api_keys.roll(env, endless.id)[0].expires_at is None
 
 
 def test_sessions_end_when_idle_when_old_and_with_a_new_password(env, clock, rosa):

@@ -73,7 +73,7 @@ def list_(env: Env, limit: int = 100, after: UUID | None = None) -> list[ApiKey]
 
 
 def roll(env: Env, key_id: UUID, overlap_hours: int = 24) -> tuple[ApiKey, str]:
-    """A new key of the same name and role, and its secret; the old one ends after the overlap.
+    """A new key of the same name, role and end, and its secret; the old one ends after the overlap.
 
     Raises NotFound, Conflict where the key has ended already.
     """
@@ -82,6 +82,13 @@ def roll(env: Env, key_id: UUID, overlap_hours: int = 24) -> tuple[ApiKey, str]:
     now = env.now()
     secret = f"sk_{'live' if env.settings.live else 'test'}_{secrets.token_urlsafe(32)}"
     with env.db.transaction() as tx:
+        end = tx.one(  # That of a key which was rolled before is only its overlap's.
+            "select coalesce((select true from api_keys where rolled_from = k.id limit 1), false)"
+            " as rolled, (select expires_at from api_keys where rolled_from = k.id"
+            " order by created_at limit 1) as next, expires_at as own from api_keys k"
+            " where id = %(id)s for no key update",
+            {"id": key_id},
+        )
         old = tx.one(
             "update api_keys set expires_at = least(coalesce(expires_at, %(until)s), %(until)s)"
             " where id = %(id)s and revoked_at is null"
@@ -94,12 +101,13 @@ def roll(env: Env, key_id: UUID, overlap_hours: int = 24) -> tuple[ApiKey, str]:
                 raise NotFound(f"No such key: {ids.show('key', key_id)!r}.")
             raise Conflict("This key has ended; make a new one.")
         row = tx.one(
-            "insert into api_keys (id, name, hint, key_hash, role, created_at, rolled_from)"
-            " values (%(id)s, %(name)s, %(hint)s, %(key_hash)s, %(role)s, %(now)s, %(old)s)"
-            " returning id, name, hint, role, created_at, expires_at, revoked_at",
+            "insert into api_keys (id, name, hint, key_hash, role, created_at, rolled_from,"
+            " expires_at) values (%(id)s, %(name)s, %(hint)s, %(key_hash)s, %(role)s, %(now)s,"
+            " %(old)s, %(end)s) returning id, name, hint, role, created_at, expires_at, revoked_at",
             {
                 "id": ids.new_catalog(), "name": old["name"], "role": old["role"], "now": now,
                 "hint": f"{secret[:8]}…{secret[-4:]}", "key_hash": digest(secret), "old": key_id,
+                "end": (end["next"] if end["rolled"] else end["own"]) if end else None,
             },
         )  # fmt: skip
         assert row is not None
@@ -131,6 +139,17 @@ def usable(env: Env) -> dict[bytes, ApiKey]:
             " from api_keys where revoked_at is null limit 100000"
         )
     return {bytes(row.pop("key_hash")): _key(row) for row in rows}
+
+
+def find(env: Env, key_hash: bytes) -> ApiKey | None:
+    """The key of a digest, where it is not revoked."""
+    with env.db.read() as tx:
+        row = tx.one(
+            "select id, name, hint, role, created_at, expires_at, revoked_at from api_keys"
+            " where key_hash = %(hash)s and revoked_at is null",
+            {"hash": key_hash},
+        )
+    return _key(row) if row else None
 
 
 def _key(row: dict[str, Any]) -> ApiKey:

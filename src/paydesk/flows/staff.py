@@ -7,6 +7,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -177,25 +178,21 @@ def sign_in(
 ) -> tuple[Session, str]:
     """(session, its token, which is kept nowhere). Raises NotAuthenticated, RateLimited.
 
-    The same answer and the same work whether the person exists or not.
+    The same answers and the same work whether the person exists or not. A guess is counted before
+    it is looked at, so many at once are no more guesses than one after another.
     """
     now = env.now()
     wanted = email.strip().lower()[:320] if email.isprintable() else ""
-    with env.db.read() as tx:
-        row = tx.one(
-            "select id, password_hash, failures, locked_until, disabled_at from staff"
-            " where email = %(email)s",
-            {"email": wanted},
-        )
-    if row and row["locked_until"] and row["locked_until"] > now:
-        wait = row["locked_until"] - now
-        raise RateLimited("Too many wrong passwords; wait.",
-                          retry_after_s=int(wait.total_seconds()) + 1)  # fmt: skip
+    row = _counted(env, wanted, now)
+    if row is None:
+        _count_stranger(env, wanted, now)
     kept = row["password_hash"] if row and row["password_hash"] else _nobodys()
     is_right = _matches(kept, password[:MOST_PASSWORD]) and row is not None
     if row is None or not row["password_hash"] or not is_right or row["disabled_at"]:
-        if row is not None and not is_right:
-            _failed(env, row["id"], now)
+        if row is not None and row["failures"] >= FREE_FAILURES:
+            with env.db.transaction() as tx:
+                _record(env, tx, "staff.locked", row["id"], {"failures": row["failures"]},
+                        actor="sign-in")  # fmt: skip
         raise NotAuthenticated("The address or the password is wrong.")
     token = SESSION_PREFIX + secrets.token_urlsafe(32)
     with env.db.transaction() as tx:
@@ -217,17 +214,52 @@ def sign_in(
         return Session(staff=_read(tx, row["id"]), expires_at=now + SESSION), token
 
 
-def _failed(env: Env, staff_id: UUID, now: datetime) -> None:
+def _counted(env: Env, email: str, now: datetime) -> dict[str, Any] | None:
+    """A person's row with one failure more, which a right password takes back; None: nobody's.
+
+    Raises RateLimited while it is locked.
+    """
     with env.db.transaction() as tx:
-        count = tx.value(
-            "update staff set failures = failures + 1 where id = %(id)s returning failures",
-            {"id": staff_id},
+        row = tx.one(
+            "select id, password_hash, failures, locked_until, disabled_at from staff"
+            " where email = %(email)s for no key update",
+            {"email": email},
         )
-        if count >= FREE_FAILURES:
-            lock = min(MOST_LOCK, timedelta(minutes=2 ** min(count - FREE_FAILURES, 10)))
-            tx.run("update staff set locked_until = %(until)s where id = %(id)s",
-                   {"until": now + lock, "id": staff_id})  # fmt: skip
-            _record(env, tx, "staff.locked", staff_id, {"failures": count}, actor="sign-in")
+        if row is None:
+            return None
+        _refuse_locked(row["locked_until"], now)
+        row["failures"] += 1
+        tx.run(
+            "update staff set failures = %(failures)s, locked_until = %(until)s where id = %(id)s",
+            {"failures": row["failures"], "until": _locked_until(row["failures"], now),
+             "id": row["id"]},
+        )  # fmt: skip
+    return row
+
+
+def _count_stranger(env: Env, email: str, now: datetime) -> None:
+    """The same for an address that is nobody's, in this process's memory."""
+    key = f"sign-in:{_digest(email).hex()}"
+    with _strangers:
+        failures, until = env.cache.peek(key) or (0, None)
+        _refuse_locked(until, now)
+        kept = failures + 1, _locked_until(failures + 1, now)
+        env.cache.keep(key, kept, ttl_s=2 * MOST_LOCK.total_seconds())
+
+
+_strangers = Lock()
+
+
+def _refuse_locked(until: datetime | None, now: datetime) -> None:
+    if until is not None and until > now:
+        raise RateLimited("Too many wrong passwords; wait.",
+                          retry_after_s=int((until - now).total_seconds()) + 1)  # fmt: skip
+
+
+def _locked_until(failures: int, now: datetime) -> datetime | None:
+    if failures < FREE_FAILURES:
+        return None
+    return now + min(MOST_LOCK, timedelta(minutes=2 ** min(failures - FREE_FAILURES, 10)))
 
 
 def session_of(env: Env, token: str) -> Session:

@@ -1,7 +1,8 @@
 """Tokens of our own issue: a short access token, and a refresh token that is used once.
 
 Each refresh gives a new pair. A refresh token that comes a second time was stolen or lost: all
-tokens of its family end. Access tokens live so shortly that a change of role acts within minutes.
+tokens of its family end. A family keeps the role it was issued with, so one with a role ends the
+same day, and at once by `revoke_subject`; its access tokens then end within minutes.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import hashlib
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
@@ -24,8 +25,11 @@ from paydesk.rules import fields
 if TYPE_CHECKING:
     from paydesk.env import Env
 
-_USE = "paydesk refresh"
+#: What a refresh token says of itself; no other token may say it.
+USE = "paydesk refresh"
 _ALGORITHM = "HS256"
+#: How long a family is renewed, counted from its first token: a customer's, and one with a role.
+FAMILY, ROLE_FAMILY = timedelta(days=365), timedelta(hours=12)
 #: Claims that an application may put into a token besides the subject.
 CLAIMS = ("email", "role", "name")
 
@@ -57,7 +61,7 @@ def issue(
         fields.text(value, name, most=320)
     family = uuid4()
     with env.db.transaction() as tx:
-        pair = _pair(env, tx, who, said, family)
+        pair = _pair(env, tx, who, said, family, env.now())
         if said.get("role", "customer") != "customer":
             trail.record(tx, env.now(), "token.issued", who, {"role": said["role"]}, actor=actor)
     return pair
@@ -69,7 +73,7 @@ def refresh(env: Env, token: str) -> Pair:
     Raises NotAuthenticated; where the token was used before, its whole family ends.
     """
     _check_issuer(env)
-    digest = _digest(_read(env, token))
+    began_at, digest = _began_at(env, _read(env, token)), _digest(token)
     reused = None
     with env.db.transaction() as tx:
         row = tx.one(
@@ -87,7 +91,8 @@ def refresh(env: Env, token: str) -> Pair:
         else:
             tx.run("update refresh_tokens set used_at = %(now)s where token_hash = %(hash)s",
                    {"now": env.now(), "hash": digest})  # fmt: skip
-            pair = _pair(env, tx, row["subject"], row["claims"], row["family_id"])
+            pair = _pair(env, tx, row["subject"], row["claims"], row["family_id"],
+                         began_at)
     if reused is not None:
         raise NotAuthenticated("This refresh token was used before: sign in again.")
     return pair
@@ -96,10 +101,11 @@ def refresh(env: Env, token: str) -> Pair:
 def revoke(env: Env, token: str) -> None:
     """End the family of a refresh token; an unknown one is no fault."""
     _check_issuer(env)
+    _read(env, token)
     with env.db.transaction() as tx:
         family = tx.value(
             "select family_id from refresh_tokens where token_hash = %(hash)s",
-            {"hash": _digest(_read(env, token))},
+            {"hash": _digest(token)},
         )
         if family is not None:
             _revoke(env, tx, family)
@@ -117,11 +123,17 @@ def revoke_subject(env: Env, subject: str) -> int:
     return count
 
 
-def _pair(env: Env, tx: Tx, subject: str, claims: Mapping[str, Any], family: UUID) -> Pair:
+def _pair(
+    env: Env, tx: Tx, subject: str, claims: Mapping[str, Any], family: UUID, began_at: datetime
+) -> Pair:
     settings, now = env.settings, env.now()
-    until = now + timedelta(days=settings.refresh_token_days)
+    longest = FAMILY if claims.get("role", "customer") == "customer" else ROLE_FAMILY
+    until = min(now + timedelta(days=settings.refresh_token_days), began_at + longest)
+    if until <= now:
+        raise NotAuthenticated("These tokens were renewed for long enough: sign in again.")
     word = jwt.encode(
-        {"sub": subject, "jti": secrets.token_urlsafe(24), "use": _USE, "exp": until},
+        {"sub": subject, "jti": secrets.token_urlsafe(24), "use": USE, "exp": until,
+         "began": int(began_at.timestamp())},
         settings.jwt_refresh_secret, algorithm=_ALGORITHM,
     )  # fmt: skip
     tx.run(
@@ -154,8 +166,14 @@ def _access(
     return jwt.encode(body, settings.jwt_secret, algorithm=settings.jwt_algorithm)
 
 
-def _read(env: Env, token: str) -> str:
-    """The token where it is one of ours, by its signature. The database says whether it lives."""
+def _began_at(env: Env, claims: Mapping[str, Any]) -> datetime:
+    """When the first token of a family was issued; now, where one of before does not say it."""
+    began = claims.get("began")
+    return datetime.fromtimestamp(began, UTC) if isinstance(began, int) else env.now()
+
+
+def _read(env: Env, token: str) -> dict[str, Any]:
+    """A refresh token's claims, by its signature. The database says whether it lives."""
     try:
         claims = jwt.decode(
             token, env.settings.jwt_refresh_secret, algorithms=[_ALGORITHM],
@@ -163,9 +181,9 @@ def _read(env: Env, token: str) -> str:
         )  # fmt: skip
     except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
         raise NotAuthenticated("This is no refresh token of this desk.") from None
-    if claims.get("use") != _USE:
+    if claims.get("use") != USE:
         raise NotAuthenticated("This is no refresh token of this desk.")
-    return token
+    return claims
 
 
 def _revoke(env: Env, tx: Tx, family: UUID) -> None:

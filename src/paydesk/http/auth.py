@@ -22,7 +22,7 @@ import jwt
 from jwt.warnings import InsecureKeyLengthWarning
 
 from paydesk.errors import Misconfigured, NotAuthenticated, NotPermitted, Unavailable
-from paydesk.flows import api_keys, staff
+from paydesk.flows import api_keys, staff, tokens
 
 if TYPE_CHECKING:
     from paydesk.env import Env
@@ -76,6 +76,7 @@ class Gatekeeper:
         self._seen: OrderedDict[bytes, Principal] = OrderedDict()
         self._max_remembered = max_remembered
         self._keys: Mapping[bytes, api_keys.ApiKey] = {}
+        self._strangers: OrderedDict[bytes, float] = OrderedDict()
         self._revoked: frozenset[str] = frozenset()
         self._loaded_at: float | None = None
         self._loading: asyncio.Task[None] | None = None
@@ -106,13 +107,24 @@ class Gatekeeper:
         if own and hmac.compare_digest(token.encode(), own.encode()):
             return Principal("admin", "key:own")
         digest = api_keys.digest(token)
-        key = self._keys.get(digest)
-        if key is None:  # It may be younger than the snapshot.
-            await self._load()
-            key = self._keys.get(digest)
+        key = self._keys.get(digest) or await self._younger(digest)
         if key is None or (key.expires_at is not None and key.expires_at <= self._env.now()):
             raise NotAuthenticated("This API key is unknown, revoked or past its end.")
         return Principal(key.role, f"key:{key.id}")
+
+    async def _younger(self, digest: bytes) -> api_keys.ApiKey | None:
+        """A key made since the snapshot. What is none is remembered for as long as a snapshot."""
+        if self._strangers.get(digest, 0.0) > time.monotonic():
+            return None
+        found = await asyncio.to_thread(api_keys.find, self._env, digest)
+        if found is not None:
+            self._keys = {**self._keys, digest: found}
+            return found
+        self._strangers[digest] = time.monotonic() + REFRESH_AFTER_S
+        self._strangers.move_to_end(digest)
+        if len(self._strangers) > self._max_remembered:
+            self._strangers.popitem(last=False)
+        return None
 
     async def _session(self, token: str) -> Principal:
         """A person of the staff. Read each time: a session ends, and a role changes, at once."""
@@ -235,6 +247,8 @@ def read_jwks(path: str) -> dict[str, tuple[Any, str]]:
 def principal_of(claims: Mapping[str, Any]) -> Principal:
     """The caller that a token's claims describe."""
     subject = claims.get("sub")
+    if claims.get("use") == tokens.USE:
+        raise NotAuthenticated("A refresh token only renews tokens.")
     if not isinstance(subject, str) or not 1 <= len(subject) <= 255 or not _storable(subject):
         raise NotAuthenticated("This token's `sub` names no user.")
     named = claims.get("roles", claims.get("role", []))
