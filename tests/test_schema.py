@@ -168,3 +168,16 @@ def test_a_changed_row_says_when_it_was_changed(db, make):  # S1.10
         )
     with db.read() as tx:
         assert tx.value(when, {"id": user.uuid}) > before
+
+
+@pytest.mark.parametrize("column", ["customer_id", "state", "method", "created_at"])
+def test_payments_are_indexed_by_user_status_method_and_time(db, column):
+    # S3.5
+    with db.read() as tx:
+        found = tx.all(
+            "select i.indexrelid::regclass::text as name from pg_index i"
+            " join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]"
+            " where i.indrelid = 'payments'::regclass and a.attname = %(column)s",
+            {"column": column},
+        )
+    assert found
