@@ -5,6 +5,8 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
 MAP = tomllib.loads((ROOT / "src/paydesk/db/distribution.toml").read_text(encoding="utf-8"))
 OWNED = set(MAP["owned"]["tables"])
