@@ -217,7 +217,7 @@ def test_the_threshold_is_one_of_the_default_currency(back):
     # S3.20 C11
     back.use(refund_approval_threshold=Decimal("5"), default_currency="eur")
     view = back.bought()
-    assert back.refund(view, USD("0.01")).state == "requested"
+    assert back.refund(view, USD("0.01"), by="omar@example.com").state == "requested"
     rates.enter(back.desk.env, "eur", "usd", "1.25", by="rosa@example.com")
     assert back.refund(view, USD("6.25"), key="at").state == "succeeded"
     assert back.refund(view, USD("0.01"), key="above").state == "requested"

@@ -49,21 +49,24 @@ def payments_refund(
 ) -> None:  # fmt: skip
     """Give a payment back, wholly or in part, with the goods it bought."""
     from paydesk.flows import payments as paid
+    from paydesk.flows import refund_views
     from paydesk.flows import refunds as flow
     from paydesk.rules.money import Money
 
     with context.opened() as env:
         found = paid.get(env, None, payment)
         money = None if amount is None else Money(amount, found.currency)
-        seen = flow.preview(env, found.customer_id, found.id, money)
-        if not yes:
+        wanted = ids.request_key("cli", key) if key else uuid4()
+        with env.db.read() as tx:
+            is_known = refund_views.of_request(tx, found.customer_id, wanted) is not None
+        if not yes and not is_known:
+            seen = flow.preview(env, found.customer_id, found.id, money)
             typer.echo(_sentence(seen), err=True)
             typer.confirm(f"Refund {seen.amount}?", abort=True, err=True)
-        told = f"{found.id} {seen.amount} {reason} {note} {force}"
+        told = f"{found.id} {money} {reason} {note} {force}"
         one = flow.request(env, flow.WantRefund(
             customer_id=found.customer_id, payment_id=found.id, by=causes.actor("cli"),
-            amount=seen.amount, reason=reason, note=note, force=force,
-            request_key=ids.request_key("cli", key) if key else uuid4(),
+            amount=money, reason=reason, note=note, force=force, request_key=wanted,
             request_hash=hashlib.sha256(told.encode()).digest(),
         ))  # fmt: skip
     output.one(_row(one), output_)

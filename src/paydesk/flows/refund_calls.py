@@ -10,7 +10,7 @@ from uuid import UUID
 from paydesk import ids
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
-from paydesk.errors import OutcomeUnknown, ProviderRefused
+from paydesk.errors import NotRefundable, OutcomeUnknown, ProviderRefused
 from paydesk.flows import provider_calls, refund_books, refund_facts, refund_views
 from paydesk.flows.provider_calls import Action, Call
 from paydesk.flows.refund_views import Row
@@ -22,11 +22,55 @@ from paydesk.tracker.stores.joined import ServicePayment
 LISTED = 100
 
 
-def intend(tx: Tx, now: datetime, row: Row, payment: ServicePayment, call_id: UUID) -> Call:
-    """Write the call of a refund that is pending by now."""
+def through(tx: Tx, payment: ServicePayment, amount: int) -> str:
+    """The provider's charge through which so much goes back, in minor units: the payment's own
+    where that holds it, else another by which it was paid. Raises NotRefundable where none does.
+    """
+    first = payment.provider_payment_id
+    assert first is not None, "a captured payment has its reference"
+    values = {"customer_id": payment.customer_id, "payment_id": payment.key[1],
+              "asset": payment.currency}  # fmt: skip
+    captured = {row["key"]: row["amount"] for row in tx.all(
+        "select request_key as key, sum(amount)::bigint as amount from transfers"
+        " where customer_id = %(customer_id)s and subject_id = %(payment_id)s"
+        " and asset = %(asset)s and reason = 'PAYMENT_CAPTURE' group by request_key", values,
+    )}  # fmt: skip
+    if len(captured) < 2:
+        return first
+    refs = [row["ref"] for row in tx.all(
+        "select ref from provider_refs where customer_id = %(customer_id)s"
+        " and object_id = %(payment_id)s order by ref", values,
+    )]  # fmt: skip
+    gone = {row["ref"]: row["amount"] for row in tx.all(
+        "select c.request->>'ref' as ref, sum(r.amount_minor)::bigint as amount from refunds r"
+        " join provider_calls c on c.customer_id = r.customer_id and c.id = r.call_id"
+        " where r.customer_id = %(customer_id)s and r.payment_id = %(payment_id)s"
+        " and r.state in ('pending', 'succeeded') group by 1", values,
+    )}  # fmt: skip
+    most = {}
+    for ref in [first, *refs]:
+        fact = f"capture:{ref}"
+        key = ids.request_key(payment.provider, payment.provider_account, fact)
+        if key in captured:
+            most[ref] = captured[key] - gone.get(ref, 0)
+    for ref, left in most.items():
+        if amount <= left:
+            return ref
+    if not most:  # This provider names captures otherwise than charges.
+        return first
+    there = Money(max(most.values()), payment.currency, minor=True)
+    raise NotRefundable(
+        f"This payment came in several parts: at most {there} of it can go back at once.",
+        refundable=there.minor,
+    )
+
+
+def intend(
+    tx: Tx, now: datetime, row: Row, payment: ServicePayment, call_id: UUID, ref: str
+) -> Call:
+    """Write the call of a refund that is pending by now, to go back `through` this charge."""
     owner = row.customer_id
     amount = Money(row.amount_minor, row.currency, minor=True)
-    assert payment.provider_payment_id is not None, "a captured payment has its reference"
     tx.run(
         "update refunds set call_id = %(call_id)s where customer_id = %(customer_id)s"
         " and id = %(id)s",
@@ -37,7 +81,7 @@ def intend(tx: Tx, now: datetime, row: Row, payment: ServicePayment, call_id: UU
         subject_id=row.id, amount=amount, clock_id=row.clock_id,
         request={
             "provider": row.provider,
-            "ref": payment.provider_payment_id,
+            "ref": ref,
             "amount_minor": row.amount_minor,
             "currency": row.currency,
             "reason": row.reason if row.reason in REFUND_REASONS else "other",

@@ -129,11 +129,11 @@ def preview(
         left = refund_views.left(tx, payment)
         minor = _amount(payment, amount, left)
         plan = clawback.plan(tx, payment, minor, now=at)
+        obstacle = _obstacle(env, tx, payment, minor)
         is_asked = _is_asked(tx, env.settings, payment, minor, role, at)
     ends_at = window_end(payment.completed_at, env.settings.refund_window_days)
     is_open = ends_at is None or at < ends_at
     policy = env.settings.clawback_policy
-    obstacle = _obstacle(env, payment)
     if obstacle is None and plan.missing and policy == "block":
         obstacle = "goods_used"
     if obstacle is None and not is_open and role not in MAY_FORCE:
@@ -160,8 +160,8 @@ def request(env: Env, want: WantRefund) -> RefundView:
 
     The same key is the same refund, resumed wherever it was left. A refund whose provider does
     not answer stays `pending` and is carried on by a sweep. Raises NotFound, NotRefundable,
-    RefundWindowClosed, NotPermitted, GoodsUsed, NotSupported, InvalidRequest,
-    IdempotencyKeyReused, IdempotencyInProgress, ProviderRefused.
+    RefundWindowClosed, NotPermitted, GoodsUsed, NotSupported, InvalidRequest, Conflict where
+    `by` asked already, IdempotencyKeyReused, IdempotencyInProgress, ProviderRefused.
     """
     want, call = _checked(want), None
     try:
@@ -281,6 +281,8 @@ def _ask(env: Env, tx: Tx, now: datetime, want: WantRefund) -> _Begun:
     _how(env, payment)
     forced = _check_window(env.settings, payment, now, want)
     is_asked = _is_asked(tx, env.settings, payment, minor, want.actor_role, now)
+    if is_asked:
+        _check_waiting(tx, want)
     row = refund_books.insert(
         tx, now, payment, amount=Money(minor, payment.currency, minor=True),
         state="requested" if is_asked else "pending", reason=want.reason, note=want.note,
@@ -302,12 +304,13 @@ def _begin(env: Env, tx: Tx, now: datetime, row: Row, cause: Mapping[str, Any]) 
     left = refund_views.left(tx, payment, others)
     _amount(payment, Money(row.amount_minor, row.currency, minor=True), left)
     how = _how(env, payment)
+    ref = refund_calls.through(tx, payment, row.amount_minor) if how == "call" else None
     refund_books.begin(tx, now, row, env.settings, is_fact=False, cause=cause)
     call = None
     if how == "wallet":
         refund_books.pay(tx, now, row, refund_books.payment_of(tx, key))
-    elif how == "call":
-        call = refund_calls.intend(tx, now, row, payment, ids.new_owned(row.customer_id))
+    elif ref is not None:
+        call = refund_calls.intend(tx, now, row, payment, ids.new_owned(row.customer_id), ref)
     return refund_views.row(tx, row.customer_id, row.id), call
 
 
@@ -354,10 +357,11 @@ def _how(env: Env, payment: ServicePayment) -> str:
     raise NotSupported(f"The provider {payment.provider!r} gives no refunds.")
 
 
-def _obstacle(env: Env, payment: ServicePayment) -> str | None:
+def _obstacle(env: Env, tx: Tx, payment: ServicePayment, minor: int) -> str | None:
     try:
-        _how(env, payment)
-    except NotSupported as exc:
+        if _how(env, payment) == "call":
+            refund_calls.through(tx, payment, minor)
+    except (NotRefundable, NotSupported) as exc:
         return exc.code
     return None
 
@@ -375,6 +379,17 @@ def _is_asked(
     gone = Money(payment.refunded_cents + minor, payment.currency, minor=True)
     worth = rates.worth(tx, gone, target, now, max_age_days=settings.rate_max_age_days)
     return worth is None or needs_approval(worth, most, target)
+
+
+def _check_waiting(tx: Tx, want: WantRefund) -> None:
+    """One request of a person waits for a payment, so that nobody fills the queue."""
+    rows = refund_views.rows_of_payment(tx, (want.customer_id, want.payment_id))
+    for one in rows:
+        if one.state == "requested" and one.requested_by == want.by:
+            raise Conflict(
+                "A refund of this payment that you asked for waits to be decided.",
+                refund_id=ids.show("refund", one.id),
+            )
 
 
 def _check_window(
