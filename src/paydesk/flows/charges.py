@@ -13,7 +13,15 @@ from paydesk.db.errors import UnknownCustomer
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
 from paydesk.errors import Conflict, NotFound
-from paydesk.flows import attempts, fulfillment, heads, ledger, promos, provider_customers
+from paydesk.flows import (
+    attempts,
+    fulfillment,
+    heads,
+    ledger,
+    promos,
+    provider_customers,
+    refund_books,
+)
 from paydesk.flows.attempts import Attempt, state_event
 from paydesk.flows.events import NewEvent, emit_many
 from paydesk.providers.base import Charge
@@ -524,6 +532,9 @@ def _write(tx: Tx, now: datetime, busy: list[_Work], settings: Settings) -> None
     )
     attempts.add_refs(tx, [ref for w in busy for ref in w.refs])
     provider_customers.keep(tx, [w.payer for w in busy if w.payer])
+    for w in busy:
+        if w.captures and (w.payment.refunded_cents or w.payment.disputed):
+            refund_books.settle(tx, now, w.payment.key, settings)
 
 
 def _as_captured(work: _Work) -> ServicePayment:

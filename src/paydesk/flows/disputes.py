@@ -276,35 +276,51 @@ def _elsewhere(tx: Tx, work: _Work, amount: int) -> list[Source]:
 
 
 def _charge_fee(tx: Tx, now: datetime, work: _Work, state: str) -> None:
-    """The provider's fee, and its return where the dispute was won."""
+    """The provider's fee, and its return where the dispute was won. A stale word says nothing of
+    it: one from before a win, or from before money that was withdrawn again."""
     told, kept = work.remote.fee, [one for one in work.postings if one["kind"] == "fee"]
-    if told is None:
+    is_won = state == "won"
+    is_stale = _sum(work, work.remote.withdrawn) < work.withdrawn
+    if told is None or is_stale or (is_won and work.remote.status != "won"):
         return
-    charged, back = sum(one["amount"] for one in kept), sum(one["back"] for one in kept)
+    charged = sum(one["amount"] - one["back"] for one in kept)
+    wanted = _least_fee(work, told.minor) if is_won else told.minor
     txn_id = ids.new_owned(work.payment.customer_id)
-    if told.minor > charged:
+    if wanted > charged:
         entry = dispute_books.entry(
-            work, now, txn_id, "losses", "clearing", told.minor - charged, "DISPUTE_FEE",
-            work.fact("fee", str(told.minor)),
+            work, now, txn_id, "losses", "clearing", wanted - charged, "DISPUTE_FEE",
+            work.fact("fee", str(wanted), str(len(kept))),
         )  # fmt: skip
         posted = ledger.post(tx, [replace(entry, asset=told.currency)])[0]
-        work.postings.append({"kind": "fee", "account": "losses", "amount": told.minor - charged,
+        work.postings.append({"kind": "fee", "account": "losses", "amount": wanted - charged,
                               "back": 0, "transfer": str(posted), "asset": told.currency})
-        work.fee += told.minor - charged
-    elif state == "won" and told.minor < charged - back:
+        work.fee += wanted - charged
+    elif is_won and wanted < charged:
         parts = rules.unwind(
             [Posting("losses", one["amount"], one["back"]) for one in kept],
-            charged - back - told.minor,
+            charged - wanted,
         )
         for one, part in zip(kept, parts, strict=True):
             if part:
                 entry = dispute_books.entry(
                     work, now, txn_id, "clearing", "losses", part, "DISPUTE_FEE_BACK",
-                    work.fact("fee back", str(told.minor), one["transfer"]), one["transfer"],
+                    work.fact("fee back", str(wanted), one["transfer"]), one["transfer"],
                 )  # fmt: skip
                 ledger.post(tx, [replace(entry, asset=one["asset"])])
                 one["back"] += part
                 work.fee -= part
+
+
+def _least_fee(work: _Work, told: int) -> int:
+    """The least fee that a win was ever told with: an older word of it changes nothing."""
+    known = next((one for one in work.postings if one["kind"] == "fee_kept"), None)
+    if known is None:
+        known = {"kind": "fee_kept", "amount": told, "withdrawn": work.withdrawn}
+        work.postings.append(known)
+    if known["withdrawn"] != work.withdrawn:  # Won once more, after it was lost again.
+        known |= {"amount": told, "withdrawn": work.withdrawn}
+    known["amount"] = min(known["amount"], told)
+    return int(known["amount"])
 
 
 # The row, the payment, the events -----------------------------------------------------------------
