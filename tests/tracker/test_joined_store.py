@@ -99,7 +99,10 @@ def statements(monkeypatch):
 
 
 def test_the_store_knows_every_column_of_the_table(conn):
-    query = "select column_name from information_schema.columns where table_name = 'payments'"
+    query = (
+        "select column_name from information_schema.columns"
+        " where table_schema = 'public' and table_name = 'payments'"
+    )
     assert {row[0] for row in conn.execute(query)} == COLUMNS.keys()
 
 
