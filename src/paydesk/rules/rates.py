@@ -24,8 +24,8 @@ from paydesk.rules.money import EXPONENTS, MAX_MINOR, exponent
 
 #: Digits after the point that a stored rate has.
 DIGITS = 12
-#: The largest rate; one divided by it is the smallest. Nothing that is traded comes near.
-MOST_RATE = Decimal(10**9)
+#: The smallest and the largest rate. Nothing that is traded comes near.
+LEAST_RATE, MOST_RATE = Decimal("0.000000001"), Decimal(10**9)
 #: The largest derived rate: so many digits are stored.
 MOST_DERIVED = Decimal(10**18) - 1
 #: Derived rates carry this word in `source`, before the currency they go through.
@@ -74,9 +74,10 @@ def parse_rate(value: Any, param: str = "rate") -> Decimal:
             param=param,
         )
     found = Decimal(text)
-    if not 1 / MOST_RATE <= found <= MOST_RATE:
-        raise InvalidRequest(f"A rate is above zero, from {1 / MOST_RATE:f} to {MOST_RATE:f}.",
-                             param=param)  # fmt: skip
+    if not LEAST_RATE <= found <= MOST_RATE:
+        raise InvalidRequest(
+            f"A rate is above zero, from {LEAST_RATE:f} to {MOST_RATE:f}.", param=param
+        )
     return found
 
 
@@ -117,7 +118,7 @@ def derive(way: Sequence[Rate], one: str, other: str) -> tuple[str, str, Decimal
     """
     worth = _brings(way, one)
     if worth < 1 or (worth == 1 and other < one):
-        one, other, worth = other, one, 1 / worth
+        one, other, worth = other, one, Fraction(worth.denominator, worth.numerator)
     return one, other, _quotient(worth.numerator, worth.denominator)
 
 
