@@ -65,7 +65,7 @@ def test_lists_filter_and_turn_pages(case):
     problem_of(staff.get("/v1/disputes?status=nothing"), 422, "invalid_request")
 
 
-def test_evidence_is_drafted_suggested_and_submitted_once(case):  # S3.23
+def test_evidence_is_drafted_suggested_and_submitted_once(api, case):  # S3.23
     staff, one = case
     path = f"/v1/disputes/{one['id']}"
     found = staff.get(f"{path}/suggestions").json()["evidence"]
@@ -80,7 +80,9 @@ def test_evidence_is_drafted_suggested_and_submitted_once(case):  # S3.23
     again = staff.post(f"{path}/submit", headers={"Idempotency-Key": "evidence-1"})
     assert again.json() == done.json()
     problem_of(staff.patch(f"{path}/evidence", json={"service_date": "x"}), 409, "dispute_closed")
-    problem_of(staff.post(f"{path}/accept"), 409, "dispute_closed")
+    problem_of(
+        api.as_user("fin", role="finance").post(f"{path}/accept"), 409, "dispute_closed"
+    )
 
 
 def test_a_file_larger_than_other_bodies_comes_as_a_form_or_as_it_is(case, env):  # S3.23
@@ -123,9 +125,12 @@ def test_wrong_files_are_refused(case, sent, status, code):
     assert staff.get(f"/v1/disputes/{one['id']}").json()["files"] == []
 
 
-def test_a_dispute_is_given_up(case):
+def test_finance_gives_a_dispute_up_and_support_does_not(api, case):  # I34
     staff, one = case
-    assert staff.post(f"/v1/disputes/{one['id']}/accept").json()["status"] == "lost"
+    path = f"/v1/disputes/{one['id']}"
+    problem_of(staff.post(f"{path}/accept"), 403, "not_permitted")
+    assert staff.get(path).json()["status"] == "needs_response"
+    assert api.as_user("fin", role="finance").post(f"{path}/accept").json()["status"] == "lost"
 
 
 def test_books_are_compared_by_a_worker(api, case, env, sim, clock):  # S3.23
