@@ -51,6 +51,7 @@ def faults_of(page) -> list[str]:
 
 
 @pytest.mark.parametrize("size", ["wide", "phone"])
+@pytest.mark.timeout(300)  # Twenty pages, each examined whole: a busy machine takes its time.
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_every_page_is_accessible_and_fits_the_screen(desk, shop, visit, theme, size):
     page = visit(theme, size)
