@@ -95,7 +95,9 @@ def start(
     known, now = env.providers[provider], env.now()
     if "books" not in known.can:
         raise NotSupported(f"The books of {provider!r} cannot be read.")
-    until = min(until or now, now + timedelta(seconds=1))
+    # Providers tell whole seconds: the present one is looked at too.
+    latest = now.replace(microsecond=0) + timedelta(seconds=1)
+    until = min(until or latest, latest)
     if not timedelta(0) < until - since <= MAX_WINDOW:
         raise InvalidRequest("The window begins before it ends, and spans at most ten years.",
                              param="since")  # fmt: skip
