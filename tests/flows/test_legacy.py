@@ -186,6 +186,27 @@ def test_a_running_database_is_read_and_not_changed(env, database):
     assert payments.get(env, None, "payment_9_z").captured == Money("12.50", "eur")
 
 
+def test_rows_that_came_or_were_mended_since_are_brought_over_by_the_next_run(env, database):
+    # S0.35
+    row = "('{0}', 'c-1', 'payment_{0}_z', 'renewal', 'stripe', '{1}', 12.50, 'EUR', now())"
+    with psycopg.connect(database.owner_dsn, autocommit=True) as conn:
+        conn.execute("create schema old")
+        conn.execute(
+            "create table old.payments (id text, customer_id text, payment_intent_id text,"
+            " payment_type text, payment_method text, status text, amount numeric(10, 2),"
+            " currency text, created_at timestamptz)"
+        )
+        into = "insert into old.payments values "
+        conn.execute(into + row.format("m", "succeeded") + "," + row.format("n", "odd"))
+        first = run(env, database.owner_dsn, dry_run=False, schema="old")
+        assert counts(first) == {"services.payments": (1, 0, 0, 1)}
+        conn.execute("update old.payments set status = 'succeeded' where id = 'n'")
+        conn.execute(into + row.format("a", "succeeded"))
+        second = run(env, database.owner_dsn, dry_run=False, schema="old")
+        assert counts(second) == {"services.payments": (2, 1, 0, 0)}
+        conn.execute("drop schema old cascade")
+
+
 @pytest.mark.parametrize("text", ["", "select 1;", "PGDMP...", "create table a (b int);"])
 def test_what_holds_no_known_table_is_refused(env, dump, text):
     with pytest.raises(InvalidRequest):

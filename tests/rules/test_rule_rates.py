@@ -122,7 +122,7 @@ XML = b"""<?xml version="1.0" encoding="UTF-8"?>
 <gesmes:Envelope xmlns:gesmes="http://www.gesmes.org/xml/2002-08-01"
  xmlns="http://www.ecb.int/vocabulary/2002-08-01/eurofxref"><gesmes:subject>Reference rates
 </gesmes:subject><Cube><Cube time='2026-01-14'><Cube currency='USD' rate='1.0897'/>
-<Cube currency='JPY' rate='171.22'/><Cube currency='XXX' rate='1'/></Cube></Cube>
+<Cube currency='JPY' rate='171.22'/><Cube currency='ZZZ' rate='1'/></Cube></Cube>
 </gesmes:Envelope>"""
 
 

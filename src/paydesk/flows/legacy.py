@@ -117,7 +117,9 @@ def _table(
 ) -> None:  # fmt: skip
     done = TableResult(family=family, table=table, total=old.count(table))
     result.tables.append(done)
-    skip = 0 if result.is_dry else _position(env, result.source, table)
+    # A dump stays as it is; the rows of a running database may have moved since.
+    goes_on = isinstance(old, DumpSource) and not result.is_dry
+    skip = _position(env, result.source, table) if goes_on else 0
     done.read = done.known = skip
     write = _WRITE[family]
     for batch in _batches(old.rows(table, skip)):
@@ -134,9 +136,12 @@ def _table(
                 good.append(read)
         _write(env, family, write, good, result, done)
         done.read += len(batch)
-        if not result.is_dry:
-            _keep_position(env, result.source, done)
+        if goes_on:
+            _keep_position(env, result.source, done, done.read)
         progress(done)
+    if goes_on:
+        # Whole: the next run looks at every row again, those refused in this one too.
+        _keep_position(env, result.source, done, 0)
 
 
 def _read(family: str, row: Row) -> Any:
@@ -187,14 +192,14 @@ def _position(env: Env, source: str, table: str) -> int:
         ) or 0  # fmt: skip
 
 
-def _keep_position(env: Env, source: str, done: TableResult) -> None:
+def _keep_position(env: Env, source: str, done: TableResult, rows_done: int) -> None:
     with env.db.transaction() as tx:
         tx.run(
-            "insert into legacy_imports as l (source, tbl, rows_done, imported, known, refused)"
-            " values (%(source)s, %(tbl)s, %(read)s, %(imported)s, %(known)s, %(refused)s)"
-            " on conflict (source, tbl) do update set"
-            " rows_done = greatest(l.rows_done, excluded.rows_done), updated_at = now()",
-            {"source": source, "tbl": done.table, "read": done.read, "imported": done.imported,
+            "insert into legacy_imports (source, tbl, rows_done, imported, known, refused)"
+            " values (%(source)s, %(tbl)s, %(rows)s, %(imported)s, %(known)s, %(refused)s)"
+            " on conflict (source, tbl) do update set rows_done = excluded.rows_done,"
+            " imported = excluded.imported, known = excluded.known, refused = excluded.refused",
+            {"source": source, "tbl": done.table, "rows": rows_done, "imported": done.imported,
              "known": done.known, "refused": done.refused},
         )  # fmt: skip
 
