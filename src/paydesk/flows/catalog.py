@@ -12,7 +12,7 @@ from paydesk import ids
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
 from paydesk.errors import InvalidRequest, NotFound
-from paydesk.flows import events, trail
+from paydesk.flows import catalog_rows, events, trail
 from paydesk.rules import fields
 from paydesk.rules.money import Money
 
@@ -125,7 +125,7 @@ def pack_in(tx: Tx, ref: str | UUID | Pack, *, active_only: bool = False) -> Pac
     """`get_pack` inside a transaction."""
     if isinstance(ref, Pack):
         ref = ref.uuid
-    uuid, key = _either(ref)
+    uuid, key = catalog_rows.either("pack", ref)
     row = tx.one(
         "select id, key, name, description, credits, price_minor, currency, expires_days, active,"
         " position, metadata, created_at, updated_at from packs"
@@ -139,8 +139,8 @@ def pack_in(tx: Tx, ref: str | UUID | Pack, *, active_only: bool = False) -> Pac
 
 def list_packs(env: Env, include_inactive: bool = False) -> list[Pack]:
     """All packs in the order they are shown. Up to some seconds old: shows, never prices."""
-    packs = [_from_json(one) for one in env.cache.read(_LIST_KEY, lambda: _load(env),
-                                                       ttl_s=_LIST_TTL_S)]  # fmt: skip
+    rows = env.cache.read(_LIST_KEY, lambda: _load(env), ttl_s=_LIST_TTL_S)
+    packs = [_pack(catalog_rows.of_json(row)) for row in rows]
     return [pack for pack in packs if pack.active or include_inactive]
 
 
@@ -151,28 +151,7 @@ def _load(env: Env) -> list[dict[str, Any]]:
             " active, position, metadata, created_at, updated_at from packs"
             " order by position, price_minor, key limit 1000"
         )
-    return [
-        {**row, "id": str(row["id"]), "created_at": row["created_at"].isoformat(),
-         "updated_at": row["updated_at"].isoformat()}
-        for row in rows
-    ]  # fmt: skip
-
-
-def _from_json(row: Mapping[str, Any]) -> Pack:
-    return _pack(
-        {**row, "id": UUID(row["id"]), "created_at": datetime.fromisoformat(row["created_at"]),
-         "updated_at": datetime.fromisoformat(row["updated_at"])}
-    )  # fmt: skip
-
-
-def _either(ref: str | UUID) -> tuple[UUID | None, str | None]:
-    if isinstance(ref, UUID):
-        return ref, None
-    try:
-        return ids.parse("pack", ref), ref
-    except NotFound:
-        clean = "\0" not in ref and not any("\ud800" <= c <= "\udfff" for c in ref)
-        return None, ref if clean else None
+    return catalog_rows.to_json(rows)
 
 
 def _pack(row: Mapping[str, Any]) -> Pack:

@@ -13,7 +13,7 @@ from paydesk import ids
 from paydesk.db.postgres import Tx, jsonb
 from paydesk.env import Env
 from paydesk.errors import InvalidRequest, Misconfigured, NotFound
-from paydesk.flows import events, trail
+from paydesk.flows import catalog_rows, events, trail
 from paydesk.flows.customers import Customer
 from paydesk.rules import access, fields, pricing
 from paydesk.rules.money import Money
@@ -209,7 +209,7 @@ def get(env: Env, ref: str | UUID | Item, *, active_only: bool = False) -> Item:
 def item_in(tx: Tx, ref: str | UUID | Item, *, active_only: bool = False) -> Item:
     """`get` inside a transaction."""
     ref = ref.uuid if isinstance(ref, Item) else ref
-    uuid, key = _either(ref)
+    uuid, key = catalog_rows.either("item", ref)
     row = tx.one(
         "select id, key, kind, name, description, price_minor, currency, repeatable,"
         " most_quantity, duration_months, access_days, grants, rules, active, position, metadata,"
@@ -225,7 +225,7 @@ def item_in(tx: Tx, ref: str | UUID | Item, *, active_only: bool = False) -> Ite
 def list_(env: Env, *, include_inactive: bool = False, kind: str | None = None) -> list[Item]:
     """All items in the order they are shown. Up to some seconds old: shows, never prices."""
     rows = env.cache.read(_LIST_KEY, lambda: _load(env), ttl_s=_LIST_TTL_S)
-    found = [_from_json(row) for row in rows]
+    found = [_item(catalog_rows.of_json(row)) for row in rows]
     return [
         one for one in found
         if (one.active or include_inactive) and kind in (None, one.kind)
@@ -326,28 +326,7 @@ def _load(env: Env) -> list[dict[str, Any]]:
             " metadata, created_at, updated_at from items"
             " order by position, price_minor, key limit 10000"
         )
-    return [
-        {**row, "id": str(row["id"]), "created_at": row["created_at"].isoformat(),
-         "updated_at": row["updated_at"].isoformat()}
-        for row in rows
-    ]  # fmt: skip
-
-
-def _from_json(row: Mapping[str, Any]) -> Item:
-    return _item(
-        {**row, "id": UUID(row["id"]), "created_at": datetime.fromisoformat(row["created_at"]),
-         "updated_at": datetime.fromisoformat(row["updated_at"])}
-    )  # fmt: skip
-
-
-def _either(ref: str | UUID) -> tuple[UUID | None, str | None]:
-    if isinstance(ref, UUID):
-        return ref, None
-    try:
-        return ids.parse("item", ref), ref
-    except NotFound:
-        clean = "\0" not in ref and not any("\ud800" <= c <= "\udfff" for c in ref)
-        return None, ref if clean else None
+    return catalog_rows.to_json(rows)
 
 
 def _item(row: Mapping[str, Any]) -> Item:
