@@ -15,6 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from http_support import OWN_KEY, Client, problem_of
 
+from paydesk.assemble import build_env
 from paydesk.errors import NotAuthenticated, RateLimited
 from paydesk.flows import api_keys, staff, tokens, trail
 from paydesk.http.app import create_app
@@ -118,6 +119,39 @@ def test_wrong_passwords_do_not_tell_who_exists(env, rosa):
 def test_many_guesses_at_once_are_no_more_than_one_after_another(env, rosa, email):
     # I34
     assert answers_of(env, email, 16, 8).count("not_authenticated") == 5
+
+
+@pytest.mark.parametrize("email", ["rosa@example.com", "nobody@example.com"])
+def test_guesses_are_counted_over_all_processes(env, settings, clock, rosa, email):
+    # I34 I39: whether somebody has the address or not.
+    other = build_env(settings, start_missing=False, clock=clock)
+    try:
+        said = [answers_of(one, email, 1, 1)[0] for _ in range(4) for one in (env, other)]
+    finally:
+        other.close()
+    assert said == ["not_authenticated"] * 5 + ["rate_limited"] * 3
+
+
+def test_wrong_passwords_are_forgotten_after_a_day_and_take_no_room(env, clock, rosa, db):
+    # I34 I31
+    for number in range(20):
+        answers_of(env, f"somebody{number}@example.com", 1, 1)
+    clock.advance(days=1, seconds=1)
+    answers_of(env, "rosa@example.com", 1, 1)
+    with db.read() as tx:  # Each guess clears up two.
+        assert tx.value("select count(*) from sign_in_guesses") == 19
+    staff.forget_old(env)
+    staff.sign_in(env, "rosa@example.com", PASSWORD)
+    with db.read() as tx:
+        assert tx.value("select count(*) from sign_in_guesses") == 0
+
+
+def test_a_new_password_opens_a_locked_address(env, rosa):
+    # S3.25
+    answers_of(env, "rosa@example.com", 6, 1)
+    new = "quite another staircase"
+    staff.set_password(env, staff.get(env, "rosa@example.com").id, new)
+    assert staff.sign_in(env, "rosa@example.com", new)[0].staff.email == "rosa@example.com"
 
 
 def test_a_family_with_a_role_is_renewed_for_half_a_day(env, clock):

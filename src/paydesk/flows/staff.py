@@ -7,7 +7,6 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -31,8 +30,9 @@ LEAST_PASSWORD, MOST_PASSWORD = 12, 256
 #: From so many wrong passwords on, each one locks for twice as long, up to an hour.
 FREE_FAILURES = 5
 MOST_LOCK = timedelta(hours=1)
+#: So long after the last wrong password of an address all of them are forgotten.
+KEEP_GUESSES = timedelta(days=1)
 SESSION_PREFIX = "ses_"
-
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,14 +163,13 @@ def set_password(env: Env, staff_id: UUID, password: str) -> Staff:
     with env.db.read() as tx:
         kept = _hasher().hash(_checked(password, _read(tx, staff_id).email))
     with env.db.transaction() as tx:
-        tx.run(
-            "update staff set password_hash = %(hash)s, failures = 0, locked_until = null"
-            " where id = %(id)s",
-            {"hash": kept, "id": staff_id},
-        )
+        tx.run("update staff set password_hash = %(hash)s where id = %(id)s",
+               {"hash": kept, "id": staff_id})  # fmt: skip
         _end_sessions(env, tx, staff_id)
         _record(env, tx, "staff.password_set", staff_id, {})
-        return _read(tx, staff_id)
+        found = _read(tx, staff_id)
+        _forget_guesses(tx, found.email)
+        return found
 
 
 def sign_in(
@@ -183,15 +182,18 @@ def sign_in(
     """
     now = env.now()
     wanted = email.strip().lower()[:320] if email.isprintable() else ""
-    row = _counted(env, wanted, now)
-    if row is None:
-        _count_stranger(env, wanted, now)
+    with env.db.transaction() as tx:
+        failures = _counted(tx, wanted, now)
+        row = tx.one(
+            "select id, password_hash, disabled_at from staff where email = %(email)s",
+            {"email": wanted},
+        )
     kept = row["password_hash"] if row and row["password_hash"] else _nobodys()
-    is_right = _matches(kept, password[:MOST_PASSWORD]) and row is not None
+    is_right = _matches(kept, password[:MOST_PASSWORD])
     if row is None or not row["password_hash"] or not is_right or row["disabled_at"]:
-        if row is not None and row["failures"] >= FREE_FAILURES:
+        if row is not None and failures >= FREE_FAILURES:
             with env.db.transaction() as tx:
-                _record(env, tx, "staff.locked", row["id"], {"failures": row["failures"]},
+                _record(env, tx, "staff.locked", row["id"], {"failures": failures},
                         actor="sign-in")  # fmt: skip
         raise NotAuthenticated("The address or the password is wrong.")
     token = SESSION_PREFIX + secrets.token_urlsafe(32)
@@ -205,55 +207,48 @@ def sign_in(
                 "agent": (agent or "")[:255] or None, "until": now + SESSION,
             },
         )  # fmt: skip
-        tx.run(
-            "update staff set failures = 0, locked_until = null, last_seen_at = %(now)s"
-            " where id = %(id)s",
-            {"id": row["id"], "now": now},
-        )
+        tx.run("update staff set last_seen_at = %(now)s where id = %(id)s",
+               {"id": row["id"], "now": now})  # fmt: skip
+        _forget_guesses(tx, wanted)
         _record(env, tx, "staff.signed_in", row["id"], {"address": address}, actor=wanted)
         return Session(staff=_read(tx, row["id"]), expires_at=now + SESSION), token
 
 
-def _counted(env: Env, email: str, now: datetime) -> dict[str, Any] | None:
-    """A person's row with one failure more, which a right password takes back; None: nobody's.
-
-    Raises RateLimited while it is locked.
-    """
-    with env.db.transaction() as tx:
-        row = tx.one(
-            "select id, password_hash, failures, locked_until, disabled_at from staff"
-            " where email = %(email)s for no key update",
-            {"email": email},
-        )
-        if row is None:
-            return None
-        _refuse_locked(row["locked_until"], now)
-        row["failures"] += 1
-        tx.run(
-            "update staff set failures = %(failures)s, locked_until = %(until)s where id = %(id)s",
-            {"failures": row["failures"], "until": _locked_until(row["failures"], now),
-             "id": row["id"]},
-        )  # fmt: skip
-    return row
-
-
-def _count_stranger(env: Env, email: str, now: datetime) -> None:
-    """The same for an address that is nobody's, in this process's memory."""
-    key = f"sign-in:{_digest(email).hex()}"
-    with _strangers:
-        failures, until = env.cache.peek(key) or (0, None)
-        _refuse_locked(until, now)
-        kept = failures + 1, _locked_until(failures + 1, now)
-        env.cache.keep(key, kept, ttl_s=2 * MOST_LOCK.total_seconds())
-
-
-_strangers = Lock()
-
-
-def _refuse_locked(until: datetime | None, now: datetime) -> None:
+def _counted(tx: Tx, email: str, now: datetime) -> int:
+    """How many guesses there were at this address with the present one, which a right password
+    takes back. The same statements whether anybody has the address. Raises RateLimited."""
+    key = {"address": _digest(email), "now": now}
+    # Whoever guesses clears up, so that the table holds the guesses of a day and no more.
+    tx.run(
+        "delete from sign_in_guesses where address_hash in (select address_hash"
+        " from sign_in_guesses where last_at < %(before)s order by last_at limit 2"
+        " for update skip locked)",
+        {"before": now - KEEP_GUESSES},
+    )
+    found = tx.one(
+        "insert into sign_in_guesses as g (address_hash, failures, last_at)"
+        " values (%(address)s, 1, %(now)s) on conflict (address_hash) do update"
+        " set failures = g.failures + case when g.locked_until > %(now)s then 0 else 1 end"
+        " returning failures, locked_until",
+        key,
+    )
+    assert found is not None
+    until = found["locked_until"]
     if until is not None and until > now:
         raise RateLimited("Too many wrong passwords; wait.",
                           retry_after_s=int((until - now).total_seconds()) + 1)  # fmt: skip
+    failures: int = found["failures"]
+    tx.run(
+        "update sign_in_guesses set locked_until = %(until)s, last_at = %(now)s"
+        " where address_hash = %(address)s",
+        {**key, "until": _locked_until(failures, now)},
+    )
+    return failures
+
+
+def _forget_guesses(tx: Tx, email: str) -> None:
+    tx.run("delete from sign_in_guesses where address_hash = %(address)s",
+           {"address": _digest(email)})  # fmt: skip
 
 
 def _locked_until(failures: int, now: datetime) -> datetime | None:
@@ -321,10 +316,16 @@ def list_(env: Env, *, limit: int = 100, after: UUID | None = None) -> list[Staf
 
 
 def forget_old(env: Env, limit: int = 1000) -> int:
-    """Remove sessions and refresh tokens that ended a week ago."""
+    """Remove sessions and refresh tokens that ended a week ago, and yesterday's wrong passwords."""
+    with env.db.transaction() as tx:
+        gone = tx.run(
+            "delete from sign_in_guesses where address_hash in (select address_hash"
+            " from sign_in_guesses where last_at < %(before)s limit %(limit)s)",
+            {"before": env.now() - KEEP_GUESSES, "limit": limit},
+        )
     with env.db.transaction() as tx:
         values = {"before": env.now() - timedelta(days=7), "limit": limit}
-        gone = tx.run(
+        gone += tx.run(
             "delete from staff_sessions where token_hash in (select token_hash from staff_sessions"
             " where expires_at < %(before)s limit %(limit)s)", values,
         )  # fmt: skip
