@@ -226,8 +226,8 @@ class NotSupported(PaydeskError):
     """`can` of the provider names what it does."""
 
     code = "not_supported"
-    http_status = 501
-    title = "This provider cannot do that"
+    http_status = 422
+    title = "That cannot be done here"
 
 
 class InsufficientCredits(PaydeskError):

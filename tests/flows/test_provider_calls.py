@@ -298,7 +298,7 @@ def test_a_provider_with_async_methods_sells_and_verifies(teller):
 
 
 def test_what_a_provider_cannot_do_is_said_and_not_tried(teller):
-    """501: its sessions end by its own clock, and only its word ends ours."""
+    """Its sessions end by its own clock, and only its word ends ours."""
     desk, provider = teller
     with pytest.raises(NotSupported):
         provider.refund("t", USD("1"), "k")

@@ -21,6 +21,6 @@ def test_an_admin_pushes_and_finance_looks(http, make, env, sim):  # S4.1 C22
     assert admin.post("/v1/catalog/sync", json={}).json()["unchanged"] == 1
     assert finance.get("/v1/catalog/drift").json()["data"] == []
     problem_of(admin.post("/v1/catalog/sync", json={"adopt": "nobody"}), 404, "not_found")
-    problem_of(admin.get("/v1/catalog/drift?provider=manual"), 501, "not_supported")
+    problem_of(admin.get("/v1/catalog/drift?provider=manual"), 422, "not_supported")
     pay = Paydesk(env=env, background=False)
     assert pay.catalog.drift() == [] and pay.catalog.sync().changes == ()

@@ -320,7 +320,7 @@ def test_without_a_refresh_secret_nothing_is_issued(env):
     without = replace(env, settings=replace(env.settings, jwt_refresh_secret=""))
     with Client(create_app(without), f"Bearer {OWN_KEY}") as http:
         answer = http.post("/v1/tokens", json={"subject": "user_123"})
-        problem_of(answer, 501, "not_supported")
+        problem_of(answer, 422, "not_supported")
 
 
 def test_a_service_key_issues_no_staff_tokens(env):
