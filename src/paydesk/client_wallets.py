@@ -132,7 +132,8 @@ class Wallets(_Part):
         Conflict where it holds no more. Raises NoRate, InsufficientFunds."""
         return wallet_moves.convert_now(
             self._env, customers.resolve(self._env, customer), amount, to,
-            rate_id=quote.rate.id if quote else None, request_key=request_key(key),
+            rate_id=quote.rate.id if quote else None,
+            margin_bps=quote.margin_bps if quote else None, request_key=request_key(key),
         )  # fmt: skip
 
     def withdraw(

@@ -43,6 +43,21 @@ class Settings:
                                doc="Name shown in health answers and logs.")
     business_name: str = _named("Northwind Labs", "PAYDESK_BUSINESS_NAME",
                                 doc="Name that customers see on hosted pages.")
+    business_address: str = _named("", "PAYDESK_BUSINESS_ADDRESS",
+                                   doc="Address on receipts; a semicolon ends a line.")
+    business_email: str = _named("", "PAYDESK_BUSINESS_EMAIL",
+                                 doc="Where customers may ask; on receipts, and answers to mails go"
+                                     " there.")
+    business_tax_id: str = _named("", "PAYDESK_BUSINESS_TAX_ID", doc="Tax number on receipts.")
+    business_logo: str = _named("", "PAYDESK_BUSINESS_LOGO",
+                                doc="Path of a PNG or JPEG for mails and receipts, at most 256 kB;"
+                                    " empty: the name's first letter.")
+    brand_color: str = _named("#2f5be7", "PAYDESK_BRAND_COLOR",
+                              doc="Color of buttons in mails and of the mark, such as #0b7a4b;"
+                                  " white text must be readable on it.")
+    account_url: str = _named("", "PAYDESK_ACCOUNT_URL",
+                              doc="Where mails send customers, such as your billing page; empty:"
+                                  " the portal.")
     data_dir: str = _named(".paydesk", "PAYDESK_DATA_DIR",
                            doc="Folder of the embedded database and the simulator.")
     database_url: str = _named("", "DATABASE_URL", "PAYDESK_DATABASE_URL", secret=True,
@@ -221,6 +236,10 @@ class Settings:
     withdrawal_approval_threshold: Decimal = _named(
         Decimal("0"), "PAYDESK_WITHDRAWAL_APPROVAL_THRESHOLD",
         doc="Withdrawals of a day above it, in the default currency, need another person; 0: all.")
+    conversion_margin: str = _named(
+        "0", "PAYDESK_CONVERSION_MARGIN_BPS",
+        doc="Basis points of converted money that you keep: one number, or also by pair, such as"
+            " 100, usd/htg=250.")
     rate_max_age_days: int = _named(7, "PAYDESK_RATE_MAX_AGE_DAYS", least=1,
                                     doc="Days after which an exchange rate is too old to use.")
     hold_expiry_minutes: int = _named(60, "PAYDESK_HOLD_EXPIRY_MINUTES", least=1,

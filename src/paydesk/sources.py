@@ -14,7 +14,8 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import yaml
 from dotenv import dotenv_values
 
-from paydesk.errors import Misconfigured
+from paydesk.errors import InvalidRequest, Misconfigured
+from paydesk.rules.margins import parse as parse_margins
 from paydesk.rules.money import EXPONENTS
 from paydesk.settings import Settings, all_fields
 
@@ -303,8 +304,13 @@ def _typed(kind: type, value: Any) -> Any:
 
 
 def _checked_text(spec: Field[Any], value: Any, origin: str) -> Any:
-    """Addresses and currencies have a form of their own."""
-    if spec.name == "default_currency":
+    """Addresses, currencies and margins have a form of their own."""
+    if spec.name == "conversion_margin":
+        try:
+            parse_margins(value)
+        except InvalidRequest as exc:
+            raise _wrong(spec, origin, f"is wrong: {exc}") from None
+    if spec.name in ("default_currency", "wallets_currency"):
         if value.lower() not in EXPONENTS:
             raise _wrong(spec, origin, f"must be an ISO 4217 code like usd, not {value!r}")
         return value.lower()

@@ -306,6 +306,48 @@ def test_a_conversion_books_both_legs_and_the_rounding(env, make):  # I14 S3.24
     assert event_types(env, user)[-1] == "wallet.converted"
 
 
+def test_a_conversions_margin_is_kept_as_revenue_and_shown(env, make):  # I14 S3.24
+    user = make.user()
+    rates.enter(env, "usd", "htg", "131", by="ann")
+    fill(env, user, USD("10"), HTG("200"))
+    told = replace(env.settings, conversion_margin="50, usd/htg=250, htg/usd=100")
+    env = replace(env, settings=told)
+    done = wallet_moves.convert_now(env, user.uuid, USD("10"), "htg")
+    assert (done.margin, done.margin_bps) == (USD("0.25"), 250)
+    assert (done.get, done.rounding) == (HTG("1277.25"), USD(0))
+    assert books(env, user, "usd") == {"clearing": -1000, "exchange": 975, "revenue": 25}
+    back = wallet_moves.convert_now(env, user.uuid, HTG("200"), "usd")
+    assert (back.margin, back.rounding, back.get) == (HTG(2), HTG("0.19"), USD("1.51"))
+    with env.db.read() as tx:
+        listed = wallet_moves.list_conversions(tx, user.uuid)
+        posted = tx.all(
+            "select reason, amount from transfers where customer_id = %(c)s and credit = 6"
+            " and subject_id = %(id)s order by seq", {"c": user.uuid, "id": back.id},
+        )  # fmt: skip
+    assert posted == [
+        {"reason": "CONVERSION_MARGIN", "amount": 200}, {"reason": "ROUNDING", "amount": 19},
+    ]  # fmt: skip
+    assert [one.margin_bps for one in listed] == [100, 250]
+
+
+def test_a_quote_holds_only_while_its_margin_does(env, make):  # I14
+    user = make.user()
+    rates.enter(env, "usd", "htg", "131", by="ann")
+    fill(env, user, USD("10"))
+    quoted = wallet_moves.quote(env, USD("4"), "htg")
+    env = replace(env, settings=replace(env.settings, conversion_margin="100"))
+    with pytest.raises(Conflict) as refused:
+        wallet_moves.convert_now(
+            env, user.uuid, USD("4"), "htg", rate_id=quoted.rate.id, margin_bps=quoted.margin_bps
+        )
+    assert refused.value.param == "margin_bps" and wallet(env, user, "usd").balance == 1000
+    fresh = wallet_moves.quote(env, USD("4"), "htg")
+    done = wallet_moves.convert_now(
+        env, user.uuid, USD("4"), "htg", rate_id=fresh.rate.id, margin_bps=fresh.margin_bps
+    )
+    assert (done.get, done.margin) == (fresh.get, USD("0.04")) == (HTG("518.76"), USD("0.04"))
+
+
 def test_the_same_key_converts_once(env, make):
     user, key = make.user(), ids.request_key("k")
     rates.enter(env, "usd", "htg", "131", by="ann")

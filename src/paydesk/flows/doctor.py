@@ -221,6 +221,16 @@ CHECKS: tuple[Check, ...] = (
         "  or (s.taken_by <> '{}' and g.expires_at > s.ended_at)) limit 4",
     ),
     Check(
+        "bought_days_follow", "I20: of days that were bought for one resource no two overlap",
+        "access_grants",
+        "select customer_id, id, resource_type, resource_id from (select g.*, lag(expires_at)"
+        "  over (partition by customer_id, resource_type, resource_id order by starts_at, id)"
+        "  as before from access_grants g where source = 'purchase' and expires_at < 'infinity'"
+        "  and not exists (select from access_revocations r where r.customer_id = g.customer_id"
+        "   and r.grant_id = g.id and r.reinstated_at is null)) d"
+        " where starts_at < before limit 4",
+    ),
+    Check(
         "owned_is_paid", "I20 I21: what a customer owns was paid for", "payments",
         "select y.customer_id, y.id, y.captured_minor from payments y"
         " left join purchases p on p.customer_id = y.customer_id and p.payment_id = y.id"
@@ -279,8 +289,8 @@ CHECKS: tuple[Check, ...] = (
         "select customer_id, asset, sum(booked) as booked, sum(converted) as converted from ("
         " select customer_id, asset, balance as booked, 0 as converted from accounts"
         "  where code = 17"
-        " union all select customer_id, from_currency, 0, from_minor - rounding_minor"
-        "  from conversions"
+        " union all select customer_id, from_currency, 0,"
+        "  from_minor - margin_minor - rounding_minor from conversions"
         " union all select customer_id, to_currency, 0, -to_minor from conversions) l"
         " group by customer_id, asset having sum(booked) <> sum(converted) limit 4",
     ),

@@ -263,6 +263,13 @@ TYPES: dict[str, EventType] = {
         {"resource": "course:python", "source": "pur_0344QCT8RQJ5T9R7VHA8PSE1H4",
          "expires_at": "2027-01-15T12:00:00+00:00"},
     ),
+    "access.moved": EventType(
+        "Days that were bought lie elsewhere now: what they follow was taken away, or was given"
+        " back.",
+        "access",
+        {"resource": "course:python", "source": "pur_0344QCT8RQJ5T9R7VHA8PSE1H4",
+         "starts_at": "2026-12-15T12:00:00+00:00", "expires_at": "2027-01-15T12:00:00+00:00"},
+    ),
     "access.revoked": EventType(
         "Access was taken away; `cause` is refund, dispute, cancellation, service or admin.",
         "access",
@@ -337,7 +344,7 @@ TYPES: dict[str, EventType] = {
         "Money of one wallet became money of another at a stored rate.",
         "conversion",
         {"from_amount": 10000, "from_currency": "usd", "to_amount": 1309500, "to_currency": "htg",
-         "rate": "130.95", "rounding": 0},
+         "rate": "130.95", "margin": 0, "margin_bps": 0, "rounding": 0},
     ),
     "wallet.frozen": EventType(
         "Staff froze a wallet.", "wallet", {"currency": "htg", "state": "frozen", "reason": None}

@@ -24,7 +24,7 @@ from paydesk.flows import heads, ledger, rates, wallets
 from paydesk.flows.credit_moves import may_move
 from paydesk.flows.events import emit_many
 from paydesk.flows.wallets import Arrival
-from paydesk.rules import fields
+from paydesk.rules import fields, margins
 from paydesk.rules import rates as rules
 from paydesk.rules.money import Money, currency_code, exponent
 from paydesk.rules.rates import Rate
@@ -46,10 +46,16 @@ class Transferred:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quote:
     """What a conversion would bring. It holds until `expires_at`, and no longer than until a newer
-    rate of the pair is stored. `rounding`: given, but not needed for what arrives."""
+    rate of the pair is stored, or another margin is set.
+
+    Of `give`, `margin` (`margin_bps` basis points) is kept before it is converted; `rounding` is
+    given too, but not needed for what arrives.
+    """
 
     give: Money
     get: Money
+    margin: Money
+    margin_bps: int
     rounding: Money
     rate: Rate
     expires_at: datetime
@@ -59,13 +65,16 @@ class Quote:
 class Conversion:
     """Money of one wallet that became money of another, at the stored rate `rate`.
 
-    `rounding` is the part of `give` that was not needed for what arrived: it is revenue.
+    `margin` (`margin_bps` basis points) was kept of `give`, and `rounding` is the part of the rest
+    that was not needed for what arrived: both are revenue.
     """
 
     id: UUID
     customer_id: UUID
     give: Money
     get: Money
+    margin: Money
+    margin_bps: int
     rounding: Money
     rate: Rate
     txn_id: UUID
@@ -168,20 +177,23 @@ def quote(env: Env, give: Money, to: str) -> Quote:
 
 def convert_now(
     env: Env, customer_id: UUID, give: Money, to: str, *, request_key: UUID | None = None,
-    request_hash: bytes | None = None, rate_id: UUID | None = None,
+    request_hash: bytes | None = None, rate_id: UUID | None = None, margin_bps: int | None = None,
 ) -> Conversion:  # fmt: skip
     """Make money of one wallet money of another of the same customer, rounded down.
 
     wallet -> exchange in the one currency, exchange -> wallet in the other (both
-    WALLET_CONVERSION); what was given beyond need, in whole minor units, goes exchange -> revenue
-    (ROUNDING). `rate_id` is a quote's: Conflict where another rate serves the pair by now. The
-    same `request_key` converts once. Raises NoRate, InsufficientFunds, WalletFrozen,
+    WALLET_CONVERSION); our margin goes exchange -> revenue (CONVERSION_MARGIN), and so does what
+    was given beyond need, in whole minor units (ROUNDING). `rate_id` and `margin_bps` are a
+    quote's: Conflict where another rate or margin serves the pair by now. The same `request_key`
+    converts once. Raises NoRate, InsufficientFunds, WalletFrozen,
     AmountTooSmall (nothing would arrive), AmountTooLarge, TransactionLimit.
     """
     check_money(env.settings, give)
     target = _target(give, to)
     key = request_key or uuid4()
-    digest = request_hash or digest_of("convert", give.minor, give.currency, target, rate_id)
+    digest = request_hash or digest_of(
+        "convert", give.minor, give.currency, target, rate_id, margin_bps
+    )
     with env.db.transaction(customer_id) as tx:
         now = heads.decide(tx, env.now(), customer_id)
         found = _conversion_before(tx, customer_id, key, digest)
@@ -192,6 +204,10 @@ def convert_now(
         quoted = _quote(tx, env.settings, give, target, now)
         if rate_id not in (None, quoted.rate.id):
             raise Conflict("The rate has changed since the quote: ask again.", param="rate")
+        if margin_bps not in (None, quoted.margin_bps):
+            raise Conflict(
+                "The margin has changed since the quote: ask again.", param="margin_bps"
+            )
         heads.count_day(tx, customer_id, now, 1, env.settings.max_daily_transactions)
         conversion_id = ids.new_owned(customer_id)
         txn_id = _book(tx, now, customer_id, conversion_id, quoted, (key, number_of(digest)))
@@ -237,13 +253,15 @@ def _target(give: Money, to: str) -> str:
 def _quote(tx: Tx, settings: Settings, give: Money, target: str, now: datetime) -> Quote:
     most = settings.rate_max_age_days
     rate = rates.to_convert(tx, give.currency, target, now, max_age_days=most)
-    done = rules.convert(give.minor, give.currency, target, rate)
+    bps = margins.parse(settings.conversion_margin).of(give.currency, target)
+    done = rules.convert(give.minor, give.currency, target, rate, bps)
     if not done.to_minor:
         raise AmountTooSmall(
             f"{give} is less than the smallest amount of {target.upper()}.", param="amount"
         )
     return Quote(
-        give=give, get=Money(done.to_minor, target, minor=True), rate=rate,
+        give=give, get=Money(done.to_minor, target, minor=True), rate=rate, margin_bps=bps,
+        margin=Money(done.margin_minor, give.currency, minor=True),
         rounding=Money(done.rounding_minor, give.currency, minor=True),
         expires_at=rates.ends_at(rate, most),
     )  # fmt: skip
@@ -258,14 +276,15 @@ def _book(
         tx, now, customer_id, quoted.give, "exchange", reason="WALLET_CONVERSION", txn_id=txn_id,
         event=None, subject_id=conversion_id, request_key=request[0], request_hash=request[1],
     )  # fmt: skip
-    if quoted.rounding:
-        ledger.post(tx, [
-            ledger.Entry(
-                customer_id=customer_id, debit="exchange", credit="revenue",
-                asset=quoted.give.currency, amount=quoted.rounding.minor, reason="ROUNDING",
-                txn_id=txn_id, subject_id=conversion_id, effective_at=now,
-            )
-        ])  # fmt: skip
+    ledger.post(tx, [
+        ledger.Entry(
+            customer_id=customer_id, debit="exchange", credit="revenue", asset=kept.currency,
+            amount=kept.minor, reason=reason, txn_id=txn_id, subject_id=conversion_id,
+            effective_at=now,
+        )
+        for reason, kept in (("CONVERSION_MARGIN", quoted.margin), ("ROUNDING", quoted.rounding))
+        if kept
+    ])  # fmt: skip
     wallets.put_in(tx, now, [
         Arrival(
             customer_id=customer_id, money=quoted.get, source="exchange",
@@ -275,7 +294,8 @@ def _book(
     data = {
         "from_amount": quoted.give.minor, "from_currency": quoted.give.currency,
         "to_amount": quoted.get.minor, "to_currency": quoted.get.currency,
-        "rate": rules.plain(quoted.rate.rate), "rounding": quoted.rounding.minor,
+        "rate": rules.plain(quoted.rate.rate), "margin": quoted.margin.minor,
+        "margin_bps": quoted.margin_bps, "rounding": quoted.rounding.minor,
     }  # fmt: skip
     emit_many(tx, [wallets.new_event("wallet.converted", customer_id, conversion_id, data, now)])
     return txn_id
@@ -287,15 +307,17 @@ def _write(
 ) -> None:  # fmt: skip
     tx.run(
         "insert into conversions (customer_id, id, rate_id, is_inverse, from_currency, from_minor,"
-        " to_currency, to_minor, rounding_minor, txn_id, request_key, request_hash, created_at)"
+        " to_currency, to_minor, margin_bps, margin_minor, rounding_minor, txn_id, request_key,"
+        " request_hash, created_at)"
         " values (%(customer_id)s, %(id)s, %(rate_id)s, %(is_inverse)s, %(from_currency)s,"
-        " %(from_minor)s, %(to_currency)s, %(to_minor)s, %(rounding)s, %(txn_id)s, %(key)s,"
-        " %(digest)s, %(now)s)",
+        " %(from_minor)s, %(to_currency)s, %(to_minor)s, %(margin_bps)s, %(margin)s, %(rounding)s,"
+        " %(txn_id)s, %(key)s, %(digest)s, %(now)s)",
         {
             "customer_id": customer_id, "id": conversion_id, "rate_id": quoted.rate.id,
             "is_inverse": quoted.rate.base != quoted.give.currency,
             "from_currency": quoted.give.currency, "from_minor": quoted.give.minor,
             "to_currency": quoted.get.currency, "to_minor": quoted.get.minor,
+            "margin_bps": quoted.margin_bps, "margin": quoted.margin.minor,
             "rounding": quoted.rounding.minor, "txn_id": txn_id, "key": key, "digest": digest,
             "now": now,
         },
@@ -324,9 +346,9 @@ def _conversions(
     after: UUID | None = None,
 ) -> list[Conversion]:  # fmt: skip
     rows = tx.all(
-        "select c.id, c.from_currency, c.from_minor, c.to_currency, c.to_minor, c.rounding_minor,"
-        " c.txn_id, c.created_at, r.id as rate_id, r.base, r.quote, r.rate, r.source, r.at,"
-        " r.entered_by, r.created_at as rate_created_at"
+        "select c.id, c.from_currency, c.from_minor, c.to_currency, c.to_minor, c.margin_bps,"
+        " c.margin_minor, c.rounding_minor, c.txn_id, c.created_at, r.id as rate_id, r.base,"
+        " r.quote, r.rate, r.source, r.at, r.entered_by, r.created_at as rate_created_at"
         " from conversions c join rates r on r.id = c.rate_id"
         " where c.customer_id = %(customer_id)s"
         " and (%(id)s::uuid is null or c.id = %(id)s::uuid)"
@@ -342,6 +364,8 @@ def _conversion(row: dict[str, Any], customer_id: UUID) -> Conversion:
         id=row["id"], customer_id=customer_id, txn_id=row["txn_id"],
         give=Money(row["from_minor"], row["from_currency"], minor=True),
         get=Money(row["to_minor"], row["to_currency"], minor=True),
+        margin=Money(row["margin_minor"], row["from_currency"], minor=True),
+        margin_bps=row["margin_bps"],
         rounding=Money(row["rounding_minor"], row["from_currency"], minor=True),
         rate=Rate(
             id=row["rate_id"], base=row["base"], quote=row["quote"], rate=row["rate"],

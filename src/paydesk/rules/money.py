@@ -78,7 +78,7 @@ def parse_minor(text: str, currency: str) -> int:
         raise InvalidRequest(f"{text[:40]!r} is not a plain decimal number.") from None
     if scaled != scaled.to_integral_value():
         raise InvalidRequest(
-            f"{text[:40]} has more than {digits} decimals, which {currency} does not have.",
+            f"{text[:40]}: {currency.upper()} has {digits or 'no'} digits after the point.",
             param="amount",
         )
     minor = int(scaled)

@@ -20,6 +20,7 @@ from uuid import UUID
 from xml.etree import ElementTree
 
 from paydesk.errors import InvalidRequest
+from paydesk.rules.margins import margin_of
 from paydesk.rules.money import EXPONENTS, MAX_MINOR, exponent
 
 #: Digits after the point that a stored rate has.
@@ -57,10 +58,12 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """`to_minor` arrives; `rounding_minor` of the money that was given was not needed for it."""
+    """`to_minor` arrives. Of the money that was given, `margin_minor` was kept, and
+    `rounding_minor` was not needed for what arrives."""
 
     to_minor: int
     rounding_minor: int
+    margin_minor: int = 0
 
 
 def parse_rate(value: Any, param: str = "rate") -> Decimal:
@@ -188,14 +191,18 @@ def _brings(way: Sequence[Rate], one: str) -> Fraction:
     return worth
 
 
-def convert(minor: int, source: str, target: str, rate: Rate) -> Converted:
-    """What `minor` units of `source` become in `target`, rounded down, at a rate of that pair."""
+def convert(minor: int, source: str, target: str, rate: Rate, margin_bps: int = 0) -> Converted:
+    """What `minor` units of `source` become in `target`, rounded down, at a rate of that pair.
+
+    The margin is taken first, of what is given.
+    """
     numerator, denominator = _scale(source, target, rate)
-    to_minor = minor * numerator // denominator
+    margin = margin_of(minor, margin_bps)
+    to_minor = (minor - margin) * numerator // denominator
     if to_minor > MAX_MINOR:
         raise InvalidRequest("The amount would become too large.", param="amount")
     needed = -(-to_minor * denominator // numerator)
-    return Converted(to_minor, minor - needed)
+    return Converted(to_minor, minor - margin - needed, margin)
 
 
 def worth(minor: int, source: str, target: str, rate: Rate) -> int:

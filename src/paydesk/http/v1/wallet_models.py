@@ -70,11 +70,12 @@ class QuoteIn(Sum):
 
 
 class ConversionIn(Sum):
-    """`rate` is a quote's: refused where another rate serves the pair by now."""
+    """`rate` and `margin_bps` are a quote's: refused where others serve the pair by now."""
 
     customer: Ref | None = None
     to: Currency
     rate: Ref | None = None
+    margin_bps: int | None = Field(default=None, ge=0, le=5_000)
 
 
 class WithdrawalIn(Sum):
@@ -202,6 +203,9 @@ class QuoteOfConversion(Out):
     to_amount: int
     to_amount_decimal: str
     to_currency: str
+    margin: int
+    margin_decimal: str
+    margin_bps: int
     rounding: int
     rounding_decimal: str
     rate: RateOut
@@ -217,6 +221,9 @@ class ConversionOut(Object):
     to_amount: int
     to_amount_decimal: str
     to_currency: str
+    margin: int
+    margin_decimal: str
+    margin_bps: int
     rounding: int
     rounding_decimal: str
     rate: RateOut

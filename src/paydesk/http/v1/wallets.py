@@ -103,6 +103,8 @@ def _legs(one: Conversion | Quote) -> dict[str, Any]:
         "currency": one.give.currency,
         **fields.money(one.get, "to_amount"),
         "to_currency": one.get.currency,
+        **fields.money(one.margin, "margin"),
+        "margin_bps": one.margin_bps,
         **fields.money(one.rounding, "rounding"),
     }
 
@@ -315,7 +317,8 @@ def quote(request: Request, body: QuoteIn) -> Response:
     **cell("customer", "admin", "service", owner="own"),
 )  # fmt: skip
 def convert(request: Request, body: ConversionIn) -> Response:
-    """Into the customer's wallet of another currency, at the stored rate, rounded down."""
+    """Into the customer's wallet of another currency, at the stored rate less our margin,
+    rounded down."""
     env, who = env_of(request), who_of(request)
     customer_id = owners.owner(env, who, body.customer)
     money = required(request, body)
@@ -324,7 +327,7 @@ def convert(request: Request, body: ConversionIn) -> Response:
 
     def work() -> Response:
         done = wallet_moves.convert_now(
-            env, customer_id, money, body.to, rate_id=rate_id,
+            env, customer_id, money, body.to, rate_id=rate_id, margin_bps=body.margin_bps,
             request_key=attempt.key if attempt else None,
             request_hash=attempt.digest if attempt else None,
         )  # fmt: skip
