@@ -237,3 +237,27 @@ def docs_shell(tmp_path_factory: pytest.TempPathFactory):
         yield DocsShell(desk.wait(), tmp_path_factory.mktemp("docs-shell"))
     finally:
         desk.close()
+
+
+@pytest.fixture
+def paydesk(database, sim, tmp_path, monkeypatch, capsys):
+    """`paydesk("refunds", "list")` runs a command; answers (exit code, output, complaints)."""
+    from paydesk import cli
+
+    monkeypatch.chdir(tmp_path)
+    for name, value in {
+        "DATABASE_URL": database.dsn, "PAYDESK_SIMULATOR_URL": sim.url, "JWT_SECRET": "s" * 40,
+        "STRIPE_WEBHOOK_SECRET": "whsec_test", "NO_COLOR": "1", "COLUMNS": "200",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+
+    def run(*arguments: str):
+        code = 0
+        try:
+            cli.main(list(arguments))
+        except SystemExit as exc:
+            code = exc.code if isinstance(exc.code, int) else 0
+        told = capsys.readouterr()
+        return code, told.out, told.err
+
+    return run

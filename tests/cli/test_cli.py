@@ -8,30 +8,6 @@ import sys
 
 import pytest
 
-from paydesk import cli
-
-
-@pytest.fixture
-def paydesk(database, sim, tmp_path, monkeypatch, capsys):
-    """`paydesk("payments", "list")` runs a command; answers (exit code, output, complaints)."""
-    monkeypatch.chdir(tmp_path)
-    for name, value in {
-        "DATABASE_URL": database.dsn, "PAYDESK_SIMULATOR_URL": sim.url, "JWT_SECRET": "s" * 40,
-        "STRIPE_WEBHOOK_SECRET": "whsec_test", "NO_COLOR": "1", "COLUMNS": "200",
-    }.items():  # fmt: skip
-        monkeypatch.setenv(name, value)
-
-    def run(*arguments: str):
-        code = 0
-        try:
-            cli.main(list(arguments))
-        except SystemExit as exc:
-            code = exc.code if isinstance(exc.code, int) else 0
-        told = capsys.readouterr()
-        return code, told.out, told.err
-
-    return run
-
 
 def answered(run, *arguments: str):
     """The JSON lines of a command that must succeed."""
@@ -133,6 +109,19 @@ def test_keys_are_shown_once_and_revoked(paydesk):
     assert listed["key"] != made["key"]
     ended = answered(paydesk, "keys", "revoke", made["id"])[0]
     assert ended["revoked_at"]
+
+
+def test_a_key_is_rolled_and_the_old_one_ends_after_the_overlap(paydesk):  # S3.13
+    old = answered(paydesk, "keys", "create", "web-prod", "--role", "finance")[0]
+    new = answered(paydesk, "keys", "roll", old["id"], "--overlap-hours", "1")[0]
+    assert (new["name"], new["role"]) == ("web-prod", "finance")
+    assert new["key"].startswith("sk_test_") and new["key"] != old["key"]
+    listed = {one["id"]: one for one in answered(paydesk, "keys", "list")}
+    assert listed[old["id"]]["expires_at"] and not listed[new["id"]]["expires_at"]
+    assert paydesk("keys", "roll", old["id"], "--overlap-hours", "721")[0] == 2
+    answered(paydesk, "keys", "revoke", old["id"])
+    code, _, err = paydesk("keys", "roll", old["id"])
+    assert code == 1 and "conflict" in err
 
 
 def test_a_payment_is_found_shown_and_verified(paydesk, sim, env, make):

@@ -6,33 +6,10 @@ import json
 
 import pytest
 
-from paydesk import cli
 from paydesk.flows import checkout, inbox
 from paydesk.flows.checkout import StartCheckout
 
 CARD = "4242424242424242"
-
-
-@pytest.fixture
-def paydesk(database, sim, tmp_path, monkeypatch, capsys):
-    """`paydesk("disputes", "list")` runs a command; answers (exit code, output, complaints)."""
-    monkeypatch.chdir(tmp_path)
-    for name, value in {
-        "DATABASE_URL": database.dsn, "PAYDESK_SIMULATOR_URL": sim.url, "JWT_SECRET": "s" * 40,
-        "STRIPE_WEBHOOK_SECRET": "whsec_test", "NO_COLOR": "1", "COLUMNS": "200",
-    }.items():  # fmt: skip
-        monkeypatch.setenv(name, value)
-
-    def run(*arguments: str):
-        code = 0
-        try:
-            cli.main(list(arguments))
-        except SystemExit as exc:
-            code = exc.code if isinstance(exc.code, int) else 0
-        told = capsys.readouterr()
-        return code, told.out, told.err
-
-    return run
 
 
 @pytest.fixture

@@ -7,27 +7,16 @@ from datetime import UTC, datetime
 
 import pytest
 
-from paydesk import HTG, Paydesk, cli
+from paydesk import HTG, Paydesk
 
 
 @pytest.fixture
-def paydesk(database, sim, tmp_path, monkeypatch, capsys):
+def paydesk(paydesk):
     """`paydesk("rates", "list")` runs a command; answers (exit code, lines of JSON, complaints)."""
-    monkeypatch.chdir(tmp_path)
-    for name, value in {
-        "DATABASE_URL": database.dsn, "PAYDESK_SIMULATOR_URL": sim.url, "JWT_SECRET": "s" * 40,
-        "STRIPE_WEBHOOK_SECRET": "whsec_test", "NO_COLOR": "1", "COLUMNS": "200",
-    }.items():  # fmt: skip
-        monkeypatch.setenv(name, value)
 
     def run(*arguments: str):
-        code = 0
-        try:
-            cli.main(list(arguments))
-        except SystemExit as exc:
-            code = exc.code if isinstance(exc.code, int) else 0
-        told = capsys.readouterr()
-        return code, [json.loads(line) for line in told.out.splitlines()], told.err
+        code, out, err = paydesk(*arguments)
+        return code, [json.loads(line) for line in out.splitlines()], err
 
     return run
 

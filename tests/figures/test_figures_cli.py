@@ -8,31 +8,13 @@ import json
 
 import pytest
 
-from paydesk import cli
-
 
 @pytest.fixture
-def paydesk(refunding, database, sim, tmp_path, monkeypatch, capsys):
+def paydesk(refunding, paydesk):
     """`paydesk("report", "revenue")` runs a command; answers (exit code, output, complaints)."""
     refunding.bought()
     refunding.desk.clock.advance(days=1)
-    monkeypatch.chdir(tmp_path)
-    for name, value in {
-        "DATABASE_URL": database.dsn, "PAYDESK_SIMULATOR_URL": sim.url, "JWT_SECRET": "s" * 40,
-        "STRIPE_WEBHOOK_SECRET": "whsec_test", "NO_COLOR": "1", "COLUMNS": "200",
-    }.items():  # fmt: skip
-        monkeypatch.setenv(name, value)
-
-    def run(*arguments: str):
-        code = 0
-        try:
-            cli.main(list(arguments))
-        except SystemExit as exc:
-            code = exc.code if isinstance(exc.code, int) else 0
-        told = capsys.readouterr()
-        return code, told.out, told.err
-
-    return run
+    return paydesk
 
 
 def test_reports_come_as_csv_json_and_table(paydesk):  # S4.39
