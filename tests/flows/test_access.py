@@ -27,14 +27,15 @@ def records(desk, customer_id: UUID):
     """Everything that the rule is a function of, and when each grant was made."""
     grants = desk.all(
         "select id, resource_type as type, resource_id as resource, source, source_id, starts_at,"
-        " nullif(expires_at, 'infinity') as expires_at, created_at from access_grants"
+        " nullif(expires_at, 'infinity') as expires_at, created_at as given_at,"
+        " source = 'purchase' and expires_at < 'infinity' as follows from access_grants"
         " where customer_id = %(c)s", c=customer_id,
     )  # fmt: skip
     voids = desk.all(
         "select grant_id, revoked_at, reinstated_at from access_revocations"
         " where customer_id = %(c)s", c=customer_id,
     )  # fmt: skip
-    made = {g["id"]: g.pop("created_at") for g in grants}
+    made = {g["id"]: g["given_at"] for g in grants}
     return [rules.Grant(**g) for g in grants], [rules.Revocation(**v) for v in voids], made
 
 
@@ -90,6 +91,94 @@ class _of:
 
     def __init__(self, user) -> None:
         self.customer_id = user.uuid
+
+
+def lies(desk, customer_id: UUID) -> list[tuple]:
+    """Where every grant is written to lie, in the order they were given."""
+    rows = desk.all(
+        "select id, starts_at, expires_at from access_grants where customer_id = %(c)s"
+        " order by created_at, id", c=customer_id,
+    )  # fmt: skip
+    return [(row["id"], row["starts_at"], row["expires_at"]) for row in rows]
+
+
+def test_days_that_follow_a_refunded_purchase_move_up_and_back(desk):
+    """I20 S1.49 S1.51: no gap remains; a refund that fails restores the exact state before."""
+    course(desk, "lab", repeatable=True, grants=["lab:gpu"], access_days=30)
+    user, now = desk.make.user(), desk.env.now()
+    first, _ = (bought(desk, user, item="lab") for _ in range(2))
+    desk.clock.advance(days=10)
+    before, cause = lies(desk, user.uuid), uuid4()
+    assert taken_back(desk, first, cause)[0] == 1
+    may = access.can(desk.env, user.uuid, "lab:gpu")
+    assert may and may.expires_at == now + timedelta(days=40)
+    assert [one.status for one in access.list_(desk.env, user.uuid)] == ["active", "revoked"]
+    desk.clock.advance(days=31)
+    assert reason(desk, _of(user), "lab:gpu") == "expired" and access.end_due(desk.env) == 2
+    assert given_back(desk, first, cause)[0] == 0
+    assert lies(desk, user.uuid) == before
+    may = access.can(desk.env, user.uuid, "lab:gpu")
+    assert may and may.expires_at == now + timedelta(days=60)
+    moved = desk.all("select data from events where type = 'access.moved' order by seq")
+    assert [row["data"]["starts_at"] for row in moved] == [
+        (now + timedelta(days=n)).isoformat() for n in (10, 30)]  # fmt: skip
+    desk.clock.advance(days=19)
+    assert access.end_due(desk.env) == 1, "the end that came back is told of"
+
+
+def test_days_refunded_after_their_end_do_not_come_again(desk):
+    """I20: they had moved up and passed; undoing what moved them brings back unpaid days not."""
+    course(desk, "lab", repeatable=True, grants=["lab:gpu"], access_days=30)
+    user = desk.make.user()
+    first, second = (bought(desk, user, item="lab") for _ in range(2))
+    one, two = uuid4(), uuid4()
+    desk.clock.advance(days=10)
+    taken_back(desk, first, one)
+    desk.clock.advance(days=35)
+    taken_back(desk, second, two)
+    given_back(desk, first, one)
+    assert reason(desk, _of(user), "lab:gpu") != "granted"
+    given_back(desk, second, two)
+    assert reason(desk, _of(user), "lab:gpu") == "granted"
+
+
+@pytest.mark.parametrize("round", range(3))
+def test_bought_days_lie_where_the_records_say_after_any_history(desk, seed, round):
+    """I20: buy, refund, fail, dispute, win, by hand, in any order: what is written is the pure
+    function of the records, and undoing every taking leaves what was bought."""
+    draw = random.Random(f"{seed}{round}days")
+    course(desk, "lab", repeatable=True, grants=["lab:gpu"], access_days=7)
+    three = {"type": "lab", "id": "gpu", "days": 3}
+    course(desk, "kit", repeatable=True, grants=[three, "lab:cpu"])
+    user = desk.make.user()
+    views, open_ = [], []
+    for _ in range(16):
+        step = draw.choice(["buy", "buy", "take", "take", "give", "grant"])
+        if step == "buy":
+            views.append(bought(desk, user, item=draw.choice(["lab", "kit"])))
+        elif step == "take" and views:
+            view, cause = draw.choice(views), uuid4()
+            taken_back(desk, view, cause, draw.choice(["refund", "dispute"]))
+            open_.append((view, cause))
+        elif step == "give" and open_:
+            given_back(desk, *open_.pop(draw.randrange(len(open_))))
+        elif step == "grant":
+            access.grant(desk.env, user.uuid, "lab:gpu", by="ana", days=draw.choice([2, 5]))
+        _check_lies(desk, user.uuid)
+        desk.clock.advance(hours=draw.choice([1, 20, 50, 200]))
+    while open_:
+        given_back(desk, *open_.pop(draw.randrange(len(open_))))
+        _check_lies(desk, user.uuid)
+    grants, voids, _ = records(desk, user.uuid)
+    assert all(one.reinstated_at is not None for one in voids)
+    as_bought = {one.grant.id: one.grant for one in rules.place(grants, [], desk.env.now())}
+    assert all(as_bought[one.id] == one for one in grants)
+
+
+def _check_lies(desk, customer_id: UUID) -> None:
+    grants, voids, _ = records(desk, customer_id)
+    placed = {one.grant.id: one.grant for one in rules.place(grants, voids, desk.env.now())}
+    assert all(placed[one.id] == one for one in grants)
 
 
 def test_access_is_given_and_taken_by_hand_by_name(desk):

@@ -61,9 +61,12 @@ def damage(database, *statements: str) -> None:
             admin.execute(statement)
 
 
+FIGURES = tuple(name for name, _, _ in doctor.FIGURES)
+
+
 def test_a_sound_database_passes_every_check(desk):
     found = doctor.check(desk.db)
-    assert [f.check for f in found] == [c.name for c in doctor.CHECKS]
+    assert [f.check for f in found] == [*(c.name for c in doctor.CHECKS), *FIGURES]
     assert all(f.ok for f in found)
     with desk.db.transaction() as tx:
         assert all(f.ok for f in doctor.check(tx))
@@ -142,6 +145,12 @@ DAMAGE = {
         " source_id, starts_at) select customer_id, customer_id, 'course', 'python', 'purchase',"
         " customer_id, now() from customers"
     ),
+    "bought_days_follow": (
+        "insert into access_grants (customer_id, id, resource_type, resource_id, source,"
+        " source_id, starts_at, expires_at) select customer_id, gen_random_uuid(), 'lab', '1',"
+        " 'purchase', customer_id, now(), now() + interval '1 day'"
+        " from customers, generate_series(1, 2)"
+    ),
     "owned_is_paid": (
         "with p as (insert into payments (customer_id, id, state, provider, currency,"
         " asked_minor, price_minor, handle, request_key, request_hash) select customer_id,"
@@ -191,11 +200,21 @@ DAMAGE = {
         " select customer_id, 14, 'usd', 5 from customers"
     ),
     "disputes_within_captures": _DISPUTE + "'usd', 11 from customers",
+    "figures_equal_rows": (
+        "with s as (insert into figure_state (time_zone, covered_from, covered_until)"
+        " values ('UTC', '1990-01-31', '1990-02-02')) insert into figure_goods"
+        " values ('1990-02-01', 'pack', 'creator', '', 'usd', 1, 999, 0, 0, 999, 0, 120, 0)"
+    ),
+    "figures_add_up": (
+        "with s as (insert into figure_summed values ('month', '1990-02-01'))"
+        " insert into figure_attempts_sums values ('month', true, '1990-02-01', 'failed', '', '',"
+        " '', 'usd', '', '', 3)"
+    ),
 }
 
 
 def test_every_check_has_its_damage():
-    assert set(DAMAGE) == {c.name for c in doctor.CHECKS}
+    assert set(DAMAGE) == {*(c.name for c in doctor.CHECKS), *FIGURES}
 
 
 @pytest.mark.parametrize("name", sorted(DAMAGE))

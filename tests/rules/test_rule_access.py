@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from paydesk.errors import InvalidRequest
@@ -24,8 +26,24 @@ def at(days: float) -> datetime:
 def grant(number: int = 1, resource: str = "course:python", start: float = 0,
           end: float | None = None) -> Grant:  # fmt: skip
     kind, name = access.parse(resource)
-    return Grant(id=UUID(int=number), type=kind, resource=name, source="purchase", source_id=None,
-                 starts_at=at(start), expires_at=None if end is None else at(end))  # fmt: skip
+    return Grant(id=UUID(int=number), type=kind, resource=name, source="admin", source_id=None,
+                 starts_at=at(start), expires_at=None if end is None else at(end),
+                 given_at=at(start))  # fmt: skip
+
+
+def days(number: int, given: float, lasts: float) -> Grant:
+    """Bought days, which follow what is there."""
+    made = grant(number, start=given, end=given + lasts)
+    return replace(made, follows=True)
+
+
+def lie(grants, voids=(), when=0.0) -> dict[int, tuple[float, float]]:
+    """Where grants lie, in days: {number: (start, end)}; only those that are not void."""
+    return {
+        one.grant.id.int: tuple((x - NOW) / timedelta(days=1)
+                                for x in (one.grant.starts_at, one.grant.expires_at))
+        for one in access.place(grants, voids, at(when)) if one.void_since is None
+    }  # fmt: skip
 
 
 def void(number: int, since: float, until: float | None = None) -> Revocation:
@@ -81,6 +99,70 @@ def test_the_longest_grant_is_named_and_following_ones_prolong():
     assert asked([first, grant(4)]).expires_at is None
 
 
+def test_bought_days_follow_one_another_and_move_up_when_one_is_taken_away():
+    """I20: no gap remains, and what was used stays used."""
+    two = [days(1, 0, 30), days(2, 0, 30)]
+    assert lie(two) == {1: (0, 30), 2: (30, 60)}
+    assert lie(two, [void(1, 10)], 10) == {2: (10, 40)}
+    assert lie(two, [void(2, 10)], 10) == {1: (0, 30)}
+    assert lie(two, [void(1, 10)], 9) == {1: (0, 30), 2: (30, 60)}
+    told = [asked(two, [void(1, 10)], when=day).reason for day in (9, 10, 39, 40)]
+    assert told == ["granted", "granted", "granted", "expired"]
+
+
+def test_days_lie_where_they_lay_before_once_the_taking_is_undone():
+    """I20: exactly, whatever was bought or taken in between."""
+    three = [days(1, 0, 30), days(2, 0, 30), days(3, 12, 30)]
+    assert lie(three, [void(1, 10)], 13) == {2: (10, 40), 3: (40, 70)}
+    assert lie(three, [void(1, 10, 20)], 20) == {1: (0, 30), 2: (30, 60), 3: (60, 90)}
+    both = [void(1, 10, 20), void(2, 11)]
+    assert lie(three, both, 13) == {3: (12, 42)}
+    assert lie(three, both, 20) == {1: (0, 30), 3: (30, 60)}
+    assert lie(three, [void(1, 10), void(1, 12, 20)], 20) == {2: (10, 40), 3: (40, 70)}
+
+
+def test_bought_days_wait_for_earlier_access_that_ends_and_for_no_other():
+    fixed = grant(1, start=0, end=20)
+    assert lie([fixed, days(2, 5, 10)]) == {1: (0, 20), 2: (20, 30)}
+    assert lie([grant(1, start=6, end=20), days(2, 5, 10)])[2] == (5, 15)
+    assert lie([grant(1, start=8, end=20), days(2, 5, 10)])[2] == (5, 15)
+    assert access.place([grant(1), days(2, 5, 10)], [], at(5))[1].grant.starts_at == at(5)
+    other = grant(1, resource="course:*", start=0, end=20)
+    assert lie([other, days(2, 5, 10)])[2] == (5, 15)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(1, 5)), max_size=6),
+    st.lists(st.tuples(st.integers(0, 5), st.integers(0, 12), st.none() | st.integers(0, 6)),
+             max_size=8),
+    st.integers(0, 40),
+)  # fmt: skip
+def test_no_bought_day_is_lost_or_given_twice(bought, taken, when):
+    """I20: bought days that hold do not overlap, keep their length, and leave no gap between
+    their gift and their end but what nobody had paid for."""
+    grants = [days(n, given, lasts) for n, (given, lasts) in enumerate(sorted(bought))]
+    voids = [void(n, since, None if lasts is None else since + lasts) for n, since, lasts in taken]
+    placed = access.place(grants, voids, at(when))
+    good = [one.grant for one in placed if one.void_since is None]
+    for one in good:
+        was = grants[one.id.int]
+        assert one.expires_at - one.starts_at == was.expires_at - was.starts_at
+        assert one.starts_at >= was.given_at
+    good.sort(key=lambda one: one.starts_at)
+    assert all(a.expires_at <= b.starts_at for a, b in pairwise(good))
+    spent = [(one.grant.starts_at, min(one.grant.expires_at, one.void_since)) for one in placed
+             if one.void_since is not None]  # fmt: skip
+    covered = [*spent, *((one.starts_at, one.expires_at) for one in good)]
+    for one in good:
+        moment = one.given_at
+        while moment < one.starts_at:
+            assert any(begins <= moment < ends for begins, ends in covered), (one, moment)
+            moment += timedelta(days=1)
+    open_ = [one for one in voids if one.reinstated_at is None or one.reinstated_at > at(when)]
+    assert access.place(grants, open_, at(when)) == placed
+
+
 instants = st.integers(0, 12)
 grants_made = st.lists(
     st.tuples(st.sampled_from(["course:python", "course:*", "platform", "lab:1"]), instants,
@@ -92,6 +174,7 @@ voids_made = st.lists(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(grants_made, voids_made, instants, st.randoms())
 def test_access_is_that_some_grant_holds_and_order_does_not_matter(made, voided, when, random):
     """I20: against the plain definition, for any records, in any order."""

@@ -1,4 +1,4 @@
-"""Access: grants that never change, revocations beside them, and the question who may see what."""
+"""Access: what was given, revocations beside it, and the question who may see what."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from paydesk.cache import access_key
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
 from paydesk.errors import Conflict, IdempotencyKeyReused, InvalidRequest, NotFound
+from paydesk.flows import access_records as records
 from paydesk.flows import heads, items
-from paydesk.flows.events import NewEvent, emit_many
+from paydesk.flows.access_records import event, shown_source
+from paydesk.flows.events import emit_many
 from paydesk.flows.sweeps import WAIT_S, one_row
 from paydesk.rules import access as rules
 from paydesk.rules import fields
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
 #: than that none are kept.
 KEEP_S = 5.0
 MOST_KEPT = 100
-#: Kinds of ids that a grant's source has.
-SOURCES = {"purchase": "purchase", "service": "service", "payment": "payment", "admin": "access"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +87,8 @@ class GrantView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewGrant:
-    """Access to be given; `expires_at` None: for ever."""
+    """Access to be given; `expires_at` None: for ever. Days that were bought follow present access
+    to the same resource."""
 
     customer_id: UUID
     type: str
@@ -120,16 +121,16 @@ def can(env: Env, customer_id: UUID, resource: str, at: datetime | None = None) 
     return shaped(env, kind, name, found)
 
 
-def _kept(env: Env, customer_id: UUID) -> _Records | None:
+def _kept(env: Env, customer_id: UUID) -> records.Records | None:
     """A customer's records from this process's cache; None where there are too many to keep."""
 
-    def load() -> _Records | None:
+    def load() -> records.Records | None:
         with env.db.read() as tx:
             rows = tx.all(
-                _GRANTS + " limit %(limit)s",
+                records.GRANTS + " limit %(limit)s",
                 {"customer_id": customer_id, "limit": MOST_KEPT + 1},
             )
-            return _records(tx, customer_id, rows) if len(rows) <= MOST_KEPT else None
+            return records.read(tx, customer_id, rows) if len(rows) <= MOST_KEPT else None
 
     return env.cache.read(access_key(customer_id), load, ttl_s=KEEP_S, shared=False)
 
@@ -148,7 +149,7 @@ def shaped(env: Env, kind: str, name: str, found: rules.Verdict) -> Access:
 def verdict(tx: Tx, customer_id: UUID, kind: str, name: str, at: datetime) -> rules.Verdict:
     """What the records say; inside a transaction. Two statements."""
     grants = tx.all(
-        _GRANTS + " and resource_type = any(%(types)s) and resource_id = any(%(names)s)",
+        records.GRANTS + " and resource_type = any(%(types)s) and resource_id = any(%(names)s)",
         {
             "customer_id": customer_id,
             "types": [kind, rules.PLATFORM],
@@ -157,48 +158,12 @@ def verdict(tx: Tx, customer_id: UUID, kind: str, name: str, at: datetime) -> ru
     )
     if not grants:
         return rules.Verdict(reason="not_purchased")
-    return rules.decide(*_records(tx, customer_id, grants), kind, name, at)
-
-
-_GRANTS = """
-    select id, resource_type, resource_id, source, source_id, starts_at,
-        nullif(expires_at, 'infinity') as expires_at
-    from access_grants where customer_id = %(customer_id)s"""
-
-_Records = tuple[tuple[rules.Grant, ...], tuple[rules.Revocation, ...]]
-
-
-def _records(tx: Tx, customer_id: UUID, grants: Sequence[Mapping[str, Any]]) -> _Records:
-    """Rows of grants with their revocations."""
-    voids = tx.all(
-        "select grant_id, revoked_at, reinstated_at from access_revocations"
-        " where customer_id = %(customer_id)s and grant_id = any(%(grants)s)",
-        {"customer_id": customer_id, "grants": [row["id"] for row in grants]},
-    )
-    return (
-        tuple(
-            rules.Grant(
-                id=row["id"], type=row["resource_type"], resource=row["resource_id"],
-                source=row["source"], source_id=row["source_id"], starts_at=row["starts_at"],
-                expires_at=row["expires_at"],
-            )
-            for row in grants
-        ),
-        tuple(rules.Revocation(**row) for row in voids),
-    )  # fmt: skip
+    return rules.decide(*records.read(tx, customer_id, grants), kind, name, at)
 
 
 def _offer(env: Env, kind: str, name: str) -> str | None:
     found = items.offering(env, kind, name)
     return f"{env.settings.base_url}/portal?item={quote(found.key, safe='')}" if found else None
-
-
-def shown_source(source: str, source_id: UUID | None, grant_id: UUID) -> str:
-    """The prefixed id of what gave access; the grant's own where a person did."""
-    kind = SOURCES.get(source)
-    if kind is None or source_id is None:
-        return ids.show("access", grant_id)
-    return ids.show(kind, source_id)
 
 
 def get(env: Env, customer_id: UUID, grant_id: UUID) -> GrantView:
@@ -371,30 +336,22 @@ def give(tx: Tx, now: datetime, grants: Sequence[NewGrant]) -> list[UUID]:
                 "now": now,
             },
         )  # fmt: skip
+    moved = records.settle(
+        tx, now,
+        [(one.customer_id, one.type, one.resource) for one in grants if one.source == "purchase"],
+        told=made,
+    )  # fmt: skip
+    ends = {one.id: one.expires_at for one in moved}
     emit_many(
         tx,
         [
-            _event("access.granted", now, one.customer_id, grant_id, one.type, one.resource,
-                   shown_source(one.source, one.source_id, grant_id), by=one.by,
-                   expires_at=one.expires_at and one.expires_at.isoformat())
+            event("access.granted", now, one.customer_id, grant_id, one.type, one.resource,
+                  shown_source(one.source, one.source_id, grant_id), by=one.by,
+                  expires_at=_text(ends.get(grant_id, one.expires_at)))
             for grant_id, one in zip(made, grants, strict=True)
         ],
     )  # fmt: skip
     return made
-
-
-def last_end(tx: Tx, customer_id: UUID, kind: str, name: str, now: datetime) -> datetime:
-    """When present access to exactly this resource ends, which is when more of it begins; now
-    where there is none, or where it has no end."""
-    until = tx.value(
-        "select max(g.expires_at) from access_grants g where g.customer_id = %(customer_id)s"
-        " and g.resource_type = %(type)s and g.resource_id = %(name)s"
-        " and g.expires_at > %(now)s and g.expires_at < 'infinity' and not exists ("
-        "  select 1 from access_revocations r where r.customer_id = g.customer_id"
-        "  and r.grant_id = g.id and r.reinstated_at is null)",
-        {"customer_id": customer_id, "type": kind, "name": name, "now": now},
-    )
-    return until or now
 
 
 # Taking back with the money, and giving back ---------------------------------------------------
@@ -409,13 +366,19 @@ def revoke_for(
     """
     rows = tx.all(
         "select g.id, g.customer_id, g.resource_type, g.resource_id, g.source, g.source_id,"
-        " exists (select 1 from access_revocations r where r.customer_id = g.customer_id"
-        "  and r.grant_id = g.id and r.reinstated_at is null) as is_void"
-        " from access_grants g where g.customer_id = %(customer_id)s"
-        " and g.payment_id = %(payment_id)s and g.expires_at > %(now)s and not exists ("
+        " g.expires_at <= %(now)s as is_over, exists (select 1 from access_revocations r"
+        "  where r.customer_id = g.customer_id and r.grant_id = g.id and r.reinstated_at is null)"
+        " as is_void from access_grants g where g.customer_id = %(customer_id)s"
+        " and g.payment_id = %(payment_id)s and not exists ("
         "  select 1 from access_revocations r where r.customer_id = g.customer_id"
         "  and r.grant_id = g.id and r.cause_id = %(cause_id)s and r.reinstated_at is null)"
-        " order by g.id",
+        # Bought days that are over come again where an earlier grant's revocation is undone.
+        " and (g.expires_at > %(now)s or (g.source = 'purchase' and exists ("
+        "  select 1 from access_grants e join access_revocations v"
+        "  on v.customer_id = e.customer_id and v.grant_id = e.id"
+        "  where e.customer_id = g.customer_id and e.resource_type = g.resource_type"
+        "  and e.resource_id = g.resource_id and (e.created_at, e.id) < (g.created_at, g.id)"
+        "  and e.expires_at < 'infinity' and v.reinstated_at is null))) order by g.id",
         {
             "customer_id": payment.customer_id, "payment_id": payment.key[1], "now": now,
             "cause_id": cause_id,
@@ -437,6 +400,8 @@ def reinstate_for(tx: Tx, now: datetime, customer_id: UUID, cause_id: UUID) -> l
         " and reinstated_at is null returning grant_id",
         {"customer_id": customer_id, "cause_id": cause_id, "now": now},
     )
+    again = [row["grant_id"] for row in undone]
+    records.settle(tx, now, records.resources_of(tx, customer_id, again), told=again)
     rows = tx.all(
         "select g.id, g.customer_id, g.resource_type, g.resource_id, g.source, g.source_id,"
         " nullif(g.expires_at, 'infinity') as expires_at"
@@ -444,15 +409,14 @@ def reinstate_for(tx: Tx, now: datetime, customer_id: UUID, cause_id: UUID) -> l
         " and g.expires_at > %(now)s and not exists ("
         "  select 1 from access_revocations r where r.customer_id = g.customer_id"
         "  and r.grant_id = g.id and r.reinstated_at is null) order by g.id",
-        {"customer_id": customer_id, "ids": [row["grant_id"] for row in undone], "now": now},
+        {"customer_id": customer_id, "ids": again, "now": now},
     )
     emit_many(
         tx,
         [
-            _event("access.granted", now, customer_id, row["id"], row["resource_type"],
-                   row["resource_id"], shown_source(row["source"], row["source_id"], row["id"]),
-                   expires_at=row["expires_at"] and row["expires_at"].isoformat(),
-                   reinstated=True)
+            event("access.granted", now, customer_id, row["id"], row["resource_type"],
+                  row["resource_id"], shown_source(row["source"], row["source_id"], row["id"]),
+                  expires_at=_text(row["expires_at"]), reinstated=True)
             for row in rows
         ],
     )  # fmt: skip
@@ -479,13 +443,16 @@ def _revoke(
     emit_many(
         tx,
         [
-            _event("access.revoked", now, row["customer_id"], row["id"], row["resource_type"],
-                   row["resource_id"], shown_source(row["source"], row["source_id"], row["id"]),
-                   cause=cause, by=by)
+            event("access.revoked", now, row["customer_id"], row["id"], row["resource_type"],
+                  row["resource_id"], shown_source(row["source"], row["source_id"], row["id"]),
+                  cause=cause, by=by)
             for row in rows
-            if not row["is_void"]
+            if not row["is_void"] and not row.get("is_over")
         ],
     )  # fmt: skip
+    records.settle(
+        tx, now, [(row["customer_id"], row["resource_type"], row["resource_id"]) for row in rows]
+    )
 
 
 # The end of time -------------------------------------------------------------------------------
@@ -523,18 +490,10 @@ def _end(env: Env, customer_id: UUID, grant_id: UUID) -> int:
         found = verdict(tx, customer_id, kind, name, now)
         if found.reason == "expired" and found.grant is not None and found.grant.id == grant_id:
             source = shown_source(row["source"], row["source_id"], grant_id)
-            emit_many(tx, [_event("access.expired", now, customer_id, grant_id, kind, name, source,
-                                  expires_at=row["expires_at"].isoformat())])  # fmt: skip
+            emit_many(tx, [event("access.expired", now, customer_id, grant_id, kind, name, source,
+                                 expires_at=_text(row["expires_at"]))])  # fmt: skip
         return 1
 
 
-def _event(
-    type: str, now: datetime, customer_id: UUID, grant_id: UUID, kind: str, name: str,
-    source: str, *, by: str | None = None, **more: Any,
-) -> NewEvent:  # fmt: skip
-    data = {"resource": rules.show(kind, name), "source": source}
-    return NewEvent(
-        customer_id=customer_id, type=type, subject_id=grant_id,
-        data=data | {key: value for key, value in more.items() if value is not None},
-        cause={"by": by} if by else None, at=now,
-    )  # fmt: skip
+def _text(until: datetime | None) -> str | None:
+    return until and until.isoformat()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, LiteralString
 
 from paydesk.db.postgres import Database, Tx
+from paydesk.flows import figure_proof
 
 _SHOWN = 3
 
@@ -344,6 +345,14 @@ CHECKS: tuple[Check, ...] = (
     ),
 )  # fmt: skip
 
+#: What reports are read from, where they do not read the rows: name, promise, who breaks it.
+FIGURES = (
+    ("figures_equal_rows", "reports: the computed days say what the rows say",
+     figure_proof.broken_days),
+    ("figures_add_up", "reports: sums of days and months are those of their days",
+     figure_proof.broken_sums),
+)  # fmt: skip
+
 
 def check(where: Database | Tx) -> list[Finding]:
     """Every check on a database, or inside a transaction that is open. Changes nothing."""
@@ -367,16 +376,20 @@ def _check(tx: Tx) -> list[Finding]:
         " exists (select from promo_uses) as promo_uses, exists (select from seals) as seals"
     )
     assert filled is not None
-    return [_finding(tx, one) if filled[one.table] else _nothing(one) for one in CHECKS]
+    found = [_finding(tx, one) if filled[one.table] else _nothing(one) for one in CHECKS]
+    return found + [_said(name, promise, broken(tx)) for name, promise, broken in FIGURES]
 
 
 def _finding(tx: Tx, one: Check) -> Finding:
-    rows = tx.all(one.broken)
+    return _said(one.name, one.promise, tx.all(one.broken))
+
+
+def _said(name: str, promise: str, rows: list[dict[str, Any]]) -> Finding:
     if not rows:
-        return Finding(one.name, True, one.promise)
+        return Finding(name, True, promise)
     shown = "; ".join(_show(row) for row in rows[:_SHOWN])
     more = " and more" if len(rows) > _SHOWN else ""
-    return Finding(one.name, False, f"{one.promise}, but: {shown}{more}")
+    return Finding(name, False, f"{promise}, but: {shown}{more}")
 
 
 def _nothing(one: Check) -> Finding:

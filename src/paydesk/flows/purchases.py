@@ -125,20 +125,17 @@ def complete(tx: Tx, now: datetime, payment: ServicePayment, goods: Mapping[str,
     assert changed == 1, "the purchase was written with its payment"
     emit_many(tx, [_event("purchase.completed", now, payment.customer_id, purchase_id, key,
                           goods["quantity"], payment.key[1])])  # fmt: skip
-    access.give(tx, now, [_grant(tx, now, payment, purchase_id, one) for one in goods["grants"]])
-
-
-def _grant(
-    tx: Tx, now: datetime, payment: ServicePayment, purchase_id: UUID, one: Mapping[str, Any]
-) -> NewGrant:
-    """Access of a purchase. Bought again while it lasts, the new days follow the present ones."""
-    start, days = now, one["days"]
-    if days is not None:
-        start = access.last_end(tx, payment.customer_id, one["type"], one["id"], now)
-    return NewGrant(
-        customer_id=payment.customer_id, type=one["type"], resource=one["id"], source="purchase",
-        source_id=purchase_id, payment_id=payment.key[1], starts_at=start,
-        expires_at=None if days is None else start + timedelta(days=days),
+    access.give(
+        tx, now,
+        [
+            NewGrant(
+                customer_id=payment.customer_id, type=one["type"], resource=one["id"],
+                source="purchase", source_id=purchase_id, payment_id=payment.key[1],
+                starts_at=now,
+                expires_at=None if one["days"] is None else now + timedelta(days=one["days"]),
+            )
+            for one in goods["grants"]
+        ],
     )  # fmt: skip
 
 

@@ -3,12 +3,17 @@
 A resource is `type:id`, such as `course:python`. The id `*` means every resource of the type,
 and a bare word, such as `exports`, stands for `exports:*`. The type `platform` is the whole:
 access to it is access to everything. Nothing but the records and the instant decides.
+
+Days that were bought follow the access that is there already: where they lie is computed from the
+records, never remembered. So they move up when what they follow is taken away, and lie exactly
+where they lay before once that is undone.
 """
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -23,7 +28,11 @@ REASONS = ("granted", "not_purchased", "expired", "revoked", "not_yet")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """Access from `starts_at` until before `expires_at` (None: for ever)."""
+    """Access from `starts_at` until before `expires_at` (None: for ever).
+
+    With `follows` only the time between the two counts: it begins when it was given, or when
+    earlier access to the very same resource leaves room for it.
+    """
 
     id: UUID
     type: str
@@ -32,6 +41,8 @@ class Grant:
     source_id: UUID | None
     starts_at: datetime
     expires_at: datetime | None
+    given_at: datetime
+    follows: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +52,14 @@ class Revocation:
     grant_id: UUID
     revoked_at: datetime
     reinstated_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A grant with the times at which it really lies, and since when it is void."""
+
+    grant: Grant
+    void_since: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,39 +105,70 @@ def covers(grant: Grant, kind: str, name: str) -> bool:
     return grant.type == kind and grant.resource in (name, ALL)
 
 
+def place(
+    grants: Iterable[Grant], revocations: Iterable[Revocation], at: datetime
+) -> list[Placed]:
+    """Where every grant lies, as things stand at an instant; in the order they were given.
+
+    Only earlier grants of the same resource, those that have an end, are followed. One that is
+    void has taken the time until then, and no more.
+    """
+    by_grant: dict[UUID, list[Revocation]] = {}
+    for one in revocations:
+        by_grant.setdefault(one.grant_id, []).append(one)
+    taken: dict[tuple[str, str], list[tuple[datetime, datetime]]] = {}
+    found = []
+    for grant in sorted(grants, key=lambda g: (g.given_at, g.id)):
+        spans = taken.setdefault((grant.type, grant.resource), [])
+        if grant.follows and grant.expires_at is not None:
+            start = _room(spans, grant.given_at)
+            grant = replace(
+                grant, starts_at=start, expires_at=start + (grant.expires_at - grant.starts_at)
+            )
+        void = _void_since(by_grant.get(grant.id, ()), at)
+        if grant.expires_at is not None:
+            until = grant.expires_at if void is None else min(void, grant.expires_at)
+            if until > grant.starts_at:
+                insort(spans, (grant.starts_at, until))
+        found.append(Placed(grant, void))
+    return found
+
+
+def _room(spans: Sequence[tuple[datetime, datetime]], start: datetime) -> datetime:
+    """The first instant from `start` on that none of the spans, in order, covers."""
+    for begins, ends in spans:
+        if begins <= start < ends:
+            start = ends
+    return start
+
+
 def decide(
-    grants: Iterable[Grant], revocations: Sequence[Revocation], kind: str, name: str, at: datetime
+    grants: Iterable[Grant], revocations: Iterable[Revocation], kind: str, name: str, at: datetime
 ) -> Verdict:
     """Access to a resource at an instant.
 
     Of several grants that hold, the one that lasts longest is named. Without any: `not_yet`
     where one is still to begin, else why the last one ended, else `not_purchased`.
     """
-    mine = [g for g in grants if covers(g, kind, name)]
-    by_grant: dict[UUID, list[Revocation]] = {}
-    for one in revocations:
-        by_grant.setdefault(one.grant_id, []).append(one)
-    holding = [g for g in mine if _holds(g, by_grant.get(g.id, ()), at)]
+    mine = place([g for g in grants if covers(g, kind, name)], revocations, at)
+    good = [one.grant for one in mine if one.void_since is None]
+    holding = [g for g in good if _holds(g, at)]
     if holding:
         best = max(holding, key=lambda g: (g.expires_at is None, _end(g, at), g.id))
-        return Verdict(reason="granted", grant=best,
-                       expires_at=_until(best, mine, by_grant))  # fmt: skip
-    void = {g.id: _void_since(by_grant.get(g.id, ()), at) for g in mine}
-    coming = [g for g in mine if g.starts_at > at and void[g.id] is None]
+        return Verdict(reason="granted", grant=best, expires_at=_until(best, good))
+    coming = [g for g in good if g.starts_at > at]
     if coming:
         first = min(coming, key=lambda g: (g.starts_at, g.id))
         return Verdict(reason="not_yet", grant=first, expires_at=first.expires_at)
-    ended = [(_ended(g, void[g.id], at), g) for g in mine]
+    ended = [(_ended(one, at), one.grant) for one in mine]
     if not ended:
         return Verdict(reason="not_purchased")
     (when, reason), last = max(ended, key=lambda pair: (*pair[0], pair[1].id))
     return Verdict(reason=reason, grant=last, expires_at=when)
 
 
-def _holds(grant: Grant, revoked: Iterable[Revocation], at: datetime) -> bool:
-    if at < grant.starts_at or (grant.expires_at is not None and at >= grant.expires_at):
-        return False
-    return _void_since(revoked, at) is None
+def _holds(grant: Grant, at: datetime) -> bool:
+    return grant.starts_at <= at and (grant.expires_at is None or at < grant.expires_at)
 
 
 def _void_since(revoked: Iterable[Revocation], at: datetime) -> datetime | None:
@@ -135,25 +185,22 @@ def _end(grant: Grant, at: datetime) -> datetime:
     return grant.expires_at if grant.expires_at is not None else at
 
 
-def _ended(grant: Grant, void: datetime | None, at: datetime) -> tuple[datetime, str]:
+def _ended(one: Placed, at: datetime) -> tuple[datetime, str]:
     """(when, why) a grant stopped to hold: what came first."""
-    until = grant.expires_at
+    until, void = one.grant.expires_at, one.void_since
     if until is not None and until <= at and (void is None or until <= void):
         return until, "expired"
     assert void is not None, "a grant that ended did so by time or by a revocation"
     return void, "revoked"
 
 
-def _until(
-    grant: Grant, mine: Sequence[Grant], by_grant: dict[UUID, list[Revocation]]
-) -> datetime | None:
+def _until(grant: Grant, good: Sequence[Grant]) -> datetime | None:
     """The end of access without a gap: grants that begin before this one ends prolong it."""
     until = grant.expires_at
     while until is not None:
         moment = until
-        after = [g for g in mine if _holds(g, by_grant.get(g.id, ()), moment)]
-        if not after:
+        ends = [g.expires_at for g in good if _holds(g, moment)]
+        if not ends:
             break
-        ends = [g.expires_at for g in after]
         until = None if None in ends else max(e for e in ends if e is not None)
     return until
