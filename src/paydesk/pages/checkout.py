@@ -11,16 +11,21 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from paydesk import ids
-from paydesk.errors import NotFound, PaydeskError
-from paydesk.flows import checkout, credits
+from paydesk.errors import NotFound, OutcomeUnknown, PaydeskError, ProviderUnavailable
+from paydesk.flows import checkout, credits, returns
 from paydesk.pages import look
 from paydesk.pages.routing import new_router
+from paydesk.rules.payments import OPEN_STATES
 
 if TYPE_CHECKING:
     from paydesk.env import Env
     from paydesk.flows.checkout import CheckoutView
+    from paydesk.flows.payments import PaymentView
 
 router = new_router()
+
+#: The order that a browser opened last: a provider's common return page leads back to it.
+COOKIE, COOKIE_S = "paydesk_checkout", 86_400
 
 #: Payment state -> what the customer is told when it is not paid.
 _ENDS = {
@@ -32,6 +37,11 @@ _ENDS = {
 }  # fmt: skip
 _PENDING = ("info", "loader", "Confirming your payment",
             "This takes a moment. The page goes on by itself.")  # fmt: skip
+#: The same, by what the provider said last and what the payer can do about it.
+_DECLINED = ("warn", "triangle-alert", "The payment did not go through",
+             "Nothing was charged. Go back to the payment page to try again or to pay otherwise.")
+_ACTION = ("warn", "triangle-alert", "One more step",
+           "Your payment needs you: go back to the payment page to finish it.")
 _SLOW = ("info", "hourglass", "Your payment is on its way",
          "The provider has not confirmed it yet. You need not wait: it is added when it arrives.")
 
@@ -60,6 +70,8 @@ class OrderPage:
     email: str | None
     pay_url: str
     provider_name: str
+    means: tuple[str, str]
+    sandbox: str
     cancel_url: str | None
     expires_at: datetime | None
 
@@ -75,7 +87,7 @@ class OutcomePage:
     items: list[Item]
     currency: str
     total_minor: int
-    payment_id: str
+    payment_id: str | None
     is_paid: bool
     is_pending: bool
     credits: int
@@ -86,6 +98,30 @@ class OutcomePage:
     again_url: str
 
 
+@router.get("/checkout/return/{provider}")
+def returned(request: Request, provider: str) -> Response:
+    """Where a provider that knows one return page for everybody sends its payers back to."""
+    env: Env = request.app.state.env
+    if provider not in env.providers:
+        raise NotFound("There is no such page.")
+    mine = _remembered(env, request)
+    try:
+        view = returns.find(env, provider, dict(request.query_params))
+    except NotFound:
+        # Who gave up there comes back with nothing, and may have begun here.
+        if mine is None or mine.payment.provider != provider:
+            raise NotFound(
+                "This link leads to no payment that we know. Open the page from where you came."
+            ) from None
+        view = mine
+    except (ProviderUnavailable, OutcomeUnknown):
+        return _unheard(request, env.providers[provider].title)
+    if mine is not None and mine.id == view.id:
+        shown = ids.show("checkout", view.id)
+        return look.go(f"/checkout/{shown}/success?s={quote(view.secret)}")
+    return _outcome(request, _asked(env, view), None)
+
+
 @router.get("/checkout/{ident}")
 def order(request: Request, ident: str, s: str = "") -> Response:
     """The order; once it is paid or over, what became of it."""
@@ -94,6 +130,7 @@ def order(request: Request, ident: str, s: str = "") -> Response:
     if view.payment.state not in ("pending", "requires_action") or not view.url:
         return _outcome(request, view, s)
     payment = view.payment
+    provider = env.providers[payment.provider]
     page = OrderPage(
         items=_items(view),
         currency=payment.currency,
@@ -104,11 +141,18 @@ def order(request: Request, ident: str, s: str = "") -> Response:
         bonus=_bonus(view),
         email=view.email,
         pay_url=view.url,
-        provider_name=payment.provider.capitalize(),
+        provider_name=provider.title,
+        means=provider.means,
+        sandbox=_sandbox(payment.livemode, provider.name),
         cancel_url=_http(view.cancel_url),
         expires_at=view.expires_at,
     )
-    return look.page(request, "checkout.html", view=page)
+    answer = look.page(request, "checkout.html", view=page)
+    answer.set_cookie(
+        COOKIE, f"{ids.show('checkout', view.id)}.{s}", max_age=COOKIE_S, path="/checkout",
+        httponly=True, samesite="lax", secure=env.settings.base_url.startswith("https://"),
+    )  # fmt: skip
+    return answer
 
 
 @router.get("/checkout/{ident}/success")
@@ -116,9 +160,7 @@ def success(request: Request, ident: str, s: str = "") -> Response:
     """Where the provider sends the customer back to. It asks where no webhook came."""
     env: Env = request.app.state.env
     view = _view(env, ident, s)
-    if view.payment.state in ("pending", "processing", "requires_action"):
-        view = _verified(env, view)
-    return _outcome(request, view, s)
+    return _outcome(request, _asked(env, view), s)
 
 
 def _view(env: Env, ident: str, secret: str) -> CheckoutView:
@@ -129,10 +171,29 @@ def _view(env: Env, ident: str, secret: str) -> CheckoutView:
         raise NotFound("This link leads to no order. Open the page from where you came.") from None
 
 
+def _remembered(env: Env, request: Request) -> CheckoutView | None:
+    """The order whose page this browser opened last, where it still holds its secret."""
+    ident, _, secret = request.cookies.get(COOKIE, "").partition(".")
+    try:
+        return checkout.by_secret(env, ident, secret)
+    except NotFound:
+        return None
+
+
+def _asked(env: Env, view: CheckoutView) -> CheckoutView:
+    return _verified(env, view) if view.payment.state in OPEN_STATES else view
+
+
 def _verified(env: Env, view: CheckoutView) -> CheckoutView:
-    """Ask the provider, when the settings allow and not more often than they say."""
+    """Ask the provider, when the settings allow and not more often than they say.
+
+    A provider that tells nothing by itself is always asked: that is no recovery, but its way.
+    """
     settings = env.settings
-    if not (settings.recovery_enabled and settings.recovery_auto_verify_on_success_page):
+    is_told = "webhooks" in env.providers[view.payment.provider].can
+    if is_told and not (
+        settings.recovery_enabled and settings.recovery_auto_verify_on_success_page
+    ):
         return view
     if not checkout.count_verification(
         env, view.customer_id, view.id, settings.recovery_max_verification_attempts
@@ -145,43 +206,87 @@ def _verified(env: Env, view: CheckoutView) -> CheckoutView:
         return view
 
 
-def _outcome(request: Request, view: CheckoutView, secret: str) -> Response:
+def _unheard(request: Request, title: str) -> Response:
+    """The provider could not be asked which payment this is."""
+    tone, icon, heading, text = _SLOW
+    query = f"?{request.url.query}" if request.url.query else ""
+    page = OutcomePage(
+        tone=tone, icon=icon, title=heading, text=f"{title} does not answer just now. {text}",
+        items=[], currency="", total_minor=0, payment_id=None, is_paid=False, is_pending=True,
+        credits=0, has_credits=False, balance=0, continue_url=None, continue_word="",
+        again_url=f"{request.url.path}{query}",
+    )  # fmt: skip
+    return look.page(request, "outcome.html", view=page)
+
+
+def _outcome(request: Request, view: CheckoutView, secret: str | None) -> Response:
+    """What became of an order. Without its secret whoever looks may only know a number of the
+    provider's: shown are the sum, how it stands and the way on, not what was bought."""
     env: Env = request.app.state.env
     payment = view.payment
     shown = ids.show("checkout", view.id)
-    base = f"/checkout/{shown}"
-    is_pending = payment.state in ("pending", "processing", "requires_action", "authorized")
+    is_pending = payment.state in OPEN_STATES or payment.state == "authorized"
+    can_pay = is_pending and view.url is not None and _stands_still(payment)
     if payment.paid:
         tone, icon, title = "ok", "check", "Payment received"
         text = "Thank you. Keep the payment number below for your records."
     elif is_pending:
-        tone, icon, title, text = _PENDING if _is_fresh(env, view) else _SLOW
+        tone, icon, title, text = _waiting(env, view, can_pay)
     else:
         tone, icon, title, text = _ENDS.get(payment.state, _ENDS["canceled"])
     balance = 0
-    if payment.paid and payment.credits:
+    if secret is not None and payment.paid and payment.credits:
         with env.db.read() as tx:
             balance = credits.balance_total(tx, view.customer_id, env.now())
     goes_on, word = _continue(view, shown, env.settings.stripe_return_url)
+    if can_pay:
+        goes_on, word = view.url, "Back to the payment page"
     page = OutcomePage(
         tone=tone,
         icon=icon,
         title=title,
         text=text,
-        items=_items(view),
+        items=_items(view) if secret is not None else [],
         currency=payment.currency,
         total_minor=payment.captured.minor if payment.paid else payment.amount.minor,
-        payment_id=ids.show("payment", payment.id),
+        payment_id=ids.show("payment", payment.id) if secret is not None else None,
         is_paid=payment.paid,
-        is_pending=is_pending,
-        credits=payment.credits,
+        is_pending=is_pending and not can_pay,
+        credits=payment.credits if secret is not None else 0,
         has_credits=payment.credits_added,
         balance=balance,
         continue_url=goes_on,
         continue_word=word,
-        again_url=f"{base}/success?s={quote(secret)}",
+        again_url=_again(request, shown, secret),
     )
     return look.page(request, "outcome.html", view=page)
+
+
+def _again(request: Request, shown: str, secret: str | None) -> str:
+    if secret is not None:
+        return f"/checkout/{shown}/success?s={quote(secret)}"
+    return f"{request.url.path}?{request.url.query}"
+
+
+def _stands_still(payment: PaymentView) -> bool:
+    """Whether nothing goes on until the payer goes back: a declined try, or a step left to do."""
+    if payment.state == "requires_action":
+        return True
+    return payment.state == "pending" and payment.error_code is not None
+
+
+def _waiting(env: Env, view: CheckoutView, can_pay: bool) -> tuple[str, str, str, str]:
+    if can_pay:
+        return _DECLINED if view.payment.error_code else _ACTION
+    return _PENDING if _is_fresh(env, view) else _SLOW
+
+
+def _sandbox(is_live: bool, provider: str) -> str:
+    """What a payer who tries is told; empty where the money is real."""
+    if is_live:
+        return ""
+    how = "4242 4242 4242 4242" if provider == "stripe" else ""
+    return f"Sandbox: no real money moves.{' Pay with test card ' + how + '.' if how else ''}"
 
 
 def _is_fresh(env: Env, view: CheckoutView) -> bool:

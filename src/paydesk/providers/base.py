@@ -213,6 +213,10 @@ class Provider:
     """
 
     name: ClassVar[str] = ""
+    #: Its name as people know it.
+    title: ClassVar[str] = ""
+    #: What the payer pays with there, as pages say it, and the drawing beside it.
+    means: ClassVar[tuple[str, str]] = ("Payment", "credit-card")
     #: What it can do, of: checkout, expire, charge, capture, void, refund, fetch, search,
     #: webhooks, customers, methods (attach, detach, list, default), setup, disputes (fetch and
     #: evidence), books (list what it recorded, for reconciliation), catalog (products and prices
@@ -396,6 +400,12 @@ class Provider:
         """Archive a price that is not the default, or take it up again; answers the RemotePrice."""
         raise self._lacks("catalog")
 
+    def returned(self, told: Mapping[str, str]) -> str | None:
+        """What to ask about when a payer comes back to `/checkout/return/{name}`, by the
+        parameters that the provider puts there: its own reference or our payment id. None where
+        they name nothing. Never proof of anything: whoever comes may have written them."""
+        return None
+
     def fetch(self, ref: str) -> Any:
         """The Charge of a session or payment as it stands. Has no effect."""
         raise self._lacks("fetch")
@@ -457,6 +467,7 @@ def provider(name: str) -> Callable[[type[Provider]], type[Provider]]:
 
     def register(kind: type[Provider]) -> type[Provider]:
         kind.name = name
+        kind.title = kind.title or name.capitalize()
         _registry[name] = kind
         return kind
 

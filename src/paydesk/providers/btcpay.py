@@ -46,6 +46,7 @@ class BTCPay(Provider):
     """The Greenfield API of one store. Our payment id is the invoice's `orderId`, which BTCPay
     finds invoices by."""
 
+    title, means = "BTCPay Server", ("Bitcoin", "coins")
     can = frozenset({"checkout", "fetch", "search", "webhooks", "books"})
 
     @classmethod

@@ -67,6 +67,8 @@ class Offline(Provider):
 class Manual(Offline):
     """Cash through distributors, and bank transfers with a reference."""
 
+    title, means = "Cash or transfer", ("Cash or bank transfer", "receipt")
+
     def instructions(self) -> str:
         return self.settings.manual_instructions
 
@@ -75,6 +77,7 @@ class Manual(Offline):
 class NatCash(Offline):
     """NatCash by an agent's reference: no interface of it is published. Gourdes only."""
 
+    title, means = "NatCash", ("NatCash account", "coins")
     currencies = frozenset({"htg"})
 
     @classmethod

@@ -6,6 +6,7 @@ payment id and the second at which its page ends, so that asking needs nothing b
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from decimal import Decimal
@@ -17,10 +18,13 @@ from paydesk.ids import parse
 from paydesk.providers.base import AnswerUnclear, Charge, Order, Provider, RemoteCheckout, provider
 from paydesk.providers.http import Answer, Http, Rejection, authorized
 from paydesk.rules.money import HTG
+from paydesk.rules.payments import is_ours
 from paydesk.settings import Settings
 
 #: A payment token, and with it the page, lives ten minutes.
 PAGE_S = 600
+#: A transaction's number.
+TRANSACTION = re.compile("[0-9]{4,30}", re.ASCII)
 #: Room for a payer who has begun, and for clocks that differ.
 MARGIN_S = 300
 #: A request may be repeated for so long after the payment got its id, each time with a new page.
@@ -31,6 +35,7 @@ REPEATS_S = 23 * 3600 + PAGE_S + MARGIN_S
 class MonCash(Provider):
     """CreatePayment leads to a page; RetrieveOrderPayment tells whether it was paid."""
 
+    title, means = "MonCash", ("MonCash account", "coins")
     can = frozenset({"checkout", "fetch", "search"})
     currencies = frozenset({"htg"})
 
@@ -78,6 +83,15 @@ class MonCash(Provider):
             url=f"{base}/Moncash-middleware/Payment/Redirect?token={token}",
             expires_in=PAGE_S,
         )
+
+    def returned(self, told: Mapping[str, str]) -> str | None:
+        """MonCash sends every payer to the one page of its portal, with its transaction's number;
+        our own id, where it comes, spares a question."""
+        ours = told.get("orderId") or told.get("order_id") or ""
+        if is_ours(ours):
+            return ours
+        number = told.get("transactionId") or told.get("transaction_id") or ""
+        return number if TRANSACTION.fullmatch(number) else None
 
     def fetch(self, ref: str) -> Charge:
         """A session, our payment id, or a transaction id of MonCash as its return page names it."""

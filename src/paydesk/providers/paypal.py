@@ -69,6 +69,7 @@ class PayPal(Provider):
     """Orders v2 with intent CAPTURE. Our payment id is the order's custom_id and invoice_id, so
     that PayPal itself takes no second payment for it."""
 
+    title, means = "PayPal", ("PayPal account or card", "credit-card")
     can = frozenset({"checkout", "expire", "fetch", "refund", "webhooks", "disputes",
                      "books"})  # fmt: skip
     currencies = shapes.CURRENCIES
@@ -140,6 +141,11 @@ class PayPal(Provider):
         if not raw.get("id") or not url:
             raise AnswerUnclear("PayPal's order has no id or no page.")
         return RemoteCheckout(id=str(raw["id"]), url=url)
+
+    def returned(self, told: Mapping[str, str]) -> str | None:
+        """PayPal names the order `token`, whether the payer agreed or went back."""
+        ref = told.get("token", "")
+        return ref if ORDER_ID.fullmatch(ref) else None
 
     def fetch(self, ref: str) -> Charge:
         """How an order, or a capture, stands. An approved order is captured."""

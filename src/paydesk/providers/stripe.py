@@ -50,6 +50,7 @@ SEARCH_PAGES = 10
 class Stripe(StripeCalls, StripeCatalog, Provider):
     """Checkout Sessions in payment mode. Our ids travel as metadata on session and intent."""
 
+    title, means = "Stripe", ("Card", "credit-card")
     can = frozenset({
         "checkout", "expire", "charge", "capture", "void", "refund", "fetch", "search", "webhooks",
         "customers", "methods", "setup", "disputes", "books", "catalog",
