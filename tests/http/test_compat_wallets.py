@@ -106,6 +106,10 @@ def test_amounts_are_read_from_their_own_digits(user):
             headers={"Content-Type": "application/json"},
         )  # fmt: skip
         assert answer.status_code == 422, (amount, answer.text)
+    # DECIMAL(15,2) has no room for a third digit, whatever the currency has.
+    refused = create(user, amount=100.005, currency="KWD", method="CASH")
+    assert (refused.status_code, refused.json()["param"]) == (422, "amount")
+    assert create(user, amount=100.25, currency="KWD", method="CASH").status_code == 201
     assert create(user, method="SHELLS").status_code == 422
     assert create(user, method="CRYPTO").status_code == 422
 
@@ -140,6 +144,15 @@ def test_another_users_payments_are_not_there(http, user):
     problem_of(other.post(f"/payments/{made}/confirm"), 404, "not_found")
     problem_of(other.get("/payments/user/user_123"), 404, "not_found")
     problem_of(http.as_nobody().get("/payments"), 401, "not_authenticated")
+
+
+def test_a_range_of_figures_is_refused_by_the_documents_names(http):
+    admin = http.as_user("root", "admin")
+    query = {"startDate": "2026-02-01", "endDate": "2026-01-01"}
+    refused = admin.get("/payments/analytics", params=query).json()
+    assert (refused["param"], refused["detail"]) == ("startDate", "startDate lies after endDate.")
+    refused = admin.get("/payments/analytics", params={"endDate": "soon"}).json()
+    assert refused["param"] == "endDate"
 
 
 def test_only_administrators_change_and_delete(http, user):

@@ -82,6 +82,17 @@ def test_money_is_moved_once_for_one_key(http, maya, make):
     problem_of(client.post("/v1/wallets/transfers", json=body), 403, "transfer_not_allowed")
 
 
+def test_refusals_name_what_was_asked(http, maya):
+    client = http.as_user("maya")
+    ask = {"amount": 100, "currency": "htg", "to": "xxx"}
+    for route in ("/v1/conversions", "/v1/conversions/quote"):
+        assert client.post(route, json=ask).json()["param"] == "to"
+    told = client.post("/v1/wallets/transfers", json={**ask, "to": "nobody"}).json()
+    assert (told["code"], told["detail"]) == (
+        "transfer_not_allowed", "Money cannot be moved between these customers.",
+    )  # fmt: skip
+
+
 def test_an_order_is_paid_from_the_wallet(http, maya, make):
     make.pack("local", price=HTG("60"), credits=100)
     client = http.as_user("maya")

@@ -242,7 +242,7 @@ def number_of(digest: bytes) -> int:
 
 
 def _target(give: Money, to: str) -> str:
-    target = currency_code(to)
+    target = currency_code(to, param="to")
     if target == give.currency:
         raise InvalidRequest("Both are the same currency.", param="to")
     if give.minor <= 0:

@@ -393,8 +393,8 @@ def ensure(tx: Tx, now: datetime, wanted: Iterable[Whose]) -> dict[Whose, UUID]:
     fresh = {key: ids.new_owned(key[0]) for key in keys if key not in found}
     if fresh:
         tx.run(
-            "insert into wallets (customer_id, id, currency, created_at)"
-            " select customer_id, id, currency, %(now)s from unnest(%(customers)s::uuid[],"
+            "insert into wallets (customer_id, id, currency, created_at, updated_at)"
+            " select customer_id, id, currency, %(now)s, %(now)s from unnest(%(customers)s::uuid[],"
             "  %(ids)s::uuid[], %(currencies)s::text[]) as n (customer_id, id, currency)",
             {
                 "now": now, "customers": [k[0] for k in fresh], "ids": list(fresh.values()),

@@ -47,23 +47,23 @@ STRIPE_SCALE: dict[str, tuple[int, int]] = {
 _NUMBER = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,10})?")
 
 
-def exponent(currency: str) -> int:
+def exponent(currency: str, *, param: str = "currency") -> int:
     """Digits after the point. Raises InvalidRequest for a code that is not in the table."""
     try:
         return EXPONENTS[currency]
     except (KeyError, TypeError):
         raise InvalidRequest(
             f"{str(currency)[:16]!r} is not a currency: use a lower-case ISO 4217 code like 'usd'.",
-            param="currency",
+            param=param,
         ) from None
 
 
-def currency_code(text: str) -> str:
+def currency_code(text: str, *, param: str = "currency") -> str:
     """The lower-case code. Raises InvalidRequest where ISO 4217 has no such currency."""
     if not isinstance(text, str):
-        raise InvalidRequest("currency must be a string like 'usd'.", param="currency")
+        raise InvalidRequest("currency must be a string like 'usd'.", param=param)
     code = text.lower()
-    exponent(code)
+    exponent(code, param=param)
     return code
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -39,7 +40,7 @@ STATUS = {
 METHOD = {"stripe": "STRIPE", "moncash": "MONCASH", "natcash": "NATCASH", "paypal": "PAYPAL",
           "btcpay": "CRYPTO", "wallet": "WALLET"}  # fmt: skip
 #: DECIMAL(15,2).
-MOST = Money("9999999999999.99", "htg").minor
+MOST, PLACES = Decimal("9999999999999.99"), Decimal("0.01")
 DEFAULT_PAGE, MAX_PAGE = 20, 10**6
 
 
@@ -145,8 +146,10 @@ def _money(env: Any, body: CreatePayment | ProcessStripePayment) -> Money:
     """The amount asked, in the currency asked or this family's own; DECIMAL(15,2)."""
     found = amount_of(body.amount, (body.currency or env.settings.wallets_currency).lower())
     assert found is not None
-    if found.minor > MOST:
-        raise InvalidRequest("amount has at most 13 digits before the point.", param="amount")
+    if found.decimal > MOST or found.decimal % PLACES:
+        raise InvalidRequest(
+            "amount has at most 13 digits before the point and two after it.", param="amount"
+        )
     return found
 
 

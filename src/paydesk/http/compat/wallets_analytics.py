@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 from starlette.responses import Response
 
+from paydesk.errors import InvalidRequest
 from paydesk.flows import figure_reports
 from paydesk.flows.figure_reports import Report
 from paydesk.http import fields
@@ -21,6 +22,8 @@ from paydesk.rules.money import Money, currency_code
 wallets_analytics = router("wallets")
 
 Day = Annotated[str | None, Query(max_length=40)]
+#: The ends of a report's range -> the document's names of them.
+_ENDS = {"from": "startDate", "to": "endDate"}
 #: What one row of the document's answer is made of.
 _COUNTS = ("payments", "succeeded", "failed", "captured")
 
@@ -60,11 +63,22 @@ async def payment_analytics(
     """
     env = env_of(request)
     code = currency_code(currency or env.settings.wallets_currency)
-    found = await in_thread(
-        request, figure_reports.report, env, "payments", start=startDate, end=endDate,
-        by=groupBy, where={"currency": code if currency else None},
-    )  # fmt: skip
+    try:
+        found = await in_thread(
+            request, figure_reports.report, env, "payments", start=startDate, end=endDate,
+            by=groupBy, where={"currency": code if currency else None},
+        )  # fmt: skip
+    except InvalidRequest as exc:
+        raise _in_its_words(exc) from None
     return reply(_shape(found, groupBy, code))
+
+
+def _in_its_words(exc: InvalidRequest) -> InvalidRequest:
+    """The refusal of a range, by the names that this document gives its ends."""
+    detail = exc.detail
+    for ours, theirs in _ENDS.items():
+        detail = detail.replace(f"`{ours}`", theirs)
+    return InvalidRequest(detail, param=_ENDS.get(exc.param or "", exc.param))
 
 
 def _shape(found: Report, period: str, code: str) -> dict[str, Any]:

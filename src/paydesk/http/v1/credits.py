@@ -177,8 +177,8 @@ def transfer(request: Request, body: TransferIn) -> Response:
     return once(env, attempt, customer_id, work)
 
 
-def recipient(request: Request, ref: str) -> UUID:
-    """Who gets the credits. Raises NotFound: nobody is made by a transfer.
+def recipient(request: Request, ref: str, what: str = "Credits") -> UUID:
+    """Who gets the credits, or `what` moves. Raises NotFound: nobody is made by a transfer.
 
     A customer hears the same of a stranger as of nobody (TransferNotAllowed), so that user ids
     cannot be tried out.
@@ -187,7 +187,9 @@ def recipient(request: Request, ref: str) -> UUID:
         return customers.ensure(env_of(request), ref, create=False).uuid
     except NotFound:
         if who_of(request).is_customer:
-            raise TransferNotAllowed("Credits cannot be moved between these customers.") from None
+            raise TransferNotAllowed(
+                f"{what} cannot be moved between these customers."
+            ) from None
         raise
 
 

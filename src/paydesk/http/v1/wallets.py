@@ -169,7 +169,7 @@ def transfer(request: Request, body: WalletTransferIn) -> Response:
 
     def work() -> Response:
         done = wallet_moves.transfer_now(
-            env, customer_id, recipient(request, body.to), money, reference=body.reference,
+            env, customer_id, recipient(request, body.to, "Money"), money, reference=body.reference,
             note=body.note, **keyed(attempt),
         )  # fmt: skip
         return reply({
