@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from decimal import Decimal
 
@@ -37,6 +39,25 @@ def test_a_blocked_address_buys_nothing_and_leaves_its_reason(env, make, sim):
     assert "risk.blocked" in of_types(env, who)
     risk.take_off_list(env, "email_domain", "bad.example")
     assert start(env, who, email="x@bad.example").status == "open"
+
+
+def test_of_sixty_four_payments_at_once_each_sees_those_before_it(env, make, sim):
+    # S4.35: velocity is counted under the customer's lock; 20 in an hour weigh 60
+    who = make.user("user_1")
+    strict = replace(env, settings=replace(env.settings, risk_block_score=60))
+
+    def go(_: int) -> str:
+        try:
+            return start(strict, who).status
+        except RiskBlocked:
+            return "blocked"
+
+    with ThreadPoolExecutor(16) as pool:
+        told = Counter(pool.map(go, range(64)))
+    assert told == {"open": 20, "blocked": 44}
+    kept = Counter(one.decision for one in risk.list_(env, limit=100))
+    assert kept["block"] == 44
+    assert all(one.features["payments_1h"] == 20 for one in risk.list_(env, decision="block"))
 
 
 def test_a_blocked_checkout_gives_its_promo_code_back(env, make, sim):

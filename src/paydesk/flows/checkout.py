@@ -165,8 +165,8 @@ def start(env: Env, what: StartCheckout) -> CheckoutView:
             written = _intend(env, what, priced, key, digest)
         except Unavailable:
             raise  # It may be repeated at once, and then finds its reservation.
-        except PaydeskError:
-            promos.let_go(env, priced.reservation)
+        except PaydeskError as exc:
+            pricing.let_go(env, priced, exc)
             raise
         if isinstance(written, provider_calls.Call):
             crash.at("checkout_after_intend")

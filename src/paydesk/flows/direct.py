@@ -171,8 +171,8 @@ def _priced(
             written = _intend(env, chosen, priced, name, key, digest, is_charge)
         except Unavailable:
             raise  # It may be repeated at once, and then finds its reservation.
-        except PaydeskError:
-            promos.let_go(env, priced.reservation)
+        except PaydeskError as exc:
+            pricing.let_go(env, priced, exc)
             raise
         if written is not None:
             return written

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from paydesk.db.postgres import Tx
-from paydesk.flows import purchases, rates, services, wallets
+from paydesk.flows import purchases, rates, risk, services, wallets
 from paydesk.flows.pricing import Priced
 from paydesk.rules import fields
 from paydesk.rules.payments import handle_of
@@ -16,13 +16,15 @@ from paydesk.tracker.stores.joined import ServicePayment
 
 
 def check(tx: Tx, now: datetime, customer_id: UUID, priced: Priced) -> dict[str, Any]:
-    """What the payment's record says of its goods: terms, payable, type, service, worth in USD.
+    """What the payment's record says of its goods and of its risk: terms, payable, type, service,
+    worth in USD, score.
 
-    The head is locked. Raises AlreadyPurchased for what the customer owns and may own but once,
-    WalletFrozen for a top-up of a wallet that takes nothing.
+    The head is locked. Raises RiskBlocked, AlreadyPurchased for what the customer owns and may
+    own but once, WalletFrozen for a top-up of a wallet that takes nothing.
     """
     worth = rates.usd_of(tx, priced.total, now)
     found: dict[str, Any] = {"usd_minor": worth[0], "rate_id": worth[1]} if worth else {}
+    found["risk_score"] = risk.check(tx, now, priced.risk) or None
     if priced.purpose == "wallet":
         wallets.refuse_frozen(tx, customer_id, priced.total.currency)
     if priced.goods is None:
@@ -53,8 +55,8 @@ def payment(
         amount_cents=priced.total.minor, currency=priced.total.currency,
         credits_to_add=priced.credits, package_id=priced.pack.key if priced.pack else None,
         package_name=priced.pack.name if priced.pack else None, purpose=priced.purpose,
-        risk_score=priced.risk_score or None, handle=handle_of(priced.payment_id),
-        description=priced.description, reference=what.reference, price_minor=priced.price.minor,
+        handle=handle_of(priced.payment_id), description=priced.description,
+        reference=what.reference, price_minor=priced.price.minor,
         discount_minor=priced.discount.minor,
         promo_id=priced.reservation.promo_id if priced.reservation else None,
         metadata=fields.metadata(what.metadata), request_key=key, request_hash=digest,

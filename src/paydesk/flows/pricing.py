@@ -16,7 +16,7 @@ from paydesk.errors import (
     AmountTooSmall,
     InvalidPromoCode,
     InvalidRequest,
-    RiskBlocked,
+    PaydeskError,
 )
 from paydesk.flows import catalog, customers, items, promos, risk
 from paydesk.rules import fields
@@ -45,7 +45,7 @@ class Priced:
     description: str
     reservation: promos.Reservation | None
     line: dict[str, Any]
-    risk_score: int = 0
+    risk: risk.Asked
     item: items.Item | None = None
     goods: dict[str, Any] | None = None
 
@@ -76,7 +76,7 @@ def price(
 
     `ability`: what its provider must be able to do; None: no provider is asked (wallets).
     `card`: the row of the saved method that will be charged, for the rules of risk.
-    Raises InvalidRequest, NotFound, InvalidPromoCode, AmountTooLarge, AmountTooSmall, RiskBlocked.
+    Raises InvalidRequest, NotFound, InvalidPromoCode, AmountTooLarge, AmountTooSmall.
     """
     who = customers.get(env, what.customer_id)
     _check(what)
@@ -94,18 +94,14 @@ def price(
         raise AmountTooSmall("Nothing would be left to pay.", param="promo")
     name = what.description or order.name
     payment_id = found.payment_id if found else ids.new_owned(what.customer_id)
-    try:
-        risk_score = risk.check(
-            env, who, payment_id, total, email=what.email,
-            card=card["fingerprint"] if card else None,
-            card_country=card["country"] if card else None,
-        )  # fmt: skip
-    except RiskBlocked:
-        promos.let_go(env, found)
-        raise
     return Priced(
         payment_id=payment_id,
-        risk_score=risk_score,
+        risk=risk.Asked(
+            who=who, payment_id=payment_id, amount=total, email=what.email,
+            card=card["fingerprint"] if card else None,
+            card_country=card["country"] if card else None,
+            review_from=env.settings.risk_review_score, block_from=env.settings.risk_block_score,
+        ),
         external_id=who.external_id,
         product=order.product,
         purpose=order.purpose,
@@ -120,6 +116,13 @@ def price(
         item=order.quote.item if order.quote else None,
         goods=_goods(what, order),
     )
+
+
+def let_go(env: Env, priced: Priced, refusal: PaydeskError) -> None:
+    """The order was refused and nothing is written of it: its promo code is free again, and why
+    the rules of risk blocked it, where they did, is kept."""
+    promos.let_go(env, priced.reservation)
+    risk.keep_blocked(env, refusal)
 
 
 def _line(

@@ -1,7 +1,8 @@
 """Risk: features in a query, rules that weigh them, a queue for people, lists that decide.
 
-A payment is weighed when it is asked for, and once more when it is known what it was paid with.
-What is odd is kept with its reasons; nothing is written of what is not.
+A payment is weighed in the transaction that writes it, under the customer's lock, so that of many
+at once each sees those before it; and once more when it is known what it was paid with. What is odd
+is kept with its reasons; nothing is written of what is not.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from uuid import UUID
 from paydesk import ids
 from paydesk.db.postgres import Tx, jsonb
 from paydesk.env import Env
-from paydesk.errors import Conflict, InvalidRequest, NotFound, RiskBlocked
+from paydesk.errors import Conflict, InvalidRequest, NotFound, PaydeskError, RiskBlocked
 from paydesk.flows import attempts, customers, handlers, heads, trail
 from paydesk.flows.events import Event, NewEvent, emit_many
 from paydesk.rules import fields
-from paydesk.rules.fraud import Entry, Features, Verdict, judge, outweighing
+from paydesk.rules.fraud import MOST_SCORE, Entry, Features, Verdict, judge, outweighing
 from paydesk.rules.money import Money
 from paydesk.tracker.models import PAID_STATES
 from paydesk.tracker.stores.joined import JoinedStore
@@ -42,6 +43,31 @@ class Origin:
     address: str | None = None
     country: str | None = None
     email: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A payment that is asked for, and the scores from which it is reviewed or blocked.
+
+    `card` is the fingerprint of a saved method where one is named.
+    """
+
+    who: customers.Customer
+    payment_id: UUID
+    amount: Money
+    email: str | None
+    card: str | None
+    card_country: str | None
+    review_from: int
+    block_from: int
+
+
+class _Blocked(RiskBlocked):
+    """With what is to be kept of it."""
+
+    def __init__(self, what: Asked, found: Features, verdict: Verdict) -> None:
+        super().__init__("This payment cannot be accepted.")
+        self.what, self.found, self.verdict = what, found, verdict
 
 
 _NOWHERE = Origin()
@@ -83,36 +109,36 @@ class Listed:
 # Weighing ----------------------------------------------------------------------------------------
 
 
-def check(
-    env: Env, who: customers.Customer, payment_id: UUID, amount: Money, *,
-    email: str | None = None, card: str | None = None, card_country: str | None = None,
-) -> int:  # fmt: skip
-    """Weigh a payment that is asked for; answers its score. Raises RiskBlocked.
+def check(tx: Tx, now: datetime, what: Asked) -> int:
+    """Weigh a payment that is about to be written; answers its score. The head is locked.
 
-    `card` is the fingerprint of a saved method where one is named.
+    Raises RiskBlocked: the caller's transaction is undone then, and `keep_blocked` writes down
+    why.
     """
-    settings = env.settings
-    if settings.risk_block_score > 100 and settings.risk_review_score > 100:
+    if what.block_from > MOST_SCORE and what.review_from > MOST_SCORE:
         return 0
     here = origin.get() or _NOWHERE
-    with env.db.read() as tx:
-        found = _features(
-            tx, env.now(), who, amount, email=email, card=card, card_country=card_country,
-            address=here.address, country=here.country, told=here.email,
-        )  # fmt: skip
-    verdict = _judge(env, found)
-    if verdict.decision != "allow":
-        _keep(env, who.uuid, payment_id, found, verdict)
+    found = _features(
+        tx, now, what.who, what.amount, email=what.email, card=what.card,
+        card_country=what.card_country, address=here.address, country=here.country,
+        told=here.email,
+    )  # fmt: skip
+    verdict = judge(found, review_from=what.review_from, block_from=what.block_from)
     if verdict.decision == "block":
-        raise RiskBlocked("This payment cannot be accepted.")
+        raise _Blocked(what, found, verdict)
+    if verdict.decision != "allow":
+        _write(tx, now, what.who.uuid, what.payment_id, found, verdict)
     return verdict.score
 
 
-def _judge(env: Env, found: Features) -> Verdict:
-    return judge(
-        found, review_from=env.settings.risk_review_score,
-        block_from=env.settings.risk_block_score,
-    )  # fmt: skip
+def keep_blocked(env: Env, refusal: PaydeskError) -> None:
+    """Write down why a payment was blocked, where that is what refused it."""
+    if not isinstance(refusal, _Blocked):
+        return
+    what = refusal.what
+    with env.db.transaction(what.who.uuid) as tx:
+        now = heads.decide(tx, env.now(), what.who.uuid)
+        _write(tx, now, what.who.uuid, what.payment_id, refusal.found, refusal.verdict)
 
 
 def _features(
@@ -224,14 +250,6 @@ def _country(value: str | None) -> str | None:
     return text if _COUNTRY.fullmatch(text) else None
 
 
-def _keep(
-    env: Env, customer_id: UUID, payment_id: UUID, found: Features, verdict: Verdict
-) -> None:
-    with env.db.transaction(customer_id) as tx:
-        now = heads.decide(tx, env.now(), customer_id)
-        _write(tx, now, customer_id, payment_id, found, verdict)
-
-
 def _write(
     tx: Tx, now: datetime, customer_id: UUID, payment_id: UUID, found: Features, verdict: Verdict
 ) -> UUID:
@@ -282,7 +300,10 @@ def _paid(env: Env, event: Event) -> None:
             card=detail.get("fingerprint"), card_country=payment.country or detail.get("country"),
             address=None, country=None, apart_from=payment_id,
         )  # fmt: skip
-        verdict = _judge(env, found)
+        verdict = judge(
+            found, review_from=env.settings.risk_review_score,
+            block_from=env.settings.risk_block_score,
+        )  # fmt: skip
         if verdict.decision == "allow" or _was_said(tx, customer_id, payment_id, verdict):
             return
         _write(tx, now, customer_id, payment_id, found, verdict)

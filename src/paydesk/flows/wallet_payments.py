@@ -73,8 +73,8 @@ def pay(env: Env, what: StartCheckout) -> PaymentView:
             paid = _pay(env, what, priced, key, digest)
         except Unavailable:
             raise  # It may be repeated at once, and then finds its reservation.
-        except PaydeskError:
-            promos.let_go(env, priced.reservation)
+        except PaydeskError as exc:
+            pricing.let_go(env, priced, exc)
             raise
         if paid is not None:
             return payments.get(env, what.customer_id, paid)
