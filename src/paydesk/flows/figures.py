@@ -1,42 +1,38 @@
-"""What figures are counted from: each source once in SQL, for raw rows and for the days' tables.
+"""What figures are counted from: each source once in SQL, for raw rows and for the tables of sums.
 
-A report adds up the days that are computed already (`rollups`) and counts the rest, such as today,
-from the raw rows, all at one instant; both say the same, since both come from the same statement.
+A report adds up the months and days that are computed already (`rollups`) and counts the rest, such
+as today, from the raw rows, all at one instant; all say the same, since all come from the same
+statement. Days and months have narrow rows too, without the dimensions that few questions ask for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from psycopg import sql
 
-from paydesk.rules import figures as rules
 from paydesk.rules.figures import PERIODS, Range
 
 if TYPE_CHECKING:
     from paydesk.db.postgres import Tx
-    from paydesk.env import Env
+    from paydesk.flows.figure_parts import Parts
 
 Row = dict[str, Any]
-
-#: Changes that the days do not know yet are looked through for so many customers in a report.
-MOST_PENDING = 500
-#: With more gaps than these among the computed days, the raw rows are counted altogether.
-MOST_SEGMENTS = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
     """A table of raw rows as dimensions and measures. `raw` groups what lies `{within}` some
-    spans of `at`, its time, by a `{bucket}` of it and by the dimensions, which are its columns."""
+    spans of `at`, its time, by a `{bucket}` of it and by the dimensions, which are its columns.
+    `narrow`: the dimensions that its narrow sums keep; the others are empty texts in them."""
 
     table: sql.Identifier
+    sums: sql.Identifier
     at: sql.SQL
     dimensions: tuple[str, ...]
+    narrow: tuple[str, ...]
     measures: tuple[str, ...]
     raw: sql.SQL
 
@@ -45,8 +41,8 @@ _WAY = ("provider", "method", "country", "currency", "purpose")
 
 SOURCES: dict[str, Source] = {
     "payments": Source(
-        sql.Identifier("figure_payments"), sql.SQL("p.created_at"),
-        ("state", *_WAY, "reason"),
+        sql.Identifier("figure_payments"), sql.Identifier("figure_payments_sums"),
+        sql.SQL("p.created_at"), ("state", *_WAY, "reason"), ("state", "currency"),
         ("payments", "asked", "captured", "refunded", "discount", "usd", "unrated", "credits",
          "disputed"),
         sql.SQL("""
@@ -68,8 +64,8 @@ SOURCES: dict[str, Source] = {
     group by 1, 2, 3, 4, 5, 6, 7, 8"""),
     ),
     "attempts": Source(
-        sql.Identifier("figure_attempts"), sql.SQL("p.created_at"),
-        ("state", *_WAY, "reason"), ("attempts",),
+        sql.Identifier("figure_attempts"), sql.Identifier("figure_attempts_sums"),
+        sql.SQL("p.created_at"), ("state", *_WAY, "reason"), ("state", "currency"), ("attempts",),
         sql.SQL("""
     select {bucket} as bucket, t.state, t.provider, coalesce(t.method, p.method, '') as method,
         coalesce(p.country, '') as country, p.currency, p.purpose,
@@ -81,8 +77,10 @@ SOURCES: dict[str, Source] = {
     group by 1, 2, 3, 4, 5, 6, 7, 8"""),
     ),
     "books": Source(
-        sql.Identifier("figure_books"), sql.SQL("t.effective_at"),
+        sql.Identifier("figure_books"), sql.Identifier("figure_books_sums"),
+        sql.SQL("t.effective_at"),
         ("asset", "reason", "debit", "credit", "provider", "method", "country", "purpose"),
+        ("asset", "reason", "debit", "credit"),
         ("postings", "amount", "usd", "unrated"),
         sql.SQL("""
     select {bucket} as bucket, t.asset, t.reason, t.debit, t.credit,
@@ -101,8 +99,9 @@ SOURCES: dict[str, Source] = {
     group by 1, 2, 3, 4, 5, 6, 7, 8, 9"""),
     ),
     "goods": Source(
-        sql.Identifier("figure_goods"), sql.SQL("p.created_at"),
-        ("purpose", "product", "promo", "currency"),
+        sql.Identifier("figure_goods"), sql.Identifier("figure_goods_sums"),
+        sql.SQL("p.created_at"), ("purpose", "product", "promo", "currency"),
+        ("purpose", "product", "currency"),
         ("sold", "captured", "refunded", "discount", "usd", "unrated", "credits", "bonus"),
         sql.SQL("""
     select {bucket} as bucket, p.purpose,
@@ -154,123 +153,7 @@ def spans_of(segments: Sequence[tuple[Any, Any]]) -> Row:
     return told
 
 
-# How much of a range is computed already ----------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What a report adds up: days first <= day < after of the tables but for `stale`, and raw
-    rows of the segments. `behind`: customers whose last changes only the segments see."""
-
-    first: date
-    after: date
-    stale: tuple[date, ...]
-    segments: tuple[tuple[Any, Any], ...]
-    behind: int
-
-
-def parts_of(tx: Tx, env: Env, over: Range) -> Parts:
-    """Which days of the range can be taken as they were computed."""
-    state = tx.one("select time_zone, covered_from, covered_until, started_at from figure_state")
-    first, after = over.whole_days
-    if state is None or state["time_zone"] != over.time_zone:
-        return Parts(first, first, (), ((over.start, over.end),), 0)
-    after = min(after, state["covered_until"])
-    if first >= after:
-        return Parts(first, first, (), ((over.start, over.end),), 0)
-    pending, behind = _pending(tx, over.time_zone)
-    rows = tx.all(
-        "select day from figure_dirty where day >= %(first)s and day < %(after)s",
-        {"first": first, "after": after},
-    )
-    stale = {row["day"] for row in rows} | {d for d in pending if first <= d < after}
-    zone = over.zone
-    edges: list[tuple[Any, Any]] = []
-    if over.start < rules.midnight(zone, first):
-        edges.append((over.start, rules.midnight(zone, first)))
-    edges += [(rules.midnight(zone, d), rules.midnight(zone, d + timedelta(days=1)))
-              for d in sorted(stale)]  # fmt: skip
-    if rules.midnight(zone, after) < over.end:
-        edges.append((rules.midnight(zone, after), over.end))
-    merged: list[tuple[Any, Any]] = []
-    for start, end in edges:
-        if merged and merged[-1][1] == start:
-            merged[-1] = (merged[-1][0], end)
-        else:
-            merged.append((start, end))
-    if len(merged) > MOST_SEGMENTS:
-        return Parts(first, first, (), ((over.start, over.end),), behind)
-    return Parts(first, after, tuple(sorted(stale)), tuple(merged), behind)
-
-
-def _pending(tx: Tx, time_zone: str) -> tuple[set[date], int]:
-    """Days touched by events that the sweep has not read, and how many customers were left out."""
-    rows = tx.all(
-        "select customer_id from news union select customer_id from feeds"
-        " where sink = 'figures' and try_at is not null limit %(limit)s",
-        {"limit": MOST_PENDING + 1},
-    )
-    if len(rows) > MOST_PENDING:
-        count = tx.value(
-            "select count(*) from (select customer_id from news union select customer_id"
-            " from feeds where sink = 'figures' and try_at is not null) n"
-        )
-        return set(), count
-    return touched(tx, [row["customer_id"] for row in rows], time_zone), 0
-
-
-#: The days on which a customer's news changed a row: of payments, of their postings, and of every
-#: new posting. Whoever has no mark yet starts where the computing of the days began.
-_TOUCHED = """
-    with k as (
-        select k.id as customer_id,
-            coalesce((select seq from feeds f where f.customer_id = k.id and f.sink = 'figures'),
-                (select seq from feeds f where f.customer_id = k.id and f.sink = 'live'), 0) as seq,
-            coalesce((select entry_seq from figure_marks m where m.customer_id = k.id), 0) as entry,
-            (select started_at - interval '1 hour' from figure_state
-             where not exists (select from figure_marks m where m.customer_id = k.id)) as since
-        from unnest(%(customers)s::uuid[]) k(id)
-    ), news as (
-        select distinct e.customer_id, n.id from k
-        join events e on e.customer_id = k.customer_id and e.seq > k.seq
-        cross join lateral (values (e.subject_id),
-            (case when e.data ->> 'payment_id' ~ '^[0-9a-f-]{36}$'
-             then (e.data ->> 'payment_id')::uuid end)) n(id)
-        where n.id is not null
-    ), entries as (
-        select t.customer_id, t.subject_id, t.effective_at from k
-        join transfers t on t.customer_id = k.customer_id and t.seq > k.entry
-        where k.since is null or t.created_at >= k.since
-    ), paid as (
-        select distinct p.customer_id, p.id, p.created_at from (
-            select customer_id, id from news
-            union select customer_id, subject_id from entries where subject_id is not null
-            union select r.customer_id, r.payment_id from news n
-                join refunds r on r.customer_id = n.customer_id and r.id = n.id
-            union select d.customer_id, d.payment_id from news n
-                join disputes d on d.customer_id = n.customer_id and d.id = n.id
-            union select c.customer_id, c.payment_id from news n
-                join checkouts c on c.customer_id = n.customer_id and c.id = n.id
-        ) s join payments p on p.customer_id = s.customer_id and p.id = s.id
-    )
-    select (created_at at time zone %(time_zone)s)::date as day from paid
-    union select (effective_at at time zone %(time_zone)s)::date from entries
-    union select (t.effective_at at time zone %(time_zone)s)::date from paid
-        join transfers t on t.customer_id = paid.customer_id and t.subject_id = paid.id
-        and t.asset <> 'CREDIT'
-    order by day
-"""
-
-
-def touched(tx: Tx, customers: Sequence[UUID], time_zone: str) -> set[date]:
-    """The days whose figures these customers' unread events and postings changed."""
-    if not customers:
-        return set()
-    rows = tx.all(_TOUCHED, {"customers": list(customers), "time_zone": time_zone})
-    return {row["day"] for row in rows}
-
-
-# Adding up ---------------------------------------------------------------------------------------
+# Adding up ----------------------------------------------------------------------------------------
 
 
 def collect(
@@ -283,18 +166,8 @@ def collect(
     `where`: dimension -> the only value, or a list of those that count.
     """
     source = SOURCES[name]
-    by_hour = period == "hour"
-    if by_hour and (parts.first, parts.segments) != (parts.after, ((over.start, over.end),)):
-        parts = Parts(parts.first, parts.first, (), ((over.start, over.end),), 0)
-    columns = [sql.Identifier(d) for d in (*source.dimensions, *source.measures)]
-    raw = raw_of(source, len(parts.segments), by_hour=by_hour)
-    union = sql.SQL("{raw}") if by_hour else sql.SQL(
-        "select day as bucket, {columns} from {table} where day >= %(first)s and day < %(after)s"
-        " and day <> all(%(stale)s::date[]) union all {raw}"
-    )
-    inner = union.format(columns=sql.SQL(", ").join(columns), table=source.table, raw=raw)
-    told = {"time_zone": over.time_zone, "first": parts.first, "after": parts.after,
-            "stale": list(parts.stale), **spans_of(parts.segments)}  # fmt: skip
+    is_narrow = {*by, *(where or {})} <= set(source.narrow)
+    inner, told = _rows(source, parts, over, is_narrow, by_hour=period == "hour")
     filters = [sql.SQL("true")]
     for number, (dimension, value) in enumerate((where or {}).items()):
         key = f"where_{number}"
@@ -313,6 +186,43 @@ def collect(
         filters=sql.SQL(" and ").join(filters), grouped=grouped,
     )
     return tx.all(statement, told)  # type: ignore[arg-type]
+
+
+def _rows(
+    source: Source, parts: Parts, over: Range, is_narrow: bool, *, by_hour: bool
+) -> tuple[sql.Composable, Row]:
+    """The rows of all parts, by bucket and dimensions, and the parameters they need.
+
+    What was kept in another time zone lies wholly in one of the range's periods, so that the day
+    on which it begins names it.
+    """
+    kept = sql.SQL("{}") if parts.kept_zone == over.time_zone else sql.SQL(
+        "(({}::timestamp at time zone %(kept_zone)s) at time zone %(time_zone)s)::date"
+    )
+    columns = sql.SQL(", ").join(
+        [sql.Identifier(c) for c in (*source.dimensions, *source.measures)]
+    )
+    narrow = [d for d in parts.days if d in parts.narrow] if is_narrow else []
+    wide = [d for d in parts.days if d not in parts.narrow] if is_narrow else list(parts.days)
+    told = {"time_zone": over.time_zone, "kept_zone": parts.kept_zone, "is_narrow": is_narrow,
+            "months": list(parts.months), "narrow": narrow, "wide": wide,
+            **spans_of(parts.segments)}  # fmt: skip
+    summed = sql.SQL(
+        "select {bucket} as bucket, {columns} from {table} where grain = {grain}"
+        " and is_narrow = %(is_narrow)s and bucket = any({key}::date[])"
+    )
+    found = [
+        summed.format(bucket=kept.format(sql.SQL("bucket")), columns=columns, table=source.sums,
+                      grain=sql.Literal(grain), key=sql.Placeholder(key))
+        for grain, key in (("month", "months"), ("day", "narrow")) if told[key]
+    ]  # fmt: skip
+    if wide:
+        found.append(sql.SQL(
+            "select {bucket} as bucket, {columns} from {table} where day = any(%(wide)s::date[])"
+        ).format(bucket=kept.format(sql.SQL("day")), columns=columns, table=source.table))
+    if parts.segments or not found:
+        found.append(raw_of(source, len(parts.segments), by_hour=by_hour))
+    return sql.SQL(" union all ").join(found), told
 
 
 def _period(period: str) -> sql.Composable:

@@ -1,8 +1,9 @@
-"""The days' tables of figures: computed from the raw rows, anew whenever those changed.
+"""The tables of figures by day and month: computed from the raw rows, anew when those changed.
 
 A sweep reads the publisher's feed and marks the days that news touched; a day that ended, or was
 marked, is counted anew as a whole and replaces its rows, so that a repeat or a crash changes
-nothing. The payments' own transactions know nothing of it.
+nothing. A month is added up from its days when they are all there, and again when one of them was
+counted anew. The payments' own transactions know nothing of it.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 
 from paydesk import telemetry
-from paydesk.flows import figures
-from paydesk.flows.figures import SOURCES
+from paydesk.flows import figure_parts, figures
+from paydesk.flows.figures import SOURCES, Source
 from paydesk.rules import figures as rules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from paydesk.db.postgres import Tx
     from paydesk.env import Env
@@ -67,7 +68,7 @@ def mark(env: Env, limit: int = 2_000) -> int:
             )
             state = tx.one("select time_zone, covered_until from figure_state")
             if state is not None:
-                days = figures.touched(tx, customers, state["time_zone"])
+                days = figure_parts.touched(tx, customers, state["time_zone"])
                 _mark_days(tx, state["covered_until"], days)
             counted = _payment_events(tx, rows, places) if telemetry.is_counting() else []
             _move_on(tx, places)
@@ -134,10 +135,11 @@ def _move_on(tx: Tx, places: list[dict[str, Any]]) -> None:
 def compute(
     env: Env, *, budget_s: float | None = None, on_day: Callable[[date, int], None] | None = None
 ) -> int:
-    """Compute days that ended and days that were marked, oldest first; answers how many.
+    """Compute days that ended and days that were marked, oldest first, then the sums of them and
+    of months; answers how many days and months.
 
-    `on_day` hears of each day and of how many are left. Where another process computes, or the
-    time is up, the rest stays due.
+    `on_day` hears of each day, or of a month's first one, and of how many are left. Where another
+    process computes, or the time is up, the rest stays due.
     """
     zone_name = env.settings.time_zone
     today = env.now().astimezone(rules.zone_of(zone_name)).date()
@@ -153,21 +155,67 @@ def compute(
             )
             if state is None or state["time_zone"] != zone_name:
                 return done
-            day = tx.value(
-                "select min(day) from figure_dirty where day < %(until)s",
-                {"until": state["covered_until"]},
-            )
-            if day is None and state["covered_until"] >= today:
-                return done
-            _compute_day(tx, zone_name, state["covered_until"] if day is None else day)
-            if day is None:
-                day = state["covered_until"]
-                tx.run("update figure_state set covered_until = covered_until + 1")
-            left = (today - max(state["covered_until"], day)).days - 1
+            step = _next_day(tx, zone_name, state, today) or _next_sums(tx, state)
+        if step is None:
+            return done
         done += 1
         if on_day:
-            on_day(day, max(0, left))
+            on_day(*step)
     return done
+
+
+def _next_day(
+    tx: Tx, zone_name: str, state: dict[str, Any], today: date
+) -> tuple[date, int] | None:
+    """Compute a marked day, or the next one that ended; answers it and how many of these are
+    left."""
+    day = tx.value(
+        "select min(day) from figure_dirty where day < %(until)s",
+        {"until": state["covered_until"]},
+    )
+    if day is not None:
+        _compute_day(tx, zone_name, day)
+        return day, max(0, (today - state["covered_until"]).days)
+    if state["covered_until"] >= today:
+        return None
+    _compute_day(tx, zone_name, state["covered_until"])
+    tx.run("update figure_state set covered_until = covered_until + 1")
+    return state["covered_until"], (today - state["covered_until"]).days - 1
+
+
+def _next_sums(tx: Tx, state: dict[str, Any]) -> tuple[date, int] | None:
+    """Add up a month that is due, or those of its days that are; answers its first day and how
+    many months are left."""
+    told = {"since": state["covered_from"], "until": state["covered_until"]}
+    rows = tx.all(_DAYS_DUE, told)
+    if rows:
+        _sum(tx, "day", rows[0]["days"])
+    else:
+        rows = tx.all(_MONTHS_DUE, told)
+        if not rows:
+            return None
+        _sum(tx, "month", [rows[0]["month"]])
+    return rows[0]["month"], len(rows) - 1
+
+
+#: Months with computed days that have no narrow sums yet, as after an upgrade.
+_DAYS_DUE = """
+    select date_trunc('month', d)::date as month, array_agg(d::date order by d) as days
+    from (select generate_series(%(since)s::timestamp, %(until)s::date - 1, '1 day') as d
+        union select day from figure_payments where day < %(since)s
+        union select day from figure_books where day < %(since)s) d
+    where not exists (select from figure_summed where grain = 'day' and bucket = d)
+    group by 1 order by 1
+"""
+#: Months whose days are all there and were not added up since.
+_MONTHS_DUE = """
+    select m::date as month
+    from generate_series(date_trunc('month', %(since)s::timestamp),
+        %(until)s::date - interval '1 month', '1 month') m
+    where not exists (select from figure_summed where grain = 'month' and bucket = m)
+        and not exists (select from figure_dirty where day >= m and day < m + interval '1 month')
+    order by 1
+"""
 
 
 def _begun(env: Env, zone_name: str, today: date) -> bool:
@@ -197,13 +245,16 @@ def _begun(env: Env, zone_name: str, today: date) -> bool:
 
 def _forget(tx: Tx) -> None:
     for source in SOURCES.values():
-        tx.run(sql.SQL("delete from {}").format(source.table))  # type: ignore[arg-type]
+        for table in (source.table, source.sums):
+            tx.run(sql.SQL("delete from {}").format(table))  # type: ignore[arg-type]
+    tx.run("delete from figure_summed")
     tx.run("delete from figure_dirty")
     tx.run("delete from figure_state")
 
 
 def rebuild(env: Env, on_day: Callable[[date, int], None] | None = None) -> int:
-    """Forget every day and compute all anew, as after an import; answers how many days."""
+    """Forget everything and compute all anew, as after an import; answers how many days and
+    months."""
     with env.db.transaction() as tx:
         tx.one("select time_zone from figure_state for update")
         _forget(tx)
@@ -220,17 +271,68 @@ def _compute_day(tx: Tx, zone_name: str, day: date) -> None:
     for name in SOURCES:
         for statement in _statements(name):
             tx.run(statement, told)  # type: ignore[arg-type]
+    _sum(tx, "day", [day])
+    tx.run(
+        "delete from figure_summed where grain = 'month'"
+        " and bucket = date_trunc('month', %(day)s::timestamp)::date",
+        {"day": day},
+    )
 
 
 @cache
 def _statements(name: str) -> tuple[str, str]:
     """Those that forget a day's rows of a source and count them anew."""
     source = SOURCES[name]
-    columns = sql.SQL(", ").join(
-        [sql.Identifier(c) for c in (*source.dimensions, *source.measures)]
-    )
+    columns = _names((*source.dimensions, *source.measures))
     forget = sql.SQL("delete from {} where day = %(day)s").format(source.table)
     fill = sql.SQL(
         "insert into {table} (day, {columns}) select %(day)s::date, {columns} from ({raw}) f"
     ).format(table=source.table, columns=columns, raw=figures.raw_of(source, 1))
     return forget.as_string(None), fill.as_string(None)
+
+
+def _sum(tx: Tx, grain: str, buckets: list[date]) -> None:
+    """Replace the sums of these days, or of these months in a row, by what their days' rows add up
+    to. A day has narrow sums alone, since its own table has the others."""
+    told = {"grain": grain, "buckets": buckets, "first": buckets[0],
+            "after": rules.next_month(buckets[-1].replace(day=1))}  # fmt: skip
+    for source in SOURCES.values():
+        tx.run(
+            sql.SQL("delete from {} where grain = %(grain)s and bucket = any(%(buckets)s)").format(
+                source.sums
+            ),  # type: ignore[arg-type]
+            told,
+        )
+        for is_narrow in (True, False) if grain == "month" else (True,):
+            tx.run(_summing(source, grain, is_narrow), told)  # type: ignore[arg-type]
+    tx.run(
+        "insert into figure_summed (grain, bucket) select %(grain)s, b"
+        " from unnest(%(buckets)s::date[]) b on conflict do nothing",
+        told,
+    )
+
+
+def _summing(source: Source, grain: str, is_narrow: bool) -> sql.Composed:
+    """The statement that adds up days' rows by bucket and by the dimensions that are kept."""
+    kept = source.narrow if is_narrow else source.dimensions
+    bucket = sql.SQL("day" if grain == "day" else "date_trunc('month', day::timestamp)::date")
+    within = sql.SQL(
+        "day = any(%(buckets)s)" if grain == "day" else
+        "day >= %(first)s and day < %(after)s"
+    )
+    sums = [sql.SQL("sum({})").format(sql.Identifier(m)) for m in source.measures]
+    return sql.SQL(
+        "insert into {table} (grain, is_narrow, bucket, {columns})"
+        " select %(grain)s, {narrow}, {bucket}, {heads} from {days} where {within} group by {keys}"
+    ).format(
+        table=source.sums, columns=_names((*source.dimensions, *source.measures)),
+        narrow=sql.Literal(is_narrow), bucket=bucket, days=source.table, within=within,
+        heads=sql.SQL(", ").join(
+            [sql.Identifier(d) if d in kept else sql.SQL("''") for d in source.dimensions] + sums
+        ),
+        keys=sql.SQL(", ").join([bucket, *map(sql.Identifier, kept)]),
+    )  # fmt: skip
+
+
+def _names(columns: Sequence[str]) -> sql.Composed:
+    return sql.SQL(", ").join([sql.Identifier(c) for c in columns])

@@ -391,6 +391,16 @@ def days_in(period: str, start: date) -> int:
     return (date(months // 12, months % 12 + 1, 1) - start).days
 
 
+def next_month(first: date) -> date:
+    """The first day of the month after the one that begins on this day."""
+    return first + timedelta(days=days_in("month", first))
+
+
+def days_between(first: date, after: date) -> list[date]:
+    """The days from the first one up to another, which is not among them."""
+    return [first + timedelta(days=n) for n in range((after - first).days)]
+
+
 def period_start(period: str, day: date) -> date:
     """The first day of the period that this day lies in. Weeks begin on Monday."""
     if period == "week":
