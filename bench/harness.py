@@ -82,10 +82,22 @@ class Desk:
 
 
 @contextmanager
-def desk() -> Iterator[Desk]:
-    """Start a PostgreSQL of its own in a temporary folder, migrated; stop it at the end."""
-    with tempfile.TemporaryDirectory(prefix="paydesk-bench-") as folder:
-        os.chmod(folder, 0o755)
+def _folder(kept: str | None) -> Iterator[str]:
+    """A folder of one's own for this run, or one that is kept."""
+    if kept is None:
+        with tempfile.TemporaryDirectory(prefix="paydesk-bench-") as folder:
+            os.chmod(folder, 0o755)
+            yield folder
+    else:
+        Path(kept).mkdir(parents=True, exist_ok=True)
+        yield kept
+
+
+@contextmanager
+def desk(kept: str | None = None) -> Iterator[Desk]:
+    """Start a PostgreSQL of its own in a temporary folder, or in one that is kept, migrated; stop
+    it at the end."""
+    with _folder(kept) as folder:
         data_dir = Path(folder) / "data"
         server = embedded.start(data_dir)
         settings = Settings(
