@@ -89,8 +89,9 @@ IMPORTS = {
     "paydesk.flows.reconcile": ["Drift", "Reconciliation"],
     "paydesk.flows.refunds": ["Preview"],
     "paydesk.flows.services": ["ServiceView"],
+    "paydesk.flows.wallet_history": ["Statement as WalletStatement", "WalletLine"],
     "paydesk.flows.wallet_moves": ["Conversion", "Quote", "Transferred as MoneyTransferred"],
-    "paydesk.flows.wallets": ["Wallet", "WalletLine"],
+    "paydesk.flows.wallets": ["Wallet"],
     "paydesk.flows.withdrawals": ["Withdrawal"],
     "paydesk.results": [
         "Balance", "Batch", "CreditLine", "Discount", "Event", "Granted", "Pack", "Payment",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from types import TracebackType
@@ -19,6 +19,7 @@ from paydesk.flows import (
     customers,
     holds,
     rates,
+    wallet_history,
     wallet_moves,
     wallet_payments,
     wallets,
@@ -27,9 +28,11 @@ from paydesk.flows import (
 from paydesk.flows.checkout import StartCheckout
 from paydesk.flows.holds import Hold as HoldView
 from paydesk.flows.rates import Imported
+from paydesk.flows.wallet_history import Statement as WalletStatement
+from paydesk.flows.wallet_history import WalletLine
 from paydesk.flows.wallet_moves import Conversion, Quote
 from paydesk.flows.wallet_moves import Transferred as MoneyTransferred
-from paydesk.flows.wallets import Wallet, WalletLine
+from paydesk.flows.wallets import Wallet
 from paydesk.flows.withdrawals import Withdrawal
 from paydesk.results import Listing, Payment
 from paydesk.rules.ledger import CREDIT
@@ -77,11 +80,23 @@ class Wallets(_Part):
             customer_id, code = customers.resolve(self._env, customer), currency_code(currency)
             before = last.seq if last else None
             with self._env.db.read() as tx:
-                return wallets.history(
+                return wallet_history.history(
                     tx, customer_id, code, limit=n, before_seq=before, kind=kind
                 )
 
         return Listing(page, _as_is, limit)
+
+    def statement(
+        self, customer: CustomerRef, currency: str, *,
+        start: str | date | datetime | None = None, end: str | date | datetime | None = None,
+        last: str | None = None, time_zone: str | None = None,
+    ) -> WalletStatement:  # fmt: skip
+        """A wallet over a range of time (the last 30 days): the balance before and after it, and
+        every line between, also as `.csv()`."""
+        return wallet_history.statement(
+            self._env, customers.resolve(self._env, customer), currency, start=start, end=end,
+            last=last, time_zone=time_zone,
+        )  # fmt: skip
 
     def pay(
         self,
@@ -208,10 +223,12 @@ class Rates(_Part):
         return rates.enter(self._env, base, quote, rate, by=by, at=at)
 
     def import_ecb(
-        self, data: bytes, *, by: str | None = None, since: date | None = None
-    ) -> Imported:
-        """Store a file of euro reference rates (XML or CSV); safe to repeat."""
-        return rates.import_ecb(self._env, data, by=by, since=since)
+        self, data: bytes, *, by: str | None = None, since: date | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Imported:  # fmt: skip
+        """Store a file of euro reference rates (XML, CSV or the ZIP of one); safe to repeat.
+        `progress` is told how many rates are done, and of how many."""
+        return rates.import_ecb(self._env, data, by=by, since=since, progress=progress)
 
     def latest(self, base: str, quote: str) -> Rate:
         """The stored rate that serves this pair now, in whichever direction. Raises NoRate."""

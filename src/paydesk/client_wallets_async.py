@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -15,9 +15,11 @@ from paydesk.client_threads import AsyncListing, Threads
 from paydesk.client_wallets import HoldRef, WithdrawalRef
 from paydesk.flows.holds import Hold as HoldView
 from paydesk.flows.rates import Imported
+from paydesk.flows.wallet_history import WalletLine
+from paydesk.flows.wallet_history import Statement as WalletStatement
 from paydesk.flows.wallet_moves import Conversion, Quote
 from paydesk.flows.wallet_moves import Transferred as MoneyTransferred
-from paydesk.flows.wallets import Wallet, WalletLine
+from paydesk.flows.wallets import Wallet
 from paydesk.flows.withdrawals import Withdrawal
 from paydesk.results import Payment
 from paydesk.rules.money import Money
@@ -55,6 +57,23 @@ class AsyncWallets:
         return AsyncListing(self._threads, self._part.history(
             customer, currency, kind=kind, limit=limit,
         ))  # fmt: skip
+
+    async def statement(
+        self,
+        customer: CustomerRef,
+        currency: str,
+        *,
+        start: str | date | datetime | None = None,
+        end: str | date | datetime | None = None,
+        last: str | None = None,
+        time_zone: str | None = None,
+    ) -> WalletStatement:
+        """A wallet over a range of time (the last 30 days): the balance before and after it, and
+        every line between, also as `.csv()`."""
+        return await self._threads.run(
+            self._part.statement, customer, currency, start=start, end=end, last=last,
+            time_zone=time_zone,
+        )  # fmt: skip
 
     async def pay(
         self,
@@ -209,9 +228,13 @@ class AsyncRates:
         *,
         by: str | None = None,
         since: date | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> Imported:
-        """Store a file of euro reference rates (XML or CSV); safe to repeat."""
-        return await self._threads.run(self._part.import_ecb, data, by=by, since=since)
+        """Store a file of euro reference rates (XML, CSV or the ZIP of one); safe to repeat.
+        `progress` is told how many rates are done, and of how many."""
+        return await self._threads.run(
+            self._part.import_ecb, data, by=by, since=since, progress=progress,
+        )  # fmt: skip
 
     async def latest(self, base: str, quote: str) -> Rate:
         """The stored rate that serves this pair now, in whichever direction. Raises NoRate."""

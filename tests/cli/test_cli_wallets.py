@@ -50,6 +50,9 @@ def test_wallets_are_shown_and_withdrawals_decided(paydesk, env, sim):  # S3.15
     assert (code, found[0]["status"]) == (0, "open")
     code, found, _ = paydesk("wallets", "history", "maya", "htg")
     assert [one["type"] for one in found] == ["WALLET_WITHDRAWAL", "WALLET_DEPOSIT"]
+    code, found, told = paydesk("wallets", "statement", "maya", "htg", "--last", "7d")
+    assert [one["type"] for one in found] == ["WALLET_DEPOSIT", "WALLET_WITHDRAWAL"]
+    assert "HTG 0.00 + HTG 100.00 - HTG 40.00 = HTG 60.00" in told
     code, found, _ = paydesk("withdrawals", "list", "--status", "requested")
     shown = found[0]["id"]
     assert code == 0 and shown.startswith("wd_") and asked.state == "requested"

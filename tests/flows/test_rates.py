@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 from decimal import Decimal
+from io import BytesIO
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
 
@@ -25,6 +27,15 @@ def usd_of(env, money):
 def csv_of(day: date, **values: str) -> bytes:
     names = ",".join(name.upper() for name in values)
     return f"Date,{names}\n{day.isoformat()},{','.join(values.values())}\n".encode()
+
+
+def zipped(*parts: str) -> bytes:
+    """An archive of name, text, name, text."""
+    file = BytesIO()
+    with ZipFile(file, "w", ZIP_DEFLATED) as archive:
+        for name, text in zip(parts[::2], parts[1::2], strict=True):
+            archive.writestr(name, text)
+    return file.getvalue()
 
 
 def test_a_rate_entered_by_hand_serves_the_pair_both_ways(env):  # S3.24
@@ -72,6 +83,27 @@ def test_a_file_of_reference_rates_is_imported_once(env):  # S3.24
     assert (first.rates, first.new, first.days, first.last) == (2, 2, 1, today)
     assert rates.import_ecb(env, data).new == 0
     assert latest(env, "usd", "eur").rate == Decimal("1.10")
+
+
+def test_an_archive_of_the_whole_history_is_imported_step_by_step(env):  # S3.24
+    today = env.now().date()
+    days = [today - timedelta(days=n) for n in range(700)]
+    codes = "USD,JPY,GBP,CHF,CAD,AUD,SEK,NOK,DKK,PLN"
+    lines = [f"Date,{codes},", *(f"{day},{','.join(['1.25'] * 10)}," for day in days)]
+    told: list[tuple[int, int]] = []
+    data = zipped("eurofxref-hist.csv", "\n".join(lines))
+    done = rates.import_ecb(env, data, progress=lambda *step: told.append(step))
+    assert (done.rates, done.new, done.days, done.first) == (7_000, 7_000, 700, days[-1])
+    assert told == [(5_000, 7_000), (7_000, 7_000)]
+    assert rates.import_ecb(env, data, since=days[1]).new == 0
+
+
+def test_an_archive_that_is_none_is_refused(env):
+    whole = zipped("a.csv", "Date,USD\n2020-01-02,1.1\n")
+    for data in (whole[:60], b"PK\x03\x04", zipped("a.csv", "x", "b.csv", "y"),
+                 zipped("a.csv", "Date,USD\n2020-01-02,zero\n")):  # fmt: skip
+        with pytest.raises(InvalidRequest):
+            rates.import_ecb(env, data)
 
 
 def test_a_file_with_a_fault_stores_nothing(env):

@@ -17,7 +17,7 @@ from paydesk.errors import (
     PaydeskError,
     WalletFrozen,
 )
-from paydesk.flows import credits, items, wallet_payments, wallets
+from paydesk.flows import credits, items, wallet_history, wallet_payments, wallets
 from paydesk.flows.checkout import StartCheckout
 from paydesk.rules.money import HTG, USD
 
@@ -57,7 +57,7 @@ def test_a_pack_is_paid_from_the_wallet_and_handed_over_at_once(env, user):  # S
     for kind in ("payment.created", "wallet.paid", "payment.succeeded", "fulfillment.done"):
         assert types.count(kind) == 1, kind
     with env.db.read() as tx:
-        line = wallets.history(tx, user.uuid, "usd")[0]
+        line = wallet_history.history(tx, user.uuid, "usd")[0]
     assert (line.type, line.amount, line.payment_id) == ("WALLET_PAYMENT", -999, paid.id)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from itertools import pairwise
 
@@ -24,7 +25,15 @@ from paydesk.errors import (
     TransferNotAllowed,
     WalletFrozen,
 )
-from paydesk.flows import customers, heads, rates, wallet_moves, wallets
+from paydesk.flows import (
+    customers,
+    heads,
+    rates,
+    wallet_history,
+    wallet_moves,
+    wallets,
+    withdrawals,
+)
 from paydesk.rules.money import HTG, JPY, USD, Money
 
 
@@ -43,7 +52,7 @@ def give_back(env, customer, payment, was):
 
 def history(env, customer, currency: str, **more):
     with env.db.read() as tx:
-        return wallets.history(tx, customer.uuid, currency, **more)
+        return wallet_history.history(tx, customer.uuid, currency, **more)
 
 
 def spend(env, customer, money) -> None:
@@ -290,6 +299,37 @@ def test_crossing_transfers_neither_wait_for_each_other_nor_lose_money(env, make
         done = list(pool.map(move, range(32)))
     assert any(done)
     assert wallet(env, one, "htg").balance + wallet(env, two, "htg").balance == 2_000
+
+
+# Statements -------------------------------------------------------------------------------------
+
+
+def test_a_statement_leads_from_one_balance_to_the_other(env, make, clock):  # S3.16 S3.17
+    user = make.user()
+    fill(env, user, HTG("100"))
+    clock.advance(days=40)
+    fill(env, user, HTG("20"), USD("5"))
+    asked = withdrawals.request(env, user.uuid, HTG("30"), "=bank", by="user:maya")
+    clock.advance(days=1)
+    withdrawals.cancel(env, user.uuid, asked.id, by="user:maya")
+    found = wallet_history.statement(env, user.uuid, "HTG")
+    assert (found.opening, found.came, found.went, found.closing) == (10_000, 5_000, 3_000, 12_000)
+    assert [(one.type, one.balance_after) for one in found.lines] == [
+        ("WALLET_DEPOSIT", 12_000), ("WALLET_WITHDRAWAL", 9_000), ("WITHDRAWAL_RELEASE", 12_000),
+    ]  # fmt: skip
+    assert [(one.type, one.count, one.amount) for one in found.types] == [
+        ("WALLET_DEPOSIT", 1, 2_000), ("WALLET_WITHDRAWAL", 1, -3_000),
+        ("WITHDRAWAL_RELEASE", 1, 3_000),
+    ]  # fmt: skip
+    head, first, second, *_ = found.csv().splitlines()
+    assert head.startswith("id,created_at,type,amount,currency,balance_after,reference")
+    assert "WALLET_DEPOSIT,20.00,htg,120.00," in first
+    assert "WALLET_WITHDRAWAL,-30.00,htg,90.00,'=bank," in second
+    day = (env.now() - timedelta(days=1)).date()
+    short = wallet_history.statement(env, user.uuid, "htg", start=day, end=day)
+    assert (short.opening, short.closing, len(short.lines)) == (10_000, 9_000, 2)
+    none = wallet_history.statement(env, user.uuid, "eur", last="12mo")
+    assert (none.wallet_id, none.opening, none.closing, none.lines) == (None, 0, 0, [])
 
 
 # Between currencies -----------------------------------------------------------------------------

@@ -52,6 +52,26 @@ def test_a_customer_sees_his_wallets_and_their_history(http, maya):  # S3.15 S3.
         problem_of(stranger.get(f"/v1/wallets/{one['id']}{path}"), 404, "not_found")
 
 
+def test_a_wallets_statement_is_read_and_exported(http, maya):  # S3.16 S3.17
+    client = http.as_user("maya")
+    shown = htg(client)["id"]
+    found = client.get(f"/v1/wallets/{shown}/statement", params={"last": "7d"}).json()
+    assert (found["object"], found["opening_balance"], found["money_in_decimal"]) == (
+        "wallet_statement", 0, "100.00",
+    )  # fmt: skip
+    assert found["closing_balance_decimal"] == "100.00"
+    assert found["lines"] == client.get(f"/v1/wallets/{shown}/history").json()["data"]
+    told = client.get(f"/v1/wallets/{shown}/statement", params={"format": "csv"})
+    assert told.headers["content-type"].startswith("text/csv")
+    assert told.headers["content-disposition"].startswith('attachment; filename="wallet-htg-')
+    assert len(told.text.splitlines()) == 2
+    wrong = client.get(
+        f"/v1/wallets/{shown}/statement", params={"from": "2026-02-01", "to": "2026-01-01"}
+    )
+    problem_of(wrong, 422, "invalid_request")
+    problem_of(http.as_user("other").get(f"/v1/wallets/{shown}/statement"), 404, "not_found")
+
+
 def test_staff_freeze_a_wallet_and_nothing_leaves_it(http, maya, make):
     one = htg(http.as_user("maya"))
     admin = http.as_user("ann", "admin")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,6 +31,19 @@ def _rate(one: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
+@contextmanager
+def _bar() -> Iterator[Callable[[int, int], None]]:
+    """A progress bar where a person looks; on the error stream, so that pipes stay clean."""
+    import sys
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as bars:
+        task = bars.add_task("rates", total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
 _RATES = [
     Column("BASE", "base"), Column("QUOTE", "quote"), Column("RATE", "rate", right=True),
     Column("SINCE", "at"), Column("SOURCE", "source", rank=1), Column("BY", "entered_by", rank=2),
@@ -41,7 +56,7 @@ def rates_import(
     since: Annotated[str | None, typer.Option(help="Leave out days before this one.")] = None,
     output_: Output = "",
 ) -> None:
-    """Store a file of euro reference rates (XML or CSV); safe to repeat."""
+    """Store a file of euro reference rates (XML, CSV or the ZIP of one); safe to repeat."""
     from paydesk.flows import rates as flow
 
     first = None
@@ -50,8 +65,10 @@ def rates_import(
             first = date.fromisoformat(since)
         except ValueError:
             raise typer.BadParameter("a day such as 2026-01-14", param_hint="--since") from None
-    with context.opened() as env:
-        done = flow.import_ecb(env, file.read_bytes(), by=causes.actor("cli"), since=first)
+    with context.opened() as env, _bar() as tell:
+        done = flow.import_ecb(
+            env, file.read_bytes(), by=causes.actor("cli"), since=first, progress=tell
+        )
     output.one(
         {"rates": done.rates, "new": done.new, "days": done.days, "first_day": done.first,
          "last_day": done.last}, output_,

@@ -14,6 +14,11 @@ from paydesk.cli.output import Column, Output
 wallets = typer.Typer(help="Customers' wallets.", no_args_is_help=True)
 withdrawals = typer.Typer(help="Money on its way out of wallets.", no_args_is_help=True)
 
+_LINES = [
+    Column("AT", "at"), Column("TYPE", "type"), Column("AMOUNT", "amount", right=True),
+    Column("BALANCE", "balance_after", right=True), Column("REFERENCE", "reference", rank=1),
+    Column("REASON", "reason", rank=2),
+]  # fmt: skip
 Which = Annotated[str, typer.Argument(help="Its id, wd_…")]
 Note = Annotated[str | None, typer.Option(help="Why.")]
 
@@ -58,14 +63,14 @@ def wallets_history(
     output_: Output = "",
 ) -> None:
     """What changed a wallet, newest first."""
-    from paydesk.flows import customers, wallets
+    from paydesk.flows import customers, wallet_history
     from paydesk.rules.money import Money, currency_code
 
     code = currency_code(currency)
     with context.opened() as env:
         owner = customers.ensure(env, customer, create=False).uuid
         with env.db.read() as tx:
-            found = wallets.history(tx, owner, code, limit=limit)
+            found = wallet_history.history(tx, owner, code, limit=limit)
     output.rows(
         [
             {"id": ids.show("transfer", one.id), "at": one.at, "type": one.type,
@@ -74,11 +79,52 @@ def wallets_history(
              "reason": one.reason, "reference": one.reference}
             for one in found
         ],
-        [Column("AT", "at"), Column("TYPE", "type"), Column("AMOUNT", "amount", right=True),
-         Column("BALANCE", "balance_after", right=True), Column("REFERENCE", "reference", rank=1),
-         Column("REASON", "reason", rank=2)],
-        output_,
+        _LINES, output_,
     )  # fmt: skip
+
+
+@wallets.command("statement")
+def wallets_statement(
+    customer: User,
+    currency: Annotated[str, typer.Argument(help="Such as htg.")],
+    start: Annotated[str | None, typer.Option("--from", help="First day.")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="Last day.")] = None,
+    last: Annotated[str | None, typer.Option(help="Such as 30d or 12mo, up to now.")] = None,
+    form: Annotated[
+        str, typer.Option("--output", "-o", help="table, json or csv; json when piped.")
+    ] = "",
+) -> None:  # fmt: skip
+    """A wallet over a range of time (the last 30 days): before, after, and every line between."""
+    import sys
+
+    from paydesk.flows import customers, wallet_history
+    from paydesk.rules.money import Money
+
+    if form != "csv":
+        output.is_table(form)
+    with context.opened() as env:
+        owner = customers.ensure(env, customer, create=False).uuid
+        found = wallet_history.statement(env, owner, currency, start=start, end=end, last=last)
+    if form == "csv":
+        sys.stdout.write(found.csv())
+        return
+
+    def money(minor: int) -> Money:
+        return Money(minor, found.currency, minor=True)
+
+    output.rows(
+        [
+            {"id": ids.show("transfer", one.id), "at": one.at, "type": one.type,
+             "amount": money(one.amount), "balance_after": money(one.balance_after),
+             "reason": one.reason, "reference": one.reference}
+            for one in found.lines
+        ],
+        _LINES, form,
+    )  # fmt: skip
+    output.note(
+        f"{found.over.first_day} to {found.over.last_day}: {money(found.opening)}"
+        f" + {money(found.came)} - {money(found.went)} = {money(found.closing)}"
+    )
 
 
 @wallets.command("freeze")

@@ -7,12 +7,15 @@ pair that nobody quotes is served through a third currency, by a rate that is st
 from __future__ import annotations
 
 import hashlib
+import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from itertools import islice
+from io import BytesIO
 from typing import Any
 from uuid import UUID
+from zipfile import BadZipFile, ZipFile
 
 from paydesk import ids
 from paydesk.db.postgres import Tx
@@ -129,29 +132,46 @@ def enter(
 
 
 def import_ecb(
-    env: Env, data: bytes, *, by: str | None = None, since: date | None = None
-) -> Imported:
-    """Store a file of euro reference rates (XML or CSV, a day or the history).
+    env: Env, data: bytes, *, by: str | None = None, since: date | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Imported:  # fmt: skip
+    """Store a file of euro reference rates: XML or CSV, or the ZIP of one; a day or the history.
 
     Each holds from the beginning of its day (UTC) on. `since`: leave out older days. Safe to
-    repeat: what is known stays as it is. Raises InvalidRequest, and then nothing was stored.
+    repeat, also where it was broken off: what is known stays as it is. `progress` is told how many
+    rates are done, and of how many. Raises InvalidRequest, and then nothing was stored.
     """
-    today = env.now().date()
-    count, new = 0, 0
-    days: set[date] = set()
-    rows = (row for row in rules.parse_ecb(data) if since is None or row[0] >= since)
-    with env.db.transaction() as tx:
-        now = env.now()
-        while part := list(islice(rows, _ROWS_A_STATEMENT)):
-            if any(day > today for day, _, _ in part):
-                raise InvalidRequest("The file has rates of a day that has not come.", param="file")
-            count += len(part)
-            days |= {day for day, _, _ in part}
-            new += _store_file(tx, part, now, by)
+    # All of it is read before any of it is written.
+    rows = [r for r in rules.parse_ecb(_unpacked(data)) if since is None or r[0] >= since]
+    days = {day for day, _, _ in rows}
+    last = max(days, default=None)
+    if last is not None and last > env.now().date():
+        raise InvalidRequest(f"The file has rates of {last}, which has not come.", param="file")
+    new = 0
+    for begin in range(0, len(rows), _ROWS_A_STATEMENT):
+        part = rows[begin : begin + _ROWS_A_STATEMENT]
+        with env.db.transaction() as tx:
+            new += _store_file(tx, part, env.now(), by)
+        if progress is not None:
+            progress(begin + len(part), len(rows))
     return Imported(
-        rates=count, new=new, days=len(days), first=min(days, default=None),
-        last=max(days, default=None),
-    )  # fmt: skip
+        rates=len(rows), new=new, days=len(days), first=min(days, default=None), last=last
+    )
+
+
+def _unpacked(data: bytes) -> bytes:
+    """The one file in an archive; anything else as it is."""
+    if not data.startswith(b"PK"):
+        return data
+    try:
+        with ZipFile(BytesIO(data)) as archive:
+            names = [one for one in archive.namelist() if not one.endswith("/")]
+            if len(names) != 1:
+                raise InvalidRequest("The archive must hold one file of rates.", param="file")
+            with archive.open(names[0]) as file:
+                return file.read(rules.MAX_FILE_BYTES + 1)
+    except (BadZipFile, RuntimeError, zlib.error, EOFError) as exc:
+        raise InvalidRequest(f"The archive cannot be read: {exc}", param="file") from None
 
 
 def get(tx: Tx, rate_id: UUID) -> Rate:

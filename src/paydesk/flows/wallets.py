@@ -35,16 +35,6 @@ from paydesk.tracker.stores.joined import ServicePayment
 #: (customer, currency): what a wallet is of.
 Whose = tuple[UUID, str]
 
-_HISTORY_MAX = 500
-#: What a line's subject is, by its type; those left out are about nothing that has an id.
-SUBJECTS = {
-    "WALLET_DEPOSIT": "payment", "WALLET_PAYMENT": "payment", "WALLET_CLAWBACK": "payment",
-    "WALLET_CLAWBACK_REVERSAL": "payment", "REFUND_PAID": "payment", "DEBT_REPAYMENT": "wallet",
-    "WALLET_TRANSFER": "customer", "WALLET_CONVERSION": "conversion",
-    "WALLET_WITHDRAWAL": "withdrawal", "WITHDRAWAL_RELEASE": "withdrawal", "HOLD": "hold",
-    "HOLD_RELEASE": "hold", "ROUNDING": "conversion",
-}  # fmt: skip
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wallet:
@@ -61,29 +51,6 @@ class Wallet:
     metadata: dict[str, Any]
     created_at: datetime
     updated_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WalletLine:
-    """A line of a wallet's history: `amount` is signed, `type` the reason of the transfer.
-
-    `subject_id` is what it is about (`SUBJECTS`), `payment_id` the same where that is a payment.
-    """
-
-    id: UUID
-    seq: int
-    type: str
-    amount: int
-    balance_after: int
-    currency: str
-    reason: str | None
-    reference: str | None
-    subject_id: UUID | None
-    payment_id: UUID | None
-    txn_id: UUID
-    reverses_id: UUID | None
-    metadata: dict | None
-    at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -535,39 +502,6 @@ def set_state(
             new_event(f"wallet.{type_}", customer_id, wallet_id, data, now, {"actor": actor})
         ])  # fmt: skip
         return get(tx, customer_id, wallet_id)
-
-
-def history(
-    tx: Tx, customer_id: UUID, currency: str, *, limit: int = 50, before_seq: int | None = None,
-    kind: str | None = None,
-) -> list[WalletLine]:  # fmt: skip
-    """What changed a wallet's balance, newest first; the next page begins at `before_seq` = the
-    last line's `seq`. `kind`: one type only."""
-    rows = tx.all(
-        "select t.id, t.seq, t.reason as type, t.debit, t.amount, t.debit_after, t.credit_after,"
-        " t.note, t.reference, t.subject_id, t.effective_at, t.txn_id, t.reverses_id, t.metadata"
-        " from transfers t where t.customer_id = %(customer_id)s and t.asset = %(currency)s"
-        " and (t.debit = 2 or t.credit = 2)"
-        " and (%(before)s::bigint is null or t.seq < %(before)s::bigint)"
-        " and (%(kind)s::text is null or t.reason = %(kind)s::text)"
-        " order by t.seq desc limit %(limit)s",
-        {"customer_id": customer_id, "currency": currency, "before": before_seq, "kind": kind,
-         "limit": max(1, min(limit, _HISTORY_MAX))},
-    )  # fmt: skip
-    return [_line(row, currency) for row in rows]
-
-
-def _line(row: Mapping[str, Any], currency: str) -> WalletLine:
-    is_out = row["debit"] == 2
-    about = SUBJECTS.get(row["type"])
-    return WalletLine(
-        id=row["id"], seq=row["seq"], type=row["type"],
-        amount=-row["amount"] if is_out else row["amount"],
-        balance_after=row["debit_after"] if is_out else row["credit_after"], currency=currency,
-        reason=row["note"], reference=row["reference"], subject_id=row["subject_id"],
-        payment_id=row["subject_id"] if about == "payment" else None, txn_id=row["txn_id"],
-        reverses_id=row["reverses_id"], metadata=row["metadata"], at=row["effective_at"],
-    )  # fmt: skip
 
 
 def _read(

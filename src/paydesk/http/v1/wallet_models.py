@@ -163,6 +163,36 @@ class WalletLineOut(Object):
     transaction: str
 
 
+class TypeSumOut(Out):
+    type: str
+    count: int
+    amount: int
+    amount_decimal: str
+
+
+class StatementOut(Out):
+    """`opening_balance` + `money_in` - `money_out` = `closing_balance`; `to` is not in it."""
+
+    object: Literal["wallet_statement"]
+    livemode: bool
+    wallet: str
+    customer: str
+    currency: str
+    from_: str = Field(alias="from")
+    to: str
+    time_zone: str
+    opening_balance: int
+    opening_balance_decimal: str
+    money_in: int
+    money_in_decimal: str
+    money_out: int
+    money_out_decimal: str
+    closing_balance: int
+    closing_balance_decimal: str
+    types: list[TypeSumOut]
+    lines: list[WalletLineOut]
+
+
 class WalletTransferOut(Object):
     object: Literal["wallet_transfer"]
     customer: str

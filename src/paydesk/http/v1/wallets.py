@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import Query
@@ -11,10 +11,11 @@ from starlette.responses import Response
 
 from paydesk import ids
 from paydesk.errors import InvalidRequest
-from paydesk.flows import wallet_moves, wallet_payments, wallets
+from paydesk.flows import wallet_history, wallet_moves, wallet_payments, wallets
 from paydesk.flows.checkout import StartCheckout
+from paydesk.flows.wallet_history import Statement, WalletLine
 from paydesk.flows.wallet_moves import Conversion, Quote
-from paydesk.flows.wallets import Wallet, WalletLine
+from paydesk.flows.wallets import Wallet
 from paydesk.http import fields, lines, owners
 from paydesk.http.auth import STAFF
 from paydesk.http.fields import DEFAULT_LIMIT, Limit, reply
@@ -24,12 +25,14 @@ from paydesk.http.v1.credits import keyed, recipient
 from paydesk.http.v1.models import PaymentOut, page_of
 from paydesk.http.v1.payments import payment_shape
 from paydesk.http.v1.rates import rate_shape
+from paydesk.http.v1.reports import FromDay, Last, ToDay, Zone
 from paydesk.http.v1.wallet_models import (
     ConversionIn,
     ConversionOut,
     QuoteIn,
     QuoteOfConversion,
     ReasonIn,
+    StatementOut,
     Sum,
     WalletIn,
     WalletLineOut,
@@ -66,7 +69,7 @@ def wallet_shape(one: Wallet, livemode: bool) -> dict[str, Any]:
 
 
 def line_shape(one: WalletLine, livemode: bool) -> dict[str, Any]:
-    about = wallets.SUBJECTS.get(one.type)
+    about = wallet_history.SUBJECTS.get(one.type)
     return {
         "id": ids.show("transfer", one.id),
         "object": "wallet_line",
@@ -81,6 +84,28 @@ def line_shape(one: WalletLine, livemode: bool) -> dict[str, Any]:
         "payment": fields.shown("payment", one.payment_id),
         "transaction": ids.show("transfer", one.txn_id),
         "created_at": fields.instant(one.at),
+    }
+
+
+def statement_shape(one: Statement, wallet: Wallet, livemode: bool) -> dict[str, Any]:
+    def money(minor: int, name: str = "amount") -> dict[str, Any]:
+        return fields.money(Money(minor, one.currency, minor=True), name)
+
+    return {
+        "object": "wallet_statement",
+        "livemode": livemode,
+        "wallet": ids.show("wallet", wallet.id),
+        "customer": ids.show("customer", one.customer_id),
+        "currency": one.currency,
+        "from": fields.instant(one.over.start),
+        "to": fields.instant(one.over.end),
+        "time_zone": one.over.time_zone,
+        **money(one.opening, "opening_balance"),
+        **money(one.came, "money_in"),
+        **money(one.went, "money_out"),
+        **money(one.closing, "closing_balance"),
+        "types": [{"type": t.type, "count": t.count, **money(t.amount)} for t in one.types],
+        "lines": [line_shape(line, livemode) for line in one.lines],
     }
 
 
@@ -252,11 +277,45 @@ def history(
         before = None
         if starting_after is not None:
             before = lines.seq_of(tx, one.customer_id, starting_after)
-        found = wallets.history(
+        found = wallet_history.history(
             tx, one.customer_id, one.currency, limit=limit + 1, before_seq=before, kind=type
         )
     live = env.settings.live
     return reply(fields.page(found, limit, lambda line: line_shape(line, live)))
+
+
+@wallets_v1.get(
+    "/v1/wallets/{wallet}/statement", response_model=None, summary="A wallet's statement",
+    responses={200: {"model": StatementOut, "content": {
+        "text/csv": {"schema": {"type": "string"}}}}},
+    **cell("customer", *STAFF, owner="own"),
+)  # fmt: skip
+def get_statement(
+    request: Request,
+    wallet: str,
+    from_: FromDay = None,
+    to: ToDay = None,
+    last: Last = None,
+    tz: Zone = None,
+    format: Literal["json", "csv"] = "json",
+) -> Response:
+    """The balance before and after a range (the last 30 days) and every line of it, oldest first.
+
+    As CSV the lines alone, with exact decimals and a header line.
+    """
+    env = env_of(request)
+    with env.db.read() as tx:
+        one = wallets.get(tx, *owned(request, "wallet", wallet))
+    found = wallet_history.statement(
+        env, one.customer_id, one.currency, start=from_, end=to, last=last, time_zone=tz
+    )
+    if format == "json":
+        return reply(statement_shape(found, one, env.settings.live))
+    name = f"wallet-{one.currency}-{found.over.first_day}-{found.over.last_day}.csv"
+    return Response(
+        found.csv(), media_type="text/csv; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )  # fmt: skip
 
 
 @wallets_v1.post(
