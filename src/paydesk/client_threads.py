@@ -73,13 +73,16 @@ class AsyncHold:
         assert self._hold is not None, "the hold has not begun: await it, or use async with"
         return self._hold
 
-    async def capture(self, amount: int | Money | None = None) -> AsyncHold:
-        """Use all of it or a part, once; the rest goes back at once. Raises HoldClosed."""
-        await self._threads.run(self.hold.capture, amount)
+    async def capture(
+        self, amount: int | Money | None = None, *, final: bool = True
+    ) -> AsyncHold:
+        """Use all of it or a part; the rest goes back at once, or, without `final`, stays set
+        aside for captures to come. Raises HoldClosed."""
+        await self._threads.run(self.hold.capture, amount, final=final)
         return self
 
     async def release(self) -> AsyncHold:
-        """Give all of it back. Raises HoldClosed."""
+        """Give back what is left of it. Raises HoldClosed."""
         await self._threads.run(self.hold.release)
         return self
 

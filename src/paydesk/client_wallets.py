@@ -275,18 +275,20 @@ class Holds(_Part):
         return Listing(page, _as_is, limit)
 
     def capture(
-        self, hold: HoldRef, amount: int | Money | None = None, *, key: str | None = None
-    ) -> HoldView:
-        """Use all of it or a part; the rest goes back. Raises HoldClosed."""
+        self, hold: HoldRef, amount: int | Money | None = None, *, final: bool = True,
+        key: str | None = None,
+    ) -> HoldView:  # fmt: skip
+        """Use all of it or a part; the rest goes back, or, without `final`, stays set aside for
+        captures to come. Raises HoldClosed."""
         owner, hold_id = _owned("hold", hold)
         if isinstance(amount, Money):
             amount = _minor_of(self.get(hold), amount)
         return holds.capture_now(
-            self._env, owner, hold_id, amount, request_key=request_key(key)
+            self._env, owner, hold_id, amount, is_final=final, request_key=request_key(key)
         )
 
     def release(self, hold: HoldRef, *, key: str | None = None) -> HoldView:
-        """Give all of it back. Raises HoldClosed."""
+        """Give back what is left of it. Raises HoldClosed."""
         return holds.release_now(
             self._env, *_owned("hold", hold), request_key=request_key(key)
         )
@@ -295,8 +297,8 @@ class Holds(_Part):
 class Hold:
     """Credits, or money of a wallet, set aside: `with pay.hold(...) as hold: hold.capture(n)`.
 
-    What was not captured when the block ends, or fails, is released. `amount` and `captured` are
-    whole credits, or Money.
+    What was not captured when the block ends, or fails, is released. `amount`, `captured` and
+    `left` are whole credits, or Money.
     """
 
     def __init__(self, env: Env, view: HoldView) -> None:
@@ -316,6 +318,11 @@ class Hold:
         return self._shown(self._view.captured)
 
     @property
+    def left(self) -> int | Money:
+        """What is still set aside."""
+        return self._shown(self._view.left)
+
+    @property
     def status(self) -> str:
         """open, captured, released or expired."""
         return self._view.status(self._env.now())
@@ -325,15 +332,18 @@ class Hold:
         """From this instant on nothing can be captured."""
         return self._view.expires_at
 
-    def capture(self, amount: int | Money | None = None) -> Hold:
-        """Use all of it or a part, once; the rest goes back at once. Raises HoldClosed."""
+    def capture(self, amount: int | Money | None = None, *, final: bool = True) -> Hold:
+        """Use all of it or a part; the rest goes back at once, or, without `final`, stays set
+        aside for captures to come. Raises HoldClosed."""
         minor = _minor_of(self._view, amount) if isinstance(amount, Money) else amount
         view = self._view
-        self._view = holds.capture_now(self._env, view.customer_id, view.id, minor)
+        self._view = holds.capture_now(
+            self._env, view.customer_id, view.id, minor, is_final=final
+        )
         return self
 
     def release(self) -> Hold:
-        """Give all of it back. Raises HoldClosed."""
+        """Give back what is left of it. Raises HoldClosed."""
         view = self._view
         self._view = holds.release_now(self._env, view.customer_id, view.id)
         return self

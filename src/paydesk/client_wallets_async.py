@@ -277,11 +277,13 @@ class AsyncHolds:
         hold: HoldRef,
         amount: int | Money | None = None,
         *,
+        final: bool = True,
         key: str | None = None,
     ) -> HoldView:
-        """Use all of it or a part; the rest goes back. Raises HoldClosed."""
-        return await self._threads.run(self._part.capture, hold, amount, key=key)
+        """Use all of it or a part; the rest goes back, or, without `final`, stays set aside for
+        captures to come. Raises HoldClosed."""
+        return await self._threads.run(self._part.capture, hold, amount, final=final, key=key)
 
     async def release(self, hold: HoldRef, *, key: str | None = None) -> HoldView:
-        """Give all of it back. Raises HoldClosed."""
+        """Give back what is left of it. Raises HoldClosed."""
         return await self._threads.run(self._part.release, hold, key=key)

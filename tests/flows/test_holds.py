@@ -92,6 +92,63 @@ def test_a_capture_above_the_hold_changes_nothing(env, user):  # I8
     assert status(env, user, one) == "open"
 
 
+def test_parts_are_captured_while_the_rest_stays_set_aside(env, user):  # I8 I15
+    one = holds.hold_now(env, user.uuid, 50)
+    for part, left in ((7, 43), (30, 13)):
+        done = holds.capture_now(env, user.uuid, one.id, part, is_final=False)
+        assert (done.state, done.left) == ("open", left)
+    assert (balance(env, user), account(env, user, "held", "CREDIT")) == (20, 13)
+    with pytest.raises(InvalidRequest):
+        holds.capture_now(env, user.uuid, one.id, 14)
+    for amount in (None, 0):
+        with pytest.raises(InvalidRequest):
+            holds.capture_now(env, user.uuid, one.id, amount, is_final=False)
+    ended = holds.release_now(env, user.uuid, one.id)
+    assert (ended.captured, ended.left, ended.ended_by) == (37, 0, "release")
+    assert (balance(env, user), remaining(env, user)) == (33, [0, 33])
+    assert books(env, user, "CREDIT") == {"credits": 33, "usage": 37, "issued": -70}
+    assert event_types(env, user)[-3:] == ["hold.captured", "hold.captured", "hold.released"]
+
+
+@pytest.mark.parametrize("is_final", [True, False])
+def test_the_last_part_ends_a_hold(env, user, is_final):  # I8
+    one = holds.hold_now(env, user.uuid, 50)
+    holds.capture_now(env, user.uuid, one.id, 20, is_final=False)
+    done = holds.capture_now(env, user.uuid, one.id, 30, is_final=is_final)
+    assert (done.state, done.ended_by, done.captured) == ("closed", "capture", 50)
+
+
+def test_what_was_captured_stays_so_when_the_rest_expires(env, user, clock):  # I8
+    one = holds.hold_now(env, user.uuid, 50, minutes=5)
+    holds.capture_now(env, user.uuid, one.id, 20, is_final=False)
+    clock.advance(minutes=5)
+    with pytest.raises(HoldClosed):
+        holds.capture_now(env, user.uuid, one.id, 1, is_final=False)
+    assert (balance(env, user), status(env, user, one)) == (50, "expired")
+    assert books(env, user, "CREDIT")["usage"] == 20
+
+
+def test_parts_that_many_capture_at_once_never_exceed_the_hold(env, user):  # I8
+    one = holds.hold_now(env, user.uuid, 50)
+
+    def take(n: int) -> int:
+        try:
+            holds.capture_now(env, user.uuid, one.id, 3, is_final=False,
+                              request_key=ids.request_key("take", str(n // 2)))  # fmt: skip
+        except (HoldClosed, InvalidRequest):
+            return -1
+        return n // 2
+
+    with ThreadPoolExecutor(64) as pool:
+        taken = {n for n in pool.map(take, range(64)) if n >= 0}
+    assert len(taken) == 16
+    with env.db.read() as tx:
+        found = holds.get(tx, user.uuid, one.id)
+    assert (found.captured, found.left) == (48, 2)
+    holds.release_now(env, user.uuid, one.id)
+    assert books(env, user, "CREDIT") == {"credits": 22, "usage": 48, "issued": -70}
+
+
 def test_an_ended_hold_is_closed_to_everything(env, user):  # I8
     one = holds.hold_now(env, user.uuid, 10)
     holds.capture_now(env, user.uuid, one.id)
@@ -115,7 +172,7 @@ def test_of_many_captures_and_releases_one_wins(env, user):  # I8
         except HoldClosed:
             return None
 
-    with ThreadPoolExecutor(8) as pool:
+    with ThreadPoolExecutor(64) as pool:
         ends = [how for how in pool.map(end, range(64)) if how]
     assert len(ends) == 1
     assert account(env, user, "held", "CREDIT") == 0
@@ -273,6 +330,22 @@ def test_money_of_a_wallet_is_set_aside_and_captured(env, make):  # I8
         holds.hold_now(env, user.uuid, 1, "htg")
     holds.release_now(env, user.uuid, other.id)
     assert wallet(env, user, "htg").balance == 7_500
+
+
+def test_money_is_captured_part_by_part_once_for_one_key(env, make):  # I8
+    user = make.user()
+    fill(env, user, HTG("100"))
+    one, key = holds.hold_now(env, user.uuid, 6_000, "htg"), ids.request_key("part")
+    for _ in range(2):
+        done = holds.capture_now(
+            env, user.uuid, one.id, 2_000, is_final=False, request_key=key
+        )
+        assert (done.captured, done.left) == (2_000, 4_000)
+    with pytest.raises(IdempotencyKeyReused):
+        holds.capture_now(env, user.uuid, one.id, 1_000, is_final=False, request_key=key)
+    assert (wallet(env, user, "htg").balance, wallet(env, user, "htg").held) == (4_000, 4_000)
+    holds.capture_now(env, user.uuid, one.id, 500)
+    assert books(env, user, "htg") == {"wallet": 7_500, "revenue": 2_500, "clearing": -10_000}
 
 
 def test_a_frozen_wallet_sets_nothing_aside_and_ends_what_stands(env, make, clock):

@@ -320,6 +320,30 @@ class WalletHistories(RuleBasedStateMachine):
         with pytest.raises(HoldClosed):
             work()
 
+    @precondition(lambda self: self._has(is_hold=True))
+    @rule(pick=_PICK, part=st.integers(1, 30))
+    def captures_a_part(self, pick, part):
+        now = self._tick()
+        one = self._chosen(pick, is_hold=True)
+        if part >= one.amount:
+            return
+        owner = self.users[one.user].uuid
+        is_open = now < one.expires_at
+        self._try(
+            lambda: holds.capture_now(self.env, owner, one.row.id, part, is_final=False),
+            HoldClosed, is_open,
+        )  # fmt: skip
+        if not is_open:
+            self._expire(one)
+            return
+        one.amount -= part
+        draws = []
+        for batch, taken in one.draws:
+            used = min(taken, part)
+            part -= used
+            draws.append((batch, taken - used))
+        one.draws = draws
+
     @rule()
     def sweeps(self):
         self._tick()

@@ -218,6 +218,10 @@ def test_the_application_holds_captures_and_releases(http, make):  # I8
     problem_of(app.post("/v1/holds", json={"customer": "maya", "credits": 34}), 402,
                "insufficient_credits")  # fmt: skip
     other = app.post("/v1/holds", json={"customer": "maya", "credits": 5}).json()
+    part = app.post(f"/v1/holds/{other['id']}/capture", json={"amount": 0, "final": False})
+    problem_of(part, 422, "invalid_request")
+    part = app.post(f"/v1/holds/{other['id']}/capture", json={"amount": 2, "final": False}).json()
+    assert (part["status"], part["captured"], part["left"]) == ("open", 2, 3)
     assert app.post(f"/v1/holds/{other['id']}/release").json()["status"] == "released"
     listed = client.get("/v1/holds", params={"state": "closed"}).json()["data"]
     assert {one["id"] for one in listed} == {made.json()["id"], other["id"]}

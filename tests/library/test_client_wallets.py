@@ -46,6 +46,17 @@ def test_a_hold_pays_for_what_was_used(pay):  # I8
         pay.hold("user_1", up_to=34)
 
 
+def test_a_hold_is_used_part_by_part_and_the_rest_comes_back(pay):  # I8
+    pay.credits.grant("maya", 50, key="gift")
+    before = pay.credits.balance("maya")
+    with pytest.raises(RuntimeError), pay.hold("maya", up_to=20) as hold:
+        hold.capture(3, final=False).capture(4, final=False)
+        assert (hold.captured, hold.left, hold.status) == (7, 13, "open")
+        raise RuntimeError("the model is gone")
+    assert (hold.captured, hold.left, hold.status) == (7, 0, "released")
+    assert pay.credits.balance("maya") == before - 7
+
+
 def test_an_exception_and_a_forgotten_capture_release_all(pay):  # I8
     pay.credits.grant("user_1", 70)
     with pytest.raises(Boom), pay.hold("user_1", up_to=50):

@@ -252,23 +252,25 @@ CHECKS: tuple[Check, ...] = (
         "accounts",
         "select customer_id, asset, sum(held) as held, sum(aside) as set_aside from ("
         " select customer_id, asset, balance as held, 0 as aside from accounts where code = 3"
-        " union all select customer_id, asset, 0, amount from holds where state = 'open'"
+        " union all select customer_id, asset, 0, amount - captured from holds"
+        "  where state = 'open'"
         " union all select customer_id, currency, 0, amount_minor from withdrawals"
         "  where state in ('requested', 'approved')) l"
         " group by customer_id, asset having sum(held) <> sum(aside) limit 4",
     ),
     Check(
-        "holds_end_once", "I8: an ended hold was captured and released once, to its amount",
+        "holds_end_once", "I8: a hold is used within its amount, and at its end the rest is back",
         "holds",
         "select h.customer_id, h.id, h.amount, h.captured, c.moved as used, r.moved as released"
-        " from holds h left join (select customer_id, txn_id, sum(amount) as moved from transfers"
-        "  where debit = 3 group by customer_id, txn_id) c on c.customer_id = h.customer_id"
-        "  and c.txn_id = h.capture_txn_id"
+        " from holds h left join (select customer_id, subject_id, sum(amount) as moved"
+        "  from transfers where debit = 3 and reason = 'HOLD_CAPTURE'"
+        "  group by customer_id, subject_id) c on c.customer_id = h.customer_id"
+        "  and c.subject_id = h.id"
         " left join (select customer_id, txn_id, sum(amount) as moved from transfers"
         "  where debit = 3 group by customer_id, txn_id) r on r.customer_id = h.customer_id"
         "  and r.txn_id = h.release_txn_id"
-        " where h.state = 'closed' and (coalesce(c.moved, 0) <> h.captured"
-        "  or coalesce(c.moved, 0) + coalesce(r.moved, 0) <> h.amount) limit 4",
+        " where coalesce(c.moved, 0) <> h.captured or (h.state = 'closed'"
+        "  and coalesce(c.moved, 0) + coalesce(r.moved, 0) <> h.amount) limit 4",
     ),
     Check(
         "wallets_are_there", "money of a wallet belongs to a wallet", "accounts",

@@ -388,19 +388,19 @@ TYPES: dict[str, EventType] = {
         {**_HOLD, "balance": 88, "expires_at": "2026-01-15T13:00:00+00:00", "reason": "chat"},
     ),
     "hold.captured": EventType(
-        "A hold was used, all of it or a part; the rest was released.",
+        "A hold was used, all of it or a part; the rest was released, or is `left`.",
         "hold",
-        {**_HOLD, "captured": 37, "released": 13, "lapsed": 0, "repaid": 0},
+        {**_HOLD, "captured": 37, "released": 13, "lapsed": 0, "repaid": 0, "left": 0},
     ),
     "hold.released": EventType(
         "A hold ended unused; `lapsed` credits had reached their expiry meanwhile.",
         "hold",
-        {**_HOLD, "captured": 0, "released": 50, "lapsed": 0, "repaid": 0},
+        {**_HOLD, "captured": 0, "released": 50, "lapsed": 0, "repaid": 0, "left": 0},
     ),
     "hold.expired": EventType(
         "A hold's time ran out and it was released.",
         "hold",
-        {**_HOLD, "captured": 0, "released": 50, "lapsed": 0, "repaid": 0},
+        {**_HOLD, "captured": 0, "released": 50, "lapsed": 0, "repaid": 0, "left": 0},
     ),
     "credits.expiring": EventType(
         "Credits end within the days of PAYDESK_CREDITS_EXPIRING_DAYS; told once for each day.",

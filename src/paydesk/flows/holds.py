@@ -1,15 +1,16 @@
-"""Holds: credits, or money of a wallet, set aside now and used, given back or expired later, once.
+"""Holds: credits, or money of a wallet, set aside now and used, given back or expired later.
 
-Credits are taken from batches in the order of spends; the hold's transfer names them. Captured
-credits count as used even where their batch has ended meanwhile; released ones go back into the
-very batches, repay what those owe, or, where a batch has ended, lapse into breakage. From
-`expires_at` on nothing can be captured.
+A hold ends once; until then parts of it may be captured while the rest stays set aside. Credits
+are taken from batches in the order of spends; the hold's transfer names them. Captured credits
+count as used even where their batch has ended meanwhile; released ones go back into the very
+batches, repay what those owe, or, where a batch has ended, lapse into breakage. From `expires_at`
+on nothing can be captured.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -49,7 +50,7 @@ class Hold:
     """Something set aside: whole credits, or minor units of the currency `asset`.
 
     `state` is open or closed, `ended_by` capture, release or expiry. `captured` of `amount` were
-    used; the rest was released, except what lapsed with its batch.
+    used; the rest is still `left`, or was released, except what lapsed with its batch.
     """
 
     id: UUID
@@ -67,6 +68,11 @@ class Hold:
     created_at: datetime
     transfer_id: UUID
     request_hash: bytes
+
+    @property
+    def left(self) -> int:
+        """What is still set aside."""
+        return self.amount - self.captured if self.state == "open" else 0
 
     def status(self, now: datetime) -> str:
         """open, captured, released or expired: the last from the very instant on."""
@@ -135,22 +141,26 @@ def hold_now(
 
 def capture_now(
     env: Env, customer_id: UUID, hold_id: UUID, amount: int | None = None, *,
-    request_key: UUID | None = None,
+    is_final: bool = True, request_key: UUID | None = None,
 ) -> Hold:  # fmt: skip
-    """Use all of a hold, or a part (0 uses none), and release the rest, in one step.
+    """Use what is left of a hold, or a part (0 uses none), and release the rest, in one step.
 
+    Without `is_final` the rest stays set aside for captures to come, until nothing is left.
     Credits: held -> usage (HOLD_CAPTURE). Money: held -> deposits (HOLD_CAPTURE) -> revenue
-    (SALE). The same `request_key` captures once. Raises HoldClosed for whoever comes second and
+    (SALE). The same `request_key` captures once. Raises HoldClosed where the hold has ended and
     from the instant of expiry on, InvalidRequest for more than is held, NotFound. A wallet frozen
     meanwhile changes nothing: what was used on the hold's word is ours, and leaves to nobody.
     """
-    return _end_now(env, customer_id, hold_id, "capture", amount, request_key)
+    if not is_final and not amount:
+        raise InvalidRequest("Say how much, above zero, where the rest is kept.", param="amount")
+    how = "capture" if is_final else "part"
+    return _end_now(env, customer_id, hold_id, how, amount, request_key)
 
 
 def release_now(
     env: Env, customer_id: UUID, hold_id: UUID, *, request_key: UUID | None = None
 ) -> Hold:
-    """Give all of a hold back. Raises HoldClosed, NotFound."""
+    """Give back what is left of a hold. Raises HoldClosed, NotFound."""
     return _end_now(env, customer_id, hold_id, "release", 0, request_key)
 
 
@@ -247,25 +257,27 @@ def _take_money(
 def _end_now(
     env: Env, customer_id: UUID, hold_id: UUID, how: str, amount: int | None, key: UUID | None
 ) -> Hold:
+    """`how` is capture, part (the rest stays set aside) or release."""
+    request = None if key is None else (key, ledger.hash_of("hold", hold_id, how, amount))
     with env.db.transaction(customer_id) as tx:
         now = heads.decide(tx, env.now(), customer_id)
         one = get(tx, customer_id, hold_id)
-        if one.state == "closed" and key is not None:
-            wanted = rules.captured(one.amount, amount)
-            if _ended_with(tx, one, key) and (one.ended_by, one.captured) == (how, wanted):
-                return one
-        is_late = one.state == "open" and now >= one.expires_at
-        if is_late:  # Its end is booked now, and stays booked.
+        if request is not None and _is_done(tx, customer_id, request):
+            return one
+        if one.state == "open" and now < one.expires_at:
+            used = rules.captured(one.left, amount)
+            if how == "part" and used < one.left:
+                return _use(tx, now, one, used, request)
+            return _end(tx, now, one, "release" if how == "release" else "capture", used, request)
+        if one.state == "open":  # Its end is booked now, and stays booked.
             one = _end(tx, now, one, "expiry", 0, None)
-        elif one.state == "open":
-            return _end(tx, now, one, how, rules.captured(one.amount, amount), key)
     raise rules.refuse_closed(one.ended_by)
 
 
-def _ended_with(tx: Tx, one: Hold, key: UUID) -> bool:
-    """Whether this very request ended the hold."""
-    found = ledger.known(tx, [(one.customer_id, key)]).get((one.customer_id, key))
-    return found is not None and found[1] == ledger.hash_of("hold", one.id)
+def _is_done(tx: Tx, customer_id: UUID, request: tuple[UUID, int]) -> bool:
+    """Whether this very request was carried out before."""
+    found = ledger.known(tx, [(customer_id, request[0])]).get((customer_id, request[0]))
+    return found is not None and found[1] == request[1]
 
 
 def _expire_in_passing(tx: Tx, now: datetime, customer_id: UUID) -> None:
@@ -278,19 +290,37 @@ def _expire_in_passing(tx: Tx, now: datetime, customer_id: UUID) -> None:
         _end(tx, now, get(tx, customer_id, row["id"]), "expiry", 0, None)
 
 
-def _end(tx: Tx, now: datetime, one: Hold, how: str, used: int, key: UUID | None) -> Hold:
-    """Close an open hold: `used` is captured, the rest released. The head is locked."""
+def _use(
+    tx: Tx, now: datetime, one: Hold, used: int, request: tuple[UUID, int] | None
+) -> Hold:
+    """Capture a part; the rest stays set aside. The head is locked."""
+    ledger.post(tx, _captured(one, used, ids.new_owned(one.customer_id), now, request))
+    tx.run(
+        "update holds set captured = captured + %(used)s"
+        " where customer_id = %(customer_id)s and id = %(id)s and state = 'open'",
+        {"customer_id": one.customer_id, "id": one.id, "used": used},
+    )
+    data = {"captured": used, "released": 0, "lapsed": 0, "repaid": 0, "left": one.left - used}
+    emit_many(tx, [_event("captured", one, now, data)])
+    return get(tx, one.customer_id, one.id)
+
+
+def _end(
+    tx: Tx, now: datetime, one: Hold, how: str, used: int, request: tuple[UUID, int] | None
+) -> Hold:
+    """Close an open hold: `used` of what is left is captured, the rest released. The head is
+    locked."""
     txns = {"capture": ids.new_owned(one.customer_id), "release": ids.new_owned(one.customer_id)}
     if used:
-        ledger.post(tx, _captured(one, used, txns["capture"], now, key))
-    rest = one.amount - used
+        ledger.post(tx, _captured(one, used, txns["capture"], now, request))
+    rest = one.left - used
     lapsed = repaid = 0
     if rest:
-        first = None if used else key
+        first = None if used else request
         give = _release_credits if one.asset == CREDIT else _release_money
         lapsed, repaid = give(tx, now, one, rest, txns["release"], first)
     tx.run(
-        "update holds set state = 'closed', ended_by = %(how)s, captured = %(used)s,"
+        "update holds set state = 'closed', ended_by = %(how)s, captured = captured + %(used)s,"
         " capture_txn_id = %(capture)s, release_txn_id = %(release)s, closed_at = %(now)s"
         " where customer_id = %(customer_id)s and id = %(id)s and state = 'open'",
         {
@@ -300,19 +330,21 @@ def _end(tx: Tx, now: datetime, one: Hold, how: str, used: int, key: UUID | None
         },
     )  # fmt: skip
     data = {"captured": used, "released": rest - lapsed - repaid, "lapsed": lapsed,
-            "repaid": repaid}  # fmt: skip
+            "repaid": repaid, "left": 0}  # fmt: skip
     type_ = {"capture": "captured", "release": "released", "expiry": "expired"}[how]
     emit_many(tx, [_event(type_, one, now, data)])
     return get(tx, one.customer_id, one.id)
 
 
-def _captured(one: Hold, used: int, txn_id: UUID, now: datetime, key: UUID | None) -> list[Entry]:
-    is_money = one.asset != CREDIT
+def _captured(
+    one: Hold, used: int, txn_id: UUID, now: datetime, request: tuple[UUID, int] | None
+) -> list[Entry]:
+    is_money, (key, digest) = one.asset != CREDIT, request or (None, None)
     entry = Entry(
         customer_id=one.customer_id, debit="held", credit="deposits" if is_money else "usage",
         asset=one.asset, amount=used, reason="HOLD_CAPTURE", txn_id=txn_id, subject_id=one.id,
-        request_key=key, request_hash=ledger.hash_of("hold", one.id) if key else None,
-        effective_at=now, note=one.reason, reference=one.reference,
+        request_key=key, request_hash=digest, effective_at=now, note=one.reason,
+        reference=one.reference,
     )  # fmt: skip
     if not is_money:
         return [entry]
@@ -324,14 +356,14 @@ def _captured(one: Hold, used: int, txn_id: UUID, now: datetime, key: UUID | Non
 
 
 def _release_money(
-    tx: Tx, now: datetime, one: Hold, rest: int, txn_id: UUID, key: UUID | None
+    tx: Tx, now: datetime, one: Hold, rest: int, txn_id: UUID, request: tuple[UUID, int] | None
 ) -> tuple[int, int]:
+    key, digest = request or (None, None)
     arrived = wallets.put_in(tx, now, [
         Arrival(
             customer_id=one.customer_id, money=Money(rest, one.asset, minor=True), source="held",
             reason="HOLD_RELEASE", txn_id=txn_id, event=None, subject_id=one.id,
-            reverses_id=one.transfer_id, request_key=key,
-            request_hash=ledger.hash_of("hold", one.id) if key else None, note=one.reason,
+            reverses_id=one.transfer_id, request_key=key, request_hash=digest, note=one.reason,
             reference=one.reference,
         )
     ])[0]  # fmt: skip
@@ -339,7 +371,7 @@ def _release_money(
 
 
 def _release_credits(
-    tx: Tx, now: datetime, one: Hold, rest: int, txn_id: UUID, key: UUID | None
+    tx: Tx, now: datetime, one: Hold, rest: int, txn_id: UUID, request: tuple[UUID, int] | None
 ) -> tuple[int, int]:
     owner = one.customer_id
     parts = rules.release(_taken(tx, one), rest, now)
@@ -362,18 +394,13 @@ def _release_credits(
                 id=ids.new_owned(owner), credit="breakage", amount=part.lapsed,
                 reason="CREDIT_EXPIRY", subject_id=part.batch_id, **base,
             ))  # fmt: skip
-    if key is not None:
-        entries[0] = _keyed(entries[0], key, one)
+    if request is not None:
+        entries[0] = replace(entries[0], request_key=request[0], request_hash=request[1])
     ledger.post(tx, entries)
     ledger.draw(tx, [(owner, back_id, part.batch_id, -part.back) for part in parts if part.back])
     ledger.owe(tx, [(owner, part.batch_id, -part.repaid) for part in parts if part.repaid])
     _tell_lapsed(tx, now, one, entries)
     return sum(part.lapsed for part in parts), sum(part.repaid for part in parts)
-
-
-def _keyed(entry: Entry, key: UUID, one: Hold) -> Entry:
-    told = {name: getattr(entry, name) for name in entry.__dataclass_fields__}
-    return Entry(**{**told, "request_key": key, "request_hash": ledger.hash_of("hold", one.id)})
 
 
 def _tell_lapsed(tx: Tx, now: datetime, one: Hold, entries: list[Entry]) -> None:

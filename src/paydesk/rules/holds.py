@@ -59,16 +59,14 @@ def release(taken: Sequence[Taken], amount: int, at: datetime) -> list[Part]:
     return parts
 
 
-def captured(amount: int, wanted: int | None) -> int:
-    """How much of a hold is used: all of it where nothing is said, and never more than it is."""
+def captured(left: int, wanted: int | None) -> int:
+    """How much of what is left of a hold is used: all where nothing is said, and never more."""
     if wanted is None:
-        return amount
+        return left
     if isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 0:
         raise InvalidRequest("What is captured is a whole number, zero or more.", param="amount")
-    if wanted > amount:
-        raise InvalidRequest(
-            f"{wanted} is more than the {amount} that were set aside.", param="amount"
-        )
+    if wanted > left:
+        raise InvalidRequest(f"{wanted} is more than the {left} set aside.", param="amount")
     return wanted
 
 

@@ -35,6 +35,7 @@ def hold_shape(request: Request, one: Hold) -> dict[str, Any]:
         "asset": "credits" if one.asset == CREDIT else one.asset,
         "amount": one.amount,
         "captured": one.captured,
+        "left": one.left,
         "status": one.status(env.now()),
         "reason": one.reason,
         "reference": one.reference,
@@ -108,14 +109,18 @@ def get_hold(request: Request, hold: str) -> Response:
     responses={200: {"model": HoldOut}}, **cell("admin", "service"),
 )  # fmt: skip
 def capture_hold(request: Request, hold: str, body: CaptureIn) -> Response:
-    """All of it or a part; the rest goes back. Only once, and not after it has expired."""
+    """All of it or a part; the rest goes back, and the hold has ended: not after it has expired.
+
+    With `final` false the rest stays set aside, for captures to come.
+    """
     env, who = env_of(request), who_of(request)
     customer_id, found = owned(request, "hold", hold)
     attempt = attempt_of(request, who)
 
     def work() -> Response:
         one = holds.capture_now(
-            env, customer_id, found, body.amount, request_key=attempt.key if attempt else None
+            env, customer_id, found, body.amount, is_final=body.final,
+            request_key=attempt.key if attempt else None,
         )
         return reply(hold_shape(request, one))
 

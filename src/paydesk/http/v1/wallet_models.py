@@ -123,9 +123,11 @@ class HoldIn(Sum):
 
 
 class CaptureIn(Strict):
-    """Whole credits or minor units; absent: all of it. What is left goes back."""
+    """Whole credits or minor units; absent: all of it. What is left goes back, or, with `final`
+    false, stays set aside."""
 
     amount: int | None = Field(default=None, ge=0, le=MAX_AMOUNT)
+    final: bool = True
 
 
 # Answers ----------------------------------------------------------------------------------------
@@ -281,13 +283,15 @@ class WithdrawalOut(Object):
 
 
 class HoldOut(Object):
-    """`asset` is credits or a currency; amounts are whole credits or its minor units."""
+    """`asset` is credits or a currency; amounts are whole credits or its minor units. `left` is
+    still set aside."""
 
     object: Literal["hold"]
     customer: str
     asset: str
     amount: int
     captured: int
+    left: int
     status: Literal["open", "captured", "released", "expired"]
     reason: str | None
     reference: str | None
