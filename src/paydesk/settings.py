@@ -137,7 +137,8 @@ class Settings:
     secret_key: str = _named("", "PAYDESK_SECRET_KEY", secret=True,
                              doc="API key of role admin that always works; development makes one.")
     cors_origins: str = _named("", "PAYDESK_CORS_ORIGINS", doc="Comma-separated origins.")
-    trusted_hosts: str = _named("*", "PAYDESK_TRUSTED_HOSTS", doc="Comma-separated host names.")
+    trusted_hosts: str = _named("*", "PAYDESK_TRUSTED_HOSTS",
+                                doc="Comma-separated host names; `*.example.com` is any below it.")
     max_body_bytes: int = _named(262_144, "PAYDESK_MAX_BODY_BYTES", least=1024,
                                  doc="Largest request body.")
     require_idempotency: bool = _named(False, "PAYDESK_REQUIRE_IDEMPOTENCY",

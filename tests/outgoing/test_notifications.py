@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import string
 from collections.abc import Iterator
@@ -18,27 +19,38 @@ from smtp_server import Mailbox, mail_server
 from paydesk.errors import InvalidRequest, Misconfigured
 from paydesk.flows import credits, customers, events, notifications, outgoing_feed
 from paydesk.http.app import create_app
-from paydesk.notify import formats, mail, render, words
+from paydesk.notify import brand, formats, mail, receipts, render, words
 from paydesk.settings import Settings
 
 MAYA = "maya@northwind.example"
 BASE = {"business": "Northwind Labs", "base_url": "https://pay.northwind.example",
         "livemode": True, "name": "Maya", "email": MAYA}  # fmt: skip
-PAYMENT = {"currency": "usd", "amount": 899, "price": 999, "discount": 100, "paid": 899,
-           "credits": 150, "item": "Creator Pack", "method": "card", "reference": None,
+LINE = {"description": "Creator Pack", "quantity": 1, "unit": 999, "credits": 150,
+        "months": None, "is_wallet": False}  # fmt: skip
+PAYMENT = {"currency": "usd", "amount": 899, "total": 899, "price": 999, "paid": 899,
+           "lines": [LINE], "promo": "WELCOME10", "refunds": [], "method": "card",
+           "card": {"brand": "visa", "last4": "4242"}, "reference": None,
            "number": "pay_0344QCT8RQJ5T9R7VHA8PSE1H4", "error_code": "insufficient_funds",
            "paid_at": "2026-11-21T08:41:07+00:00", "at": "2026-11-21T08:41:07+00:00"}  # fmt: skip
 FACTS: dict[str, dict[str, Any]] = {
     "receipt": BASE | PAYMENT,
-    "refund": BASE | PAYMENT | {"amount": 300},
+    "refund": BASE | PAYMENT | {"amount": 300, "refunds": [
+        {"at": "2026-11-22T10:00:00+00:00", "amount": 300}]},
     "payment_failed": BASE | PAYMENT,
     "credits_low": BASE | {"balance": 12},
     "credits_expiring": BASE | {"credits": 1240, "on": "2026-12-01"},
     "dispute_opened": BASE | PAYMENT | {"reason": "fraudulent", "customer": "user_123",
                                         "due_at": "2026-12-05T00:00:00+00:00"},
+    "dispute_due_soon": BASE | PAYMENT | {"reason": "product_not_received", "customer": "user_123",
+                                          "due_at": "2026-12-05T00:00:00+00:00"},
+    "refund_failed": BASE | PAYMENT | {"customer": "user_123", "reason": "lost_or_stolen_card"},
     "endpoint_disabled": BASE | {"url": "https://hooks.example.com/in", "reason": "failing",
                                  "days": 5},
 }  # fmt: skip
+#: A picture of one pixel, after the first bytes of a PNG.
+_PIXEL = base64.b64decode(
+    "AAAADUlIRFIAAAABAAAAAQgCAAAAkHdT3gAAAAxJREFUeJxj4K7yBgABZADRJ9iXhgAAAABJRU5ErkJggg=="
+)
 
 
 @pytest.fixture
@@ -82,10 +94,10 @@ def bought(desk: Desk, **more: Any) -> Any:
     return view
 
 
-def pdf_text(content: bytes) -> str:
+def pdf_text(content: bytes, pages: int = 1) -> str:
     document = pypdfium2.PdfDocument(content)
-    assert len(document) == 1
-    return document[0].get_textpage().get_text_range()
+    assert len(document) == pages
+    return "\n".join(page.get_textpage().get_text_range() for page in document)
 
 
 # From a payment to a mailbox ---------------------------------------------------------------------
@@ -224,7 +236,7 @@ def test_a_refund_is_told_and_a_dispute_goes_to_the_staff(desk, box):
         ("ops@northwind.example", "Dispute opened: $9.99, user_1"),
     ]
     staff = next(m for m in box.mails if m["To"] != MAYA).get_body(("plain",)).get_content()
-    assert "December 5, 2026" in staff and "fraudulent" in staff
+    assert "December 5, 2026" in staff and "Fraudulent: the cardholder did not pay" in staff
     assert f"/dashboard/payments/{notifications.ids.show('payment', view.payment.id)}" in staff
 
 
@@ -320,7 +332,8 @@ def test_every_mail_is_whole_in_every_language(kind, locale):
         assert "{" not in re.sub(r"<style>.*?</style>", "", text, flags=re.S)
     assert f'lang="{locale}"' in shown.html and "<" not in shown.text
     assert "Test:" not in shown.text
-    assert (shown.pdf is not None) == (kind == "receipt")
+    assert (shown.pdf is not None) == (kind in ("receipt", "refund"))
+    assert max(map(len, shown.text.splitlines())) <= 120
     if kind != "endpoint_disabled":
         assert BASE["base_url"] in shown.html and BASE["base_url"] in shown.text
 
@@ -349,7 +362,8 @@ def test_a_language_tag_finds_the_nearest_we_have(tag, found):
              "Eve\r\nBcc: all@example.com", "ᜀ 漢字 🎉 \u202e"],
 )  # fmt: skip
 def test_names_are_shown_as_text_and_never_as_markup(name):  # I38
-    facts = FACTS["receipt"] | {"name": name, "item": name, "reference": name}
+    facts = FACTS["receipt"] | {"name": name, "reference": name, "business": name,
+                                "lines": [LINE | {"description": name}]}  # fmt: skip
     shown = render.mail("receipt", "en", facts)
     assert "<script" not in shown.html and "49" not in shown.subject
     message = mail.composed(Settings(), shown, [MAYA], "ntf_1", datetime(2026, 11, 21, tzinfo=UTC))
@@ -358,11 +372,107 @@ def test_names_are_shown_as_text_and_never_as_markup(name):  # I38
 
 
 def test_the_same_facts_give_the_same_receipt():
-    first = render.receipt("en", FACTS["receipt"])
+    first = receipts.pdf("en", FACTS["receipt"])
     text = pdf_text(first)
-    assert text == pdf_text(render.receipt("en", FACTS["receipt"]))
+    assert first == receipts.pdf("en", FACTS["receipt"])
     for shown in ("Northwind Labs", "Creator Pack", "$9.99", "−$1.00", "$8.99", "Maya"):
         assert shown in text, shown
+
+
+def test_a_receipt_tells_quantities_rules_codes_refunds_and_what_was_kept():
+    line = LINE | {"quantity": 3, "unit": 400, "credits": None, "months": 12}
+    facts = FACTS["receipt"] | {"lines": [line], "paid": 500, "refunds": [
+        {"at": "2026-11-25T00:00:00+00:00", "amount": 200}]}  # fmt: skip
+    one = receipts.receipt("en", facts)
+    assert one.lines == [receipts.Line("Creator Pack", "12 months", "3", "$4.00", "$12.00")]
+    assert one.sums == [("Subtotal", "$12.00"), ("Your price", "−$2.01"),
+                        ("Discount (WELCOME10)", "−$1.00")]  # fmt: skip
+    assert one.total == ("Total", "$8.99")
+    assert one.after == [("Paid", "$5.00"), ("Refunded on November 25, 2026", "−$2.00"),
+                         ("Paid after refunds", "$3.00")]  # fmt: skip
+    assert "−$2.00" in pdf_text(receipts.pdf("en", facts))
+
+
+def test_a_long_receipt_goes_on_over_pages_with_its_heads_and_numbers():
+    lines = [LINE | {"description": f"Course {n}", "credits": None} for n in range(80)]
+    facts = FACTS["receipt"] | {"lines": lines, "price": 80 * 999, "total": 80 * 999,
+                                "paid": 80 * 999}  # fmt: skip
+    text = pdf_text(receipts.pdf("en", facts), pages=3)
+    assert text.count("Unit price") == 3 and "Page 3 of 3" in text and "Course 79" in text
+    assert "$799.20" in text
+
+
+@pytest.mark.parametrize(
+    ("card", "method", "shown"),
+    [({"brand": "visa", "last4": "4242"}, "card", "Visa •••• 4242"),
+     ({"brand": "amex", "last4": "0005", "wallet": "apple_pay"}, "card",
+      "Apple Pay (American Express •••• 0005)"),
+     ({}, "cash", "Cash"), ({}, "moncash", "MonCash"), (None, "some_bank", "Some bank")],
+)  # fmt: skip
+def test_ways_to_pay_are_told_as_people_call_them(card, method, shown):
+    assert receipts.method("en", {"card": card, "method": method}) == shown
+
+
+def test_one_credit_is_not_told_in_the_plural():
+    def subject(kind, locale, **more):
+        return render.mail(kind, locale, FACTS[kind] | more).subject
+
+    assert subject("credits_low", "en", balance=1) == "You have 1 credit left"
+    assert subject("credits_low", "fr", balance=1) == "Il vous reste 1 crédit"
+    assert subject("credits_expiring", "en", credits=1).startswith("1 credit expires")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["山田太郎", "김철수", "محمد الفارسي", "שרה כהן", "Ελένη", "Наталья", "नेहा", "สมชาย", "🎉🚀"],
+)
+def test_names_of_every_script_have_letters_on_the_receipt(name):
+    fonts = receipts._fonts()
+    plain = receipts.pdf("en", FACTS["receipt"] | {"name": "N"})
+    shown = receipts.pdf("en", FACTS["receipt"] | {"name": name})
+    assert fonts.families() and len(shown) > len(plain), "a typeface of its own came along"
+    assert b"Noto" in shown or b"Droid" in shown
+
+
+def test_the_business_shows_its_address_color_and_logo(desk, box, tmp_path):
+    picture = b"\x89PNG\r\n\x1a\n" + _PIXEL
+    (tmp_path / "logo.png").write_bytes(picture)
+    told = {"business_address": "12, rue Pavée; HT6110 Port-au-Prince", "business_tax_id": "NIF 7",
+            "business_email": "help@northwind.example", "brand_color": "#0B7A4B",
+            "account_url": "https://northwind.example/billing",
+            "business_logo": str(tmp_path / "logo.png")}  # fmt: skip
+    env = replace(desk.env, settings=replace(desk.env.settings, **told))
+    view = bought(desk)
+    work(env)
+    [got] = box.mails
+    assert got["Reply-To"] == "help@northwind.example"
+    html, text = (got.get_body((one,)).get_content() for one in ("html", "plain"))
+    for shown in ("help@northwind.example", "12, rue Pavée", "https://northwind.example/billing"):
+        assert shown in html and shown in text, shown
+    assert "#0b7a4b" in html and 'src="cid:logo"' in html
+    related = [part for part in got.walk() if part["Content-ID"] == "<logo>"]
+    assert [part.get_content() for part in related] == [picture]
+    pdf = pdf_text(notifications.receipt_pdf(env, None, view.payment.id)[1])
+    assert "12, rue Pavée" in pdf and "Tax ID: NIF 7" in pdf
+
+
+@pytest.mark.parametrize("color", ["red", "#fff", "#ffd400", "url(x)"])
+def test_a_brand_color_on_which_white_cannot_be_read_is_refused(color):
+    with pytest.raises(Misconfigured):
+        brand.facts(Settings(brand_color=color))
+
+
+def test_a_logo_that_is_no_picture_is_refused(tmp_path):
+    (tmp_path / "logo.svg").write_text("<svg/>")
+    for path in (tmp_path / "logo.svg", tmp_path / "none.png"):
+        with pytest.raises(Misconfigured):
+            brand.logo(Settings(business_logo=str(path)))
+
+
+def test_a_mail_of_facts_kept_before_lines_were_is_still_whole():
+    old = {name: one for name, one in FACTS["receipt"].items() if name not in ("lines", "total")}
+    shown = render.mail("receipt", "en", old | {"discount": 100, "credits": 150, "item": "Pack"})
+    assert "$9.99" in shown.text and "$8.99" in shown.text and shown.pdf
 
 
 def test_a_mail_server_is_named_by_a_url_or_by_parts():

@@ -7,9 +7,9 @@ sends the same under the same Message-ID. Without a mail server rows are kept to
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -19,9 +19,9 @@ from paydesk import ids
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
 from paydesk.errors import InvalidRequest, Misconfigured, NotFound, PaydeskError
-from paydesk.flows import customers, events, payments, sweeps, webhook_endpoints
+from paydesk.flows import customers, events, mail_facts, payments, sweeps
 from paydesk.flows.events import Event
-from paydesk.notify import mail, render, words
+from paydesk.notify import brand, mail, receipts, render, words
 from paydesk.notify.render import KINDS, STAFF_KINDS, Rendered
 
 if TYPE_CHECKING:
@@ -34,7 +34,9 @@ KIND_OF = {
     "payment.succeeded": "receipt",
     "payment.failed": "payment_failed",
     "refund.succeeded": "refund",
+    "refund.failed": "refund_failed",
     "dispute.opened": "dispute_opened",
+    "dispute.due_soon": "dispute_due_soon",
     "webhook_endpoint.disabled": "endpoint_disabled",
 }
 MAX_TRIES = 8
@@ -167,10 +169,6 @@ def _tell_one(env: Env, customer_id: UUID, on_day: str, credits: int) -> int:
 # Sending ----------------------------------------------------------------------------------------
 
 
-class _Nobody(Exception):
-    """There is nobody to send it to, or nothing to say any more."""
-
-
 def send_due(env: Env, *, limit: int = 20) -> int:
     """Send what is due; answers how many were sent or kept."""
     with env.db.read() as tx:
@@ -197,11 +195,11 @@ def _send_one(env: Env, customer_id: UUID, notification_id: UUID) -> bool:
             _settle(env, row, "kept")
             return True
         message = mail.composed(
-            env.settings, rendered(row), _addresses(row.recipient or ""),
+            env.settings, rendered(env, row), _addresses(row.recipient or ""),
             ids.show("notification", row.id), row.created_at,
         )  # fmt: skip
-        mail.send(server, message)
-    except _Nobody as exc:
+        refused = mail.send(server, message)
+    except mail_facts.Nobody as exc:
         _settle(env, row, "skipped", str(exc))
         return False
     except mail.MailFailed as exc:
@@ -213,7 +211,8 @@ def _send_one(env: Env, customer_id: UUID, notification_id: UUID) -> bool:
         log.exception("a mail cannot be written", id=ids.show("notification", row.id))
         _settle(env, row, "waiting", f"{type(exc).__name__}: {exc}")
         return False
-    _settle(env, row, "sent")
+    note = ", ".join(f"{address} was refused with {code}" for address, code in refused.items())
+    _settle(env, row, "sent", note or None)
     return True
 
 
@@ -242,7 +241,7 @@ def _with_facts(env: Env, row: Notification) -> Notification:
         found = events.follow(tx, row.customer_id, seq - 1, limit=1)
     assert found, "a notification without its event"
     customer = customers.get(env, row.customer_id)
-    data = _common(env, customer) | _GATHER[row.kind](env, customer, found[0])
+    data = mail_facts.of_event(row.kind, env, customer, found[0])
     if row.is_staff:
         locale, recipient = env.settings.default_locale, env.settings.staff_email
         why_not = "PAYDESK_STAFF_EMAIL is not set."
@@ -260,7 +259,7 @@ def _with_facts(env: Env, row: Notification) -> Notification:
         )  # fmt: skip
     assert saved is not None
     if not _addresses(recipient):
-        raise _Nobody(why_not)
+        raise mail_facts.Nobody(why_not)
     return Notification(**saved)
 
 
@@ -287,98 +286,16 @@ def _addresses(text: str) -> list[str]:
     return [one.strip() for one in text.split(",") if one.strip()]
 
 
-# What mails show --------------------------------------------------------------------------------
-
-
-def _common(env: Env, customer: customers.Customer) -> dict[str, Any]:
-    return {
-        "business": env.settings.business_name, "base_url": env.settings.base_url,
-        "livemode": env.settings.live, "name": customer.name, "email": customer.email,
-    }  # fmt: skip
-
-
-def _of_payment(env: Env, customer: customers.Customer, ref: str | UUID) -> dict[str, Any]:
-    one = payments.get(env, customer.uuid, ref)
-    email = customer.email
-    if one.checkout_id is not None:
-        with env.db.read() as tx:
-            email = tx.value(
-                "select email from checkouts where customer_id = %(customer_id)s and id = %(id)s",
-                {"customer_id": customer.uuid, "id": one.checkout_id},
-            ) or email  # fmt: skip
-    return {
-        "email": email, "number": ids.show("payment", one.id), "currency": one.currency,
-        "amount": one.amount.minor, "price": one.price.minor, "discount": one.discount.minor,
-        "paid": one.captured.minor or one.amount.minor, "credits": one.credits,
-        "item": one.package_name or one.description, "method": one.method or one.provider,
-        "reference": one.reference, "error_code": one.error_code, "livemode": one.livemode,
-        "paid_at": (one.completed_at or one.created_at).astimezone(UTC).isoformat(),
-    }  # fmt: skip
-
-
-def _receipt(env: Env, customer: customers.Customer, event: Event) -> dict[str, Any]:
-    return _of_payment(env, customer, event.subject_id)
-
-
-def _failed(env: Env, customer: customers.Customer, event: Event) -> dict[str, Any]:
-    return _of_payment(env, customer, event.subject_id) | {"at": _at(event)}
-
-
-def _refund(env: Env, customer: customers.Customer, event: Event) -> dict[str, Any]:
-    facts = _of_payment(env, customer, _payment_of(event))
-    return facts | {"at": _at(event), "amount": event.data.get("amount", facts["paid"])}
-
-
-def _dispute(env: Env, customer: customers.Customer, event: Event) -> dict[str, Any]:
-    facts = _of_payment(env, customer, _payment_of(event))
-    return facts | {
-        "amount": event.data.get("amount", facts["paid"]), "reason": event.data.get("reason"),
-        "currency": event.data.get("currency", facts["currency"]),
-        "due_at": event.data.get("due_at"), "customer": customer.external_id,
-    }  # fmt: skip
-
-
-def _payment_of(event: Event) -> str | UUID:
-    """The payment that an event names, in whichever of the members it does."""
-    named = event.data.get("payment") or event.data.get("payment_id")
-    return UUID(named) if named and "_" not in named else named or event.subject_id
-
-
-def _low(env: Env, customer: customers.Customer, event: Event) -> dict[str, Any]:
-    return {"balance": event.data["balance"]}
-
-
-def _expiring(env: Env, customer: customers.Customer, event: Event) -> dict[str, Any]:
-    return {"credits": event.data["amount"], "on": event.data["expires_on"]}
-
-
-def _disabled(env: Env, customer: customers.Customer, event: Event) -> dict[str, Any]:
-    with env.db.read() as tx:
-        endpoint = webhook_endpoints.by_id(tx, event.subject_id)
-    if endpoint is None:
-        raise _Nobody("The endpoint is gone.")
-    return {"url": endpoint.url, "reason": event.data["reason"],
-            "days": env.settings.webhook_disable_days}  # fmt: skip
-
-
-def _at(event: Event) -> str:
-    return event.created_at.astimezone(UTC).isoformat()
-
-
-_GATHER: dict[str, Callable[[Env, customers.Customer, Event], dict[str, Any]]] = {
-    "receipt": _receipt, "payment_failed": _failed, "refund": _refund, "credits_low": _low,
-    "credits_expiring": _expiring, "dispute_opened": _dispute, "endpoint_disabled": _disabled,
-}  # fmt: skip
-
-
 # Looking ----------------------------------------------------------------------------------------
 
 
-def rendered(row: Notification, *, with_pdf: bool = True) -> Rendered:
-    """The mail as it is sent. Raises NotFound before its facts are gathered."""
+def rendered(env: Env, row: Notification, *, with_pdf: bool = True) -> Rendered:
+    """The mail as it is sent. Raises NotFound before its facts are gathered, Misconfigured where
+    the logo of the settings cannot be used."""
     if row.data is None:
         raise NotFound("This mail is not written yet.")
-    return render.mail(row.kind, row.locale or "en", row.data, with_pdf=with_pdf)
+    logo = brand.logo(env.settings)
+    return render.mail(row.kind, row.locale or "en", row.data, logo=logo, with_pdf=with_pdf)
 
 
 def receipt_pdf(
@@ -391,11 +308,12 @@ def receipt_pdf(
     if locale is not None and locale not in words.LOCALES:
         raise InvalidRequest(f"locale is one of {', '.join(words.LOCALES)}.", param="locale")
     customer = customers.get(env, one.customer_id)
-    facts = _common(env, customer) | _of_payment(env, customer, one.id)
+    facts = mail_facts.common(env, customer) | mail_facts.payment(env, customer, one.id)
     language = locale or words.locale_of(
         customer.metadata.get("locale"), env.settings.default_locale
     )
-    return f"receipt-{facts['number']}.pdf", render.receipt(language, facts)
+    content = receipts.pdf(language, facts, brand.logo(env.settings))
+    return f"receipt-{facts['number']}.pdf", content
 
 
 def get(env: Env, notification: str) -> Notification:

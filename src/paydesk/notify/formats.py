@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from decimal import Decimal
 
 from babel import Locale, dates, numbers
@@ -34,9 +34,15 @@ def number(value: int, locale: str) -> str:
     return numbers.format_decimal(value, locale=locale)
 
 
+def day_of(text: str, locale: str) -> str:
+    """The day of an RFC 3339 date or instant."""
+    read = date.fromisoformat if len(text) == 10 else datetime.fromisoformat
+    return day(read(text), locale)
+
+
 def day(at: datetime | date, locale: str) -> str:
-    """`November 21, 2026`, `21 novembre 2026`, `21 novanm 2026`; instants in UTC."""
-    on = at.astimezone(UTC).date() if isinstance(at, datetime) else at
+    """`November 21, 2026`, `21 novembre 2026`, `21 novanm 2026`; an instant's in its own zone."""
+    on = at.date() if isinstance(at, datetime) else at
     if locale == "ht":
         return f"{on.day} {_MONTHS_HT[on.month - 1]} {on.year}"
     return dates.format_date(on, "long", locale=locale)

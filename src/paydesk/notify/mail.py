@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import smtplib
 import ssl
 from dataclasses import dataclass
@@ -68,18 +69,25 @@ def sender_of(settings: Settings) -> str:
 def composed(
     settings: Settings, rendered: Rendered, recipients: list[str], message_id: str, at: datetime
 ) -> EmailMessage:
-    """The message: text first, HTML as its alternative, the PDF attached."""
+    """The message: text first, HTML with its logo as its alternative, the PDF attached."""
     message = EmailMessage()
     sender = sender_of(settings)
     name, _, domain = sender.rpartition("@")
     message["From"] = Address(settings.business_name, name, domain)
     message["To"] = ", ".join(recipients)
+    if settings.business_email:
+        message["Reply-To"] = settings.business_email
     message["Subject"] = rendered.subject
     message["Date"] = format_datetime(at)
     message["Message-ID"] = f"<{message_id}@{domain}>"
     message["Auto-Submitted"] = "auto-generated"
     message.set_content(rendered.text)
     message.add_alternative(rendered.html, subtype="html")
+    if rendered.logo is not None:
+        html = message.get_body(("html",))
+        assert html is not None
+        html.add_related(rendered.logo.content, maintype="image", subtype=rendered.logo.kind,
+                         cid="<logo>", disposition="inline")  # fmt: skip
     if rendered.pdf is not None:
         message.add_attachment(
             rendered.pdf, maintype="application", subtype="pdf", filename=rendered.pdf_name
@@ -87,23 +95,49 @@ def composed(
     return message
 
 
-def send(server: Server, message: EmailMessage) -> None:
-    """Hand a message over. Raises MailFailed."""
+def send(server: Server, message: EmailMessage) -> dict[str, int]:
+    """Hand a message over. Answers the recipients that the server refused while it took the
+    message for others, with its codes. Raises MailFailed.
+
+    Once the server has acknowledged the message it is sent, whatever becomes of the line. Where
+    the line breaks between the message and its acknowledgment nobody can know; it is sent again
+    then, under the same Message-ID, by which servers and readers drop a repetition.
+    """
+    smtp = None
     try:
-        with _connected(server) as smtp:
-            smtp.send_message(message)
+        smtp = _connected(server)
+        refused = smtp.send_message(message)
     except smtplib.SMTPRecipientsRefused as exc:
         codes = [code for code, _ in exc.recipients.values()]
         raise MailFailed(
             f"The recipient was refused with {codes[0]}.", is_final=all(c >= 500 for c in codes)
         ) from exc
+    except smtplib.SMTPDataError as exc:
+        # This very message is not wanted: a later try would be the same one.
+        raise MailFailed(_answer(exc), is_final=exc.smtp_code >= 500) from exc
     except smtplib.SMTPResponseException as exc:
-        raise MailFailed(f"{type(exc).__name__} {exc.smtp_code}") from exc
+        raise MailFailed(_answer(exc)) from exc
     except (smtplib.SMTPException, OSError) as exc:
         raise MailFailed(f"{type(exc).__name__}: {str(exc)[:200]}") from exc
+    finally:
+        if smtp is not None:
+            with contextlib.suppress(smtplib.SMTPException, OSError):
+                smtp.quit()
+            smtp.close()
+    return {address: code for address, (code, _) in refused.items()}
+
+
+def _answer(exc: smtplib.SMTPResponseException) -> str:
+    """The server's own words, without what may be a password that it repeats."""
+    said = exc.smtp_error
+    text = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
+    if isinstance(exc, smtplib.SMTPAuthenticationError):
+        text = "the name or password was refused"
+    return f"The mail server answered {exc.smtp_code}: {' '.join(text.split())[:200]}"
 
 
 def _connected(server: Server) -> smtplib.SMTP:
+    """A line to the server, signed in. The certificate must be the name's own."""
     context = ssl.create_default_context()
     if server.is_tls:
         smtp: smtplib.SMTP = smtplib.SMTP_SSL(
@@ -111,12 +145,16 @@ def _connected(server: Server) -> smtplib.SMTP:
         )
     else:
         smtp = smtplib.SMTP(server.host, server.port, timeout=_TIMEOUT_S)
-        smtp.ehlo()
-        if smtp.has_extn("starttls"):
-            smtp.starttls(context=context)
-        elif server.user:
-            smtp.close()
-            raise MailFailed("The mail server offers no TLS; the password was not sent.")
-    if server.user:
-        smtp.login(server.user, server.password)
+    try:
+        if not server.is_tls:
+            smtp.ehlo()
+            if smtp.has_extn("starttls"):
+                smtp.starttls(context=context)
+            elif server.user:
+                raise MailFailed("The mail server offers no TLS; the password was not sent.")
+        if server.user:
+            smtp.login(server.user, server.password)
+    except BaseException:
+        smtp.close()
+        raise
     return smtp

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import functools
-import json
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
 from functools import partial
-from importlib.resources import as_file, files
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,14 +14,34 @@ import css_inline
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from paydesk.notify import formats, words
+from paydesk.notify import formats, receipts, words
+from paydesk.notify.brand import COLOR, Logo
 
 KINDS = ("receipt", "refund", "payment_failed", "credits_low", "credits_expiring",
-         "dispute_opened", "endpoint_disabled")  # fmt: skip
+         "dispute_opened", "dispute_due_soon", "refund_failed", "endpoint_disabled")  # fmt: skip
 #: Kinds that go to the staff, in the desk's own language.
-STAFF_KINDS = frozenset({"dispute_opened", "endpoint_disabled"})
+STAFF_KINDS = frozenset(
+    {"dispute_opened", "dispute_due_soon", "refund_failed", "endpoint_disabled"}
+)
+#: Kinds that bring the receipt as it stands.
+WITH_RECEIPT = frozenset({"receipt", "refund"})
+#: What a provider says of a declined payment -> our words for it.
+_DECLINES = {
+    "card_declined": "card_declined", "generic_decline": "card_declined",
+    "do_not_honor": "card_declined", "insufficient_funds": "insufficient_funds",
+    "expired_card": "expired_card", "incorrect_cvc": "incorrect_cvc",
+    "authentication_required": "not_authenticated",
+    "payment_intent_authentication_failure": "not_authenticated",
+}  # fmt: skip
+#: Reasons of a dispute that have words.
+_DISPUTES = frozenset(
+    {"fraudulent", "product_not_received", "product_unacceptable", "duplicate",
+     "credit_not_processed", "unrecognized", "subscription_canceled"}
+)  # fmt: skip
 
 Facts = Mapping[str, Any]
+
+_WIDTH = 72
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,113 +51,126 @@ class Rendered:
     subject: str
     text: str
     html: str
+    logo: Logo | None = None
     pdf_name: str | None = None
     pdf: bytes | None = None
 
 
-def mail(kind: str, locale: str, facts: Facts, *, with_pdf: bool = True) -> Rendered:
+def mail(
+    kind: str, locale: str, facts: Facts, *, logo: Logo | None = None, with_pdf: bool = True
+) -> Rendered:
     """The mail of these facts (JSON values: amounts in minor units, instants as RFC 3339).
 
-    Without `with_pdf` a receipt's name stands there alone: its page takes longest to make.
+    The HTML shows the logo as `cid:logo`, a part of its own that the message brings. Without
+    `with_pdf` a receipt's name stands there alone: its page takes longest to make.
     """
     assert kind in KINDS, f"no such kind of notification: {kind}"
     w = partial(words.say, locale)
     shown = _SHOWN[kind](w, locale, facts)
     business = facts["business"]
-    subject = _line(w(f"{kind}_subject", **{"business": business, **_texts(shown)}))
+    subject = _line(w(shown.pop("subject", f"{kind}_subject"),
+                      **{"business": business, **_texts(shown)}))  # fmt: skip
+    contact = facts.get("contact")
     common = {
         "w": w, "locale": locale, "business": business, "subject": subject,
+        "color": facts.get("color") or COLOR, "logo": "cid:logo" if logo else None,
         "is_test": not facts["livemode"] and "currency" in facts,
-        "hello": w("hello", name=_line(facts["name"])) if facts.get("name") else w("hello_you"),
+        "hello": w("hello", name=_isolated(_line(facts["name"]))) if facts.get("name")
+        else w("hello_you"),
         "footer": w("footer_staff" if kind in STAFF_KINDS else "footer", business=business),
-        "account_url": f"{facts['base_url']}/portal",
+        "address": facts.get("address", ()),
+        "questions": w("questions", contact=contact)
+        if contact and kind not in STAFF_KINDS else None,
+        "account_url": facts.get("account_url") or f"{facts['base_url']}/portal",
     }  # fmt: skip
     text = _render(kind, "text", {**common, **shown})
     html = _inliner().inline(_render(kind, "html", {**common, **shown}))
-    if kind != "receipt":
-        return Rendered(subject, text, html)
-    pdf = receipt(locale, facts) if with_pdf else None
-    return Rendered(subject, text, html, f"receipt-{facts['number']}.pdf", pdf)
-
-
-def receipt(locale: str, facts: Facts) -> bytes:
-    """The receipt as a PDF of one page; the same facts give the same page."""
-    import typst
-
-    w = partial(words.say, locale)
-    shown = _receipt(w, locale, facts)
-    told = {
-        "title": w("receipt"), "business": facts["business"], "locale": locale,
-        "initial": facts["business"][:1].upper(),
-        "facts": _people(w, facts) + shown["facts"], "lines": shown["lines"],
-        "total": shown["total"], "note": None if facts["livemode"] else w("test"),
-        "footer": f"{facts['business']} · {facts['base_url']}",
-    }  # fmt: skip
-    folder = files("paydesk.notify")
-    with as_file(folder / "fonts") as fonts, as_file(folder / "templates") as templates:
-        return typst.compile(
-            str(templates / "receipt.typ"), root=str(templates), font_paths=[str(fonts)],
-            format="pdf", sys_inputs={"facts": json.dumps(told, ensure_ascii=False)},
-        )  # fmt: skip
+    if kind not in WITH_RECEIPT:
+        return Rendered(subject, text, html, logo)
+    pdf = receipts.pdf(locale, _told(facts), logo) if with_pdf else None
+    return Rendered(subject, text, html, logo, f"receipt-{facts['number']}.pdf", pdf)
 
 
 # What each kind shows ---------------------------------------------------------------------------
 
 
-def _receipt(w: Any, locale: str, f: Facts) -> dict[str, Any]:
-    def shown(minor: int) -> str:
-        return formats.amount(minor, f["currency"], locale)
+def _told(f: Facts) -> Facts:
+    """The facts of a receipt; those that were kept before lines were have one of them."""
+    if "lines" in f:
+        return f
+    line = {"description": f.get("item"), "quantity": 1, "unit": f["price"],
+            "credits": f.get("credits")}  # fmt: skip
+    return {**f, "total": f["price"] - f["discount"], "lines": [line]}
 
-    item = f.get("item") or (
-        w("credits_item", credits=formats.number(f["credits"], locale)) if f.get("credits")
-        else w("payment")
-    )  # fmt: skip
-    lines = [(item, shown(f["price"]))]
-    if f["discount"]:
-        lines.append((w("discount"), shown(-f["discount"])))
-    facts = [(w("date"), _day(f["paid_at"], locale)), (w("number"), f["number"])]
-    if f.get("method"):
-        facts.append((w("method"), _method(w, f["method"])))
-    if f.get("reference"):
-        facts.append((w("reference"), f["reference"]))
-    if f.get("credits"):
-        facts.append((w("credits"), formats.number(f["credits"], locale)))
-    paid = shown(f["amount"])
-    return {"lines": lines, "facts": facts, "total": (w("paid"), paid), "paid": paid,
-            "amount": paid, "date": _day(f["paid_at"], locale)}  # fmt: skip
+
+def _receipt(w: Any, locale: str, f: Facts) -> dict[str, Any]:
+    one = receipts.receipt(locale, _told(f))
+    return {"lines": _bought(one), "facts": one.facts, "total": one.total, "after": one.after,
+            "amount": one.paid, "date": one.day}  # fmt: skip
+
+
+def _bought(one: receipts.Receipt) -> list[tuple[str, str]]:
+    """Lines in two columns, then the sums."""
+    rows = []
+    for line in one.lines:
+        more = f" × {line.quantity}" if line.quantity != "1" else ""
+        detail = f" ({line.detail})" if line.detail else ""
+        rows.append((f"{line.description}{more}{detail}", line.amount))
+    return rows + one.sums
 
 
 def _refund(w: Any, locale: str, f: Facts) -> dict[str, Any]:
     back = formats.amount(f["amount"], f["currency"], locale)
-    paid = formats.amount(f["paid"], f["currency"], locale)
-    return {"amount": back, "lines": [(w("paid"), paid)], "total": (w("refunded"), back),
-            "facts": [(w("date"), _day(f["at"], locale)), (w("number"), f["number"])]}  # fmt: skip
+    one = receipts.receipt(locale, _told(f))
+    facts = [(w("date"), formats.day_of(f["at"], locale)), (w("number"), f["number"])]
+    if way := receipts.method(locale, f):
+        facts.append((w("method"), way))
+    return {"amount": back, "lines": one.after, "total": (w("refunded"), back), "facts": facts}
 
 
 def _failed(w: Any, locale: str, f: Facts) -> dict[str, Any]:
-    facts = [(w("date"), _day(f["at"], locale)), (w("payment"), f["number"])]
-    if f.get("error_code") in ("card_declined", "insufficient_funds", "expired_card"):
-        facts.insert(0, (w("reason"), w(f["error_code"])))
+    facts = [(w("date"), formats.day_of(f["at"], locale)), (w("payment"), f["number"])]
+    if way := receipts.method(locale, f):
+        facts.insert(1, (w("method_tried"), way))
+    if reason := _DECLINES.get(f.get("error_code") or ""):
+        facts.insert(0, (w("reason"), w(reason)))
     return {"amount": formats.amount(f["amount"], f["currency"], locale), "facts": facts}
 
 
 def _low(w: Any, locale: str, f: Facts) -> dict[str, Any]:
-    return {"balance": formats.number(f["balance"], locale)}
+    return {
+        "balance": formats.number(f["balance"], locale),
+        "subject": words.counted(locale, "credits_low_subject", f["balance"]),
+        "text": words.counted(locale, "credits_low_text", f["balance"]),
+    }
 
 
 def _expiring(w: Any, locale: str, f: Facts) -> dict[str, Any]:
-    return {"credits": formats.number(f["credits"], locale), "date": _day(f["on"], locale)}
+    return {
+        "credits": formats.number(f["credits"], locale), "date": formats.day_of(f["on"], locale),
+        "subject": words.counted(locale, "credits_expiring_subject", f["credits"]),
+        "text": words.counted(locale, "credits_expiring_text", f["credits"]),
+    }  # fmt: skip
 
 
 def _dispute(w: Any, locale: str, f: Facts) -> dict[str, Any]:
-    amount = formats.amount(f["amount"], f["currency"], locale)
-    facts = [(w("amount"), amount), (w("customer"), f["customer"]), (w("payment"), f["number"])]
+    amount, customer = formats.amount(f["amount"], f["currency"], locale), _isolated(f["customer"])
+    facts = [(w("amount"), amount), (w("customer"), customer), (w("payment"), f["number"])]
+    if reason := f.get("reason"):
+        facts.append((w("reason"), w(reason) if reason in _DISPUTES else reason.replace("_", " ")))
+    due = formats.day_of(f["due_at"], locale) if f.get("due_at") else ""
+    if due:
+        facts.append((w("due"), due))
+    return {"amount": amount, "customer": customer, "facts": facts, "date": due,
+            "payment_url": _payment_url(f)}  # fmt: skip
+
+
+def _refund_failed(w: Any, locale: str, f: Facts) -> dict[str, Any]:
+    amount, customer = formats.amount(f["amount"], f["currency"], locale), _isolated(f["customer"])
+    facts = [(w("amount"), amount), (w("customer"), customer), (w("payment"), f["number"])]
     if f.get("reason"):
-        facts.append((w("reason"), f["reason"]))
-    if f.get("due_at"):
-        facts.append((w("due"), _day(f["due_at"], locale)))
-    return {"amount": amount, "customer": f["customer"], "facts": facts,
-            "payment_url": f"{f['base_url']}/dashboard/payments/{f['number']}"}  # fmt: skip
+        facts.append((w("reason"), f["reason"].replace("_", " ")))
+    return {"amount": amount, "customer": customer, "facts": facts, "payment_url": _payment_url(f)}
 
 
 def _disabled(w: Any, locale: str, f: Facts) -> dict[str, Any]:
@@ -151,27 +182,23 @@ def _disabled(w: Any, locale: str, f: Facts) -> dict[str, Any]:
 
 _SHOWN = {
     "receipt": _receipt, "refund": _refund, "payment_failed": _failed, "credits_low": _low,
-    "credits_expiring": _expiring, "dispute_opened": _dispute, "endpoint_disabled": _disabled,
+    "credits_expiring": _expiring, "dispute_opened": _dispute, "dispute_due_soon": _dispute,
+    "refund_failed": _refund_failed, "endpoint_disabled": _disabled,
 }  # fmt: skip
 
 
-def _people(w: Any, facts: Facts) -> list[tuple[str, str]]:
-    who = facts.get("name") or facts.get("email")
-    return [(w("customer"), who)] if who else []
-
-
-def _method(w: Any, method: str) -> str:
-    return w(method) if words.known(method) else method.replace("_", " ").capitalize()
-
-
-def _day(text: str, locale: str) -> str:
-    if len(text) == 10:
-        return formats.day(date.fromisoformat(text), locale)
-    return formats.day(datetime.fromisoformat(text), locale)
+def _payment_url(facts: Facts) -> str:
+    return f"{facts['base_url']}/dashboard/payments/{facts['number']}"
 
 
 def _texts(shown: Mapping[str, Any]) -> dict[str, str]:
     return {name: value for name, value in shown.items() if isinstance(value, str)}
+
+
+def _isolated(text: str) -> str:
+    """A name inside a sentence: one that runs from right to left leaves the rest as it stands."""
+    is_rtl = any(unicodedata.bidirectional(one) in ("R", "AL") for one in text)
+    return f"\u2068{text}\u2069" if is_rtl else text
 
 
 def _line(text: str) -> str:
@@ -184,9 +211,31 @@ def _line(text: str) -> str:
 
 @functools.cache
 def _environment(mode: str) -> Environment:
-    return Environment(
+    made = Environment(
         loader=PackageLoader("paydesk.notify"), autoescape=mode == "html",
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    made.filters["columns"] = _columns
+    return made
+
+
+def _columns(rows: Sequence[tuple[str, str]]) -> str:
+    """Labels to the left and figures to the right of a text of 72 columns; names that are too
+    long for it push theirs to a line of its own."""
+    lines = []
+    for label, value in rows:
+        room = _WIDTH - _width(label) - _width(value)
+        lines.append(f"{label}{' ' * room}{value}" if room >= 2
+                     else f"{label}\n{' ' * max(0, _WIDTH - _width(value))}{value}")  # fmt: skip
+    return "\n".join(lines)
+
+
+def _width(text: str) -> int:
+    """Columns of a terminal: marks that combine take none, wide letters two."""
+    return sum(
+        0 if unicodedata.combining(one) or one in "\u200d\ufe0f"
+        else 2 if unicodedata.east_asian_width(one) in "WF" else 1
+        for one in text
     )  # fmt: skip
 
 

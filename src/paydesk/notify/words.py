@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from babel import Locale
+
 LOCALES = ("en", "fr", "ht")
 
 #: Key -> sentence by language. Names in braces are filled in; every language has the same ones.
@@ -19,13 +21,50 @@ WORDS: dict[str, dict[str, str]] = {
         "ht": "Avi pou pèsonèl {business}.",
     },
     "account": {"en": "Your account", "fr": "Votre compte", "ht": "Kont ou"},
-    "item": {"en": "Item", "fr": "Article", "ht": "Atik"},
-    "price": {"en": "Price", "fr": "Prix", "ht": "Pri"},
+    "description": {"en": "Description", "fr": "Description", "ht": "Deskripsyon"},
+    "quantity": {"en": "Qty", "fr": "Qté", "ht": "Kantite"},
+    "unit_price": {"en": "Unit price", "fr": "Prix unitaire", "ht": "Pri chak"},
+    "subtotal": {"en": "Subtotal", "fr": "Sous-total", "ht": "Sou-total"},
+    "price_rules": {"en": "Your price", "fr": "Tarif appliqué", "ht": "Pri pou ou"},
     "discount": {"en": "Discount", "fr": "Remise", "ht": "Rabè"},
+    "discount_code": {
+        "en": "Discount ({code})",
+        "fr": "Remise ({code})",
+        "ht": "Rabè ({code})",
+    },
+    "total": {"en": "Total", "fr": "Total", "ht": "Total"},
     "paid": {"en": "Paid", "fr": "Payé", "ht": "Peye"},
+    "paid_on": {
+        "en": "{amount} paid on {date}",
+        "fr": "{amount} payés le {date}",
+        "ht": "{amount} peye nan dat {date}",
+    },
+    "refunded_on": {
+        "en": "Refunded on {date}",
+        "fr": "Remboursé le {date}",
+        "ht": "Ranbouse nan dat {date}",
+    },
+    "after_refunds": {
+        "en": "Paid after refunds",
+        "fr": "Payé après remboursements",
+        "ht": "Rete apre ranbousman",
+    },
+    "billed_to": {"en": "Billed to", "fr": "Facturé à", "ht": "Pou"},
+    "tax_id": {"en": "Tax ID", "fr": "Numéro fiscal", "ht": "Nimewo fiskal"},
+    "page": {
+        "en": "Page {page} of {pages}",
+        "fr": "Page {page} sur {pages}",
+        "ht": "Paj {page} sou {pages}",
+    },
+    "questions": {
+        "en": "Questions? Write to {contact}.",
+        "fr": "Une question ? Écrivez à {contact}.",
+        "ht": "Si ou gen kesyon, ekri {contact}.",
+    },
     "refunded": {"en": "Refunded", "fr": "Remboursé", "ht": "Ranbouse"},
     "amount": {"en": "Amount", "fr": "Montant", "ht": "Montan"},
     "method": {"en": "Paid with", "fr": "Payé par", "ht": "Peye ak"},
+    "method_tried": {"en": "Tried with", "fr": "Moyen de paiement", "ht": "Eseye ak"},
     "date": {"en": "Date", "fr": "Date", "ht": "Dat"},
     "number": {"en": "Receipt number", "fr": "Numéro du reçu", "ht": "Nimewo resi a"},
     "payment": {"en": "Payment", "fr": "Paiement", "ht": "Peman"},
@@ -108,10 +147,25 @@ WORDS: dict[str, dict[str, str]] = {
         "fr": "La carte a expiré.",
         "ht": "Kat la ekspire.",
     },
+    "incorrect_cvc": {
+        "en": "The card’s security code was wrong.",
+        "fr": "Le code de sécurité de la carte était incorrect.",
+        "ht": "Kòd sekirite kat la pa t bon.",
+    },
+    "not_authenticated": {
+        "en": "The bank could not confirm that it was you.",
+        "fr": "La banque n’a pas pu confirmer que c’était bien vous.",
+        "ht": "Bank la pa t kapab konfime se ou menm.",
+    },
     # credits_low
     "credits_low_subject": {
         "en": "You have {balance} credits left",
         "fr": "Il vous reste {balance} crédits",
+        "ht": "Ou rete {balance} kredi",
+    },
+    "credits_low_subject_one": {
+        "en": "You have {balance} credit left",
+        "fr": "Il vous reste {balance} crédit",
         "ht": "Ou rete {balance} kredi",
     },
     "credits_low_heading": {
@@ -125,11 +179,22 @@ WORDS: dict[str, dict[str, str]] = {
               " interruption.",
         "ht": "Ou rete {balance} kredi lakay {business}. Achte plis pou ou kontinye san rete.",
     },
+    "credits_low_text_one": {
+        "en": "You have {balance} credit left at {business}. Add more to go on without a break.",
+        "fr": "Il vous reste {balance} crédit chez {business}. Ajoutez-en pour continuer sans"
+              " interruption.",
+        "ht": "Ou rete {balance} kredi lakay {business}. Achte plis pou ou kontinye san rete.",
+    },
     "add_credits": {"en": "Add credits", "fr": "Ajouter des crédits", "ht": "Achte kredi"},
     # credits_expiring
     "credits_expiring_subject": {
         "en": "{credits} credits expire on {date}",
         "fr": "{credits} crédits expirent le {date}",
+        "ht": "{credits} kredi ap ekspire {date}",
+    },
+    "credits_expiring_subject_one": {
+        "en": "{credits} credit expires on {date}",
+        "fr": "{credits} crédit expire le {date}",
         "ht": "{credits} kredi ap ekspire {date}",
     },
     "credits_expiring_heading": {
@@ -142,14 +207,19 @@ WORDS: dict[str, dict[str, str]] = {
         "fr": "{credits} de vos crédits chez {business} sont utilisables jusqu’au {date} (UTC).",
         "ht": "Ou ka sèvi ak {credits} nan kredi ou yo lakay {business} jiska {date} (UTC).",
     },
-    # dispute_opened, to staff
+    "credits_expiring_text_one": {
+        "en": "{credits} of your credits at {business} can be used until {date} (UTC).",
+        "fr": "{credits} de vos crédits chez {business} est utilisable jusqu’au {date} (UTC).",
+        "ht": "Ou ka sèvi ak {credits} nan kredi ou yo lakay {business} jiska {date} (UTC).",
+    },
+    # dispute_opened and dispute_due_soon, to staff
     "dispute_opened_subject": {
         "en": "Dispute opened: {amount}, {customer}",
         "fr": "Litige ouvert : {amount}, {customer}",
         "ht": "Yo louvri yon dispit: {amount}, {customer}",
     },
     "dispute_opened_heading": {
-        "en": "A customer's bank disputes a payment",
+        "en": "A customer’s bank disputes a payment",
         "fr": "La banque d’un client conteste un paiement",
         "ht": "Bank yon kliyan konteste yon peman",
     },
@@ -157,6 +227,71 @@ WORDS: dict[str, dict[str, str]] = {
         "en": "{amount} is disputed. Send evidence in time, or the dispute is lost.",
         "fr": "{amount} est contesté. Envoyez les preuves à temps, sinon le litige est perdu.",
         "ht": "Yo konteste {amount}. Voye prèv yo alè, sinon n ap pèdi dispit la.",
+    },
+    "dispute_due_soon_subject": {
+        "en": "Evidence is due by {date}: {amount}, {customer}",
+        "fr": "Preuves à envoyer avant le {date} : {amount}, {customer}",
+        "ht": "Prèv yo dwe rive anvan {date}: {amount}, {customer}",
+    },
+    "dispute_due_soon_heading": {
+        "en": "Evidence for a dispute is due soon",
+        "fr": "Les preuves d’un litige sont bientôt dues",
+        "ht": "Lè pou voye prèv yo prèske fini",
+    },
+    "dispute_due_soon_text": {
+        "en": "Nothing was sent for the dispute of {amount} yet. Without evidence it is lost.",
+        "fr": "Rien n’a encore été envoyé pour le litige de {amount}. Sans preuves, il est perdu.",
+        "ht": "Nou poko voye anyen pou dispit {amount} lan. San prèv n ap pèdi li.",
+    },
+    "fraudulent": {
+        "en": "Fraudulent: the cardholder did not pay",
+        "fr": "Fraude : le titulaire n’a pas payé",
+        "ht": "Fwod: mèt kat la di se pa li ki peye",
+    },
+    "product_not_received": {
+        "en": "Not received",
+        "fr": "Non reçu",
+        "ht": "Li pa resevwa anyen",
+    },
+    "product_unacceptable": {
+        "en": "Not as described",
+        "fr": "Non conforme",
+        "ht": "Se pa sa yo te pwomèt",
+    },
+    "duplicate": {"en": "Charged twice", "fr": "Débité deux fois", "ht": "Peye de fwa"},
+    "credit_not_processed": {
+        "en": "Refund not received",
+        "fr": "Remboursement non reçu",
+        "ht": "Li pa jwenn ranbousman",
+    },
+    "unrecognized": {
+        "en": "Not recognized",
+        "fr": "Paiement non reconnu",
+        "ht": "Li pa rekonèt peman an",
+    },
+    "subscription_canceled": {
+        "en": "Canceled before",
+        "fr": "Annulé auparavant",
+        "ht": "Li te anile anvan",
+    },
+    # refund_failed, to staff
+    "refund_failed_subject": {
+        "en": "A refund did not arrive: {amount}, {customer}",
+        "fr": "Un remboursement n’est pas arrivé : {amount}, {customer}",
+        "ht": "Yon ranbousman pa rive: {amount}, {customer}",
+    },
+    "refund_failed_heading": {
+        "en": "A refund did not arrive",
+        "fr": "Un remboursement n’est pas arrivé",
+        "ht": "Yon ranbousman pa rive",
+    },
+    "refund_failed_text": {
+        "en": "{amount} could not go back to the customer, and the books stand as before. Return"
+              " the money another way.",
+        "fr": "{amount} n’ont pas pu être rendus au client ; les comptes sont comme avant."
+              " Remboursez-le d’une autre manière.",
+        "ht": "{amount} pa t kapab tounen jwenn kliyan an; kont yo rete jan yo te ye a. Remèt li"
+              " lajan an yon lòt jan.",
     },
     "due": {"en": "Evidence due by", "fr": "Preuves avant le", "ht": "Prèv anvan"},
     "open_payment": {"en": "Open the payment", "fr": "Ouvrir le paiement", "ht": "Louvri peman an"},
@@ -194,10 +329,37 @@ WORDS: dict[str, dict[str, str]] = {
         "fr": "{credits} crédits",
         "ht": "{credits} kredi",
     },
-    "card": {"en": "Card", "fr": "Carte", "ht": "Kat"},
-    "cash": {"en": "Cash", "fr": "Espèces", "ht": "Lajan kach"},
-    "bank_transfer": {"en": "Bank transfer", "fr": "Virement", "ht": "Transfè labank"},
-    "wallet": {"en": "Wallet", "fr": "Portefeuille", "ht": "Bous"},
+    "credits_item_one": {
+        "en": "{credits} credit",
+        "fr": "{credits} crédit",
+        "ht": "{credits} kredi",
+    },
+    "months": {"en": "{months} months", "fr": "{months} mois", "ht": "{months} mwa"},
+    "months_one": {"en": "{months} month", "fr": "{months} mois", "ht": "{months} mwa"},
+    "wallet_item": {
+        "en": "Wallet top-up",
+        "fr": "Recharge du portefeuille",
+        "ht": "Lajan pou mete nan bous la",
+    },
+    # Ways to pay that have a word of their own
+    "method_card": {"en": "Card", "fr": "Carte", "ht": "Kat"},
+    "method_cash": {"en": "Cash", "fr": "Espèces", "ht": "Lajan kach"},
+    "method_bank_transfer": {"en": "Bank transfer", "fr": "Virement", "ht": "Transfè labank"},
+    "method_wallet": {"en": "Wallet", "fr": "Portefeuille", "ht": "Bous"},
+    "method_manual": {
+        "en": "Cash or bank transfer",
+        "fr": "Espèces ou virement",
+        "ht": "Lajan kach oswa transfè labank",
+    },
+}  # fmt: skip
+
+#: Names that are the same in every language: cards, wallets, providers.
+NAMES = {
+    "visa": "Visa", "mastercard": "Mastercard", "amex": "American Express",
+    "discover": "Discover", "diners": "Diners Club", "jcb": "JCB", "unionpay": "UnionPay",
+    "apple_pay": "Apple Pay", "google_pay": "Google Pay", "link": "Link", "stripe": "Stripe",
+    "paypal": "PayPal", "moncash": "MonCash", "natcash": "NatCash", "bitcoin": "Bitcoin",
+    "btcpay": "Bitcoin", "sepa_debit": "SEPA", "us_bank_account": "ACH", "ideal": "iDEAL",
 }  # fmt: skip
 
 
@@ -206,8 +368,17 @@ def say(locale: str, key: str, **values: str) -> str:
     return WORDS[key][locale].format(**values)
 
 
-def known(key: str) -> bool:
-    return key in WORDS
+def counted(locale: str, key: str, count: int) -> str:
+    """The key for so many: `{key}_one` where the language says one of them another way."""
+    one = f"{key}_one"
+    return one if one in WORDS and Locale.parse(locale).plural_form(count) == "one" else key
+
+
+def name_of(locale: str, method: str) -> str:
+    """A way to pay, or what stands on a card, as people call it."""
+    if f"method_{method}" in WORDS:
+        return say(locale, f"method_{method}")
+    return NAMES.get(method) or method.replace("_", " ").capitalize()
 
 
 def locale_of(text: str | None, otherwise: str) -> str:

@@ -6,6 +6,7 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 
 from paydesk import ids
+from paydesk.env import Env
 from paydesk.errors import NotFound
 from paydesk.flows import notifications
 from paydesk.pages import look, session
@@ -33,7 +34,7 @@ def mailbox(request: Request) -> Response:
     """The newest hundred."""
     env, who = request.app.state.env, _check(request)
     found = notifications.list_(env, limit=100)
-    mails = [_row(one) for one in found]
+    mails = [_row(env, one) for one in found]
     return look.page(request, "mailbox.html", who=who, mails=mails)
 
 
@@ -41,9 +42,9 @@ def mailbox(request: Request) -> Response:
 def one_mail(request: Request, mail: str) -> Response:
     env, who = request.app.state.env, _check(request)
     one = notifications.get(env, mail)
-    shown = notifications.rendered(one, with_pdf=False)
+    shown = notifications.rendered(env, one, with_pdf=False)
     answer = look.page(
-        request, "mailbox_mail.html", who=who, mail=_row(one), text=shown.text,
+        request, "mailbox_mail.html", who=who, mail=_row(env, one), text=shown.text,
         has_pdf=shown.pdf_name is not None, error=one.error,
     )  # fmt: skip
     policy = answer.headers["Content-Security-Policy"]
@@ -55,34 +56,36 @@ def one_mail(request: Request, mail: str) -> Response:
 def html(request: Request, mail: str) -> Response:
     """The HTML alone, for the frame of its page."""
     _check(request)
-    one = notifications.get(request.app.state.env, mail)
-    shown = notifications.rendered(one, with_pdf=False)
-    return HTMLResponse(shown.html, headers=_MAIL_HEADERS)
+    env = request.app.state.env
+    shown = notifications.rendered(env, notifications.get(env, mail), with_pdf=False)
+    html = shown.html.replace("cid:logo", shown.logo.data_url) if shown.logo else shown.html
+    return HTMLResponse(html, headers=_MAIL_HEADERS)
 
 
 @router.get("/dev/mailbox/{mail}/text")
 def text(request: Request, mail: str) -> Response:
     _check(request)
-    one = notifications.get(request.app.state.env, mail)
-    shown = notifications.rendered(one, with_pdf=False)
+    env = request.app.state.env
+    shown = notifications.rendered(env, notifications.get(env, mail), with_pdf=False)
     return PlainTextResponse(shown.text, headers=look.HEADERS)
 
 
 @router.get("/dev/mailbox/{mail}/pdf")
 def pdf(request: Request, mail: str) -> Response:
     _check(request)
-    shown = notifications.rendered(notifications.get(request.app.state.env, mail))
+    env = request.app.state.env
+    shown = notifications.rendered(env, notifications.get(env, mail))
     if shown.pdf is None:
         raise NotFound("This mail has no PDF.")
     headers = {**look.HEADERS, "Content-Disposition": f'inline; filename="{shown.pdf_name}"'}
     return Response(shown.pdf, media_type="application/pdf", headers=headers)
 
 
-def _row(one: notifications.Notification) -> dict[str, object]:
+def _row(env: Env, one: notifications.Notification) -> dict[str, object]:
     is_written = one.data is not None
     return {
         "id": ids.show("notification", one.id), "kind": one.kind.replace("_", " "),
-        "subject": notifications.rendered(one, with_pdf=False).subject if is_written else None,
+        "subject": notifications.rendered(env, one, with_pdf=False).subject if is_written else None,
         "recipient": one.recipient or ("staff" if one.is_staff else None),
         "state": one.state, "locale": one.locale, "at": one.created_at, "error": one.error,
     }  # fmt: skip
