@@ -35,7 +35,7 @@ from paydesk.client_refunds import PaymentRef, Refund, Refunds
 from paydesk.client_wallets import Hold, Holds, Rates, Wallets, begin_hold
 from paydesk.clock import Clock
 from paydesk.delivery import Delivery, Handler
-from paydesk.env import Env
+from paydesk.env import Env, Hooks
 from paydesk.flows import checkout, customers, direct
 from paydesk.flows import credits as credit_flows
 from paydesk.flows.access import Access
@@ -71,6 +71,7 @@ class Paydesk:
         self._clock = clock
         self._given = env
         self._opened = env
+        self._hooks = env.hooks if env is not None else Hooks()
         self._background = background
         self._lock = threading.RLock()
         self.delivery = Delivery(self._open)
@@ -84,7 +85,6 @@ class Paydesk:
         self.purchases = Purchases(self._open)
         self.services = Services(self._open)
         self.access = AccessGrants(self._open)
-        self._price_item: PriceHook | None = None
         self.wallets = Wallets(self._open)
         self.rates = Rates(self._open)
         self.holds = Holds(self._open)
@@ -105,7 +105,8 @@ class Paydesk:
         if self._opened is None:
             with self._lock:
                 if self._opened is None:
-                    self._opened = build_env(self._read_settings(), clock=self._clock)
+                    made = build_env(self._read_settings(), clock=self._clock)
+                    self._opened = replace(made, hooks=self._hooks)
                     self._start_handlers()
         return self._opened
 
@@ -140,7 +141,7 @@ class Paydesk:
         who = customers.ensure(self.env, customer, email=email)
         wanted = checkout.StartCheckout(
             customer_id=who.uuid, pack=pack, credits=credits, amount=amount, item=item,
-            quantity=quantity, service=service, wallet=wallet, price_item=self._price_item,
+            quantity=quantity, service=service, wallet=wallet,
             promo=promo, email=email or who.email, provider=provider, success_url=success_url,
             cancel_url=cancel_url, metadata=metadata or {}, description=description,
             reference=reference, request_key=request_key(key),
@@ -179,7 +180,7 @@ class Paydesk:
         return Payment.of(direct.process(self.env, direct.NewPayment(
             customer_id=who.uuid, method=None if method is None else method_ref(method),
             pack=pack, credits=credits, amount=amount, item=item, quantity=quantity,
-            service=service, wallet=wallet, price_item=self._price_item, promo=promo,
+            service=service, wallet=wallet, promo=promo,
             off_session=off_session, capture=capture, return_url=return_url, provider=provider,
             email=who.email, metadata=metadata or {}, description=description,
             reference=reference, payable=payable, request_key=request_key(key),
@@ -215,10 +216,11 @@ class Paydesk:
         return can(self.env, customer, resource, at)
 
     def price_item(self, hook: PriceHook) -> PriceHook:
-        """Decorator: ask this function what an item costs, after its rules, for every checkout
-        of this object. It gets (item, quantity, customer, price) and answers Money above zero in
-        the item's currency, or None to leave the price; the purchase records what it set."""
-        self._price_item = hook
+        """Decorator: ask this function what an item costs, after its rules, for every price and
+        order of this object. It gets (item, quantity, customer, price) and answers Money above
+        zero in the item's currency, or None to leave the price; the purchase records what it
+        set."""
+        self._hooks.price_item = hook
         return hook
 
     def verify(self, session: str | UUID | Session | Payment) -> Session:

@@ -216,9 +216,10 @@ class AsyncPaydesk:
         return await self._threads.run(self.paydesk.can, customer, resource, at=at)
 
     def price_item(self, hook: PriceHook) -> PriceHook:
-        """Decorator: ask this function what an item costs, after its rules, for every checkout
-        of this object. It gets (item, quantity, customer, price) and answers Money above zero in
-        the item's currency, or None to leave the price; the purchase records what it set."""
+        """Decorator: ask this function what an item costs, after its rules, for every price and
+        order of this object. It gets (item, quantity, customer, price) and answers Money above
+        zero in the item's currency, or None to leave the price; the purchase records what it
+        set."""
         return self.paydesk.price_item(hook)
 
     async def verify(self, session: str | UUID | Session | Payment) -> Session:

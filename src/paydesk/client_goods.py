@@ -73,7 +73,7 @@ class Items(_Part):
         return Listing(page, _as_is)
 
     def price(self, item: ItemRef, customer: CustomerRef, *, quantity: int = 1) -> ItemQuote:
-        """What so many cost this customer now, by the item's rules."""
+        """What so many cost this customer now: by the item's rules, then by your own function."""
         return items.quote(self._env, item, customers.ensure(self._env, customer), quantity)
 
     def deactivate(self, item: ItemRef) -> Item:

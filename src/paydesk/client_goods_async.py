@@ -75,7 +75,7 @@ class AsyncItems:
         ))  # fmt: skip
 
     async def price(self, item: ItemRef, customer: CustomerRef, *, quantity: int = 1) -> ItemQuote:
-        """What so many cost this customer now, by the item's rules."""
+        """What so many cost this customer now: by the item's rules, then by your own function."""
         return await self._threads.run(self._part.price, item, customer, quantity=quantity)
 
     async def deactivate(self, item: ItemRef) -> Item:

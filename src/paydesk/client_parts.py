@@ -23,8 +23,10 @@ from paydesk.flows import (
     events,
     payment_edits,
     payments,
+    pricing,
     promos,
 )
+from paydesk.flows.checkout import StartCheckout
 from paydesk.flows.customers import Customer
 from paydesk.results import (
     Balance,
@@ -151,10 +153,18 @@ class Promos(_Part):
         *,
         pack: PackRef | None = None,
         credits: int | None = None,
+        item: Any = None,
+        quantity: int = 1,
+        service: Any = None,
         price: Money | None = None,
     ) -> Discount:
-        """What the code would take off; reserves nothing. Raises InvalidPromoCode."""
-        return promos.quote(self._env, code, customer, pack=pack, credits=credits, price=price)
+        """What the code would take off the price that a checkout of this would ask; reserves
+        nothing. `price` is a plain amount. Raises InvalidPromoCode."""
+        who = customers.ensure(self._env, customer)
+        return promos.quote(
+            self._env, code, who,
+            **_product(self._env, who, pack, credits, item, quantity, service, price),
+        )  # fmt: skip
 
     def apply(
         self,
@@ -163,10 +173,30 @@ class Promos(_Part):
         *,
         pack: PackRef | None = None,
         credits: int | None = None,
+        item: Any = None,
+        quantity: int = 1,
+        service: Any = None,
         price: Money | None = None,
     ) -> Reservation:
         """Keep a use for the customer's next checkout of this product. Raises InvalidPromoCode."""
-        return promos.apply(self._env, code, customer, pack=pack, credits=credits, price=price)
+        who = customers.ensure(self._env, customer)
+        return promos.apply(
+            self._env, code, who,
+            **_product(self._env, who, pack, credits, item, quantity, service, price),
+        )  # fmt: skip
+
+
+def _product(
+    env: Env, who: Customer, pack: PackRef | None, credits: int | None, item: Any, quantity: int,
+    service: Any, price: Money | None,
+) -> dict[str, Any]:  # fmt: skip
+    """An order as a checkout would price it. Of so many credits at a price of their own, that."""
+    if credits is not None and price is not None:
+        return {"credits": credits, "price": price}
+    return pricing.product(env, StartCheckout(
+        customer_id=who.uuid, pack=pack, credits=credits, item=item, quantity=quantity,
+        service=service, amount=price,
+    ))  # fmt: skip
 
 
 class Credits(_Part):

@@ -125,11 +125,16 @@ class AsyncPromos:
         *,
         pack: PackRef | None = None,
         credits: int | None = None,
+        item: Any = None,
+        quantity: int = 1,
+        service: Any = None,
         price: Money | None = None,
     ) -> Discount:
-        """What the code would take off; reserves nothing. Raises InvalidPromoCode."""
+        """What the code would take off the price that a checkout of this would ask; reserves
+        nothing. `price` is a plain amount. Raises InvalidPromoCode."""
         return await self._threads.run(
-            self._part.validate, code, customer, pack=pack, credits=credits, price=price,
+            self._part.validate, code, customer, pack=pack, credits=credits, item=item,
+            quantity=quantity, service=service, price=price,
         )  # fmt: skip
 
     async def apply(
@@ -139,11 +144,15 @@ class AsyncPromos:
         *,
         pack: PackRef | None = None,
         credits: int | None = None,
+        item: Any = None,
+        quantity: int = 1,
+        service: Any = None,
         price: Money | None = None,
     ) -> Reservation:
         """Keep a use for the customer's next checkout of this product. Raises InvalidPromoCode."""
         return await self._threads.run(
-            self._part.apply, code, customer, pack=pack, credits=credits, price=price,
+            self._part.apply, code, customer, pack=pack, credits=credits, item=item,
+            quantity=quantity, service=service, price=price,
         )  # fmt: skip
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,20 @@ if TYPE_CHECKING:
     from paydesk.providers.base import Providers
 
 
+@dataclass(slots=True)
+class Hooks:
+    """Functions of the application, set by the library's front; a setting names them elsewhere.
+
+    `price_item` is asked what an item costs (flows/items.py says how).
+    """
+
+    price_item: Callable[..., Any] | None = None
+
+
 @dataclass(frozen=True)
 class Env:
-    """The database, the group-commit lanes, providers, cache, settings and the clock."""
+    """The database, the group-commit lanes, providers, cache, settings, the clock, and what the
+    application decides itself."""
 
     db: Database
     lanes: Lanes
@@ -27,6 +39,7 @@ class Env:
     settings: Settings
     clock: Clock
     owned: tuple[Any, ...] = ()
+    hooks: Hooks = field(default_factory=Hooks)
 
     def now(self) -> datetime:
         """The present, aware and in UTC, from the one clock."""

@@ -114,19 +114,21 @@ def test_the_applications_hook_sets_the_price_and_is_recorded(desk):
     def loyal(item, quantity, customer, price):
         return USD("30.00") if customer.external_id == "maya" else None
 
-    view = desk.open(desk.make.user("maya"), item="python", price_item=loyal)
+    desk.env.hooks.price_item = loyal
+    view = desk.open(desk.make.user("maya"), item="python")
     assert view.total == USD("30.00")
     assert purchase(desk, view).pricing[1] == {
         "rule": "test_the_applications_hook_sets_the_price_and_is_recorded.<locals>.loyal",
         "effect": "hook", "off_minor": 1499}  # fmt: skip
-    assert desk.open(desk.make.user("joe"), item="python", price_item=loyal).total == USD("44.99")
+    assert desk.open(desk.make.user("joe"), item="python").total == USD("44.99")
 
 
 @pytest.mark.parametrize("answer", [USD(0), EUR(5), 5, "5.00"])
 def test_a_hook_that_answers_no_price_sells_nothing(desk, answer):
     course(desk)
+    desk.env.hooks.price_item = lambda *_: answer
     with pytest.raises(Misconfigured):
-        desk.open(item="python", price_item=lambda *_: answer)
+        desk.open(item="python")
     assert desk.all("select id from payments") == []
 
 

@@ -46,6 +46,30 @@ def test_items_are_made_shown_and_withdrawn(shop, http, user):
     problem_of(user.put("/v1/items/x", json=COURSE), 403, "not_permitted")
 
 
+def test_a_code_is_validated_and_applied_for_items_and_services(shop, http, user):
+    """S1.46 S4.17 S4.18: at the price that this customer's checkout asks."""
+    http.post("/v1/customers", json={"external_id": "user_123", "metadata": {"segment": "student"}})
+    http.put("/v1/promos/TEN", json={"percent_off": 10})
+    quote = user.post("/v1/promos/validate", json={"code": "TEN", "item": "python"}).json()
+    assert (quote["amount"], quote["discount"], quote["reserved_until"]) == (3599, 400, None)
+    club = {"code": "TEN", "service": "premium_membership"}
+    assert user.post("/v1/promos/validate", json=club).json()["amount"] == 49499
+    kept = user.post("/v1/promos/apply", json={"code": "TEN", "item": "python"}).json()
+    assert kept["amount"] == 3599 and kept["reserved_until"]
+    assert user.post("/v1/checkouts", json={"item": "python"}).json()["amount"] == 3599
+    http.put("/v1/promos/MORE", json={"bonus_credits": 10})
+    refused = user.post("/v1/promos/validate", json={"code": "MORE", "item": "python"})
+    assert refused.json()["reason"] == "wrong_product"
+    problem_of(user.post("/v1/promos/validate", json={"code": "TEN", "item": "nothing"}), 404,
+               "not_found")  # fmt: skip
+    for more in ({}, {"item": "python", "credits": 20}, {"item": "premium_membership"},
+                 {"item": "python", "quantity": 2}, {"service": "python"}):  # fmt: skip
+        problem_of(user.post("/v1/promos/validate", json={"code": "TEN", **more}), 422,
+                   "invalid_request")  # fmt: skip
+    lots = user.post("/v1/promos/validate", json={"code": "TEN", "credits": 20}).json()
+    assert (lots["amount"], lots["discount"]) == (1800, 200)
+
+
 def test_a_price_is_asked_for_and_comes_from_the_server_alone(shop, http, user):
     """S1.46 I35: no body sets a price, a currency or a state."""
     http.post("/v1/customers", json={"external_id": "user_123", "metadata": {"segment": "student"}})

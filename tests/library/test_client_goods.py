@@ -6,8 +6,8 @@ import pytest
 from fastapi import Depends, FastAPI, Header
 from fastapi.testclient import TestClient
 
-from paydesk import USD, AsyncPaydesk, Paydesk
-from paydesk.errors import AlreadyPurchased, Conflict
+from paydesk import USD, AsyncPaydesk, Paydesk, ids
+from paydesk.errors import AlreadyPurchased, Conflict, InvalidRequest
 from paydesk.fastapi import billing_router, requires
 
 
@@ -74,10 +74,36 @@ def test_the_hook_prices_every_checkout_of_the_object(pay, sim):
 
     @pay.price_item
     def cheap(item, quantity, customer, price):
-        return USD("10.00") if customer.external_id == "maya" else None
+        return USD("10.00") if customer.external_id.startswith("maya") else None
 
+    assert pay.items.price("python", "maya").price == USD("10.00")
     assert pay.checkout("maya", item="python").total == USD("10.00")
     assert pay.checkout("ben", item="python").total == USD("49.99")
+    filled = pay.checkout("maya2", wallet=USD("10.00"))
+    sim.pay(filled.payment.provider_session)
+    pay.verify(filled.id)
+    assert pay.wallets.pay("maya2", item="python").amount == USD("10.00")
+
+
+def test_a_code_for_an_item_takes_off_what_its_checkout_will(pay, sim):
+    """S1.46 S4.41: the customer's own price, by rules and by the hook; kept for the checkout."""
+    pay.items.upsert("python", name="Python", price=USD("50.00"), most_quantity=4,
+                     rules=[{"name": "Team", "quantity_from": 2, "percent_off": 10}])  # fmt: skip
+    pay.items.upsert("club", name="Club", price=USD("60.00"), kind="service", duration_months=6)
+    pay.promos.upsert("TEN", percent_off=10)
+    pay.price_item(lambda item, n, who, price: USD("20.00") if who.external_id == "joe" else None)
+    assert pay.promos.validate("TEN", "maya", item="python", quantity=2).total == USD("81.00")
+    assert pay.promos.validate("TEN", "joe", item="python").total == USD("18.00")
+    assert pay.promos.apply("TEN", "maya", service="club").total == USD("54.00")
+    assert pay.checkout("maya", service="club").total == USD("54.00")
+    kept = pay.promos.apply("TEN", "joe", item="python")
+    session = pay.checkout("joe", item="python")
+    assert (session.total, session.payment.id) == (
+        USD("18.00"), ids.show("payment", kept.payment_id))  # fmt: skip
+    with pytest.raises(InvalidRequest):
+        pay.promos.validate("TEN", "maya", item="club")
+    with pytest.raises(InvalidRequest):
+        pay.promos.validate("TEN", "maya", item="python", credits=20)
 
 
 def user(x_user: str = Header("")) -> str:

@@ -33,7 +33,6 @@ from paydesk.flows import (
     credits,
     goods,
     heads,
-    items,
     payments,
     pricing,
     promos,
@@ -71,8 +70,7 @@ class StartCheckout:
 
     `request_key` names the request: the same key gives the same checkout, and `request_hash`
     tells whether the request is the same too. `payable` names a thing that only one payment at a
-    time may be under way for; `reference` is the caller's own, unique per customer. `price_item`
-    is the application's hook for prices of items (`items.quote`).
+    time may be under way for; `reference` is the caller's own, unique per customer.
     """
 
     customer_id: UUID
@@ -84,7 +82,6 @@ class StartCheckout:
     service: Any = None
     service_id: UUID | None = None
     wallet: Money | None = None
-    price_item: items.PriceHook | None = None
     promo: str | None = None
     email: str | None = None
     provider: str | None = None

@@ -36,7 +36,6 @@ from paydesk.flows import (
     checkout,
     goods,
     heads,
-    items,
     methods,
     offline,
     payments,
@@ -83,7 +82,6 @@ class NewPayment:
     quantity: int = 1
     service: Any = None
     wallet: Money | None = None
-    price_item: items.PriceHook | None = None
     promo: str | None = None
     method: str | UUID | None = None
     provider: str | None = None

@@ -267,18 +267,12 @@ def offering(env: Env, kind: str, name: str) -> Item | None:
     return best[1] if best else None
 
 
-def quote(
-    env: Env,
-    ref: str | UUID | Item,
-    who: Customer,
-    quantity: int = 1,
-    *,
-    hook: PriceHook | None = None,
-) -> Quote:
+def quote(env: Env, ref: str | UUID | Item, who: Customer, quantity: int = 1) -> Quote:
     """What so many of an active item cost this customer now: by its rules, then by the hook.
 
-    `hook`, or else the setting's, is the application's own word, on the server: it may set any
-    price above zero in the item's currency. Raises NotFound, InvalidRequest.
+    The hook, `env.hooks.price_item` or else the setting's, is the application's own word, on the
+    server: it may set any price above zero in the item's currency. Raises NotFound,
+    InvalidRequest.
     """
     item = get(env, ref, active_only=True)
     count = fields.whole(quantity, "quantity", most=item.most_quantity)
@@ -288,7 +282,7 @@ def quote(
     )
     told = [one.as_json() for one in found.applied]
     price = Money(found.total_minor, currency, minor=True)
-    ask = hook or _named_hook(env.settings.price_item)
+    ask: PriceHook | None = env.hooks.price_item or _named_hook(env.settings.price_item)
     if ask is not None:
         answer = ask(item, count, who, price)
         if answer is not None:

@@ -203,9 +203,8 @@ def _item(env: Env, what: StartCheckout, who: customers.Customer) -> _Order:
     """An item or a service, priced by its rules and the application's hook."""
     kind = "item" if what.item is not None else "service"
     found = items.quote(
-        env, what.item if what.item is not None else what.service, who, what.quantity,
-        hook=what.price_item,
-    )  # fmt: skip
+        env, what.item if what.item is not None else what.service, who, what.quantity
+    )
     item = found.item
     if item.kind != kind:
         raise InvalidRequest(f"{item.key!r} is no {kind} but a {item.kind}.", param=kind)
@@ -281,10 +280,20 @@ def _claim(
             )
         if waiting is None:
             return None
-    return promos.claim(
-        env, who, pack=order.pack, credits=what.credits, price=order.price, code=what.promo,
-        item=order.quote.item.key if order.quote else None,
-    )  # fmt: skip
+    return promos.claim(env, who, code=what.promo, **_product(what, order))
+
+
+def product(env: Env, what: StartCheckout) -> dict[str, Any]:
+    """What `promos.quote` and `promos.apply` are told of an order: priced as its checkout will be.
+
+    Raises InvalidRequest, NotFound, AmountTooSmall, AmountTooLarge.
+    """
+    return _product(what, _what(env, what, customers.get(env, what.customer_id)))
+
+
+def _product(what: StartCheckout, order: _Order) -> dict[str, Any]:
+    item = order.quote.item.key if order.quote else None
+    return {"pack": order.pack, "credits": what.credits, "price": order.price, "item": item}
 
 
 def hash_of(what: StartCheckout) -> bytes:

@@ -83,12 +83,16 @@ class PromoIn(Strict):
 
 
 class PromoAsk(Strict):
-    """A code and what it is to be used for: a pack, so many credits, or an amount."""
+    """A code and what it is to be used for: a pack, so many credits, an item, a service, or an
+    amount. The price is the one that a checkout would ask of this customer now."""
 
     code: Code
     customer: Ref | None = None
     pack: Ref | None = None
     credits: Credits | None = None
+    item: Ref | None = None
+    quantity: int = Field(default=1, ge=1, le=10**6)
+    service: Ref | None = None
     amount: Minor | None = None
     amount_decimal: DecimalText | None = None
     currency: Currency | None = None
@@ -154,6 +158,7 @@ class KeyIn(Strict):
     name: Name
     role: Literal["service", "admin", "finance", "support"]
     expires_at: Instant | None = None
+    owner: str | None = Field(default=None, max_length=320)
 
 
 class TokenRevocation(Strict):
@@ -255,9 +260,17 @@ class FulfillmentOut(Out):
 
 
 class StepOut(Out):
+    """One change of a payment. `via` is how it came about: http, webhook, sweep, cli, library.
+    Who did it, in which request, and what else is known are for staff."""
+
+    id: str
     at: str
     type: str
     data: dict[str, Any]
+    via: str | None
+    actor: str | None
+    request_id: str | None
+    cause: dict[str, Any] | None
 
 
 class AttemptOut(Out):
@@ -268,14 +281,22 @@ class AttemptOut(Out):
     provider_session_id: str | None
     provider_payment_id: str | None
     method: str | None
+    payment_method: str | None
+    payment_url: str | None
+    action_url: str | None
     error_code: str | None
     error_message: str | None
+    provider_response: dict[str, Any] | None
     created_at: str
+    updated_at: str
     expires_at: str | None
     ended_at: str | None
 
 
 class PaymentOut(Object):
+    """`usd` is what the payment was worth when it was made, by the stored rate `usd_rate` where it
+    is in another currency. `fee`, `risk_score` and `provider_response` are for staff."""
+
     object: Literal["payment"]
     customer: str | CustomerOut
     checkout: str | None
@@ -335,6 +356,12 @@ class PaymentOut(Object):
     refund_reason: str | None
     refunds: str
     expires_at: str | None
+    usd: int | None
+    usd_decimal: str | None
+    usd_rate: str | None
+    fee: int | None = None
+    fee_decimal: str | None = None
+    risk_score: int | None = None
     provider_response: dict[str, Any] | None = None
     timeline: list[StepOut] | None = None
     attempts: list[AttemptOut] | None = None
@@ -454,6 +481,8 @@ class KeyOut(Object):
     name: str
     hint: str
     role: str
+    owner: str | None
+    seen_by: list[str]
     expires_at: str | None
     revoked_at: str | None
     secret: str | None = None

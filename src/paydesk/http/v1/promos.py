@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from paydesk import ids
 from paydesk.errors import InvalidRequest
-from paydesk.flows import promos
+from paydesk.flows import pricing, promos
+from paydesk.flows.checkout import StartCheckout
 from paydesk.flows.promos import Discount, Promo, Reservation
 from paydesk.http import fields, owners
 from paydesk.http.auth import STAFF
@@ -17,7 +19,6 @@ from paydesk.http.fields import DEFAULT_LIMIT, Limit, reply
 from paydesk.http.idempotency import attempt_of, once
 from paydesk.http.routes import cell, env_of, router, who_of
 from paydesk.http.v1.models import PromoAsk, PromoIn, PromoOut, QuoteOut, page_of
-from paydesk.rules.money import Money
 
 promos_v1 = router("promos")
 
@@ -123,7 +124,7 @@ def validate_promo(request: Request, body: PromoAsk) -> Response:
     """Reserves nothing. A code that cannot be used is a 422 with its reason."""
     env = env_of(request)
     customer_id = owners.owner(env, who_of(request), body.customer)
-    found = promos.quote(env, body.code, customer_id, **_product(request, body))
+    found = promos.quote(env, body.code, customer_id, **_product(request, body, customer_id))
     return reply(quote_shape(found, env.settings.live))
 
 
@@ -137,17 +138,24 @@ def apply_promo(request: Request, body: PromoAsk) -> Response:
     customer_id = owners.owner(env, who, body.customer)
 
     def work() -> Response:
-        found = promos.apply(env, body.code, customer_id, **_product(request, body))
+        product = _product(request, body, customer_id)
+        found = promos.apply(env, body.code, customer_id, **product)
         return reply(quote_shape(found, env.settings.live))
 
     return once(env, attempt_of(request, who, moves_money=False), customer_id, work)
 
 
-def _product(request: Request, body: PromoAsk) -> dict[str, Any]:
+def _product(request: Request, body: PromoAsk, customer_id: UUID) -> dict[str, Any]:
     env = env_of(request)
-    price: Money | None = fields.money_of(
+    amount = fields.money_of(
         body.amount, body.amount_decimal, body.currency, env.settings.default_currency
     )
-    if sum(one is not None for one in (body.pack, body.credits, price)) != 1:
-        raise InvalidRequest("Say what it is for: one of pack, credits and amount.", param="pack")
-    return {"pack": body.pack, "credits": body.credits, "price": price}
+    asked = (body.pack, body.credits, body.item, body.service, amount)
+    if sum(one is not None for one in asked) != 1:
+        raise InvalidRequest(
+            "Say what it is for: one of pack, credits, item, service and amount.", param="pack"
+        )
+    return pricing.product(env, StartCheckout(
+        customer_id=customer_id, pack=body.pack, credits=body.credits, item=body.item,
+        quantity=body.quantity, service=body.service, amount=amount,
+    ))  # fmt: skip
