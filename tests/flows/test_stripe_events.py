@@ -49,10 +49,18 @@ def test_held_money_that_is_let_go_is_no_refund():
 
 
 @pytest.mark.parametrize("type", ["refund.updated", "charge.dispute.created"])
-def test_a_refund_or_dispute_that_lacks_its_payment_is_parked(type):
-    assert event(type, id="x_1", object="refund").problem
+def test_a_refund_or_dispute_that_lacks_its_payment_is_asked_about(type):
+    # C26: shapes before 2019
+    found = event(type, id="x_1", object="refund")
+    assert (found.ref, found.payment_ref, found.problem) == ("x_1", None, None)
     # A charge that stands alone is another program's.
     assert event(type, id="x_1", payment_intent=None).kind == "ignored"
+
+
+def test_a_refunded_charge_that_lacks_its_payment_is_parked_where_it_is_ours():
+    ours = event("charge.refunded", id="ch_1", metadata={"payment_id": PAY})
+    assert ours.problem == "data.object.payment_intent is missing"
+    assert event("charge.refunded", id="ch_1").kind == "ignored"
 
 
 @pytest.mark.parametrize("word", ["created", "updated", "closed", "funds_withdrawn",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -56,6 +56,8 @@ APPLY = {
     "method.updated": "paydesk.flows.methods",
     "setup.updated": "paydesk.flows.setups",
 }
+#: What is asked where an event does not say of which payment it is.
+WHOSE = {"refund.updated": "fetch_refund", "dispute.updated": "fetch_dispute"}
 
 #: An event's provider, account and id; its next state and why.
 Key = tuple[str, str, str]
@@ -216,11 +218,13 @@ def _first_state(env: Env, row: _Row) -> tuple[str, str | None]:
     event, provider = row.event, env.providers[row.provider]
     if event.problem:
         return "parked", event.problem
+    if event.kind == "ignored":
+        return "done", None
     if row.account != provider.account:
         return "parked", "The event is another account's."
     if event.livemode is not None and event.livemode != provider.livemode:
         return "parked", "The event is of the other mode (live or test)."
-    return ("done", None) if event.kind == "ignored" else ("new", None)
+    return "new", None
 
 
 def apply(
@@ -356,10 +360,12 @@ def _apply_group(
     env: Env, rows: Sequence[_Row], path: str
 ) -> dict[Key, State]:
     """(done or waiting, why) for each; one transaction where all goes well, else one for each."""
-    states: dict[Key, State] = {}
     _find_owners(env, rows)
+    states = _ask_whose(env, rows)
     ready = []
     for row in rows:
+        if row.key in states:
+            continue
         if (problem := _unfit(env, row)) is not None:
             states[row.key] = ("parked", problem)
         elif row.event.kind == "ignored":
@@ -380,6 +386,30 @@ def _apply_group(
     # Those whose customer is held elsewhere come last: they wait.
     for row in sorted(ready, key=lambda row: outcomes.get(row.key) is None):
         states[row.key] = _one(env, row, outcomes.get(row.key), path, wait_s)
+    return states
+
+
+def _ask_whose(env: Env, rows: Sequence[_Row]) -> dict[Key, State]:
+    """Let the provider say of which payment a refund or dispute is, where its event does not:
+    thin events, and shapes from before there were payment intents."""
+    states: dict[Key, State] = {}
+    asked = []
+    for row in rows:
+        event = row.event
+        if (row.owner is not None or event.payment_ref or not event.ref
+                or event.kind not in WHOSE or _unfit(env, row) is not None):  # fmt: skip
+            continue
+        try:
+            found = env.providers.call(row.provider, WHOSE[event.kind], event.ref)
+        except (Unavailable, ProviderUnavailable) as exc:
+            states[row.key] = ("later", f"{exc.code}: {exc.detail}")
+        except PaydeskError:
+            continue  # It knows of none: another program's, or it is known soon.
+        else:
+            row.event = replace(event, payment_ref=found.payment_ref, payment_id=found.payment_id)
+            asked.append(row)
+    if asked:
+        _find_owners(env, asked)
     return states
 
 

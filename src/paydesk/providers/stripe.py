@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -121,10 +121,10 @@ class Stripe(StripeCalls, StripeCatalog, Provider):
                 raise
             gone = request.pop("customer")
             raw = self._open(request | _who(None, order.email), f"{order.key}-anew")
-        return RemoteCheckout(
+        return self._read(lambda raw: RemoteCheckout(
             id=raw["id"], url=raw["url"], expires_in=raw["expires_at"] - int(time.time()),
             gone_customer=gone,
-        )  # fmt: skip
+        ), raw)  # fmt: skip
 
     def _open(self, request: dict[str, Any], key: str) -> dict[str, Any]:
         return self._ask(
@@ -183,8 +183,9 @@ class Stripe(StripeCalls, StripeCatalog, Provider):
             intent = _declined_intent(exc)
             if intent is None:
                 raise
-            return declined(intent, exc.provider_code)
-        return self._charge_of(raw)
+            code = exc.provider_code
+            return self._read(lambda raw: declined(raw, code), intent)
+        return self._charge_of(raw, of_intent)
 
     def capture(self, ref: str, amount: Money, key: str) -> Charge:
         params: dict[str, Any] = {
@@ -193,15 +194,15 @@ class Stripe(StripeCalls, StripeCatalog, Provider):
         }
         return self._charge_of(self._ask(
             lambda: self._client.v1.payment_intents.capture(ref, params, {"idempotency_key": key})
-        ))
+        ), of_intent)
 
     def void(self, ref: str, key: str) -> Charge:
         return self._charge_of(self._ask(
             lambda: self._client.v1.payment_intents.cancel(ref, None, {"idempotency_key": key})
-        ))
+        ), of_intent)
 
-    def _charge_of(self, raw: dict[str, Any]) -> Charge:
-        found = of_intent(raw)
+    def _charge_of(self, raw: Any, read: Callable[[Any], Charge | None]) -> Charge:
+        found = self._read(read, raw)
         if found is None:
             raise AnswerUnclear("Stripe's answer cannot be understood.")
         return found
@@ -212,17 +213,13 @@ class Stripe(StripeCalls, StripeCatalog, Provider):
             raw = self._ask(
                 lambda: self._client.v1.payment_intents.retrieve(ref, {"expand": ["latest_charge"]})
             )
-            found = of_intent(raw)
-        else:
-            raw = self._ask(
-                lambda: self._client.v1.checkout.sessions.retrieve(
-                    ref, {"expand": ["payment_intent.latest_charge"]}
-                )
+            return self._charge_of(raw, of_intent)
+        raw = self._ask(
+            lambda: self._client.v1.checkout.sessions.retrieve(
+                ref, {"expand": ["payment_intent.latest_charge"]}
             )
-            found = of_session(raw)
-        if found is None:
-            raise AnswerUnclear(f"Stripe's answer about {ref} cannot be understood.")
-        return found
+        )
+        return self._charge_of(raw, of_session)
 
     def search(self, payment_id: str, request: Mapping[str, Any]) -> Charge | None:
         """Look through the sessions that this request can have made, by our payment id."""

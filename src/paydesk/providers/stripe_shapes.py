@@ -23,6 +23,8 @@ INTENT_STATUS = {
     "requires_payment_method": "pending",
     "requires_confirmation": "pending",
     "requires_action": "requires_action",
+    "requires_source": "pending",  # The words before 2019-02-11.
+    "requires_source_action": "requires_action",
     "processing": "processing",
     "requires_capture": "authorized",
     "succeeded": "succeeded",
@@ -65,15 +67,34 @@ SETUP_EVENTS = frozenset({
     "setup_intent.created", "setup_intent.requires_action", "setup_intent.succeeded",
     "setup_intent.setup_failed", "setup_intent.canceled",
 })
+#: What an event's type says of its object; where the object says otherwise, Stripe is asked.
+TOLD = {
+    "checkout.session.completed": frozenset({"succeeded", "authorized", "processing", "failed"}),
+    "checkout.session.async_payment_succeeded": frozenset({"succeeded"}),
+    "checkout.session.expired": frozenset({"expired"}),
+    "payment_intent.processing": frozenset({"processing"}),
+    "payment_intent.requires_action": frozenset({"requires_action"}),
+    "payment_intent.amount_capturable_updated": frozenset({"authorized"}),
+    "payment_intent.succeeded": frozenset({"succeeded"}),
+    "payment_intent.canceled": frozenset({"canceled"}),
+    "charge.succeeded": frozenset({"succeeded"}),
+    "charge.captured": frozenset({"succeeded"}),
+}
+#: A thin event names only what it is about; such a type begins with this where it is of `/v1`.
+THIN, THIN_V1 = "v2.core.event", "v1."
 #: What may be kept of a card: what people recognize it by, and where it is from.
 CARD_MEMBERS = frozenset({
     "brand", "last4", "exp_month", "exp_year", "country", "funding", "fingerprint", "wallet",
 })
 #: Which reader an event of these types has; the others are ignored.
-READ_EVENTS = (
-    SESSION_EVENTS | INTENT_EVENTS | CHARGE_EVENTS | REFUND_EVENTS | DISPUTE_EVENTS
-    | METHOD_EVENTS | SETUP_EVENTS
+_KINDS = (
+    (SESSION_EVENTS | INTENT_EVENTS | CHARGE_EVENTS, "charge.updated"),
+    (REFUND_EVENTS, "refund.updated"),
+    (DISPUTE_EVENTS, "dispute.updated"),
+    (METHOD_EVENTS, "method.updated"),
+    (SETUP_EVENTS, "setup.updated"),
 )
+READ_EVENTS = frozenset().union(*(types for types, _ in _KINDS))
 
 
 def check_signature(
@@ -126,6 +147,7 @@ def read_event(body: bytes) -> ProviderEvent:
     if not isinstance(raw, dict):
         raise MalformedRequest("The webhook's body is no JSON object.")
     event_id, kind = _word(raw.get("id")), _word(raw.get("type"))
+    is_thin = raw.get("object") == THIN
     data = raw.get("data")
     inner = data.get("object") if isinstance(data, dict) else None
     account = _word(raw.get("account"))
@@ -136,6 +158,10 @@ def read_event(body: bytes) -> ProviderEvent:
         "account": account or "",
         "livemode": raw.get("livemode") if isinstance(raw.get("livemode"), bool) else None,
     }
+    if event_id and kind and kind.removeprefix(THIN_V1 if is_thin else "") not in READ_EVENTS:
+        return ProviderEvent(kind="ignored", **common)
+    if event_id and kind and is_thin:
+        return _of_thin(kind.removeprefix(THIN_V1), raw.get("related_object"), common)
     if event_id is None or kind is None or not isinstance(inner, dict):
         return ProviderEvent(kind="charge.updated", problem="id, type or data.object is missing",
                              **common)
@@ -175,9 +201,21 @@ def _pruned(value: Any) -> Any:
     return found
 
 
-def _of_object(kind: str, inner: dict[str, Any], common: dict[str, Any]) -> ProviderEvent:
-    if kind not in READ_EVENTS:
+def _of_thin(kind: str, about: Any, common: dict[str, Any]) -> ProviderEvent:
+    """A thin event: Stripe is asked about what it names. A charge's says nothing that its
+    intent's, its refund's or its dispute's own event does not say."""
+    if kind in CHARGE_EVENTS or kind == "charge.refunded":
         return ProviderEvent(kind="ignored", **common)
+    ref = _word(about.get("id")) if isinstance(about, dict) else None
+    if ref is None:
+        return ProviderEvent(kind="charge.updated", problem="related_object.id is missing",
+                             **common)
+    ours = next(word for kinds, word in _KINDS if kind in kinds)
+    whose = ref if kind in ("customer.updated", "customer.deleted") else None
+    return ProviderEvent(kind=ours, ref=ref, payment_ref=whose, **common)
+
+
+def _of_object(kind: str, inner: dict[str, Any], common: dict[str, Any]) -> ProviderEvent:
     ref = _word(inner.get("id"))
     if ref is None:
         return ProviderEvent(kind="charge.updated", problem="data.object.id is missing", **common)
@@ -215,6 +253,11 @@ def _of_payment(
             ref = (charge.payment_ref if charge else None) or ref
             if charge is None:
                 return ProviderEvent(kind="ignored", **common)
+        if charge is not None and charge.status not in TOLD.get(kind, {charge.status}):
+            return ProviderEvent(
+                kind="charge.updated", ref=ref, payment_id=charge.payment_id,
+                customer_id=charge.customer_id, payment_ref=charge.payment_ref, **common,
+            )  # fmt: skip
     except (InvalidRequest, ValueError, TypeError, KeyError, AttributeError):
         charge = None  # A shape that is not understood is read from the provider instead.
     return ProviderEvent(kind="charge.updated", ref=ref, charge=charge, **common)
@@ -225,15 +268,17 @@ def _of_refund(
 ) -> ProviderEvent:
     """A refund's event; `charge.refunded` names none: `ref` is None and the payment's are listed.
 
-    Money that was held and let go is a refund object too, one that moves nothing.
+    Shapes before 2019 name no intent: then Stripe is asked whose the refund is. Money that was held
+    and let go is a refund object too, one that moves nothing.
     """
     common = common | {"kind": "refund.updated"}
-    if "payment_intent" not in inner:
-        return ProviderEvent(problem="data.object.payment_intent is missing", **common)
-    payment_ref = _ref(inner["payment_intent"])
-    if payment_ref is None or is_release(inner):
-        return ProviderEvent(**common | {"kind": "ignored"})
     named = None if kind == "charge.refunded" else ref
+    if "payment_intent" not in inner and named is None and _ours(inner)["payment_id"]:
+        return ProviderEvent(problem="data.object.payment_intent is missing", **common)
+    payment_ref = _ref(inner.get("payment_intent"))
+    is_nobodys = payment_ref is None and (named is None or "payment_intent" in inner)
+    if is_nobodys or is_release(inner):
+        return ProviderEvent(**common | {"kind": "ignored"})
     return ProviderEvent(ref=named, payment_ref=payment_ref, **_ours(inner), **common)
 
 
@@ -248,11 +293,10 @@ def is_release(refund: Mapping[str, Any]) -> bool:
 
 
 def _of_dispute(ref: str, inner: dict[str, Any], common: dict[str, Any]) -> ProviderEvent:
+    """A dispute's event; one that names no intent, as before 2019, is asked about."""
     common = common | {"kind": "dispute.updated"}
-    if "payment_intent" not in inner:
-        return ProviderEvent(problem="data.object.payment_intent is missing", **common)
-    payment_ref = _ref(inner["payment_intent"])
-    if payment_ref is None:
+    payment_ref = _ref(inner.get("payment_intent"))
+    if payment_ref is None and "payment_intent" in inner:
         return ProviderEvent(**common | {"kind": "ignored"})
     return ProviderEvent(ref=ref, payment_ref=payment_ref, **_ours(inner), **common)
 

@@ -264,7 +264,7 @@ class Simulator:
             ).fetchone()[0]
         elif kind == "file":
             shown["url"] = f"{base_url}/v1/files/{item['id']}/contents"
-        elif kind == "dispute":
+        elif kind == "dispute" and "_transactions" in item:
             booked = [tx.get(one) for one in item["_transactions"]]
             shown["balance_transactions"] = [self.show(tx, one, base_url) for one in booked if one]
         elif kind == "balance_transaction" and item["available_on"] <= self.now():

@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 UI_MODES = {"hosted_page": "hosted", "embedded_page": "embedded", "elements": "custom"}
+#: The words of a payment intent before 2019-02-11.
+OLD_STATUS = {
+    "requires_payment_method": "requires_source", "requires_action": "requires_source_action",
+}
 #: Before this version intents carry their charges, and charges their refunds.
 LISTS_INSIDE = "2022-11-15"
 
@@ -26,7 +30,8 @@ def downgrade(
     got longer words; 2025-03-31 payments lost `invoice` and `source`, charges `dispute`, sessions
     `shipping_details`; 2024-04-10 the default capture became asynchronous and a product's
     `features` became `marketing_features`; 2022-11-15 intents got `latest_charge` in the place of
-    their charges, and charges lost their refunds.
+    their charges, and charges lost their refunds; 2019-02-11 what an intent needs is a payment
+    method and an action, not a source and a source's action.
     """
     kind, changed = item["object"], dict(item)
     if kind == "checkout.session":
@@ -50,6 +55,10 @@ def downgrade(
         if version < LISTS_INSIDE:
             changed.pop("latest_charge", None)
             changed["charges"] = _list_of(inside, f"/v1/charges?payment_intent={item['id']}")
+        if version < "2019-02-11":
+            changed["status"] = OLD_STATUS.get(item["status"], item["status"])
+            changed["allowed_source_types"] = changed.pop("payment_method_types", [])
+            changed["next_source_action"] = changed.pop("next_action", None)
     return changed
 
 
