@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from http_support import OWN_KEY, Client, problem_of
 
 from paydesk import ids
 from paydesk.errors import InvalidRequest, NotFound
-from paydesk.flows import event_search, events
+from paydesk.flows import credit_grants, event_search, events
 from paydesk.http.app import create_app
 
 
@@ -106,6 +108,37 @@ def test_the_feed_has_no_gaps_and_goes_on_from_any_number(env, make):  # I28
         assert wrong.status_code in (404, 422)
 
 
+def test_a_reader_misses_nothing_while_many_write_for_the_same_customer(env, make):  # I28
+    """Numbers are given under the customer's lock: one that is seen has all before it."""
+    user, other = make.user(), make.user()
+    per_writer, writers = 25, 6
+    done = threading.Event()
+
+    def write(k: int) -> None:
+        for _ in range(per_writer):
+            credit_grants.grant_now(env, user.uuid, 1)
+            if k == 0:
+                credit_grants.grant_now(env, other.uuid, 1)
+
+    def read(customer_id: Any) -> list[int]:
+        seen: list[int] = []
+        while True:
+            last_round = done.is_set()
+            found = events.after(env, customer_id, seen[-1] if seen else 0, limit=7)
+            seen += [one.seq for one in found]
+            if last_round and not found:
+                return seen
+
+    with ThreadPoolExecutor(writers + 2) as pool:
+        readers = [pool.submit(read, user.uuid), pool.submit(read, other.uuid)]
+        for one in [pool.submit(write, k) for k in range(writers)]:
+            one.result()
+        done.set()
+        whole, quiet = (one.result() for one in readers)
+    assert whole == list(range(1, per_writer * writers + 2))
+    assert quiet == list(range(1, per_writer + 2))
+
+
 def test_events_are_filtered_by_type_subject_and_time(env, make, clock):
     user = make.user("shop_7")
     make.credits(user, 5)
@@ -114,6 +147,7 @@ def test_events_are_filtered_by_type_subject_and_time(env, make, clock):
     make.credits(user, 6)
     make.credits(make.user(), 7)
     with Client(create_app(env), f"Bearer {OWN_KEY}") as http:
+
         def amounts(**asked: Any) -> list[int]:
             answer = http.get("/v1/events", params={"type": "credits.granted", **asked})
             assert answer.status_code == 200, answer.text

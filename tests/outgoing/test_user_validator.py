@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +13,7 @@ from http_support import OWN_KEY, Client, problem_of
 from receiver import receiving
 
 from paydesk.errors import CustomerRefused, Misconfigured, NotFound, Unavailable
-from paydesk.flows import customers
+from paydesk.flows import customers, user_validator
 from paydesk.http.app import create_app
 
 
@@ -27,6 +29,18 @@ def allows_known(customer: dict[str, Any]) -> Any:
 
 async def allows_later(customer: dict[str, Any]) -> bool:
     return customer["external_id"] == "known"
+
+
+FREE = threading.Event()
+
+
+def hangs(customer: dict[str, Any]) -> bool:
+    return FREE.wait(60)
+
+
+async def hangs_later(customer: dict[str, Any]) -> bool:
+    await asyncio.sleep(60)
+    return True
 
 
 NOT_CALLABLE = 7
@@ -91,6 +105,25 @@ def test_a_callable_is_asked(env):
     later = asking(env, f"{__name__}.allows_later")
     with pytest.raises(CustomerRefused):
         customers.ensure(later, "another")
+
+
+@pytest.mark.parametrize("name", ["hangs", "hangs_later"])
+def test_a_callable_that_hangs_is_no_answer_and_is_not_waited_for(env, monkeypatch, name):
+    monkeypatch.setattr(user_validator, "_TIMEOUT_S", 0.05)
+    told = asking(env, f"{__name__}:{name}")
+    with pytest.raises(Unavailable):
+        customers.ensure(told, "user_1")
+    open_ = asking(env, f"{__name__}:{name}", user_validator_fallback="allow")
+    assert customers.ensure(open_, "user_1").external_id == "user_1"
+    FREE.set()
+
+
+def test_few_callables_hang_at_once_and_the_others_are_answered_at_once(env, monkeypatch):
+    monkeypatch.setattr(user_validator, "_calls", threading.BoundedSemaphore(1))
+    told = asking(env, f"{__name__}:allows_later")
+    with user_validator._calls, pytest.raises(Unavailable):
+        customers.ensure(told, "known")
+    assert customers.ensure(told, "known").external_id == "known"
 
 
 @pytest.mark.parametrize("name", ["no.such.module:check", f"{__name__}:NOT_CALLABLE", "nonsense"])

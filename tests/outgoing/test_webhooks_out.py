@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -205,6 +206,32 @@ def test_a_process_that_dies_after_the_call_sends_it_again_with_the_same_id(out,
     out.work()
     assert len(out.receiver.got) == 2
     assert out.receiver.got[0].headers["webhook-id"] == out.receiver.got[1].headers["webhook-id"]
+
+
+def test_workers_side_by_side_send_each_event_once_and_in_order(out):  # I28
+    """What keeps two calls apart is the lease in the database, not the process."""
+    endpoint, _ = out.endpoint()
+    users = [funded(out) for _ in range(3)]
+    for user in users:
+        for _ in range(6):
+            out.spend(user)
+    events.publish(out.env)
+    while outgoing_feed.drain(out.env):
+        pass
+    wanted = 3 * 7
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(wanted):
+            for one in [pool.submit(webhook_deliveries._send_endpoint, out.env,
+                                    (out.env.db.dsn, endpoint.id)) for _ in range(4)]:
+                one.result()
+            if len(out.receiver.got) >= wanted:
+                break
+    told = [one.headers["webhook-id"] for one in out.receiver.got]
+    assert len(told) == len(set(told)) == wanted
+    for user in users:
+        numbers = [one["sequence"] for one in out.bodies()
+                   if one["customer"] == ids.show("customer", user.uuid)]  # fmt: skip
+        assert numbers == sorted(numbers)
 
 
 def test_an_event_is_queued_once_even_when_the_feed_is_read_again(out, db):  # I28

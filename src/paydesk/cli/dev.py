@@ -299,4 +299,4 @@ def _event_line(event: Any) -> str:
     at = event.created_at.astimezone().strftime("%H:%M:%S")
     color = _COLORS.get(step.tone, "white")
     told = f"{step.title}{' · ' if step.text else ''}{step.text}".replace("[", "\\[")
-    return f"  [dim]{at}[/dim]  [{color}]{event.type:<22}[/{color}] {event.subject}  {told}"
+    return f"  [dim]{at}[/dim]  [{color}]{event.type:<26}[/{color}] {event.subject}  {told}"

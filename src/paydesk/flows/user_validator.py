@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import importlib
 import inspect
 import json
+import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any
 
 import structlog
@@ -24,6 +28,8 @@ _TIMEOUT_S = 5.0
 _ALLOWED_S, _REFUSED_S = 60.0, 30.0
 #: What an application answers about a user it does not want.
 _REFUSALS = frozenset({403, 404, 410, 422})
+#: Calls of the callable under way in this process, those that hang among them.
+_calls = threading.BoundedSemaphore(16)
 
 
 class _NoAnswer(Exception):
@@ -94,10 +100,8 @@ def _by_callable(name: str, customer: dict[str, Any]) -> str:
     """The callable answers True, False, or a text that says why not."""
     validate = _loaded(name)
     try:
-        found = validate(customer)
-        if inspect.isawaitable(found):
-            found = asyncio.run(_awaited(found))
-    except PaydeskError:
+        found = _in_time(validate, customer)
+    except (PaydeskError, _NoAnswer):
         raise
     except Exception as exc:  # The application's code: whatever it raises is no answer.
         raise _NoAnswer(f"{type(exc).__name__}: {exc}") from exc
@@ -106,8 +110,34 @@ def _by_callable(name: str, customer: dict[str, Any]) -> str:
     return "" if found is True else CustomerRefused.title
 
 
+def _in_time(validate: Callable[[dict[str, Any]], Any], customer: dict[str, Any]) -> Any:
+    """What the callable answers, in a thread of its own: one that hangs is not waited for. No
+    more than a few may hang at once; further customers have no answer then, at once."""
+    if not _calls.acquire(blocking=False):
+        raise _NoAnswer("The callable has not answered others yet.")
+    answer: Future[Any] = Future()
+
+    def call() -> None:
+        try:
+            found = validate(customer)
+            answer.set_result(asyncio.run(_awaited(found)) if inspect.isawaitable(found) else found)
+        except BaseException as exc:  # It is raised again where the answer is waited for.
+            answer.set_exception(exc)
+        finally:
+            _calls.release()
+
+    told = contextvars.copy_context()
+    threading.Thread(target=told.run, args=(call,), name="user-validator", daemon=True).start()
+    try:
+        return answer.result(_TIMEOUT_S)
+    except FutureTimeout as exc:
+        if answer.done():  # The callable's own time-out.
+            raise
+        raise _NoAnswer(f"The callable did not answer within {_TIMEOUT_S:.0f} s.") from exc
+
+
 async def _awaited(found: Any) -> Any:
-    return await found
+    return await asyncio.wait_for(found, _TIMEOUT_S)
 
 
 @functools.cache
