@@ -128,6 +128,17 @@ def test_a_cross_rate_is_derived_stored_once_and_as_old_as_its_older_part(env, c
     assert latest(env, "htg", "usd").rate == 131
 
 
+def test_a_pair_is_reached_through_several_currencies(env):  # S3.24 I14
+    rates.import_ecb(env, csv_of(env.now().date(), USD="1.10", JPY="165"))
+    rates.enter(env, "usd", "htg", "130", by="ann")
+    one = latest(env, "jpy", "htg")
+    assert (one.base, one.quote, one.rate) == ("htg", "jpy", Decimal("1.153846153846"))
+    assert one.source.startswith("cross 3 ") and latest(env, "htg", "jpy") == one
+    with env.db.read() as tx:
+        assert rates.worth(tx, JPY("1000"), "htg", env.now()) == 86_667
+    assert latest(env, "eur", "htg").source.startswith("cross usd ")
+
+
 def test_a_payment_is_worth_dollars_of_its_day(env):  # C24
     assert usd_of(env, USD("9.99")) == (999, None)
     assert usd_of(env, HTG("100")) is None

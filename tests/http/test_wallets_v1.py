@@ -102,6 +102,16 @@ def test_money_is_moved_once_for_one_key(http, maya, make):
     problem_of(client.post("/v1/wallets/transfers", json=body), 403, "transfer_not_allowed")
 
 
+def test_money_of_a_hold_is_shown_with_its_decimals(http, maya):
+    app = http.as_key()
+    body = {"customer": "maya", "amount_decimal": "60", "currency": "htg"}
+    one = app.post("/v1/holds", json=body).json()
+    assert (one["asset"], one["amount"], one["left_decimal"]) == ("htg", 6_000, "60.00")
+    path = f"/v1/holds/{one['id']}/capture"
+    done = app.post(path, json={"amount": 2_550, "final": False}).json()
+    assert (done["captured_decimal"], done["left_decimal"]) == ("25.50", "34.50")
+
+
 def test_refusals_name_what_was_asked(http, maya):
     client = http.as_user("maya")
     ask = {"amount": 100, "currency": "htg", "to": "xxx"}

@@ -51,10 +51,10 @@ def latest(
     """The stored rate that serves this pair at `now`, in whichever direction it was stored.
 
     `Rate.base` says which way it reads. Where nobody quotes the pair, one through a third currency
-    (the euro before others) is derived, stored with the source `cross eur ...` and used: it is as
-    old as the older of its two. Raises NoRate with `base` and `quote`.
+    (the euro before others), or through several, is derived, stored with the source `cross eur ...`
+    and used: it is as old as the oldest of them. Raises NoRate with `base` and `quote`.
     """
-    found = rules.choose(_recent(tx, (base, quote), now, max_age_days), base, quote)
+    found = _chosen(tx, base, quote, now, max_age_days)
     return _stored(tx, found, base, quote, now, max_age_days)
 
 
@@ -76,8 +76,7 @@ def worth(
     """
     if money.currency == currency:
         return money.minor
-    rows = _recent(tx, (money.currency, currency), now, max_age_days)
-    found = rules.choose(rows, money.currency, currency)
+    found = _chosen(tx, money.currency, currency, now, max_age_days)
     if not found:
         return None
     rate = found[0]
@@ -207,6 +206,12 @@ def list_(
 def ends_at(rate: Rate, max_age_days: int) -> datetime:
     """From when on a rate is too old to be used."""
     return rate.at + timedelta(days=max_age_days)
+
+
+def _chosen(tx: Tx, one: str, other: str, now: datetime, max_age_days: int) -> list[Rate]:
+    """The rates that serve a pair; all of them are looked at only where few are not enough."""
+    few = rules.choose(_recent(tx, (one, other), now, max_age_days), one, other)
+    return few or rules.choose(_all_recent(tx, now, max_age_days), one, other)
 
 
 def _recent(tx: Tx, pair: tuple[str, str], now: datetime, max_age_days: int) -> list[Rate]:

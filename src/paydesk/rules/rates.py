@@ -86,7 +86,8 @@ def parse_rate(value: Any, param: str = "rate") -> Decimal:
 
 def choose(rows: Iterable[Rate], one: str, other: str) -> list[Rate]:
     """The stored rates that serve a pair: the newest of the pair itself, in either direction; else
-    two, of `one` and of `other` with a third currency. Empty where there are none."""
+    two, of `one` and of `other` with a third currency; else more, along the tree of all that hang
+    together. Empty where there are none."""
     newest = _newest(rows)
     if direct := newest.get(frozenset((one, other))):
         return [direct]
@@ -95,7 +96,7 @@ def choose(rows: Iterable[Rate], one: str, other: str) -> list[Rate]:
         far = newest.get(frozenset((via, other)))
         if far is not None:
             return [newest[frozenset((via, one))], far]
-    return []
+    return _along_tree(newest, one, other)
 
 
 def least(rows: Iterable[Rate], source: str, target: str) -> list[Rate]:

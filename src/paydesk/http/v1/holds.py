@@ -21,21 +21,29 @@ from paydesk.http.v1.models import page_of
 from paydesk.http.v1.wallet_models import CaptureIn, HoldIn, HoldOut
 from paydesk.http.v1.wallets import owned
 from paydesk.rules.ledger import CREDIT
+from paydesk.rules.money import Money
 
 holds_v1 = router("holds")
 
 
 def hold_shape(request: Request, one: Hold) -> dict[str, Any]:
     env = env_of(request)
+
+    def sums(**amounts: int) -> dict[str, Any]:
+        if one.asset == CREDIT:
+            return {**amounts, **{f"{name}_decimal": None for name in amounts}}
+        return {
+            key: value for name, minor in amounts.items()
+            for key, value in fields.money(Money(minor, one.asset, minor=True), name).items()
+        }  # fmt: skip
+
     return {
         "id": ids.show("hold", one.id),
         "object": "hold",
         "livemode": env.settings.live,
         "customer": ids.show("customer", one.customer_id),
         "asset": "credits" if one.asset == CREDIT else one.asset,
-        "amount": one.amount,
-        "captured": one.captured,
-        "left": one.left,
+        **sums(amount=one.amount, captured=one.captured, left=one.left),
         "status": one.status(env.now()),
         "reason": one.reason,
         "reference": one.reference,

@@ -283,15 +283,18 @@ class WithdrawalOut(Object):
 
 
 class HoldOut(Object):
-    """`asset` is credits or a currency; amounts are whole credits or its minor units. `left` is
-    still set aside."""
+    """`asset` is credits or a currency; amounts are whole credits, or its minor units with their
+    decimals. `left` is still set aside."""
 
     object: Literal["hold"]
     customer: str
     asset: str
     amount: int
+    amount_decimal: str | None
     captured: int
+    captured_decimal: str | None
     left: int
+    left_decimal: str | None
     status: Literal["open", "captured", "released", "expired"]
     reason: str | None
     reference: str | None
