@@ -25,7 +25,7 @@ from paydesk.flows import credits, direct, methods, payments
 from paydesk.flows.direct import NewPayment
 from paydesk.flows.methods import AddMethod
 from paydesk.ids import request_key
-from paydesk.rules.money import USD
+from paydesk.rules.money import USD, Money
 
 CALL_POINTS = ["checkout_before_intend_commit", "checkout_after_intend", "before_provider_call",
                "after_provider_call", "call_before_done_commit", "call_after_done",
@@ -68,6 +68,17 @@ def wallet(desk, user, currency="usd"):
 def hear(desk, *types):
     for one in desk.sim.deliveries(*types):
         desk.receive(one)
+
+
+def test_what_cannot_be_charged_exactly_leaves_nothing_behind(desk, payer):
+    user = payer()
+    for begin in (direct.process, direct.create):
+        with pytest.raises(InvalidRequest):
+            begin(desk.env, NewPayment(customer_id=user.uuid, wallet=Money("100.005", "kwd"),
+                                       **({} if begin is direct.process else {"method": "card"})))
+    assert desk.all("select id from payments where customer_id = %(c)s", c=user.uuid) == []
+    found = process(desk, user, wallet=Money("100.01", "kwd"))
+    assert (found.state, found.captured) == ("succeeded", Money("100.01", "kwd"))
 
 
 def test_a_saved_card_fills_the_wallet_at_once(desk, payer):

@@ -92,6 +92,8 @@ def price(
     if total.minor <= 0:
         promos.let_go(env, found)
         raise AmountTooSmall("Nothing would be left to pay.", param="promo")
+    if ability is not None:
+        _check_exact(env, what, total, found)
     name = what.description or order.name
     payment_id = found.payment_id if found else ids.new_owned(what.customer_id)
     return Priced(
@@ -247,6 +249,17 @@ def _check_provider(env: Env, what: StartCheckout, full: Money, ability: str) ->
         raise InvalidRequest(
             f"{provider.name} takes no {full.currency.upper()}.", param="currency"
         )
+
+
+def _check_exact(
+    env: Env, what: StartCheckout, total: Money, found: promos.Reservation | None
+) -> None:
+    """The provider can be asked for this very sum; else the promo code is free again."""
+    try:
+        env.providers[what.provider or env.providers.default].check_amount(total)
+    except InvalidRequest:
+        promos.let_go(env, found)
+        raise
 
 
 def _check_amount(env: Env, full: Money, bought: int | None) -> None:

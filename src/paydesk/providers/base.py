@@ -271,6 +271,10 @@ class Provider:
         """Whether real money moves."""
         return self.settings.live
 
+    def check_amount(self, amount: Money) -> None:
+        """Raises InvalidRequest for an amount that it cannot be asked for exactly. Asked before
+        anything is written of an order."""
+
     def checkout_request(self, order: Order) -> dict[str, Any]:
         """The exact body to send for this order: JSON, built once and kept."""
         return {}

@@ -108,6 +108,9 @@ class PayPal(Provider):
 
     # Orders ---------------------------------------------------------------------------------------
 
+    def check_amount(self, amount: Money) -> None:
+        shapes.money_out(amount)
+
     def checkout_request(self, order: Order) -> dict[str, Any]:
         experience = {
             "brand_name": self.settings.business_name[:127],

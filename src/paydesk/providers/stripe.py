@@ -82,6 +82,9 @@ class Stripe(StripeCalls, StripeCatalog, Provider):
     def warm(self) -> None:
         _ = self._client
 
+    def check_amount(self, amount: Money) -> None:
+        to_stripe(amount.minor, amount.currency)
+
     def checkout_request(self, order: Order) -> dict[str, Any]:
         """The parameters of the session: one line, so that its total is the amount asked."""
         metadata = dict(order.metadata)
