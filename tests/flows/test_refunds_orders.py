@@ -290,6 +290,43 @@ def test_a_payment_of_two_charges_goes_back_through_each(desk):  # I7
     assert desk.balance(view) == 150
 
 
+@pytest.mark.parametrize("is_dispute", [False, True])
+def test_what_the_provider_took_of_each_charge_is_counted_for_it(desk, is_dispute):  # I7
+    """Money that went back in the dashboard, or was disputed, is no more where it was."""
+    back = Refunding(desk)
+    view = paid(desk)
+    second = f"pi_again_{view.payment.id.hex}"
+    twice(desk, view)
+    first = desk.payment(view).payment_ref
+    one = dispute(700) if is_dispute else refund(700, "re_dash")
+    owner = (view.customer_id, view.payment.id)
+    door = disputes if is_dispute else refund_facts
+    door.apply_remote(desk.env, "stripe", "", replace(one, payment_ref=first), owner, "webhook")
+    seen = refunds.preview(desk.env, *owner, USD("9.99"))
+    assert seen.obstacle is None and seen.refundable == USD("12.98")
+    with pytest.raises(ProviderRefused):  # The simulator knows nothing of the second charge.
+        back.refund(view, USD("9.99"))
+    assert back.refund(view, USD("2.99")).state == "succeeded"
+    asked = desk.all("select request->>'ref' as ref from provider_calls"
+                     " where action = 'refund' order by created_at, id")  # fmt: skip
+    assert [row["ref"] for row in asked] == [second, first]
+    assert desk.payment(view).refundable == USD("9.99")
+
+
+def test_a_dashboard_refund_through_the_second_charge_leaves_the_first(desk):  # I7
+    view = paid(desk)
+    second = f"pi_again_{view.payment.id.hex}"
+    twice(desk, view)
+    owner = (view.customer_id, view.payment.id)
+    refund_facts.apply_remote(
+        desk.env, "stripe", "", replace(refund(900, "re_dash"), payment_ref=second), owner,
+        "webhook",
+    )  # fmt: skip
+    done = Refunding(desk).refund(view, USD("9.99"))
+    assert done.state == "succeeded"
+    assert refunds.preview(desk.env, *owner).refundable == USD("0.99")
+
+
 def test_nobody_asks_twice_for_the_same_payment_at_once(desk):  # S3.20
     back, view = Refunding(desk), paid(desk)
     asked = back.refund(view, USD(2), actor_role="support", by="rosa@example.com")

@@ -6,12 +6,16 @@ import contextlib
 from dataclasses import replace
 from decimal import Decimal
 
+import jwt
+import purse
 import pytest
 from http_support import Client
 
-from paydesk.flows import checkout, inbox
+from paydesk.errors import Conflict
+from paydesk.flows import checkout, inbox, staff
 from paydesk.flows.checkout import StartCheckout
 from paydesk.http.app import create_app
+from paydesk.rules.money import USD
 
 
 @pytest.fixture
@@ -127,3 +131,107 @@ def test_refusals_say_why(shop, clock):
     admin = client.as_user("root", role="admin")
     done = admin.post("/v1/refunds", json={"payment": pay, "force": True})
     assert done.json()["forced"] is True
+
+
+def asked(client, pay, **who):
+    made = client.post(f"/v1/payments/{pay}/refunds", json={"amount": 600}, **who)
+    assert made.json()["status"] == "requested", made.text
+    return made.json()["id"]
+
+
+@pytest.fixture
+def people(shop, env):
+    """A desk where more than 5.00 needs two persons, and what opens it for each of them."""
+
+    class People:
+        client = shop.client(refund_approval_threshold=Decimal("5"))
+
+        def bearer(self, token):
+            return {"headers": {"Authorization": f"Bearer {token}"}}
+
+        def session(self, email, role="admin"):
+            with contextlib.suppress(Conflict):
+                staff.add(env, email, "Somebody", role, "battery-horse-staple")
+            return self.bearer(staff.sign_in(env, email, "battery-horse-staple")[1])
+
+        def key(self, by, role="finance", **more):
+            made = self.client.post("/v1/keys", json={"name": "k", "role": role, **more}, **by)
+            assert made.status_code == 201, made.text
+            return self.bearer(made.json()["secret"])
+
+        def decides(self, ref, who, action="approve"):
+            done = self.client.post(f"/v1/refunds/{ref}/{action}", json={}, **who)
+            return done.json().get("code") or done.json()["status"]
+
+    return People()
+
+
+def test_a_key_and_a_session_of_one_person_are_two_eyes_only(people, shop):  # S3.20
+    pay, client = shop.bought(), people.client
+    rosa, omar = people.session("rosa@example.com"), people.session("omar@example.com")
+    server = people.key(rosa, role="admin")  # Nobody's: it counts as Rosa, who made it.
+    ref = asked(client, pay, **rosa)
+    assert people.decides(ref, server) == "approval_required"
+    assert people.decides(ref, omar, "reject") == "rejected"
+    ref = asked(client, pay, **server)
+    assert people.decides(ref, rosa) == "approval_required"
+    assert people.decides(ref, people.key(server)) == "approval_required"
+    assert people.decides(ref, people.key(server, role="admin"), "reject") == "approval_required"
+    assert people.decides(ref, omar) == "succeeded"
+
+
+def test_a_key_has_an_owner_who_is_asked_for(people, shop):  # S3.20
+    pay, client = shop.bought(), people.client
+    rosa, omar = people.session("rosa@example.com"), people.session("omar@example.com")
+    nora = people.session("nora@example.com", "finance")
+    noras = people.key(rosa, owner="Nora@example.com")
+    omars = people.key(rosa, owner="omar@example.com")
+    unknown = client.post(
+        "/v1/keys", json={"name": "k", "role": "finance", "owner": "no@example.com"}, **rosa
+    )
+    assert (unknown.status_code, unknown.json()["param"]) == (422, "owner")
+    ref = asked(client, pay, **nora)
+    assert people.decides(ref, noras) == "approval_required"
+    assert people.decides(ref, omars, "reject") == "rejected"
+    ref = asked(client, pay, **rosa)
+    assert people.decides(ref, noras) == "approval_required"  # Rosa has seen its secret.
+    assert people.decides(ref, nora, "reject") == "rejected"
+    ref = asked(client, pay, **noras)
+    assert people.decides(ref, omar) == "succeeded"
+
+
+def test_whoever_rolls_a_key_has_seen_it(people, shop):  # S3.20
+    pay, client = shop.bought(), people.client
+    rosa, omar = people.session("rosa@example.com"), people.session("omar@example.com")
+    made = client.post("/v1/keys", json={"name": "k", "role": "finance"}, **rosa).json()
+    assert (made["owner"], made["seen_by"]) == (None, ["rosa@example.com"])
+    rolled = client.post(f"/v1/keys/{made['id']}/roll", json={}, **omar).json()
+    assert rolled["seen_by"] == ["rosa@example.com", "omar@example.com"]
+    ref = asked(client, pay, **omar)
+    assert people.decides(ref, people.bearer(rolled["secret"])) == "approval_required"
+
+
+def test_a_token_with_the_staff_members_address_is_the_same_person(people, shop, env):  # S3.20
+    pay, client = shop.bought(), people.client
+    rosa = people.session("rosa@example.com")
+    ref = asked(client, pay, **rosa)
+    token = env.settings.jwt_secret and jwt.encode(
+        {"sub": "u_77", "email": "Rosa@Example.com", "role": "finance", "exp": 4_000_000_000},
+        env.settings.jwt_secret, algorithm="HS256",
+    )  # fmt: skip
+    assert people.decides(ref, people.bearer(token)) == "approval_required"
+
+
+def test_withdrawals_are_decided_by_another_person_too(people, env, make):  # S3.20
+    user = make.user("maya")
+    purse.fill(env, user, USD("2000.00"))
+    admin, omar = people.session("rosa@example.com"), people.session("omar@example.com")
+    key = people.key(admin, role="admin")
+    made = people.client.post("/v1/withdrawals", json={
+        "customer": "maya", "amount": 150000, "currency": "usd", "destination": "IBAN 1"}, **key)
+    assert made.json()["status"] == "requested", made.text
+    path = f"/v1/withdrawals/{made.json()['id']}/decide"
+    own = people.client.post(path, json={"decision": "approve"}, **admin)
+    assert own.json()["code"] == "approval_required"
+    other = people.client.post(path, json={"decision": "approve"}, **omar)
+    assert other.json()["status"] == "approved"

@@ -17,7 +17,6 @@ from paydesk.rules.refunds import (
     credits_to_take,
     fee_share,
     from_accounts,
-    may_decide,
     needs_approval,
     of_sale,
     payment_state,
@@ -126,8 +125,3 @@ def test_what_is_missing_is_owed_or_forgiven():
 def test_fees_are_lost_in_proportion():
     assert fee_share(59, 999, 0, 999) == 59
     assert fee_share(59, 999, 0, 500) + fee_share(59, 999, 500, 499) == 59
-
-
-def test_nobody_decides_alone():
-    assert may_decide("rosa", "omar") and may_decide(None, "omar")
-    assert not may_decide("rosa", "rosa")

@@ -1,4 +1,4 @@
-"""Commands for developers: events and API keys."""
+"""Commands for developers: events, and the API keys of servers."""
 
 from __future__ import annotations
 
@@ -96,6 +96,7 @@ def events_replay(
 def _key(key: Any) -> dict[str, Any]:
     return {
         "id": ids.show("key", key.id), "name": key.name, "key": key.hint, "role": key.role,
+        "owner": key.owner,
         "created_at": key.created_at, "expires_at": key.expires_at, "revoked_at": key.revoked_at,
     }  # fmt: skip
 
@@ -105,6 +106,7 @@ def keys_create(
     name: Annotated[str, typer.Argument(help="Whose it is, like web-prod.")],
     role: Annotated[str, typer.Option(help="service, admin, finance or support.")] = "service",
     days: Annotated[int | None, typer.Option(help="Days until it ends.", min=1)] = None,
+    owner: Annotated[str | None, typer.Option(help="Address of the person it is for.")] = None,
     output_: Output = "",
 ) -> None:
     """Make a key. It is shown this once."""
@@ -112,7 +114,7 @@ def keys_create(
 
     with context.opened() as env:
         ends = env.now() + timedelta(days=days) if days else None
-        made, secret = api_keys.create(env, name, role, ends)
+        made, secret = api_keys.create(env, name, role, ends, owner=owner)
     output.one({**_key(made), "key": secret}, output_)
 
 
@@ -125,9 +127,26 @@ def keys_list(output_: Output = "") -> None:
         found = api_keys.list_(env)
     columns = [
         Column("ID", "id"), Column("NAME", "name"), Column("KEY", "key"), Column("ROLE", "role"),
+        Column("OWNER", "owner", rank=1),
         Column("ENDS", "expires_at", rank=1), Column("REVOKED", "revoked_at", rank=1),
     ]  # fmt: skip
     output.rows([_key(k) for k in found], columns, output_)
+
+
+@keys.command("roll")
+def keys_roll(
+    key: Annotated[str, typer.Argument(help="key_…")],
+    overlap_hours: Annotated[
+        int, typer.Option(min=0, max=720, help="So long the old one still works.")
+    ] = 24,
+    output_: Output = "",
+) -> None:
+    """Make a new key of the same name and role. It is shown this once; the old one ends soon."""
+    from paydesk.flows import api_keys
+
+    with context.opened() as env:
+        made, secret = api_keys.roll(env, ids.parse("key", key), overlap_hours)
+    output.one({**_key(made), "key": secret}, output_)
 
 
 @keys.command("revoke")

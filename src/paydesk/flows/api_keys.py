@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from paydesk import ids
+from paydesk import causes, ids
+from paydesk.db.postgres import Tx
 from paydesk.errors import Conflict, InvalidRequest, NotFound
 from paydesk.flows import trail
+from paydesk.rules.persons import persons_of
 
 if TYPE_CHECKING:
     from paydesk.env import Env
@@ -21,7 +24,8 @@ ROLES = ("service", "admin", "finance", "support")
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key without its secret: `hint` is its first and last letters."""
+    """A key without its secret: `hint` is its first and last letters. `owner` is the address of
+    the person whose it is, `seen_by` who made or rolled it."""
 
     id: UUID
     name: str
@@ -30,6 +34,16 @@ class ApiKey:
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
+    owner: str | None = None
+    seen_by: list[str] | None = None
+
+    @property
+    def persons(self) -> tuple[str, ...]:
+        """Who acts by it: its owner, else who made it; then all who have seen its secret."""
+        seen = self.seen_by or ()
+        return tuple(dict.fromkeys((self.owner, *seen) if self.owner else seen)) or (
+            f"key:{self.id}",
+        )
 
 
 def digest(secret: str) -> bytes:
@@ -38,42 +52,66 @@ def digest(secret: str) -> bytes:
 
 
 def create(
-    env: Env, name: str, role: str, expires_at: datetime | None = None
-) -> tuple[ApiKey, str]:
-    """A new key and its secret, which is shown this once and kept nowhere."""
+    env: Env, name: str, role: str, expires_at: datetime | None = None, *,
+    owner: str | None = None, by: Sequence[str] | None = None,
+) -> tuple[ApiKey, str]:  # fmt: skip
+    """A new key and its secret, which is shown this once and kept nowhere.
+
+    `owner`: the address of the staff member whose key it is; without one it is a server's, and
+    counts as the person who made it. `by`: who makes it, where the work at hand does not say.
+    Raises InvalidRequest for an owner who does not exist.
+    """
     if role not in ROLES:
         raise InvalidRequest(f"A role is one of {', '.join(ROLES)}.", param="role")
+    address = owner.strip().lower() if owner else None
     secret = f"sk_{'live' if env.settings.live else 'test'}_{secrets.token_urlsafe(32)}"
     with env.db.transaction() as tx:
+        _check_owner(tx, address)
         row = tx.one(
-            "insert into api_keys (id, name, hint, key_hash, role, created_at, expires_at)"
-            " values (%(id)s, %(name)s, %(hint)s, %(key_hash)s, %(role)s, %(now)s, %(expires_at)s)"
-            " returning id, name, hint, role, created_at, expires_at, revoked_at",
+            "insert into api_keys (id, name, hint, key_hash, role, created_at, expires_at, owner,"
+            " seen_by) values (%(id)s, %(name)s, %(hint)s, %(key_hash)s, %(role)s, %(now)s,"
+            " %(expires_at)s, %(owner)s, %(seen_by)s) returning id, name, hint, role, created_at,"
+            " expires_at, revoked_at, owner, seen_by",
             {
                 "id": ids.new_catalog(), "name": name, "hint": f"{secret[:8]}…{secret[-4:]}",
                 "key_hash": digest(secret), "role": role, "now": env.now(),
-                "expires_at": expires_at,
+                "expires_at": expires_at, "owner": address,
+                "seen_by": persons_of(causes.actor(), by),
             },
         )  # fmt: skip
         assert row is not None
         about = ids.show("key", row["id"])
-        trail.record(tx, env.now(), "key.created", about, {"name": name, "role": role})
+        told = {"name": name, "role": role, **({"owner": address} if address else {})}
+        trail.record(tx, env.now(), "key.created", about, told)
     return ApiKey(**row), secret
+
+
+def _check_owner(tx: Tx, address: str | None) -> None:
+    is_known = address is None or tx.value(
+        "select exists (select from staff where email = %(email)s and disabled_at is null)",
+        {"email": address},
+    )
+    if not is_known:
+        raise InvalidRequest(f"Nobody of the staff has the address {address!r}.", param="owner")
 
 
 def list_(env: Env, limit: int = 100, after: UUID | None = None) -> list[ApiKey]:
     """Keys, newest first, revoked ones too."""
     with env.db.read() as tx:
         rows = tx.all(
-            "select id, name, hint, role, created_at, expires_at, revoked_at from api_keys"
+            "select id, name, hint, role, created_at, expires_at, revoked_at, owner, seen_by"
+            " from api_keys"
             " where %(after)s::uuid is null or id < %(after)s order by id desc limit %(limit)s",
             {"after": after, "limit": limit},
         )
     return [ApiKey(**row) for row in rows]
 
 
-def roll(env: Env, key_id: UUID, overlap_hours: int = 24) -> tuple[ApiKey, str]:
-    """A new key of the same name, role and end, and its secret; the old one ends after the overlap.
+def roll(
+    env: Env, key_id: UUID, overlap_hours: int = 24, *, by: Sequence[str] | None = None
+) -> tuple[ApiKey, str]:
+    """A new key of the same name, role, owner and end, and its secret, which whoever rolls it
+    (`by`) has seen; the old one ends after the overlap.
 
     Raises NotFound, Conflict where the key has ended already.
     """
@@ -92,7 +130,8 @@ def roll(env: Env, key_id: UUID, overlap_hours: int = 24) -> tuple[ApiKey, str]:
         old = tx.one(
             "update api_keys set expires_at = least(coalesce(expires_at, %(until)s), %(until)s)"
             " where id = %(id)s and revoked_at is null"
-            " and (expires_at is null or expires_at > %(now)s) returning name, role",
+            " and (expires_at is null or expires_at > %(now)s)"
+            " returning name, role, owner, seen_by",
             {"id": key_id, "now": now, "until": now + timedelta(hours=overlap_hours)},
         )
         if old is None:
@@ -102,12 +141,15 @@ def roll(env: Env, key_id: UUID, overlap_hours: int = 24) -> tuple[ApiKey, str]:
             raise Conflict("This key has ended; make a new one.")
         row = tx.one(
             "insert into api_keys (id, name, hint, key_hash, role, created_at, rolled_from,"
-            " expires_at) values (%(id)s, %(name)s, %(hint)s, %(key_hash)s, %(role)s, %(now)s,"
-            " %(old)s, %(end)s) returning id, name, hint, role, created_at, expires_at, revoked_at",
+            " expires_at, owner, seen_by) values (%(id)s, %(name)s, %(hint)s, %(key_hash)s,"
+            " %(role)s, %(now)s, %(old)s, %(end)s, %(owner)s, %(seen_by)s)"
+            " returning id, name, hint, role, created_at, expires_at, revoked_at, owner, seen_by",
             {
                 "id": ids.new_catalog(), "name": old["name"], "role": old["role"], "now": now,
                 "hint": f"{secret[:8]}…{secret[-4:]}", "key_hash": digest(secret), "old": key_id,
                 "end": (end["next"] if end["rolled"] else end["own"]) if end else None,
+                "owner": old["owner"], "seen_by": list(dict.fromkeys(
+                    [*(old["seen_by"] or ()), *persons_of(causes.actor(), by)])),
             },
         )  # fmt: skip
         assert row is not None
@@ -121,7 +163,7 @@ def revoke(env: Env, key_id: UUID) -> ApiKey:
     with env.db.transaction() as tx:
         row = tx.one(
             "update api_keys set revoked_at = coalesce(revoked_at, %(now)s) where id = %(id)s"
-            " returning id, name, hint, role, created_at, expires_at, revoked_at",
+            " returning id, name, hint, role, created_at, expires_at, revoked_at, owner, seen_by",
             {"id": key_id, "now": env.now()},
         )
         if row is not None:
@@ -135,8 +177,8 @@ def usable(env: Env) -> dict[bytes, ApiKey]:
     """Every key that is not revoked, by the digest of its secret."""
     with env.db.read() as tx:
         rows = tx.all(
-            "select id, name, hint, role, created_at, expires_at, revoked_at, key_hash"
-            " from api_keys where revoked_at is null limit 100000"
+            "select id, name, hint, role, created_at, expires_at, revoked_at, owner, seen_by,"
+            " key_hash from api_keys where revoked_at is null limit 100000"
         )
     return {bytes(row.pop("key_hash")): _key(row) for row in rows}
 
@@ -145,7 +187,8 @@ def find(env: Env, key_hash: bytes) -> ApiKey | None:
     """The key of a digest, where it is not revoked."""
     with env.db.read() as tx:
         row = tx.one(
-            "select id, name, hint, role, created_at, expires_at, revoked_at from api_keys"
+            "select id, name, hint, role, created_at, expires_at, revoked_at, owner, seen_by"
+            " from api_keys"
             " where key_hash = %(hash)s and revoked_at is null",
             {"hash": key_hash},
         )

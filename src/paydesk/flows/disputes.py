@@ -382,10 +382,11 @@ def _insert(tx: Tx, now: datetime, work: _Work) -> None:
         "insert into disputes (customer_id, id, payment_id, provider, provider_account, ref, state,"
         " amount_minor, currency, reason, due_at, withdrawn_minor, reinstated_minor, fee_minor,"
         " loss_minor, postings, evidence, submitted_at, submissions, opened_at, closed_at,"
-        " clock_id, created_at) values (%(customer_id)s, %(id)s, %(payment_id)s, %(provider)s,"
-        " %(account)s, %(ref)s, %(state)s, %(amount)s, %(currency)s, %(reason)s, %(due_at)s,"
-        " %(withdrawn)s, %(reinstated)s, %(fee)s, %(loss)s, %(postings)s, %(evidence)s,"
-        " %(submitted_at)s, %(submissions)s, %(opened_at)s, %(closed_at)s, %(clock_id)s, %(now)s)",
+        " charge_ref, clock_id, created_at) values (%(customer_id)s, %(id)s, %(payment_id)s,"
+        " %(provider)s, %(account)s, %(ref)s, %(state)s, %(amount)s, %(currency)s, %(reason)s,"
+        " %(due_at)s, %(withdrawn)s, %(reinstated)s, %(fee)s, %(loss)s, %(postings)s, %(evidence)s,"
+        " %(submitted_at)s, %(submissions)s, %(opened_at)s, %(closed_at)s, %(charge_ref)s,"
+        " %(clock_id)s, %(now)s)",
         {
             **_values(work),
             "payment_id": payment.key[1],
@@ -394,6 +395,7 @@ def _insert(tx: Tx, now: datetime, work: _Work) -> None:
             "ref": work.remote.id,
             "amount": work.amount_minor,
             "currency": work.currency,
+            "charge_ref": work.remote.payment_ref,
             "opened_at": work.remote.created_at or now,
             "clock_id": payment.clock_id,
             "now": now,

@@ -6,7 +6,7 @@ refund's row, the books, the goods, the payment and its events together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -37,25 +37,29 @@ def insert(
     tx: Tx, now: datetime, payment: ServicePayment, *, amount: Money, state: str,
     request_key: UUID, request_hash: bytes, metadata: Mapping[str, Any], origin: str = "desk",
     reason: str | None = None, note: str | None = None, forced: bool = False,
-    requested_by: str | None = None, loss_minor: int = 0, error_code: str | None = None,
+    requested_by: str | None = None, persons: Sequence[str] | None = None,
+    charge_ref: str | None = None, loss_minor: int = 0, error_code: str | None = None,
 ) -> Row:  # fmt: skip
     """Write a new refund of a payment; nothing else happens."""
     owner = payment.customer_id
     refund_id = ids.new_owned(owner)
     tx.run(
         "insert into refunds (customer_id, id, payment_id, amount_minor, currency, state, origin,"
-        " reason, note, forced, provider, provider_account, requested_by, loss_minor, txn_id,"
-        " error_code, metadata, failed_at, clock_id, request_key, request_hash, created_at)"
+        " reason, note, forced, provider, provider_account, requested_by, requested_persons,"
+        " charge_ref, loss_minor, txn_id, error_code, metadata, failed_at, clock_id, request_key,"
+        " request_hash, created_at)"
         " values (%(customer_id)s, %(id)s, %(payment_id)s, %(amount)s, %(currency)s, %(state)s,"
         " %(origin)s, %(reason)s, %(note)s, %(forced)s, %(provider)s, %(account)s,"
-        " %(requested_by)s, %(loss)s, %(txn_id)s, %(error_code)s, %(metadata)s, %(failed_at)s,"
-        " %(clock_id)s, %(request_key)s, %(request_hash)s, %(now)s)",
+        " %(requested_by)s, %(persons)s, %(charge_ref)s, %(loss)s, %(txn_id)s,"
+        " %(error_code)s, %(metadata)s, %(failed_at)s, %(clock_id)s, %(request_key)s,"
+        " %(request_hash)s, %(now)s)",
         {
             "customer_id": owner, "id": refund_id, "payment_id": payment.key[1],
             "amount": amount.minor, "currency": amount.currency, "state": state,
             "origin": origin, "reason": reason, "note": note, "forced": forced,
             "provider": payment.provider, "account": payment.provider_account,
-            "requested_by": requested_by, "loss": loss_minor, "txn_id": ids.new_owned(owner),
+            "requested_by": requested_by, "persons": persons, "charge_ref": charge_ref,
+            "loss": loss_minor, "txn_id": ids.new_owned(owner),
             "error_code": error_code, "metadata": jsonb(metadata),
             "failed_at": now if state == "failed" else None, "clock_id": payment.clock_id,
             "request_key": request_key, "request_hash": request_hash, "now": now,

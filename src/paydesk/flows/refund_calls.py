@@ -22,9 +22,28 @@ from paydesk.tracker.stores.joined import ServicePayment
 LISTED = 100
 
 
-def through(tx: Tx, payment: ServicePayment, amount: int) -> str:
+#: What of each charge is not there any more: refunds on their way or paid, by whomever, and what
+#: disputes hold. Where nobody said through which it went, it counts for the payment's own.
+_GONE = (
+    "select ref, sum(amount)::bigint as amount from ("
+    " select coalesce(r.charge_ref, c.request->>'ref', %(first)s) as ref, r.amount_minor as amount"
+    "  from refunds r left join provider_calls c"
+    "   on c.customer_id = r.customer_id and c.id = r.call_id"
+    "  where r.customer_id = %(customer_id)s and r.payment_id = %(payment_id)s"
+    "  and r.state in ('pending', 'succeeded') and r.currency = %(asset)s"
+    "  and r.id is distinct from %(own)s::uuid"
+    " union all select coalesce(charge_ref, %(first)s), withdrawn_minor - reinstated_minor"
+    "  from disputes where customer_id = %(customer_id)s and payment_id = %(payment_id)s"
+    "  and currency = %(asset)s) l group by ref"
+)
+
+
+def through(
+    tx: Tx, payment: ServicePayment, amount: int, *, own: UUID | None = None
+) -> str:
     """The provider's charge through which so much goes back, in minor units: the payment's own
-    where that holds it, else another by which it was paid. Raises NotRefundable where none does.
+    where that holds it, else another by which it was paid. `own`: the refund that is to go, where
+    it is written already. Raises NotRefundable where none does.
     """
     first = payment.provider_payment_id
     assert first is not None, "a captured payment has its reference"
@@ -42,11 +61,8 @@ def through(tx: Tx, payment: ServicePayment, amount: int) -> str:
         " and object_id = %(payment_id)s order by ref", values,
     )]  # fmt: skip
     gone = {row["ref"]: row["amount"] for row in tx.all(
-        "select c.request->>'ref' as ref, sum(r.amount_minor)::bigint as amount from refunds r"
-        " join provider_calls c on c.customer_id = r.customer_id and c.id = r.call_id"
-        " where r.customer_id = %(customer_id)s and r.payment_id = %(payment_id)s"
-        " and r.state in ('pending', 'succeeded') group by 1", values,
-    )}  # fmt: skip
+        _GONE, {**values, "first": first, "own": own}
+    )}
     most = {}
     for ref in [first, *refs]:
         fact = f"capture:{ref}"
@@ -72,9 +88,9 @@ def intend(
     owner = row.customer_id
     amount = Money(row.amount_minor, row.currency, minor=True)
     tx.run(
-        "update refunds set call_id = %(call_id)s where customer_id = %(customer_id)s"
-        " and id = %(id)s",
-        {"customer_id": owner, "id": row.id, "call_id": call_id},
+        "update refunds set call_id = %(call_id)s, charge_ref = %(ref)s"
+        " where customer_id = %(customer_id)s and id = %(id)s",
+        {"customer_id": owner, "id": row.id, "call_id": call_id, "ref": ref},
     )
     return provider_calls.intend(
         tx, now, customer_id=owner, call_id=call_id, action="refund", payment_id=row.payment_id,

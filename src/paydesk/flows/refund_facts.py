@@ -202,7 +202,7 @@ def _record(
         tx, now, payment, amount=amount, state="pending" if told == "succeeded" else told,
         origin="provider", reason=remote.reason, loss_minor=amount.minor - covered,
         metadata={"refund_id": remote.refund_id} if remote.refund_id else {},
-        error_code=remote.error_code,
+        error_code=remote.error_code, charge_ref=remote.payment_ref,
         request_key=ids.request_key(
             "refund", payment.provider, payment.provider_account, remote.id
         ),

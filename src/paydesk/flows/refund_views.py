@@ -54,6 +54,8 @@ class Row:
     succeeded_at: datetime | None
     failed_at: datetime | None
     request_hash: bytes
+    charge_ref: str | None
+    requested_persons: list[str] | None
     clock_id: UUID | None
     created_at: datetime
     updated_at: datetime
@@ -115,7 +117,8 @@ _ROWS: LiteralString = (
     " r.reason, r.note, r.forced, r.provider, r.provider_account, r.provider_ref, r.call_id,"
     " r.requested_by, r.decided_by, r.decided_at, r.decision_note, r.loss_minor, r.txn_id,"
     " r.reversal_txn_id, r.error_code, r.error_message, r.metadata, r.succeeded_at, r.failed_at,"
-    " r.request_hash, r.clock_id, r.created_at, r.updated_at from refunds r where "
+    " r.request_hash, r.charge_ref, r.requested_persons, r.clock_id, r.created_at,"
+    " r.updated_at from refunds r where "
 )
 
 

@@ -6,7 +6,7 @@ and whatever it says, now or weeks later, is laid onto the row by the one door `
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -45,7 +45,8 @@ from paydesk.flows.provider_calls import Call
 from paydesk.flows.refund_views import RefundView, Row
 from paydesk.rules import fields
 from paydesk.rules.money import Money
-from paydesk.rules.refunds import fee_share, may_decide, needs_approval, window_end
+from paydesk.rules.persons import are_two, persons_of
+from paydesk.rules.refunds import fee_share, needs_approval, window_end
 from paydesk.settings import Settings
 from paydesk.tracker.models import PAID_STATES
 from paydesk.tracker.stores.joined import JoinedStore, ServicePayment
@@ -65,8 +66,9 @@ MAY_FORCE, MAY_ONLY_ASK = frozenset({"admin"}), frozenset({"support", "customer"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WantRefund:
-    """What is asked for. `amount` None: all that is left. `by` names who asks, `actor_role` is
-    their role; `force` refunds after the window has ended, which the role must allow."""
+    """What is asked for. `amount` None: all that is left. `by` names who asks, `persons` is who is
+    behind that name, `actor_role` is their role; `force` refunds after the window has ended, which
+    the role must allow."""
 
     customer_id: UUID
     payment_id: UUID
@@ -79,6 +81,7 @@ class WantRefund:
     force: bool = False
     metadata: Mapping[str, Any] | None = None
     actor_role: str = "admin"
+    persons: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,9 +183,11 @@ def request(env: Env, want: WantRefund) -> RefundView:
 
 
 def decide(
-    env: Env, customer_id: UUID, refund_id: UUID, action: str, *, by: str, note: str | None = None
-) -> RefundView:
-    """Another person approves or rejects a refund that was asked for.
+    env: Env, customer_id: UUID, refund_id: UUID, action: str, *, by: str, note: str | None = None,
+    persons: Sequence[str] | None = None,
+) -> RefundView:  # fmt: skip
+    """Another person approves or rejects a refund that was asked for. `persons`: who is behind
+    the name `by`.
 
     An approval checks everything anew and carries the refund out. The same decision by the same
     person again answers what became of it. Raises ApprovalRequired for whoever asked, Conflict
@@ -196,7 +201,8 @@ def decide(
         if row.state != "requested" and not (row.decided_at and is_same):
             raise Conflict(f"This refund is {row.state}: nothing waits to be decided.")
         if row.state == "requested":
-            if not may_decide(row.requested_by, by):
+            asked = persons_of(row.requested_by or "", row.requested_persons)
+            if not are_two(asked, persons_of(by, persons)):
                 raise ApprovalRequired("Another person than who asked for it decides.")
             state = "pending" if action == "approve" else "rejected"
             row = _decided(tx, now, row, state, by, told)
@@ -286,9 +292,10 @@ def _ask(env: Env, tx: Tx, now: datetime, want: WantRefund) -> _Begun:
     row = refund_books.insert(
         tx, now, payment, amount=Money(minor, payment.currency, minor=True),
         state="requested" if is_asked else "pending", reason=want.reason, note=want.note,
-        forced=forced, requested_by=want.by, metadata=want.metadata or {},
-        request_key=want.request_key, request_hash=want.request_hash,
-    )
+        forced=forced, requested_by=want.by, persons=persons_of(want.by, want.persons),
+        metadata=want.metadata or {}, request_key=want.request_key,
+        request_hash=want.request_hash,
+    )  # fmt: skip
     cause = {"actor": want.by, **({"forced": True} if forced else {})}
     if is_asked:
         emit_many(tx, [refund_books.event(row, "refund.requested", "requested", now, cause)])
@@ -304,7 +311,9 @@ def _begin(env: Env, tx: Tx, now: datetime, row: Row, cause: Mapping[str, Any]) 
     left = refund_views.left(tx, payment, others)
     _amount(payment, Money(row.amount_minor, row.currency, minor=True), left)
     how = _how(env, payment)
-    ref = refund_calls.through(tx, payment, row.amount_minor) if how == "call" else None
+    ref = None
+    if how == "call":
+        ref = refund_calls.through(tx, payment, row.amount_minor, own=row.id)
     refund_books.begin(tx, now, row, env.settings, is_fact=False, cause=cause)
     call = None
     if how == "wallet":

@@ -7,7 +7,7 @@ Nothing of a wallet that is frozen, or owes by then, is approved or paid out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -29,6 +29,7 @@ from paydesk.flows.wallet_moves import check_money, digest_of, number_of
 from paydesk.flows.wallets import Arrival
 from paydesk.rules import fields
 from paydesk.rules.money import Money
+from paydesk.rules.persons import are_two, persons_of
 from paydesk.settings import Settings
 
 STATES = ("requested", "approved", "paid", "rejected", "canceled")
@@ -56,12 +57,13 @@ class Withdrawal:
     created_at: datetime
     updated_at: datetime
     request_hash: bytes
+    requested_persons: list[str] | None
 
 
 def request(
     env: Env, customer_id: UUID, money: Money, destination: str, *, by: str,
     metadata: Mapping[str, Any] | None = None, request_key: UUID | None = None,
-    request_hash: bytes | None = None,
+    request_hash: bytes | None = None, persons: Sequence[str] | None = None,
 ) -> Withdrawal:  # fmt: skip
     """Set money of a wallet aside to be paid out: wallet -> held (WALLET_WITHDRAWAL).
 
@@ -90,14 +92,16 @@ def request(
         )  # fmt: skip
         tx.run(
             "insert into withdrawals (customer_id, id, currency, amount_minor, state, destination,"
-            " requested_by, decided_at, hold_txn_id, request_key, request_hash, metadata,"
-            " created_at) values (%(customer_id)s, %(id)s, %(currency)s, %(minor)s, %(state)s,"
-            " %(destination)s, %(by)s, %(decided_at)s, %(id)s, %(key)s, %(digest)s, %(metadata)s,"
-            " %(now)s)",
+            " requested_by, requested_persons, decided_at, hold_txn_id, request_key,"
+            " request_hash, metadata, created_at) values (%(customer_id)s, %(id)s, %(currency)s,"
+            " %(minor)s, %(state)s,"
+            " %(destination)s, %(by)s, %(persons)s, %(decided_at)s, %(id)s, %(key)s,"
+            " %(digest)s, %(metadata)s, %(now)s)",
             {
                 "customer_id": customer_id, "id": made, "currency": money.currency,
                 "minor": money.minor, "state": "approved" if is_free else "requested",
-                "destination": told, "by": by, "decided_at": now if is_free else None,
+                "destination": told, "by": by, "persons": persons_of(by, persons),
+                "decided_at": now if is_free else None,
                 "key": key, "digest": digest, "metadata": jsonb(kept), "now": now,
             },
         )  # fmt: skip
@@ -110,13 +114,13 @@ def request(
 
 def decide(
     env: Env, customer_id: UUID, withdrawal_id: UUID, decision: str, *, by: str,
-    note: str | None = None,
+    note: str | None = None, persons: Sequence[str] | None = None,
 ) -> Withdrawal:  # fmt: skip
     """`approve` what was requested, or `reject` what is not paid yet: held -> wallet.
 
-    Raises ApprovalRequired where `by` is who asked for it, Conflict where it is past that; for an
-    approval also WalletFrozen, and Conflict where the wallet owes: rejecting repays it. The same
-    decision by the same person again changes nothing.
+    `persons`: who is behind the name `by`. Raises ApprovalRequired where that is who asked for it,
+    Conflict where it is past that; for an approval also WalletFrozen, and Conflict where the
+    wallet owes: rejecting repays it. The same decision by the same person again changes nothing.
     """
     if decision not in ("approve", "reject"):
         raise InvalidRequest("decision is 'approve' or 'reject'.", param="decision")
@@ -127,7 +131,8 @@ def decide(
         one = get(tx, customer_id, withdrawal_id)
         if one.state == state and one.decided_by == by:
             return one
-        if one.requested_by == by:
+        asked = persons_of(one.requested_by or "", one.requested_persons)
+        if not are_two(asked, persons_of(by, persons)):
             raise ApprovalRequired("Somebody else than who asked for it decides.")
         if one.state not in (OPEN if state == "rejected" else ("requested",)):
             raise Conflict(f"This withdrawal is {one.state}.")
@@ -222,7 +227,7 @@ def get(tx: Tx, customer_id: UUID, withdrawal_id: UUID) -> Withdrawal:
     row = tx.one(
         "select customer_id, id, currency, amount_minor, state, destination, requested_by,"
         " decided_by, decided_at, decision_note, paid_reference, paid_at, metadata, created_at,"
-        " updated_at, request_hash from withdrawals"
+        " updated_at, request_hash, requested_persons from withdrawals"
         " where customer_id = %(customer_id)s and id = %(id)s",
         {"customer_id": customer_id, "id": withdrawal_id},
     )
@@ -242,7 +247,7 @@ def list_(
     rows = tx.all(
         "select customer_id, id, currency, amount_minor, state, destination, requested_by,"
         " decided_by, decided_at, decision_note, paid_reference, paid_at, metadata, created_at,"
-        " updated_at, request_hash from withdrawals"
+        " updated_at, request_hash, requested_persons from withdrawals"
         " where (%(customer_id)s::uuid is null or customer_id = %(customer_id)s)"
         " and (%(state)s::text is null or state = %(state)s)"
         " and (%(at)s::timestamptz is null or (created_at, id) < (%(at)s::timestamptz,"

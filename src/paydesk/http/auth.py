@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+import os
 import re
 import secrets
 import time
@@ -14,11 +15,11 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jwt
+import structlog
 from jwt.warnings import InsecureKeyLengthWarning
 
 from paydesk.errors import Misconfigured, NotAuthenticated, NotPermitted, Unavailable
@@ -27,6 +28,8 @@ from paydesk.flows import api_keys, staff, tokens
 if TYPE_CHECKING:
     from paydesk.env import Env
     from paydesk.settings import Settings
+
+log = structlog.get_logger("paydesk.http")
 
 #: Strongest first. Whoever names none of these in a token is a customer.
 ROLES = ("admin", "service", "finance", "support", "customer")
@@ -50,7 +53,8 @@ _PLAIN_KID = re.compile(r"[A-Za-z0-9_.:=-]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Whoever makes a request. `caller` is the identity that limits and idempotency keys go by."""
+    """Whoever makes a request. `caller` is the identity that limits and idempotency keys go by;
+    `persons` is who is behind it where that is known, the person himself first."""
 
     role: str
     caller: str
@@ -58,6 +62,7 @@ class Principal:
     email: str | None = None
     jti: str | None = None
     expires_at: float = float("inf")
+    persons: tuple[str, ...] | None = None
 
     @property
     def is_customer(self) -> bool:
@@ -82,6 +87,9 @@ class Gatekeeper:
         self._loading: asyncio.Task[None] | None = None
         if env.settings.jwt_algorithm not in ALGORITHMS:
             raise ValueError(f"JWT_ALGORITHM must be one of {', '.join(ALGORITHMS)}")
+        self._jwks = _stamp(env.settings.jwt_jwks_file)
+        if env.settings.jwt_jwks_file:
+            read_jwks(env.settings.jwt_jwks_file)
 
     async def identify(self, authorization: str | None) -> Principal | None:
         """The caller, or None without credentials. Raises NotAuthenticated for wrong ones."""
@@ -110,7 +118,7 @@ class Gatekeeper:
         key = self._keys.get(digest) or await self._younger(digest)
         if key is None or (key.expires_at is not None and key.expires_at <= self._env.now()):
             raise NotAuthenticated("This API key is unknown, revoked or past its end.")
-        return Principal(key.role, f"key:{key.id}")
+        return Principal(key.role, f"key:{key.id}", persons=key.persons)
 
     async def _younger(self, digest: bytes) -> api_keys.ApiKey | None:
         """A key made since the snapshot. What is none is remembered for as long as a snapshot."""
@@ -162,6 +170,10 @@ class Gatekeeper:
             lambda: (api_keys.usable(self._env), api_keys.revoked_tokens(self._env))
         )
         self._loaded_at = started
+        if (stamp := _stamp(self._env.settings.jwt_jwks_file)) != self._jwks:
+            # What a key has signed that is gone now is not remembered as good.
+            self._jwks = stamp
+            self._seen.clear()
 
     async def _load_quietly(self) -> None:
         try:
@@ -220,12 +232,40 @@ def _key_for(settings: Settings, kid: str | None) -> tuple[Any, str]:
     return settings.jwt_secret, settings.jwt_algorithm
 
 
-@lru_cache(maxsize=4)
+_key_sets: dict[str, tuple[Any, dict[str, tuple[Any, str]]]] = {}
+
+
 def read_jwks(path: str) -> dict[str, tuple[Any, str]]:
     """Public keys of a JWK Set by `kid`, each with the algorithm that its `alg` pins.
 
-    Read once per process. Raises Misconfigured for a file that says less, or holds a secret.
+    Read anew when the file changes; while it then says less or cannot be read, the keys of before
+    count on. Raises Misconfigured where there were none.
     """
+    stamp, kept = _stamp(path), _key_sets.get(path)
+    if kept is not None and kept[0] == stamp:
+        return kept[1]
+    try:
+        keys = _jwks_of(path)
+    except Misconfigured as exc:
+        if kept is None:
+            raise
+        log.error("JWT_JWKS_FILE changed and is refused; the keys of before count", exc_info=exc)
+        keys = kept[1]
+    _key_sets[path] = (stamp, keys)
+    return keys
+
+
+def _stamp(path: str) -> tuple[int, int, int] | None:
+    """What changes with a file's content; None: no file."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _jwks_of(path: str) -> dict[str, tuple[Any, str]]:
+    """Raises Misconfigured for a file that says less than it must, or holds a secret."""
     try:
         document = json.loads(Path(path).read_text(encoding="utf-8"))
         keys: dict[str, tuple[Any, str]] = {}
@@ -264,6 +304,7 @@ def principal_of(claims: Mapping[str, Any]) -> Principal:
         email=email if has_email else None,
         jti=jti if isinstance(jti, str) else None,
         expires_at=float(claims["exp"]) + LEEWAY_S,
+        persons=(email.lower(), f"user:{subject}") if has_email else None,
     )
 
 

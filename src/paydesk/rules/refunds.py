@@ -145,8 +145,3 @@ def from_accounts(amount: int, standing: Sequence[Source]) -> tuple[list[Source]
 def fee_share(fee: int, captured: int, refunded_before: int, amount: int) -> int:
     """The part of the provider's fee that belongs to a refund; providers keep it."""
     return credits_to_take(fee, captured, refunded_before, amount)
-
-
-def may_decide(requested_by: str | None, by: str) -> bool:
-    """Four eyes: whoever asked for a refund does not decide it."""
-    return requested_by is None or requested_by != by

@@ -250,7 +250,7 @@ def _refund(request: Request, purchase_id: str, body: PurchaseRefundIn) -> Respo
     def work() -> Response:
         done = records.create_refund(
             env, ids.show("payment", one.payment_id), body.amount, body.reason, by=who.caller,
-            role=who.role, key=attempt.key if attempt else None,
+            persons=who.persons, role=who.role, key=attempt.key if attempt else None,
             digest=attempt.digest if attempt else None,
         )  # fmt: skip
         after = purchases.get(env, one.customer_id, one.id)

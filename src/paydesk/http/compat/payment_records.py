@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from hashlib import sha256
@@ -242,7 +242,7 @@ def update_payment_status(env: Env, payment_intent_id: str, status: str) -> Reco
 def create_refund(
     env: Env, payment_id: str, amount: Decimal | str | None = None, reason: str | None = None,
     *, by: str = "application", role: str = "admin", key: UUID | None = None,
-    digest: bytes | None = None,
+    digest: bytes | None = None, persons: Sequence[str] | None = None,
 ) -> RefundView:  # fmt: skip
     """createRefund: so much of a payment goes back, or all that is left; recorded with who."""
     one = payments.get(env, None, payment_id)
@@ -253,7 +253,7 @@ def create_refund(
         env,
         refunds.WantRefund(
             customer_id=one.customer_id, payment_id=one.id, amount=money, reason=reason, by=by,
-            actor_role=role, request_key=key or uuid4(),
+            persons=persons, actor_role=role, request_key=key or uuid4(),
             request_hash=digest or sha256(f"{one.id} {amount} {reason}".encode()).digest(),
         ),
     )  # fmt: skip

@@ -14,7 +14,7 @@ from paydesk.flows import api_keys
 from paydesk.flows.api_keys import ApiKey
 from paydesk.http import fields
 from paydesk.http.fields import DEFAULT_LIMIT, Limit, reply
-from paydesk.http.routes import cell, env_of, router
+from paydesk.http.routes import cell, env_of, router, who_of
 from paydesk.http.v1.models import KeyIn, KeyOut, Strict, TokenRevocation, page_of
 
 keys_v1 = router("keys")
@@ -28,6 +28,8 @@ def key_shape(one: ApiKey, livemode: bool, secret: str | None = None) -> dict[st
         "name": one.name,
         "hint": one.hint,
         "role": one.role,
+        "owner": one.owner,
+        "seen_by": one.seen_by or [],
         "created_at": fields.instant(one.created_at),
         "expires_at": fields.instant(one.expires_at),
         "revoked_at": fields.instant(one.revoked_at),
@@ -40,11 +42,15 @@ def key_shape(one: ApiKey, livemode: bool, secret: str | None = None) -> dict[st
     responses={201: {"model": KeyOut}}, **cell("admin"),
 )  # fmt: skip
 def create_key(request: Request, body: KeyIn) -> Response:
-    """`secret` is shown this once. No answer of this address is kept for repeats."""
+    """`secret` is shown this once. No answer of this address is kept for repeats. `owner` is the
+    address of the staff member whose key it is; where two persons have to agree, it is theirs."""
     env = env_of(request)
     if body.expires_at is not None and body.expires_at <= env.now():
         raise InvalidRequest("expires_at is in the past.", param="expires_at")
-    one, secret = api_keys.create(env, body.name, body.role, body.expires_at)
+    one, secret = api_keys.create(
+        env, body.name, body.role, body.expires_at, owner=body.owner,
+        by=who_of(request).persons,
+    )  # fmt: skip
     return reply(key_shape(one, env.settings.live, secret), 201)
 
 
@@ -88,7 +94,9 @@ class KeyRoll(Strict):
 def roll_key(request: Request, key: str, body: KeyRoll) -> Response:
     """A new key of the same name and role; its `secret` is shown this once."""
     env = env_of(request)
-    one, secret = api_keys.roll(env, ids.parse("key", key), body.overlap_hours)
+    one, secret = api_keys.roll(
+        env, ids.parse("key", key), body.overlap_hours, by=who_of(request).persons
+    )
     request.app.state.gatekeeper.forget()
     return reply(key_shape(one, env.settings.live, secret), 201)
 

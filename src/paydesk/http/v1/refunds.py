@@ -124,7 +124,8 @@ def _create(request: Request, payment: str, body: RefundAsk) -> Response:
     paid = payments.get(env, owners.only_own(env, who), payment)
     attempt = attempt_of(request, who)
     want = WantRefund(
-        customer_id=paid.customer_id, payment_id=paid.id, by=who.caller, actor_role=who.role,
+        customer_id=paid.customer_id, payment_id=paid.id, by=who.caller, persons=who.persons,
+        actor_role=who.role,
         amount=_money(body.amount, body.amount_decimal, body.currency, paid.currency),
         reason=body.reason, note=body.note, force=body.force, metadata=body.metadata,
         request_key=attempt.key if attempt else uuid4(),
@@ -239,7 +240,8 @@ def _decide(request: Request, refund: str, action: str, note: str | None) -> Res
     owner = ids.customer_of(refund_id)
 
     def work() -> Response:
-        one = refunds.decide(env, owner, refund_id, action, by=who.caller, note=note)
+        one = refunds.decide(env, owner, refund_id, action, by=who.caller, note=note,
+                             persons=who.persons)  # fmt: skip
         return reply(refund_shape(one, is_staff=True))
 
     refunds.get(env, None, refund_id)

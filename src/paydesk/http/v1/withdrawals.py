@@ -65,7 +65,8 @@ def request_withdrawal(request: Request, body: WithdrawalIn) -> Response:
 
     def work() -> Response:
         one = withdrawals.request(
-            env, customer_id, money, body.destination, by=who.caller, metadata=body.metadata,
+            env, customer_id, money, body.destination, by=who.caller, persons=who.persons,
+            metadata=body.metadata,
             request_key=attempt.key if attempt else None,
             request_hash=attempt.digest if attempt else None,
         )  # fmt: skip
@@ -118,9 +119,10 @@ def get_withdrawal(request: Request, withdrawal: str) -> Response:
 def decide(request: Request, withdrawal: str, body: DecisionIn) -> Response:
     """By somebody else than who asked for it; a rejected one's money is in the wallet again."""
     customer_id, found = owned(request, "withdrawal", withdrawal)
+    who = who_of(request)
     one = withdrawals.decide(
-        env_of(request), customer_id, found, body.decision, by=who_of(request).caller,
-        note=body.note,
+        env_of(request), customer_id, found, body.decision, by=who.caller, note=body.note,
+        persons=who.persons,
     )  # fmt: skip
     return _answer(request, one)
 
