@@ -7,11 +7,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+#: Where nobody says who acts: the program that has this library in it.
+_APPLICATION: Mapping[str, Any] = {"actor": "application", "via": "library"}
 #: {actor, via, request_id}: of the work that goes on here, and of the threads it starts.
-_current: ContextVar[Mapping[str, Any] | None] = ContextVar("paydesk_cause", default=None)
-
-#: What a customer may read of a cause: not who of the staff it was.
-PUBLIC = frozenset({"via", "type", "amount", "reason"})
+_current: ContextVar[Mapping[str, Any] | None] = ContextVar("paydesk_cause", default=_APPLICATION)
 
 
 def enter(actor: str, via: str, request_id: str | None = None, **more: Any) -> None:

@@ -8,7 +8,7 @@ import random
 import pytest
 from purchase import DECLINED, PROVE
 
-from paydesk.flows import checkout, payments
+from paydesk.flows import checkout, payment_trail, payments
 
 SIX = (
     "payment_intent.created",
@@ -82,8 +82,8 @@ def test_a_decline_leaves_the_payment_payable_and_is_remembered(desk):
     paid = desk.payment(view)
     assert (paid.state, paid.error_code, desk.balance(view)) == ("succeeded", None, 150)
     with desk.env.db.read() as tx:
-        tries = payments.attempts(tx, *(view.customer_id, view.payment.id))
-        steps = [step.type for step in payments.timeline(tx, paid)]
+        tries = payment_trail.attempts(tx, *(view.customer_id, view.payment.id))
+        steps = [step.type for step in payment_trail.timeline(tx, paid)]
     assert sorted(one.state for one in tries) == ["failed", "succeeded"]
     assert steps[:2] == ["checkout.created", "payment.created"]
     assert steps.index("payment.succeeded") < steps.index("fulfillment.done")

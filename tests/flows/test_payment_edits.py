@@ -72,6 +72,19 @@ def test_a_payment_without_money_is_hidden_and_kept(desk):
         "select type from events where type = 'payment.deleted'")] == ["payment.deleted"]
 
 
+def test_a_hidden_payment_can_be_shown_again(desk):
+    # C6
+    view = desk.open()
+    payment_edits.remove(desk.env, view.customer_id, view.payment.id)
+    for _ in range(2):
+        one = payment_edits.restore(desk.env, view.customer_id, view.payment.id)
+    assert (one.deleted_at, one.state) == (None, "canceled")
+    assert [p.id for p in payments.list_(desk.env, view.customer_id)] == [one.id]
+    kinds = desk.all("select type from events where type in ('payment.deleted',"
+                     " 'payment.restored') order by seq")  # fmt: skip
+    assert [row["type"] for row in kinds] == ["payment.deleted", "payment.restored"]
+
+
 def test_a_payment_with_money_is_never_deleted(desk):
     # C6 I1
     view = desk.open()

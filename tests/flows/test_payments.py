@@ -7,7 +7,7 @@ from purchase import DECLINED, SECURED
 
 from paydesk import ids
 from paydesk.errors import InvalidRequest, NotFound
-from paydesk.flows import checkout, payments
+from paydesk.flows import checkout, payment_trail, payments
 from paydesk.rules.money import EUR, USD
 from paydesk.rules.payments import handle_of, payment_of_handle
 
@@ -117,8 +117,8 @@ def test_the_timeline_tells_every_try_and_change(desk):
     desk.deliver(view)
     with desk.env.db.read() as tx:
         one = payments.view(tx, view.customer_id, view.payment.id)
-        steps = payments.timeline(tx, one)
-        tries = payments.attempts(tx, view.customer_id, view.payment.id)
+        steps = payment_trail.timeline(tx, one)
+        tries = payment_trail.attempts(tx, view.customer_id, view.payment.id)
     assert [step.type for step in steps] == [
         "checkout.created", "payment.created", "payment.declined", "checkout.completed",
         "payment.succeeded", "fulfillment.done",

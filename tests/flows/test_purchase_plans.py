@@ -9,7 +9,7 @@ import pytest
 from purchase import DECLINED, SWEEPS, Desk
 
 from paydesk.db.postgres import Database
-from paydesk.flows import checkout, inbox, payments
+from paydesk.flows import checkout, inbox, payment_trail, payments
 
 #: Small by nature, or read whole by design: the catalogue's list, what is new to publish.
 WHOLE = {"news", "packs", "promos", "sinks", "heartbeats", "promo_uses"}
@@ -70,8 +70,8 @@ def test_no_statement_of_a_purchase_reads_a_table_from_end_to_end(explained):  #
     payments.stats(desk.env, view.customer_id)
     payments.history(desk.env, view.customer_id)
     with desk.env.db.read() as tx:
-        payments.timeline(tx, payments.view(tx, view.customer_id, view.payment.id))
-        payments.attempts(tx, view.customer_id, view.payment.id)
+        payment_trail.timeline(tx, payments.view(tx, view.customer_id, view.payment.id))
+        payment_trail.attempts(tx, view.customer_id, view.payment.id)
     desk.clock.advance(minutes=40)
     # The sweep of codes looks through what is reserved now, which is little.
     desk.sweep(*(name for name in SWEEPS if name != "promo_uses"))

@@ -23,6 +23,7 @@ from paydesk.flows import (
     events,
     handlers,
     inbox,
+    payment_trail,
     payments,
     promos,
 )
@@ -160,8 +161,8 @@ def play_reading(desk, story):
     payments.history(env, buyer)
     payments.stats(env, buyer)
     with env.db.read() as tx:
-        payments.timeline(tx, found)
-        payments.attempts(tx, buyer, found.id)
+        payment_trail.timeline(tx, found)
+        payment_trail.attempts(tx, buyer, found.id)
         events.follow(tx, buyer, 0)
         events.last_seq(tx, buyer)
     events.list_events(env, buyer)

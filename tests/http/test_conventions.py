@@ -35,6 +35,21 @@ def test_unknown_addresses_and_methods_are_problems(http):
     assert answer.headers["allow"] == "POST"
 
 
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/v1/payments", "GET, POST"), ("/v1/packs/creator", "GET, PUT"),
+        ("/v1/risk/lists", "DELETE, GET, PUT"), ("/v1/promos/apply", "POST"),
+        ("/v1/webhook_endpoints/we_1", "DELETE, GET, PATCH"), ("/v1/credits/spend", "POST"),
+        ("/api/payments/methods/x", "DELETE, GET"),
+    ],
+)  # fmt: skip
+def test_a_wrong_method_is_told_every_right_one(http, path, allowed):  # S3.18
+    refused = http.request("OPTIONS", path)
+    assert refused.headers["allow"] == allowed
+    assert problem_of(refused, 405, "method_not_allowed")["allow"] == allowed
+
+
 def test_a_fault_of_ours_is_a_problem_without_its_cause(http, env, monkeypatch):
     # S1.4
     def broken(*_: Any, **__: Any) -> None:
@@ -130,6 +145,52 @@ def test_parameters_that_make_no_sense_are_refused(http, query):
     assert answer.status_code in (404, 422), answer.text
 
 
+def test_a_payment_tells_all_that_is_known_of_it_to_staff(sim, http, user, make):
+    """S0.16 S0.18 S0.23 S3.19 C24 I46: who, through what, in which request; what the provider
+    answered to each try; fee and worth in dollars."""
+    make.pack()
+    made = user.post("/v1/checkouts", json={"pack": "creator"})
+    sim.pay(made.json()["payment"]["provider_session_id"])
+    http.post(f"/v1/checkouts/{made.json()['id']}/verify")
+    path = f"/v1/payments/{made.json()['payment']['id']}"
+    told, public = http.get(path).json(), user.get(path).json()
+    first, last = told["timeline"][0], told["timeline"][-1]
+    assert (first["via"], first["actor"]) == ("http", "user:user_123")
+    assert first["request_id"] == made.headers["request-id"]
+    assert (last["type"], last["via"], last["actor"]) == ("fulfillment.done", "http", "key:own")
+    (attempt,) = told["attempts"]
+    assert attempt["provider_response"]["status"] == "succeeded"
+    assert (attempt["error_code"], attempt["payment_url"][:4]) == (None, "http")
+    assert (told["usd"], told["usd_decimal"], told["usd_rate"]) == (999, "9.99", None)
+    assert told["fee"] is None or told["fee"] > 0
+    assert (told["country"], told["method_detail"]["brand"]) == ("US", "visa")
+    assert "fee" not in public and "risk_score" not in public
+    assert public["attempts"][0]["provider_response"] is None
+
+
+def test_payments_are_read_page_by_page_in_both_directions(sim, http, user, make):
+    """S3.7: pages stay the same while payments are added."""
+    make.pack()
+    ids_ = [user.post("/v1/checkouts", json={"pack": "creator"}).json()["payment"]["id"]
+            for _ in range(5)][::-1]  # fmt: skip
+    seen, cursor = [], None
+    while cursor is not None or not seen:
+        after = f"&starting_after={cursor}" if cursor else ""
+        page = http.get(f"/v1/payments?limit=2{after}").json()
+        seen += [one["id"] for one in page["data"]]
+        cursor = page["next_cursor"]
+        user.post("/v1/checkouts", json={"pack": "creator"})
+    assert seen == ids_
+    back = http.get(f"/v1/payments?limit=2&ending_before={ids_[4]}").json()
+    assert ([one["id"] for one in back["data"]], back["has_more"]) == (ids_[2:4], True)
+    back = http.get(f"/v1/payments?limit=2&ending_before={back['next_cursor']}").json()
+    assert [one["id"] for one in back["data"]] == ids_[:2]
+    both = http.get(f"/v1/payments?starting_after={ids_[0]}&ending_before={ids_[1]}")
+    assert both.status_code == 422
+    for query in ("payment_type=renewal", "disputed=true"):
+        assert http.get(f"/v1/payments?{query}").json()["data"] == [], query
+
+
 def test_a_payment_is_found_by_all_its_names_with_its_timeline(sim, http, user, make):
     # C17 S2.12
     make.pack()
@@ -148,6 +209,8 @@ def test_a_payment_is_found_by_all_its_names_with_its_timeline(sim, http, user, 
     body = found.json()
     assert body["customer"]["external_id"] == "user_123"
     types = [step["type"] for step in body["timeline"]]
+    own = {(step["via"], step["actor"], step["request_id"]) for step in body["timeline"]}
+    assert own == {("http", None, None)}
     assert types[0] == "checkout.created" and "payment.succeeded" in types
     assert len(body["attempts"]) == 1
     assert body["fulfillment"]["state"] == "done" and body["fulfillment"]["path"] == "verify"

@@ -74,20 +74,26 @@ def payments_show(
     output_: Output = "",
 ) -> None:
     """One payment with its timeline."""
+    from paydesk.flows import payment_trail
     from paydesk.flows import payments as flow
 
     with context.opened() as env:
         view = flow.get(env, None, payment)
         with env.db.read() as tx:
-            steps = flow.timeline(tx, view)
-    timeline = [{"at": s.at, "type": s.type, "data": s.data} for s in steps]
+            steps = payment_trail.timeline(tx, view)
+    timeline = [
+        {"at": s.at, "type": s.type, "actor": s.actor, "via": s.via, "request_id": s.request_id,
+         "data": s.data}
+        for s in steps
+    ]  # fmt: skip
     if not output.is_table(output_):
         output.one({**_payment(view), "timeline": timeline}, output_)
         return
     output.one(_payment(view), output_)
     typer.echo()
-    output.rows(timeline, [Column("WHEN", "at"), Column("WHAT", "type"),
-                           Column("", "data", rank=1)], output_)  # fmt: skip
+    output.rows(timeline, [Column("WHEN", "at"), Column("WHAT", "type"), Column("WHO", "actor"),
+                           Column("VIA", "via"), Column("REQUEST", "request_id", rank=1),
+                           Column("", "data", rank=2)], output_)  # fmt: skip
 
 
 @payments.command("verify")

@@ -153,6 +153,9 @@ TYPES: dict[str, EventType] = {
         "payment",
         {**_PAYMENT, "status": "canceled"},
     ),
+    "payment.restored": EventType(
+        "A hidden payment is shown again.", "payment", {**_PAYMENT, "status": "canceled"}
+    ),
     "payment_method.added": EventType(
         "A way to pay was saved.", "method", {"kind": "card", "brand": "visa", "last4": "4242"}
     ),

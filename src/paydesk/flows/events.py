@@ -78,15 +78,18 @@ class Event:
     @property
     def shown_data(self) -> dict[str, Any]:
         """The data with prefixed ids, as people and other programs see it."""
-        return {
-            name: ids.show(_ID_MEMBERS[name], UUID(value))
-            if value and name in _ID_MEMBERS
-            else value
-            for name, value in self.data.items()
-        }
+        return shown(self.data)
 
     def __repr__(self) -> str:
         return f"<Event {self.id} {self.type} #{self.seq}>"
+
+
+def shown(data: Mapping[str, Any]) -> dict[str, Any]:
+    """An event's data with prefixed ids."""
+    return {
+        name: ids.show(_ID_MEMBERS[name], UUID(value)) if value and name in _ID_MEMBERS else value
+        for name, value in data.items()
+    }
 
 
 # Writing ---------------------------------------------------------------------------------------

@@ -139,6 +139,14 @@ def remove(env: Env, customer_id: UUID | None, ref: str | UUID) -> PaymentView:
     return payments.get(env, *key)
 
 
+def restore(env: Env, customer_id: UUID | None, ref: str | UUID) -> PaymentView:
+    """Show a hidden payment again. Safe to repeat. Raises NotFound."""
+    with env.db.read() as tx:
+        key = payments.find(env, tx, ref, customer_id)
+    _write(env, key, {}, "payment.restored", [])
+    return payments.get(env, *key)
+
+
 def _write(
     env: Env, key: tuple[UUID, UUID], changes: dict[str, Any], type: str, changed: list[str]
 ) -> None:
@@ -150,6 +158,10 @@ def _write(
                 return
             _check_empty(tx, payment)
             changes = {"deleted_at": now}
+        elif type == "payment.restored":
+            if payment.deleted_at is None:
+                return
+            changes = {"deleted_at": None}
         attempts.advance(tx, now, [(payment, payment.state, changes)])
         more = {"changed": changed} if changed else {}
         emit_many(tx, [attempts.state_event(payment, now, type=type, **more)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -25,6 +26,7 @@ class RefundEntry:
     reason: str | None
     provider_ref: str | None
     error_message: str | None
+    response: dict[str, Any] | None
     succeeded_at: datetime | None
     failed_at: datetime | None
     created_at: datetime
@@ -34,7 +36,8 @@ class RefundEntry:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """A payment, or a refund of it. `url` is the page of its last session; `refunded_at` and
-    `refund_reason` are of the payment's last refund; `response` is the provider's last answer."""
+    `refund_reason` are of the payment's last refund; `response` is the provider's last answer, of
+    a refund what it answered to that."""
 
     payment: PaymentView
     refund: RefundEntry | None
@@ -48,10 +51,14 @@ class Record:
         return self.refund.id if self.refund else self.payment.id
 
 
-def get(env: Env, customer_id: UUID, payment_id: UUID) -> Record:
-    """The record of one payment. Raises NotFound."""
+def get(
+    env: Env, customer_id: UUID, payment_id: UUID, refund_id: UUID | None = None
+) -> Record:
+    """The record of one payment, or of one refund of it. Raises NotFound."""
     with env.db.read() as tx:
-        return _records(tx, customer_id, [(payments.view(tx, customer_id, payment_id), None)])[0]
+        payment = payments.view(tx, customer_id, payment_id)
+        refund = _refunds(tx, customer_id, [refund_id])[refund_id] if refund_id else None
+        return _records(tx, customer_id, [(payment, refund)])[0]
 
 
 def history(
@@ -59,12 +66,23 @@ def history(
     customer_id: UUID,
     *,
     service_id: UUID | None = None,
+    states: Sequence[str] | None = None,
+    refund_states: Sequence[str] | None = None,
+    payment_type: str | None = None,
+    created_from: datetime | None = None,
+    created_to: datetime | None = None,
     limit: int = 20,
     after: UUID | None = None,
 ) -> list[Record]:
     """A customer's payments and refunds in one list, newest first. `after`: older than the
-    payment or refund of this id. `service_id`: only what was paid for this service."""
-    values = {"customer_id": customer_id, "service_id": service_id, "limit": limit, "after": after}
+    payment or refund of this id. `service_id`: only what was paid for this service. `states` are
+    payments', `refund_states` refunds'; `payment_type` refund: no payments."""
+    values = {
+        "customer_id": customer_id, "service_id": service_id, "limit": limit, "after": after,
+        "states": None if states is None else list(states),
+        "refund_states": None if refund_states is None else list(refund_states),
+        "type": payment_type, "from": created_from, "to": created_to,
+    }  # fmt: skip
     with env.db.read() as tx:
         rows = tx.all(_ENTRIES, values)
         found = payments.views(tx, [(customer_id, row["payment_id"]) for row in rows])
@@ -81,15 +99,21 @@ _ENTRIES = """
         select p.id, p.id as payment_id, p.created_at from payments p
         where p.customer_id = %(customer_id)s and p.deleted_at is null
         and (%(service_id)s::uuid is null or p.service_id = %(service_id)s)
+        and (%(states)s::text[] is null or p.state = any(%(states)s))
+        and (%(type)s::text is null or p.payment_type = %(type)s)
         union all
         select r.id, r.payment_id, r.created_at from refunds r
         join payments p on p.customer_id = r.customer_id and p.id = r.payment_id
         where r.customer_id = %(customer_id)s and p.deleted_at is null
         and (%(service_id)s::uuid is null or p.service_id = %(service_id)s)
+        and (%(refund_states)s::text[] is null or r.state = any(%(refund_states)s))
+        and coalesce(%(type)s, 'refund') = 'refund'
     )
     select e.id, e.payment_id from entries e
-    where %(after)s::uuid is null
-    or (e.created_at, e.id) < (select created_at, id from entries where id = %(after)s)
+    where (%(after)s::uuid is null
+        or (e.created_at, e.id) < (select created_at, id from entries where id = %(after)s))
+    and (%(from)s::timestamptz is null or e.created_at >= %(from)s)
+    and (%(to)s::timestamptz is null or e.created_at < %(to)s)
     order by e.created_at desc, e.id desc limit %(limit)s
 """
 
@@ -98,9 +122,11 @@ def _refunds(tx: Tx, customer_id: UUID, refund_ids: list[UUID]) -> dict[UUID, Re
     if not refund_ids:
         return {}
     rows = tx.all(
-        "select id, payment_id, amount_minor, currency, state, reason, provider_ref,"
-        " error_message, succeeded_at, failed_at, created_at, updated_at from refunds"
-        " where customer_id = %(customer_id)s and id = any(%(ids)s)",
+        "select r.id, r.payment_id, r.amount_minor, r.currency, r.state, r.reason, r.provider_ref,"
+        " r.error_message, c.result as response, r.succeeded_at, r.failed_at, r.created_at,"
+        " r.updated_at from refunds r left join provider_calls c"
+        "  on c.customer_id = r.customer_id and c.id = r.call_id"
+        " where r.customer_id = %(customer_id)s and r.id = any(%(ids)s)",
         {"customer_id": customer_id, "ids": refund_ids},
     )
     return {
@@ -133,7 +159,7 @@ def _records(
     return [
         Record(
             payment=payment, refund=refund, url=more[payment.id]["url"],
-            response=more[payment.id]["response"],
+            response=refund.response if refund else more[payment.id]["response"],
             refunded_at=more[payment.id]["succeeded_at"],
             refund_reason=more[payment.id]["reason"],
         )

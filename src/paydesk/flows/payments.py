@@ -1,4 +1,4 @@
-"""Payments as they are read: one by any of its ids, lists, pages, sums and the timeline."""
+"""Payments as they are read: one by any of its ids, lists, pages and sums."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ class PaymentView:
     """A payment. `state` is our word, `status` the credits family's; amounts are Money.
 
     `terms` is what it buys, as it was priced, where that is not credits. `usd_minor` is its worth
-    in US cents on the day it was made, `fee_minor` what the provider kept; None: not known.
+    in US cents on the day it was made, by the rate of `rate_id` where one was needed; `fee_minor`
+    what the provider kept. None: not known.
     """
 
     id: UUID
@@ -97,9 +98,20 @@ class PaymentView:
     method_detail: dict[str, Any] | None = None
     country: str | None = None
     usd_minor: int | None = None
+    rate_id: UUID | None = None
     fee_minor: int | None = None
     disputed: bool = False
     risk_score: int | None = None
+
+    @property
+    def usd(self) -> Money | None:
+        """What it was worth in US dollars when it was made."""
+        return None if self.usd_minor is None else Money(self.usd_minor, "usd", minor=True)
+
+    @property
+    def fee(self) -> Money | None:
+        """What the provider kept of it, once that is known."""
+        return None if self.fee_minor is None else Money(self.fee_minor, self.currency, minor=True)
 
     @property
     def goods(self) -> dict[str, Any]:
@@ -140,33 +152,6 @@ class PaymentView:
 
     def __repr__(self) -> str:
         return f"<Payment {ids.show('payment', self.id)} {self.state} {self.amount}>"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptView:
-    """One try to pay: a session at the provider, or a declined charge in it."""
-
-    id: UUID
-    state: str
-    provider: str
-    session_ref: str | None
-    payment_ref: str | None
-    url: str | None
-    method: str | None
-    error_code: str | None
-    error_message: str | None
-    expires_at: datetime | None
-    ended_at: datetime | None
-    created_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """One entry of a payment's timeline."""
-
-    at: datetime
-    type: str
-    data: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -353,8 +338,8 @@ def _view(
         failed_at=one.failed_at, canceled_at=one.canceled_at, deleted_at=one.deleted_at,
         payment_type=one.payment_type, service_id=one.service_id, terms=one.terms,
         method_id=one.method_id, method_detail=one.method_detail, country=one.country,
-        usd_minor=one.usd_minor, fee_minor=one.fee_minor, disputed=one.disputed,
-        risk_score=one.risk_score,
+        usd_minor=one.usd_minor, rate_id=one.rate_id, fee_minor=one.fee_minor,
+        disputed=one.disputed, risk_score=one.risk_score,
     )  # fmt: skip
 
 
@@ -379,6 +364,9 @@ def list_(
     q: str | None = None,
     deleted: bool = False,
     states: Sequence[str] | None = None,
+    payment_type: str | None = None,
+    service_id: UUID | None = None,
+    disputed: bool | None = None,
     offset: int = 0,
 ) -> list[PaymentView]:
     """Payments, newest first: one customer's, or everybody's.
@@ -396,6 +384,7 @@ def list_(
         "provider": provider, "purpose": purpose, "least": amount_from, "most": amount_to,
         "deleted": deleted, "cursor": None, "cursor_at": None, "back": before is not None,
         "q": q, "q_id": None, "q_customers": None,
+        "type": payment_type, "service_id": service_id, "disputed": disputed,
     }  # fmt: skip
     with env.db.read() as tx:
         if q is not None:
@@ -423,6 +412,9 @@ _FILTERS = """
       and (%(least)s::bigint is null or asked_minor >= %(least)s)
       and (%(most)s::bigint is null or asked_minor <= %(most)s)
       and (%(deleted)s or deleted_at is null)
+      and (%(type)s::text is null or payment_type = %(type)s)
+      and (%(service_id)s::uuid is null or service_id = %(service_id)s)
+      and (%(disputed)s::boolean is null or disputed = %(disputed)s)
       and (%(q)s::text is null or id = %(q_id)s or reference = %(q)s
         or customer_id = any(%(q_customers)s::uuid[]))
 """
@@ -457,7 +449,7 @@ def count(
         "method": method, "provider": provider, "currency": currency, "purpose": purpose,
         "from": created_from, "to": created_to, "reference": None, "review": None, "least": None,
         "most": None, "deleted": False, "q": None, "q_id": None, "q_customers": None,
-        "limit": MOST_COUNTED,
+        "type": None, "service_id": None, "disputed": None, "limit": MOST_COUNTED,
     }  # fmt: skip
     which = _ONES if customer_id is not None else _EVERYBODYS
     with env.db.read() as tx:
@@ -539,34 +531,3 @@ def stats(env: Env, customer_id: UUID) -> Stats:
         spent_usd=Money(sum(row["usd"] for row in rows), "usd", minor=True),
         last_payment_at=max((row["last_at"] for row in rows), default=None),
     )
-
-
-def attempts(tx: Tx, customer_id: UUID, payment_id: UUID) -> list[AttemptView]:
-    """Every try to pay, oldest first."""
-    rows = tx.all(
-        "select id, state, provider, session_ref, provider_payment_ref as payment_ref, url, method,"
-        " error_code, error_message, expires_at, ended_at, created_at from attempts"
-        " where customer_id = %(customer_id)s and payment_id = %(payment_id)s"
-        " order by created_at, id limit 200",
-        {"customer_id": customer_id, "payment_id": payment_id},
-    )
-    return [AttemptView(**row) for row in rows]
-
-
-def timeline(tx: Tx, payment: PaymentView) -> list[Step]:
-    """What happened to a payment, its checkout, refunds and disputes, oldest first."""
-    rows = tx.all(
-        "select created_at as at, type, data from events"
-        " where customer_id = %(customer_id)s and subject_id = any(%(subjects)s::uuid[]"
-        "  || array(select id from refunds where customer_id = %(customer_id)s"
-        "   and payment_id = %(payment_id)s)"
-        "  || array(select id from disputes where customer_id = %(customer_id)s"
-        "   and payment_id = %(payment_id)s))"
-        " order by seq limit 500",
-        {
-            "customer_id": payment.customer_id,
-            "payment_id": payment.id,
-            "subjects": [one for one in (payment.id, payment.checkout_id) if one],
-        },
-    )
-    return [Step(at=row["at"], type=row["type"], data=row["data"] or {}) for row in rows]

@@ -70,7 +70,9 @@ class Route(APIRoute):
 def enter(scope: Any, roles: frozenset[str], path: str) -> None:
     """Let the caller in, or raise; remember him and the route's template in the scope."""
     scope["paydesk.route"] = path
-    if PUBLIC not in roles:
+    if PUBLIC in roles:
+        causes.enter(PUBLIC, "http", scope.get("paydesk.request_id"))
+    else:
         who = scope["paydesk.who"] = auth.admit(scope.get("paydesk.caller"), roles)
         causes.enter(who.caller, "http", scope.get("paydesk.request_id"))
         risk.origin.set(_origin(scope, who))

@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
 
+from paydesk import causes
 from paydesk.errors import InvalidRequest, PaydeskError
 from paydesk.pages import look
 from paydesk.pages.session import SignInNeeded
@@ -24,6 +25,8 @@ class PageRoute(APIRoute):
 
         async def handler(request: Request) -> Response:
             request.scope["paydesk.route"] = self.path
+            # Whoever signs in is named instead; a payer has nothing but the link.
+            causes.enter("visitor", "page", request.scope.get("paydesk.request_id"))
             try:
                 return await inner(request)
             except SignInNeeded:

@@ -6,26 +6,24 @@ machine only, everybody is dev@localhost.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
-import json
 import secrets
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 from fastapi import Request
 from fastapi.responses import Response
 
-from paydesk import ids
+from paydesk import causes, ids, seals
 from paydesk.errors import NotAuthenticated, NotPermitted
 from paydesk.flows import api_keys, staff
+from paydesk.seals import seal, unseal
 
 if TYPE_CHECKING:
     from paydesk.env import Env
-    from paydesk.settings import Settings
 
 #: Roles of API keys that may look at the dashboard, and those that may act in it.
 READERS = ("admin", "finance", "support")
@@ -34,8 +32,6 @@ SESSION_S = 12 * 3600
 PORTAL_S = 3600
 LINK_S = 900
 _LOOPBACK = ("127.0.0.1", "::1", "localhost", "testclient")
-#: Signs cookies where no secret is set: they end with the process.
-_PROCESS_SECRET = secrets.token_bytes(32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,37 +51,7 @@ class SignInNeeded(NotAuthenticated):
     """A page that only operators see, asked for by somebody who is not signed in."""
 
 
-# Signing ------------------------------------------------------------------------------------------
-
-
-def _key(settings: Settings, purpose: str) -> bytes:
-    base = settings.jwt_secret or settings.secret_key or settings.stripe_secret_key
-    material = base.encode() if base else _PROCESS_SECRET
-    return hmac.new(material, f"paydesk pages {purpose}".encode(), hashlib.sha256).digest()
-
-
-def seal(settings: Settings, purpose: str, content: dict[str, Any]) -> str:
-    """Content and its signature as one word for cookies and links."""
-    body = base64.urlsafe_b64encode(json.dumps(content, separators=(",", ":")).encode())
-    mac = hmac.new(_key(settings, purpose), body, hashlib.sha256).digest()
-    return f"{body.decode().rstrip('=')}.{base64.urlsafe_b64encode(mac).decode().rstrip('=')}"
-
-
-def unseal(settings: Settings, purpose: str, word: str, now_s: float) -> dict[str, Any] | None:
-    """The content, or None when it was changed, is for another purpose or has ended."""
-    body, _, mac = word.partition(".")
-    if not body or not mac or len(word) > 4096 or not word.isascii():
-        return None
-    padded = body + "=" * (-len(body) % 4)
-    wanted = hmac.new(_key(settings, purpose), padded.encode(), hashlib.sha256).digest()
-    try:
-        given = base64.urlsafe_b64decode(mac + "=" * (-len(mac) % 4))
-        if not hmac.compare_digest(wanted, given):
-            return None
-        content = json.loads(base64.urlsafe_b64decode(padded))
-    except ValueError:
-        return None
-    return content if content.get("exp", 0) > now_s else None
+# Cookies ------------------------------------------------------------------------------------------
 
 
 def _set(response: Response, env: Env, name: str, value: str, max_age_s: int, path: str) -> None:
@@ -125,7 +91,7 @@ def operator(request: Request) -> Operator:
     if content and _key_is_good(env, content.get("key", "")):
         return Operator(content["name"], content["role"], content["csrf"])
     if is_development(request):
-        csrf = hmac.new(_key(env.settings, "csrf"), b"dev", hashlib.sha256).hexdigest()
+        csrf = hmac.new(seals.key(env.settings, "csrf"), b"dev", hashlib.sha256).hexdigest()
         return Operator("dev@localhost", "admin", csrf)
     raise SignInNeeded("Sign in to see this page.")
 
@@ -200,6 +166,9 @@ def check_form(request: Request, who: Operator, csrf: str) -> None:
         raise NotPermitted("The form is out of date: load the page again.")
     if not who.may_act:
         raise NotPermitted(f"The role {who.role} may look at this, not change it.")
+    # What follows is this operator's doing.
+    named = f"staff:{who.name}" if "@" in who.name else f"key:{who.name}"
+    causes.enter(named, "dashboard", request.scope.get("paydesk.request_id"))
 
 
 def check_origin(request: Request) -> None:

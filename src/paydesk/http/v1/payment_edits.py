@@ -179,3 +179,16 @@ async def delete_payment(request: Request, payment: str) -> Response:
         return reply(payment_shape(payment_edits.remove(env_of(request), None, payment)))
 
     return await at_provider(request, work)
+
+
+@payment_edits_v1.post(
+    "/v1/payments/{payment}/restore", response_model=None, summary="Show a hidden payment again",
+    responses={200: {"model": PaymentOut}}, **cell("admin"),
+)  # fmt: skip
+async def restore_payment(request: Request, payment: str) -> Response:
+    """Undoes the hiding; its state stays what it is."""
+
+    def work() -> Response:
+        return reply(payment_shape(payment_edits.restore(env_of(request), None, payment)))
+
+    return await at_provider(request, work)

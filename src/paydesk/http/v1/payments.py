@@ -11,8 +11,9 @@ from starlette.responses import Response
 
 from paydesk import ids
 from paydesk.errors import InvalidRequest, NotFound, NotPermitted
-from paydesk.flows import customers, fulfillment, payments
-from paydesk.flows.payments import AttemptView, FulfillmentView, PaymentView, Step
+from paydesk.flows import customers, events, fulfillment, payment_trail, payments
+from paydesk.flows.payment_trail import AttemptView, Step
+from paydesk.flows.payments import FulfillmentView, PaymentView
 from paydesk.http import fields, owners
 from paydesk.http.auth import STAFF
 from paydesk.http.fields import DEFAULT_LIMIT, MAX_AMOUNT, Instant, Limit, reply
@@ -20,14 +21,16 @@ from paydesk.http.idempotency import attempt_of, once
 from paydesk.http.routes import cell, env_of, router, who_of
 from paydesk.http.v1.catalog import customer_shape
 from paydesk.http.v1.models import PaymentOut, ResolveIn, page_of
+from paydesk.rules.money import Money
 
 payments_v1 = router("payments")
 
 EXPANDABLE = ("customer",)
 
 
-def payment_shape(one: PaymentView) -> dict[str, Any]:
-    return {
+def payment_shape(one: PaymentView, *, for_staff: bool = False) -> dict[str, Any]:
+    """A payment; what it cost and what was thought of it are for staff."""
+    shape = {
         "id": ids.show("payment", one.id),
         "object": "payment",
         "livemode": one.livemode,
@@ -63,6 +66,8 @@ def payment_shape(one: PaymentView) -> dict[str, Any]:
         "payment_method": fields.shown("method", one.method_id),
         "wallet_used": one.wallet,
         "country": one.country,
+        **_money(one.usd, "usd"),
+        "usd_rate": fields.shown("rate", one.rate_id),
         "payment_url": one.payment_url,
         "payment_url_expires_at": fields.instant(one.payment_url_expires_at),
         "action_url": one.action_url,
@@ -85,6 +90,14 @@ def payment_shape(one: PaymentView) -> dict[str, Any]:
         "refund_reason": one.refund_reason,
         "refunds": f"/v1/payments/{ids.show('payment', one.id)}/refunds",
     }
+    if for_staff:
+        shape |= {**_money(one.fee, "fee"), "risk_score": one.risk_score}
+    return shape
+
+
+def _money(value: Money | None, name: str) -> dict[str, Any]:
+    """Money that may not be known."""
+    return {name: None, f"{name}_decimal": None} if value is None else fields.money(value, name)
 
 
 def _fulfillment(one: FulfillmentView | None) -> dict[str, Any] | None:
@@ -99,11 +112,20 @@ def _fulfillment(one: FulfillmentView | None) -> dict[str, Any] | None:
     }
 
 
-def _step(one: Step) -> dict[str, Any]:
-    return {"at": fields.instant(one.at), "type": one.type, "data": one.data}
+def _step(one: Step, for_staff: bool) -> dict[str, Any]:
+    return {
+        "id": ids.show("event", one.id),
+        "at": fields.instant(one.at),
+        "type": one.type,
+        "data": events.shown(one.data),
+        "via": one.via,
+        "actor": one.actor if for_staff else None,
+        "request_id": one.request_id if for_staff else None,
+        "cause": one.cause if for_staff else None,
+    }
 
 
-def _attempt(one: AttemptView) -> dict[str, Any]:
+def _attempt(one: AttemptView, for_staff: bool) -> dict[str, Any]:
     return {
         "id": ids.show("attempt", one.id),
         "object": "attempt",
@@ -112,9 +134,14 @@ def _attempt(one: AttemptView) -> dict[str, Any]:
         "provider_session_id": one.session_ref,
         "provider_payment_id": one.payment_ref,
         "method": one.method,
+        "payment_method": fields.shown("method", one.method_id),
+        "payment_url": one.url,
+        "action_url": one.action_url,
         "error_code": one.error_code,
         "error_message": one.error_message,
+        "provider_response": one.response if for_staff else None,
         "created_at": fields.instant(one.created_at),
+        "updated_at": fields.instant(one.updated_at),
         "expires_at": fields.instant(one.expires_at),
         "ended_at": fields.instant(one.ended_at),
     }
@@ -136,33 +163,52 @@ def list_payments(
     amount_from: Annotated[int | None, Query(alias="amount[gte]", ge=0, le=MAX_AMOUNT)] = None,
     amount_to: Annotated[int | None, Query(alias="amount[lte]", ge=0, le=MAX_AMOUNT)] = None,
     q: Annotated[str | None, Query(min_length=1, max_length=320)] = None,
+    payment_type: Annotated[str | None, Query(max_length=64)] = None,
+    service: Annotated[str | None, Query(max_length=64)] = None,
+    disputed: bool | None = None,
     deleted: bool = False,
     in_review: bool | None = None,
     created_from: Annotated[Instant | None, Query(alias="created_at[gte]")] = None,
     created_to: Annotated[Instant | None, Query(alias="created_at[lt]")] = None,
     limit: Limit = DEFAULT_LIMIT,
     starting_after: str | None = None,
+    ending_before: str | None = None,
     expand: Annotated[list[str] | None, Query(max_length=5)] = None,
 ) -> Response:
     """Newest first. `status` takes every word that any of the documents has for it; `q` is an id,
     a handle or a reference, for staff also a customer's e-mail or id. `deleted`: for
-    administrators, hidden ones too."""
+    administrators, hidden ones too. `ending_before`: the page of newer ones just before a payment;
+    `has_more` then says whether there are still newer ones."""
     env, who = env_of(request), who_of(request)
     if deleted and who.role != "admin":
         raise NotPermitted("Only administrators see deleted payments.")
+    if starting_after is not None and ending_before is not None:
+        raise InvalidRequest("Either starting_after or ending_before.", param="ending_before")
     wanted = expansions(expand, *EXPANDABLE)
     found = payments.list_(
         env, owners.scope_of(env, who, customer), limit=limit + 1,
         after=None if starting_after is None else ids.parse("payment", starting_after),
+        before=None if ending_before is None else ids.parse("payment", ending_before),
+        payment_type=payment_type, disputed=disputed,
+        service_id=None if service is None else ids.parse("service", service),
         status=status, method=method, currency=currency and currency.lower(),
         reference=reference, provider=provider, purpose=purpose, amount_from=amount_from,
         amount_to=amount_to, q=q, deleted=deleted, review=in_review, created_from=created_from,
         created_to=created_to,
     )  # fmt: skip
-    result = fields.page(found, limit, payment_shape)
+    for_staff = not who.is_customer
+    # Backward, the one too many is the newest: it stands first.
+    shown = found[-limit:] if ending_before is not None else found[:limit]
+    result = {
+        "object": "list", "data": [payment_shape(one, for_staff=for_staff) for one in shown],
+        "has_more": len(found) > limit, "next_cursor": None,
+    }  # fmt: skip
+    if result["has_more"]:
+        edge = shown[0] if ending_before is not None else shown[-1]
+        result["next_cursor"] = ids.show("payment", edge.id)
     if "customer" in wanted:
         kept: dict[UUID, dict[str, Any]] = {}
-        for one, shape in zip(found, result["data"], strict=False):
+        for one, shape in zip(shown, result["data"], strict=True):
             if one.customer_id not in kept:
                 named = customers.get(env, one.customer_id)
                 kept[one.customer_id] = customer_shape(named, env.settings.live)
@@ -187,14 +233,15 @@ def get_payment(
         one = payments.view(tx, *key)
         if one.deleted_at is not None and who.role != "admin":
             raise NotFound(f"No such payment: {payment[:64]!r}.")
-        steps, tries = payments.timeline(tx, one), payments.attempts(tx, *key)
-    shape = payment_shape(one)
+        steps, tries = payment_trail.timeline(tx, one), payment_trail.attempts(tx, *key)
+    for_staff = not who.is_customer
+    shape = payment_shape(one, for_staff=for_staff)
     if "customer" in wanted:
         named = customers.get(env, one.customer_id)
         shape["customer"] = customer_shape(named, env.settings.live)
-    shape["timeline"] = [_step(step) for step in steps]
-    shape["attempts"] = [_attempt(attempt) for attempt in tries]
-    if not who.is_customer:
+    shape["timeline"] = [_step(step, for_staff) for step in steps]
+    shape["attempts"] = [_attempt(attempt, for_staff) for attempt in tries]
+    if for_staff:
         shape["provider_response"] = one.provider_response
     return reply(shape)
 
