@@ -130,6 +130,33 @@ def test_no_client_sets_the_fee_or_the_state(shop, user, http):
     assert made.status_code == 201
 
 
+def test_the_history_is_narrowed_by_status_type_and_time(shop, user, http):
+    """S0.32 S0.36 S0.37"""
+    one, _ = activated(shop, user)
+    path = f"{BASE}/payments/{one['payment']['payment_id']}/refund"
+    http.post(path, json={"amount": 100.00})
+
+    def found(query, of=f"{BASE}/payments/history"):
+        answer = user.get(f"{of}?{query}")
+        assert answer.status_code == 200, answer.text
+        return [(r["payment_type"], r["status"]) for r in answer.json()["payments"]]
+
+    paid, back = ("subscription", "partially_refunded"), ("refund", "succeeded")
+    assert found("") == [back, paid]
+    assert found("payment_type=refund") == [back]
+    assert found("payment_type=subscription") == [paid]
+    assert found("status=partially_refunded") == [paid]
+    assert found("status=succeeded") == [back]
+    assert found("status=failed") == []
+    assert found("created_at[gte]=2025-01-03T00:00:00Z") == []
+    assert found("created_at[lt]=2025-01-03T00:00:00Z") == [back, paid]
+    own = f"{BASE}/{one['service']['id']}/payments"
+    assert found("status=succeeded", own) == [back]
+    assert user.get(f"{own}?status=paid").status_code == 422
+    record = http.get(f"{BASE}/payments/history?customer_id=user_123&payment_type=refund").json()
+    assert record["payments"][0]["provider_response"]["id"].startswith("re_")
+
+
 def test_the_history_has_every_column_and_every_refund(shop, user, http):
     """S0.1 S0.2 S0.3 S0.4 S0.5 S0.6 S0.7 S0.8 S0.9 S0.10 S0.11 S0.12 S0.13 S0.15 S0.16 S0.17
     S0.18 S0.19 S0.20 S0.22 S0.32 S0.36 S0.38 C5: rows of the document's table."""

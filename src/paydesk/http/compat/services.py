@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from paydesk import ids
 from paydesk.errors import InvalidRequest, NotFound
-from paydesk.flows import checkout, payment_records
+from paydesk.flows import checkout, payment_records, refund_views
 from paydesk.flows import payments as payment_flows
 from paydesk.flows import services as service_flows
 from paydesk.flows.checkout import CheckoutView, StartCheckout
@@ -23,11 +23,12 @@ from paydesk.http.auth import STAFF, Principal
 from paydesk.http.compat import payment_records as records
 from paydesk.http.compat.payment_records import RecordOut, decimal, instant
 from paydesk.http.compat.shapes import DecimalNumber, SnakeIn, bare
-from paydesk.http.fields import Code, Email, Ref, Url, reply
+from paydesk.http.fields import Code, Email, Instant, Ref, Url, reply
 from paydesk.http.idempotency import attempt_of, once
 from paydesk.http.routes import at_provider, cell, env_of, router, who_of
 from paydesk.http.v1.checkouts import started_by
 from paydesk.rules.payments import DEAD_STATES
+from paydesk.tracker.models import STATUS_OF
 
 services = router("services")
 
@@ -35,6 +36,12 @@ BUYERS = ("customer", "admin", "service")
 BASE = "/api/v1/customers/services"
 CustomerId = Annotated[str | None, Query(max_length=255)]
 Limit = Annotated[int, Query(ge=1, le=100)]
+Cursor = Annotated[str | None, Query(max_length=64)]
+Status = Literal["pending", "processing", "succeeded", "failed", "canceled", "refunded",
+                 "partially_refunded"] | None  # fmt: skip
+PaymentType = Literal["subscription", "renewal", "upgrade", "refund"] | None
+CreatedFrom = Annotated[Instant | None, Query(alias="created_at[gte]")]
+CreatedTo = Annotated[Instant | None, Query(alias="created_at[lt]")]
 
 
 class MembershipIn(SnakeIn):
@@ -224,12 +231,16 @@ def _of_service(payment: PaymentView) -> None:
     responses={200: {"model": RecordsOut}}, **cell("customer", *STAFF, owner="own"),
 )  # fmt: skip
 def history(
-    request: Request, customer_id: CustomerId = None, limit: Limit = 20,
-    starting_after: Annotated[str | None, Query(max_length=64)] = None,
+    request: Request, customer_id: CustomerId = None, status: Status = None,
+    payment_type: PaymentType = None, created_from: CreatedFrom = None,
+    created_to: CreatedTo = None, limit: Limit = 20, starting_after: Cursor = None,
 ) -> Response:  # fmt: skip
     """Every payment, and every refund as a record of type `refund`, newest first."""
-    return _records(request, _owner(request, who_of(request), customer_id), None, limit,
-                    starting_after)  # fmt: skip
+    owner = _owner(request, who_of(request), customer_id)
+    return _records(
+        request, owner, limit, starting_after, **_states(status), payment_type=payment_type,
+        created_from=created_from, created_to=created_to,
+    )  # fmt: skip
 
 
 @services.get(
@@ -237,27 +248,38 @@ def history(
     responses={200: {"model": RecordsOut}}, **cell("customer", *STAFF, owner="own"),
 )  # fmt: skip
 def of_service(
-    request: Request, service_id: str, limit: Limit = 20,
-    starting_after: Annotated[str | None, Query(max_length=64)] = None,
+    request: Request, service_id: str, status: Status = None, payment_type: PaymentType = None,
+    limit: Limit = 20, starting_after: Cursor = None,
 ) -> Response:  # fmt: skip
     """What was paid for this service, and what of it went back."""
     env = env_of(request)
     one = service_flows.get(env, owners.only_own(env, who_of(request)), service_id)
-    return _records(request, one.customer_id, one.id, limit, starting_after)
+    return _records(request, one.customer_id, limit, starting_after, service_id=one.id,
+                    **_states(status), payment_type=payment_type)  # fmt: skip
 
 
 def _records(
-    request: Request, customer_id: UUID, service_id: UUID | None, limit: int, after: str | None
+    request: Request, customer_id: UUID, limit: int, after: str | None, **filters: Any
 ) -> Response:
     env, for_staff = env_of(request), not who_of(request).is_customer
     mark = None if after is None else ids.parse("payment", after)
-    found = payment_records.history(
-        env, customer_id, service_id=service_id, limit=limit + 1, after=mark
-    )
+    found = payment_records.history(env, customer_id, limit=limit + 1, after=mark, **filters)
     shown = [records.shape(one, for_staff=for_staff) for one in found[:limit]]
     more = len(found) > limit
     return reply({"payments": shown, "has_more": more,
                   "next_cursor": shown[-1]["id"] if more else None})  # fmt: skip
+
+
+def _states(status: str | None) -> dict[str, list[str]]:
+    """Our states, of payments and of refunds, that show as this word of the document."""
+    if status is None:
+        return {}
+    return {
+        "states": [s for s in STATUS_OF if records.STATUS.get(s, s) == status],
+        "refund_states": [
+            s for s in refund_views.STATES if records.REFUND_STATUS.get(s, s) == status
+        ],
+    }
 
 
 @services.post(
@@ -278,11 +300,10 @@ def _refund(request: Request, ref: str, body: RefundIn) -> Response:
     def work() -> Response:
         done = records.create_refund(
             env, ids.show("payment", payment.id), body.amount, body.reason, by=who.caller,
-            role=who.role, key=attempt.key if attempt else None,
+            persons=who.persons, role=who.role, key=attempt.key if attempt else None,
             digest=attempt.digest if attempt else None,
         )  # fmt: skip
-        entries = payment_records.history(env, payment.customer_id, limit=100)
-        entry = next(one for one in entries if one.id == done.id)
+        entry = payment_records.get(env, payment.customer_id, payment.id, done.id)
         record = payment_records.get(env, payment.customer_id, payment.id)
         for_staff = not who.is_customer
         shown = records.shape(entry, for_staff=for_staff)
