@@ -134,7 +134,22 @@ def test_a_run_that_was_broken_off_goes_on_where_it_stopped(env, dump, monkeypat
         run(env, source, dry_run=False, progress=stop)
     assert seen == [2]
     done = run(env, source, dry_run=False)
-    assert counts(done)["services.payments"] == (1, 2, 1, 1)
+    assert counts(done)["services.customer_services"] == (0, 2, 0, 0)
+    assert counts(done)["services.payments"] == (3, 0, 1, 1)
+
+
+def test_a_database_that_goes_away_ends_the_run_and_blames_no_row(env, dump, monkeypatch):
+    # S0.35
+    source, real = dump(MYSQL), legacy._write_payments
+
+    def gone(*args: Any) -> None:
+        raise psycopg.OperationalError("server closed the connection")
+
+    monkeypatch.setattr(legacy, "_write_payments", gone)
+    with pytest.raises(psycopg.OperationalError):
+        run(env, source, dry_run=False)
+    monkeypatch.setattr(legacy, "_write_payments", real)
+    assert counts(run(env, source, dry_run=False))["services.payments"] == (3, 0, 1, 1)
 
 
 def test_services_come_without_payment_status(env, dump):
@@ -145,7 +160,91 @@ def test_services_come_without_payment_status(env, dump):
                       " from customer_services order by state")  # fmt: skip
     assert [(r["state"], r["fee_minor"], r["duration_months"]) for r in rows] == [
         ("active", 54999, 6), ("pending", 54999, 6)]  # fmt: skip
-    assert services
+    one = payments.get(env, None, "p-1")
+    assert one.service_id is not None
+    linked = services.get(env, one.customer_id, one.service_id)
+    assert (linked.active, linked.payment_id) == (True, one.id)
+    assert payments.get(env, None, "p-3").service_id is not None
+    again = run(env, dump(MYSQL, "again.sql"))
+    assert counts(again)["services.customer_services"] == (0, 2, 0, 0)
+
+
+SQLITE = r"""PRAGMA foreign_keys=OFF;
+BEGIN TRANSACTION;
+CREATE TABLE IF NOT EXISTS "payment_transactions" ("id" TEXT NOT NULL PRIMARY KEY, user_id TEXT,
+  amount_cents INTEGER NOT NULL, status TEXT, credits_to_add INTEGER, created_at INTEGER,
+  metadata TEXT DEFAULT 'a, b', CHECK (amount_cents > 0));
+INSERT INTO payment_transactions VALUES('t-1','u-1',999,'completed',150,1735813800123,'{"path": "C:\\"}');
+INSERT INTO payment_transactions VALUES('t-2','u-1',499,'completed',50,1735813800,replace('{}','\n',char(92)||'n'));
+INSERT INTO payment_transactions VALUES('t-3','u-1',499,'completed',50,1735813800,NULL);
+CREATE TABLE Payment (id, user_id, amount REAL, currency, method, status, reference, description, created_at);
+INSERT INTO Payment VALUES('w-1','u-1',549.99000000000000909,'USD','cash','COMPLETED','r-1',replace('Two\nlines; it''s','\n',char(10)),'2025-01-02 10:00:00');
+INSERT INTO Payment VALUES('w-2','u-1',2.5,'USD','cash','COMPLETED','r-1','ends with \','2025-01-02 10:00:00');
+INSERT INTO Payment VALUES('w-3','u-1',2.505,'USD','cash','COMPLETED',NULL,NULL,'2025-01-02 10:00:00');
+COMMIT;
+"""  # noqa: E501
+
+
+def test_a_dump_of_sqlite_is_read_and_each_bad_row_is_named_by_its_line(env, dump):
+    # S0.35
+    found = run(env, dump(SQLITE), dry_run=False)
+    assert counts(found) == {
+        "credits.payment_transactions": (2, 0, 0, 1), "wallets.payments": (2, 0, 0, 1),
+    }  # fmt: skip
+    assert [(r.line, r.old_id) for r in found.refused] == [(7, "t-2"), (12, "w-3")]
+    assert "is no constant" in found.refused[0].why
+    assert payments.get(env, None, "w-2").description == "ends with \\"
+    one, first = payments.get(env, None, "w-1"), payments.get(env, None, "t-1")
+    assert (one.amount, one.description) == (USD("549.99"), "Two\nlines; it's")
+    assert first.created_at.isoformat() == "2025-01-02T10:30:00.123000+00:00"
+    assert first.metadata["path"] == "C:\\"
+
+
+TANGLED = r"""--
+-- PostgreSQL database dump
+--
+/* A comment over
+   several lines; it's long */
+CREATE FUNCTION public.touch() RETURNS trigger LANGUAGE plpgsql AS $$
+begin
+  -- don't forget; this is no end
+  raise notice 'it''s';
+end $$;
+CREATE TABLE public.payments (
+    id uuid NOT NULL, -- the customer's payment
+    customer_id uuid, payment_intent_id text, payment_type text, status text,
+    amount numeric(10,2), description text DEFAULT 'a, (b'::text, created_at timestamp
+);
+INSERT INTO public.payments VALUES ('q-1', 'c-1', 'pi_1', 'subscription', 'succeeded', 10.00, 'back\slash\', '2025-01-02 10:00:00+00'), ('q-2', 'c-1', 'pi_2', 'subscription', 'succeeded', 10.00, E'it\'s\ttab', '2025-01-02 10:00:00'::timestamp without time zone),
+ ('q-3', 'c-1', 'pi_3', 'subscription', 'succeeded', 10.00, now()::text, '2025-01-02'),
+ ('q-4', 'c-1', 'pi_4', 'subscription', 'succeeded', 10.00),
+ ('q-5', 'c-1', 'pi_5', 'subscription', 'succeeded', 'ten', NULL, '2025-01-02');
+INSERT INTO public.payments (status, id, customer_id, payment_intent_id, payment_type, amount, created_at) OVERRIDING SYSTEM VALUE VALUES ('failed', 'q-6', 'c-1', 'pi_6', 'renewal', 1.5, '2025-01-02') ON CONFLICT DO NOTHING;
+COPY public.payments (id, customer_id, payment_intent_id, payment_type, status, amount, description, created_at) FROM stdin;
+q-7	c-1	pi_7	subscription	succeeded	10.00	a\\b\nc	2025-01-02 10:00:00
+q-8	c-1	pi_8	subscription
+\.
+"""  # noqa: E501
+
+
+def test_quotes_comments_and_functions_of_a_dump_lead_nowhere_wrong(env, dump):
+    # S0.35
+    found = run(env, dump(TANGLED), dry_run=False)
+    assert counts(found) == {"services.payments": (4, 0, 0, 4)}
+    assert [(r.line, r.old_id) for r in found.refused] == [
+        (17, "q-3"), (18, "q-4"), (19, "q-5"), (23, "q-8")]  # fmt: skip
+    words = {one: payments.get(env, None, one).description for one in ("q-1", "q-2", "q-7")}
+    assert words == {"q-1": "back\\slash\\", "q-2": "it's\ttab", "q-7": "a\\b\nc"}
+    assert payments.get(env, None, "q-6").amount == USD("1.50")
+
+
+def test_bytes_that_are_no_utf8_spoil_their_own_row(env, tmp_path):
+    # S0.35
+    path = tmp_path / "old.sql"
+    text = TANGLED.replace("'ten'", "10.00").replace("q-6", "q-\u00e9").encode()
+    path.write_bytes(text.replace("\u00e9".encode(), b"\xe9"))
+    found = run(env, str(path))
+    assert [r.why for r in found.refused if r.line == 20] == ["id is not UTF-8."]
 
 
 def test_a_postgresql_dump_brings_credits_wallets_and_learning(env, dump):

@@ -80,7 +80,11 @@ def legacy_sql(
     ]  # fmt: skip
     output.rows(rows, columns, output_)
     for one in result.refused:
-        typer.echo(f"{one.table} {one.old_id}: {one.why}", err=True)
+        where = f"line {one.line}, " if one.line else ""
+        typer.echo(f"{one.table}: {where}id {one.old_id}: {one.why}", err=True)
+    hidden = sum(t.refused for t in result.tables) - len(result.refused)
+    if hidden:
+        typer.echo(f"and {hidden} more rows.", err=True)
     if result.is_dry:
         typer.echo("Nothing was written. Run again with --write to bring it over.", err=True)
     raise typer.Exit(output.OK if result.ok else output.PROBLEM)

@@ -9,21 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
 from typing import Any
 from uuid import UUID
 
+import psycopg
+
 from paydesk import causes, ids
 from paydesk.db.postgres import Tx, jsonb
 from paydesk.env import Env
-from paydesk.errors import InvalidRequest, PaydeskError
+from paydesk.errors import InvalidRequest, PaydeskError, Unavailable
 from paydesk.flows import attempts, customers, ledger, trail
 from paydesk.flows.events import NewEvent, emit_many
-from paydesk.flows.legacy_source import DsnSource, DumpSource, Row, open_source
+from paydesk.flows.legacy_dump import DumpSource, Line, Row
+from paydesk.flows.legacy_source import DsnSource, open_source
 from paydesk.rules import legacy
 from paydesk.rules.legacy import OldPayment
 from paydesk.rules.payments import handle_of
+from paydesk.tracker.exceptions import DuplicatePayment
 from paydesk.tracker.stores.joined import JoinedStore, ServicePayment
 
 #: So many rows are written in one transaction.
@@ -37,11 +41,12 @@ _SELF_ACCOUNT = "imported"
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A row that could not be brought over, and why."""
+    """A row that could not be brought over, and why. `line`: where it stands in a dump."""
 
     table: str
     old_id: str
     why: str
+    line: int | None = None
 
 
 @dataclass(slots=True)
@@ -124,16 +129,16 @@ def _table(
     write = _WRITE[family]
     for batch in _batches(old.rows(table, skip)):
         good = []
-        for row in batch:
+        for line in batch:
             try:
-                read = _read(family, row)
+                read = _read(family, line)
             except (PaydeskError, KeyError, TypeError, ValueError, ArithmeticError) as exc:
-                _refuse(result, done, row, exc)
+                _refuse(result, done, line, exc)
                 continue
             if read is None:
                 done.skipped += 1
             else:
-                good.append(read)
+                good.append((line, read))
         _write(env, family, write, good, result, done)
         done.read += len(batch)
         if goes_on:
@@ -144,42 +149,59 @@ def _table(
         _keep_position(env, result.source, done, 0)
 
 
-def _read(family: str, row: Row) -> Any:
-    if family in _PAYMENTS:
-        return legacy.payment_of(family, row)
-    return row
+def _read(family: str, line: Line) -> Any:
+    if line.problem is not None:
+        raise InvalidRequest(line.problem)
+    return legacy.payment_of(family, line.row) if family in _PAYMENTS else line.row
 
 
 def _write(
-    env: Env, family: str, write: Any, good: Sequence[Any], result: Result, done: TableResult
-) -> None:
+    env: Env, family: str, write: Any, good: Sequence[tuple[Line, Any]], result: Result,
+    done: TableResult,
+) -> None:  # fmt: skip
     """A batch at once; where that fails, each row alone, so that one fault stays one's own."""
     if not good:
         return
     try:
-        imported, known = write(env, family, good, result.is_dry)
+        imported, known = write(env, family, [read for _, read in good], result.is_dry)
         done.imported += imported
         done.known += known
+    except (Unavailable, psycopg.OperationalError):
+        raise  # No fault of a row's: the next run goes on from here.
     except Exception as exc:  # Whatever a row holds, the others are brought over.
         if len(good) == 1:
-            one = good[0]
-            old_id = one.old_id if isinstance(one, OldPayment) else one.get("id", "")
-            _refuse(result, done, {"id": old_id}, exc)
+            _refuse(result, done, good[0][0], exc)
             return
         for one in good:
             _write(env, family, write, [one], result, done)
 
 
-def _refuse(result: Result, done: TableResult, row: Any, exc: Exception) -> None:
+def _refuse(result: Result, done: TableResult, line: Line, exc: Exception) -> None:
     done.refused += 1
-    why = exc.detail if isinstance(exc, PaydeskError) else f"{type(exc).__name__}: {exc}"[:200]
-    if isinstance(exc, KeyError):
-        why = f"The column {exc} is missing."
     if len(result.refused) < MOST_SHOWN:
-        result.refused.append(Refused(done.table, str(row.get("id", "?"))[:64], why))
+        old_id = str(line.row.get("id") or "?")[:64]
+        result.refused.append(Refused(done.table, old_id, _why(exc), line.number))
 
 
-def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:
+def _why(exc: Exception) -> str:
+    if isinstance(exc, PaydeskError):
+        return exc.detail
+    if isinstance(exc, KeyError):
+        return f"The column {exc} is missing."
+    if isinstance(exc, DuplicatePayment | psycopg.errors.UniqueViolation):
+        name = getattr(exc, "constraint", None) or exc.diag.constraint_name  # type: ignore[union-attr]
+        return _TWICE.get(name, f"It stands there already: {name}.")
+    return f"{type(exc).__name__}: {exc}"[:200]
+
+
+#: Constraint -> what a row that breaks it is told.
+_TWICE = {
+    "payments_customer_id_handle_key": "Another payment of this customer has its intent's id.",
+    "customer_services_once": "Another service of this type runs for this customer.",
+}
+
+
+def _batches(rows: Iterator[Line]) -> Iterator[list[Line]]:
     while batch := list(islice(rows, BATCH)):
         yield batch
 
@@ -260,8 +282,9 @@ def _customer(env: Env, name: str) -> UUID:
 
 
 def _payment(
-    row: OldPayment, owner: UUID, family: str, made: UUID, is_live: bool = False
-) -> ServicePayment:
+    row: OldPayment, owner: UUID, family: str, made: UUID, is_live: bool = False,
+    service_id: UUID | None = None,
+) -> ServicePayment:  # fmt: skip
     paid = row.state in legacy.PAID
     return ServicePayment(
         id=str(made), customer_id=owner, user_id=str(owner), amount_cents=row.amount_minor,
@@ -272,7 +295,7 @@ def _payment(
         credits_to_add=row.credits, credits_added=row.credits_added_at is not None,
         credits_added_at=row.credits_added_at if paid else None, package_id=row.package_id,
         package_name=row.package_name, session_id=row.session_ref,
-        provider_payment_id=row.payment_ref, payment_type=row.payment_type,
+        provider_payment_id=row.payment_ref, payment_type=row.payment_type, service_id=service_id,
         completed_at=(row.completed_at or row.updated_at) if paid else None,
         failed_at=row.failed_at, canceled_at=row.canceled_at, error_code=row.error_code,
         error_message=row.error_message, livemode=is_live,
@@ -289,10 +312,12 @@ def _write_payments(
         return
     now = env.now()
     pairs = []
+    bought = _services_of(tx, [row.service for row in rows if row.service])
     for row in rows:
         owner = owners[row.customer]
         made = ids.new_owned(owner, int(row.created_at.timestamp() * 1000))
-        pairs.append((row, _payment(row, owner, family, made, env.settings.live)))
+        service = bought.get((owner, row.service or ""))
+        pairs.append((row, _payment(row, owner, family, made, env.settings.live, service)))
     JoinedStore(tx.conn).create_many([payment for _, payment in pairs])
     paid = [(row, payment, ids.new_owned(payment.customer_id)) for row, payment in pairs
             if row.state in legacy.PAID]  # fmt: skip
@@ -301,6 +326,7 @@ def _write_payments(
     ledger.post(tx, [*_sales(paid), *_backs(refunded)])
     _write_goods(tx, paid)
     _write_refunds(tx, refunded)
+    _link_services(tx, [payment for _, payment, _ in paid])
     refs = []
     for row, payment in pairs:
         for ref in (row.session_ref, row.payment_ref):
@@ -393,40 +419,89 @@ def _write_refunds(tx: Tx, refunded: Sequence[tuple[OldPayment, ServicePayment, 
     )  # fmt: skip
 
 
-# What stands beside them -------------------------------------------------------------------------
+# Services ----------------------------------------------------------------------------------------
+
+
+def _ref(family: str, old_id: str) -> str:
+    """Under which the old id of a row that is no payment is remembered."""
+    return f"{family}:{old_id}"[:500]
+
+
+def _services_of(tx: Tx, old_ids: Sequence[str]) -> dict[tuple[UUID, str], UUID]:
+    """(customer, old id) -> the service that was brought over before."""
+    rows = tx.all(
+        "select r.customer_id, r.object_id, k.old_id"
+        " from unnest(%(refs)s::text[], %(ids)s::text[]) as k(ref, old_id)"
+        " cross join lateral (select customer_id, object_id from provider_refs"
+        "  where provider = %(self)s and account = %(account)s and ref = k.ref limit 1) r",
+        {"refs": [_ref("services.customer_services", one) for one in old_ids],
+         "ids": list(old_ids), "self": SELF, "account": _SELF_ACCOUNT},
+    )  # fmt: skip
+    return {(row["customer_id"], row["old_id"]): row["object_id"] for row in rows}
+
+
+def _link_services(tx: Tx, paid: Sequence[ServicePayment]) -> None:
+    """A service says which payment it runs by: the last that was not given back."""
+    for payment in sorted(paid, key=lambda one: one.completed_at or one.updated_at):
+        if payment.service_id is None or payment.state == "refunded":
+            continue
+        tx.run(
+            "update customer_services set payment_id = %(payment_id)s"
+            " where customer_id = %(customer_id)s and id = %(id)s",
+            {"customer_id": payment.customer_id, "id": payment.service_id,
+             "payment_id": payment.key[1]},
+        )  # fmt: skip
 
 
 def _services(env: Env, family: str, rows: Sequence[Row], is_dry: bool) -> tuple[int, int]:
     """Services without `payment_status`: whether one runs says `active` and its end."""
-    imported = 0
+    imported, now = 0, env.now()
     for row in rows:
-        currency = legacy.currency_of(row, "USD")
-        fee = legacy.money_of(row.get("subscription_fee") or 0, currency)
-        ends, created = legacy.maybe_at(row.get("subscription_expires_at")), legacy.at(
-            row.get("created_at") or datetime.now(UTC))  # fmt: skip
         old_id, name = legacy.id_of(row["id"]), legacy.id_of(row["customer_id"])
+        values = _service(row, now) | {"metadata": jsonb({"imported_id": old_id})}
         if is_dry:
-            imported += 1
+            imported += _is_new(env, family, old_id)
             continue
-        owner = _customer(env, name)
-        is_active = legacy.truth_of(row.get("active"))
-        state = "active" if is_active and (ends is None or ends > env.now()) else (
-            "ended" if is_active or ends else "pending")  # fmt: skip
         imported += _one(
-            env, owner, family, old_id,
+            env, _customer(env, name), family, old_id,
             "insert into customer_services (customer_id, id, service_type, state, duration_months,"
             " fee_minor, currency, starts_at, expires_at, activated_at, metadata, created_at)"
             " values (%(owner)s, %(id)s, %(type)s, %(state)s, %(months)s, %(fee)s, %(currency)s,"
             " %(created)s, %(ends)s, case when %(state)s <> 'pending' then %(created)s end,"
             " %(metadata)s, %(created)s)",
-            {
-                "type": legacy.text_of(row["service_type"], 100), "state": state, "fee": fee,
-                "months": max(1, legacy.whole_of(row.get("subscription_duration") or 1)),
-                "currency": currency, "created": created, "ends": ends,
-                "metadata": jsonb({"imported_id": old_id}),
-            },
+            values,
         )  # fmt: skip
     return imported, len(rows) - imported
+
+
+def _service(row: Row, now: datetime) -> dict[str, Any]:
+    currency = legacy.currency_of(row, "USD")
+    ends = legacy.maybe_at(row.get("subscription_expires_at"))
+    is_active = legacy.truth_of(row.get("active"))
+    is_running = is_active and (ends is None or ends > now)
+    return {
+        "type": legacy.text_of(row["service_type"], 100),
+        "state": "active" if is_running else "ended" if is_active or ends else "pending",
+        "fee": legacy.money_of(row.get("subscription_fee") or 0, currency),
+        "months": max(1, legacy.whole_of(row.get("subscription_duration") or 1)),
+        "currency": currency, "created": legacy.at(row.get("created_at"), now), "ends": ends,
+    }  # fmt: skip
+
+
+def _is_new(env: Env, family: str, old_id: str) -> bool:
+    with env.db.read() as tx:
+        return not _is_known(tx, family, old_id)
+
+
+def _is_known(tx: Tx, family: str, old_id: str) -> bool:
+    return tx.value(
+        "select exists (select 1 from provider_refs where provider = %(self)s"
+        " and account = %(account)s and ref = %(ref)s)",
+        {"self": SELF, "account": _SELF_ACCOUNT, "ref": _ref(family, old_id)},
+    )
+
+
+# What stands beside them -------------------------------------------------------------------------
 
 
 def _methods(env: Env, family: str, rows: Sequence[Row], is_dry: bool) -> tuple[int, int]:
@@ -435,7 +510,7 @@ def _methods(env: Env, family: str, rows: Sequence[Row], is_dry: bool) -> tuple[
         ref = legacy.id_of(row["stripe_payment_method_id"])
         old_id, name = legacy.id_of(row.get("id") or ref), legacy.id_of(row["user_id"])
         if is_dry:
-            imported += 1
+            imported += _is_new(env, family, old_id)
             continue
         month = row.get("card_exp_month") or row.get("exp_month")
         year = row.get("card_exp_year") or row.get("exp_year")
@@ -462,7 +537,7 @@ def _mappings(env: Env, family: str, rows: Sequence[Row], is_dry: bool) -> tuple
     for row in rows:
         ref, name = legacy.id_of(row["stripe_customer_id"]), legacy.id_of(row["user_id"])
         if is_dry:
-            imported += 1
+            imported += _is_new(env, family, name)
             continue
         imported += _one(
             env, _customer(env, name), family, name,
@@ -482,8 +557,10 @@ def _accesses(env: Env, family: str, rows: Sequence[Row], is_dry: bool) -> tuple
         ends = legacy.maybe_at(row.get("expires_at"))
         old_id = legacy.id_of(row.get("id") or f"{name}:{kind}:{what}")
         has_ended = row.get("is_active") is not None and not legacy.truth_of(row["is_active"])
-        if is_dry or has_ended:
-            imported += int(not has_ended)
+        if has_ended:
+            continue
+        if is_dry:
+            imported += _is_new(env, family, old_id)
             continue
         imported += _one(
             env, _customer(env, name), family, old_id,
@@ -502,16 +579,10 @@ def _one(env: Env, owner: UUID, family: str, old_id: str, query: Any, values: di
     """Write a row of the customer's, once: the old id is remembered beside it."""
     made = ids.new_owned(owner)
     with env.db.transaction(owner) as tx:
-        ref = f"{family}:{old_id}"[:500]
-        known = tx.one(
-            "select 1 as one from provider_refs where provider = %(self)s"
-            " and account = %(account)s and ref = %(ref)s",
-            {"self": SELF, "account": _SELF_ACCOUNT, "ref": ref},
-        )
-        if known is not None:
+        if _is_known(tx, family, old_id):
             return 0
         written = tx.run(query, {**values, "owner": owner, "id": made})
-        attempts.add_refs(tx, [(SELF, _SELF_ACCOUNT, ref, owner, made)])
+        attempts.add_refs(tx, [(SELF, _SELF_ACCOUNT, _ref(family, old_id), owner, made)])
         return written
 
 

@@ -14,8 +14,8 @@ from paydesk.rules.money import currency_code, parse_minor
 
 #: family -> (table, columns that tell it from others of the same name).
 TABLES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "services.payments": (("payments",), ("payment_intent_id", "payment_type")),
     "services.customer_services": (("customer_services",), ("service_type", "customer_id")),
+    "services.payments": (("payments",), ("payment_intent_id", "payment_type")),
     "credits.payment_transactions": (("payment_transactions",), ("amount_cents", "user_id")),
     "wallets.payments": (("Payment", "payments", "payment"), ("method", "reference", "user_id")),
     "learning.payments": (("payments",), ("user_id", "stripe_payment_intent_id")),
@@ -251,6 +251,11 @@ def _maybe(value: Any) -> datetime | None:
         return None
     if isinstance(value, datetime):
         found = value
+    elif str(value).isdecimal() and len(str(value)) in (10, 13):
+        # SQLite has no type for instants: seconds, or milliseconds, since 1970.
+        number = int(value)
+        whole, rest = divmod(number, 1000) if len(str(value)) == 13 else (number, 0)
+        return datetime.fromtimestamp(whole, UTC).replace(microsecond=rest * 1000)
     else:
         text = str(value).strip().replace(" ", "T", 1)
         if len(text) > 3 and text[-3] in "+-" and text[-2:].isdigit():
