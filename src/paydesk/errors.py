@@ -75,6 +75,14 @@ class BodyTooLarge(PaydeskError):
     title = "The request body is too large"
 
 
+class RequestTimeout(PaydeskError):
+    """The body did not come whole within the time that a body has."""
+
+    code = "request_timeout"
+    http_status = 408
+    title = "The request took too long to arrive"
+
+
 class UnsupportedMediaType(PaydeskError):
     """Bodies are `application/json` in UTF-8."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import Iterable
@@ -14,9 +15,11 @@ from paydesk import ids, telemetry
 from paydesk.errors import (
     BodyTooLarge,
     InternalError,
+    MalformedRequest,
     MisdirectedRequest,
     NotAuthenticated,
     PaydeskError,
+    RequestTimeout,
     Unavailable,
 )
 from paydesk.http import limits, metrics, problems
@@ -47,6 +50,8 @@ HEADERS: tuple[tuple[bytes, bytes], ...] = (
 HSTS = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
 #: Files of evidence may be larger than other bodies: these, and a form around them.
 MAX_FILE_BODY = MAX_FILES_SIZE + 65_536
+#: A body must be whole within so long, however slowly it drips.
+BODY_S, FILE_BODY_S = 30.0, 120.0
 _FILE_PATH = re.compile(r"/v1/disputes/[^/]{1,255}/files")
 READS = frozenset({"GET", "HEAD", "OPTIONS"})
 METHODS = READS | {"POST", "PUT", "PATCH", "DELETE"}
@@ -72,7 +77,7 @@ class Edge:
         scope["paydesk.request_id"] = request_id
         structlog.contextvars.bind_contextvars(request_id=request_id)
         if scope["type"] != "http":
-            await self.app(scope, receive, send)
+            await self._websocket(scope, receive, send)
             return
         if not telemetry.is_on():
             await self._http(scope, receive, send)
@@ -90,6 +95,13 @@ class Edge:
             if status >= 500:
                 tell(error_type=str(status))
 
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._wrong_host(scope):
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        await self.app(scope, receive, send)
+
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> int:
         """Answer; the status that was sent."""
         started, status = time.perf_counter(), 0
@@ -106,8 +118,8 @@ class Edge:
             if refusal is not None:
                 await _answer(refusal, scope, receive, sender)
             else:
-                await self.app(scope, _limited(receive, self._most(scope)), sender)
-        except BodyTooLarge as exc:
+                await self.app(scope, _limited(receive, *self._most(scope)), sender)
+        except (BodyTooLarge, RequestTimeout) as exc:
             if not status:
                 await _answer(exc, scope, receive, sender)
         except Exception as exc:
@@ -120,24 +132,35 @@ class Edge:
         return status
 
     def _refusal(self, scope: Scope) -> PaydeskError | None:
-        length = host = b""
-        for name, value in scope["headers"]:
-            if name == b"content-length":
-                length = value
-            elif name == b"host":
-                host = value
-        if self._hosts is not None:
-            named = host.decode("latin-1").rpartition("]")[2] or host.decode("latin-1")
-            if named.partition(":")[0].lower() not in self._hosts:
-                return MisdirectedRequest("The Host header names no service that runs here.")
-        most = self._most(scope)
-        if length and (not length.isdigit() or int(length[:19]) > most):
-            return BodyTooLarge(f"A body may have {most} bytes.")
-        return None
+        if self._wrong_host(scope):
+            return MisdirectedRequest("The Host header names no service that runs here.")
+        lengths = [v for k, v in scope["headers"] if k == b"content-length"]
+        if not lengths:
+            return None
+        # Two readers of one message must not find different ends of it.
+        if len(lengths) > 1 or not lengths[0].isdigit() or _names(scope, b"transfer-encoding"):
+            return MalformedRequest("Say the body's length once: by Content-Length or in chunks.")
+        most, _ = self._most(scope)
+        return BodyTooLarge(f"A body may have {most} bytes.") if _above(lengths[0], most) else None
 
-    def _most(self, scope: Scope) -> int:
-        """How many bytes this request's body may have."""
-        return self._max_file if _FILE_PATH.fullmatch(scope["path"]) else self._max_body
+    def _wrong_host(self, scope: Scope) -> bool:
+        """Whether hosts are named and this request is for none of them, or for two at once."""
+        if self._hosts is None:
+            return False
+        hosts = [v.decode("latin-1").lower() for k, v in scope["headers"] if k == b"host"]
+        if len(hosts) != 1:
+            return True
+        name = hosts[0].partition("]")[0] + "]" if hosts[0].startswith("[") else (
+            hosts[0].partition(":")[0])  # fmt: skip
+        return name not in self._hosts and not any(
+            name.endswith(one[1:]) for one in self._hosts if one.startswith("*.")
+        )
+
+    def _most(self, scope: Scope) -> tuple[int, float]:
+        """How many bytes this request's body may have, and how many seconds."""
+        if _FILE_PATH.fullmatch(scope["path"]):
+            return self._max_file, FILE_BODY_S
+        return self._max_body, BODY_S
 
     def _with_headers(self, scope: Scope, given: Iterable[Any]) -> list[tuple[bytes, bytes]]:
         headers = [(bytes(k), bytes(v)) for k, v in given]
@@ -231,20 +254,36 @@ async def _answer(error: PaydeskError, scope: Scope, receive: Receive, send: Sen
     await response(scope, receive, send)
 
 
-def _limited(receive: Receive, most: int) -> Receive:
-    """Stops reading beyond the limit, whatever the Content-Length said."""
-    total = 0
+def _limited(receive: Receive, most: int, seconds: float) -> Receive:
+    """Stops reading beyond the limit, whatever the Content-Length said, and when time is up."""
+    total, is_whole = 0, False
+    until = asyncio.get_running_loop().time() + seconds
 
     async def limited() -> Message:
-        nonlocal total
-        message = await receive()
-        if message["type"] == "http.request":
-            total += len(message.get("body", b""))
-            if total > most:
-                raise BodyTooLarge(f"A body may have {most} bytes.")
+        nonlocal total, is_whole
+        if is_whole:  # What is still to come is the end of the connection.
+            return await receive()
+        try:
+            async with asyncio.timeout_at(until):
+                message = await receive()
+        except TimeoutError:
+            raise RequestTimeout(f"A body must be whole within {seconds:g} s.") from None
+        is_whole = message["type"] != "http.request" or not message.get("more_body", False)
+        total += len(message.get("body", b""))
+        if total > most:
+            raise BodyTooLarge(f"A body may have {most} bytes.")
         return message
 
     return limited
+
+
+def _above(length: bytes, most: int) -> bool:
+    digits = length.lstrip(b"0")
+    return len(digits) > 18 or int(digits or b"0") > most
+
+
+def _names(scope: Scope, header: bytes) -> bool:
+    return any(k == header for k, _ in scope["headers"])
 
 
 def _hosts(setting: str) -> frozenset[str] | None:

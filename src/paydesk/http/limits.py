@@ -8,6 +8,7 @@ When Redis fails, PostgreSQL counts. When nothing counts, reads pass and writes 
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import time
 from collections.abc import Sequence
@@ -195,13 +196,14 @@ def quotas_for(
         return []
     settings = env.settings
     allowed, window_s = settings.rate_limit, settings.rate_window_s
-    from_address = f"a:{address}"[:300]
+    network = network_of(address)
+    from_address = f"a:{network}"
     if who is None:
         found = [Quota("address", from_address, allowed, window_s)]
     elif who.is_customer:
         all_of_address = allowed * ADDRESS_FACTOR
         found = [Quota("default", f"c:{who.caller}", allowed, window_s),
-                 Quota("address", f"o:{address}"[:300], all_of_address, window_s)]  # fmt: skip
+                 Quota("address", f"o:{network}", all_of_address, window_s)]  # fmt: skip
     else:
         found = [Quota("server", f"s:{who.caller}", allowed * SERVER_FACTOR, window_s)]
     first = found[0]
@@ -215,6 +217,20 @@ def quotas_for(
         most = settings.rate_limit_money * factor
         found.append(Quota("money", f"m:{first.bucket}", most, window_s))
     return found
+
+
+def network_of(address: str) -> str:
+    """Whom an address is counted as: of IPv6 the network of 64 bits that a household gets, which
+    has more addresses than anybody could count."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address[:255]
+    if isinstance(found, ipaddress.IPv4Address):
+        return str(found)
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(ipaddress.IPv6Network((found, 64), strict=False))
 
 
 def refusal(standings: Sequence[Standing]) -> PaydeskError | None:

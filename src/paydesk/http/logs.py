@@ -19,7 +19,8 @@ _SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 _SECRET_TEXT = re.compile(
-    r"\b(?:sk|rk|pk)_(?:live|test)_\w+|\bwhsec_\S+|\beyJ[\w-]+\.[\w-]+\.[\w-]*"
+    r"\b(?:sk|rk|pk)_(?:live|test)_[\w-]+|\bwhsec_\S+|\beyJ[\w-]+\.[\w-]+\.[\w-]*"
+    r"|\bses_[\w-]{16,}|\b(?:pi|seti|cs)_\w+_secret_\w+|(?<=Bearer )\S{16,}|(?<=Basic )[\w+/=]{16,}"
     r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)|(?<=password=)\S+",
 )
 HIDDEN = "[hidden]"

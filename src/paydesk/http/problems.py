@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 
 from paydesk.errors import (
     InternalError,
@@ -169,10 +170,22 @@ async def _on_http(request: Request, exc: Exception) -> Response:
     if exc.status_code == 404:
         error: PaydeskError = NotFound("Nothing is at this address.")
     elif exc.status_code == 405:
-        allow = (exc.headers or {}).get("Allow", "")
+        allow = _allowed(request)
         error = MethodNotAllowed(f"This address takes {allow or 'other methods'}.", allow=allow)
     elif exc.status_code < 500:
         error = InvalidRequest(str(exc.detail))
     else:
         error = InternalError()
     return answer(request, error)
+
+
+def _allowed(request: Request) -> str:
+    """Every method that this address takes, by whichever of its routes; one that is written out
+    counts before one with a parameter that it happens to fit."""
+    plain: set[str] = set()
+    fitting: set[str] = set()
+    for route in request.app.router.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            named = fitting if "{" in getattr(route, "path", "") else plain
+            named.update(getattr(route, "methods", None) or ())
+    return ", ".join(sorted(plain or fitting))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 from types import FrameType
@@ -9,9 +10,52 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 #: What is under way gets so long after SIGTERM.
 GRACE_S = 10
+#: The head of a request has so long to arrive and may be so large, give or take what one read of
+#: the socket brings.
+HEAD_S = 20.0
+MAX_HEAD = 65_536
+_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\n" \
+             b"Connection: close\r\n\r\n"
+
+
+class Protocol(HttpToolsProtocol):
+    """Limits what uvicorn leaves open: how long a head may take, and how large it may be. Bodies
+    are limited by the edge of the application."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._too_slow.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        was_in_head = self._in_head
+        super().data_received(data)
+        if was_in_head and self._in_head:
+            self._head += len(data)
+            if self._head > MAX_HEAD and not self.transport.is_closing():
+                self.transport.write(_TOO_LARGE)
+                self.transport.close()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._too_slow.cancel()
+        self._expect_head()
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._too_slow.cancel()
+        super().on_headers_complete()
+
+    def _expect_head(self) -> None:
+        self._in_head, self._head = True, 0
+        self._too_slow = self.loop.call_later(HEAD_S, self.transport.close)
 
 
 class Server(uvicorn.Server):
@@ -31,9 +75,9 @@ def server(
 ) -> Server:
     """A server for this application; `run(sockets=…)` serves on sockets bound before."""
     config = uvicorn.Config(
-        app, host=host, port=port, uds=uds, log_config=None, access_log=False,
+        app, host=host, port=port, uds=uds, http=Protocol, log_config=None, access_log=False,
         server_header=False, date_header=True, timeout_graceful_shutdown=GRACE_S,
-        timeout_keep_alive=30, ws_max_size=64 * 1024, h11_max_incomplete_event_size=64 * 1024,
+        timeout_keep_alive=30, ws_max_size=64 * 1024,
     )  # fmt: skip
     return Server(config)
 
