@@ -50,6 +50,21 @@ def test_a_wrong_method_is_told_every_right_one(http, path, allowed):  # S3.18
     assert problem_of(refused, 405, "method_not_allowed")["allow"] == allowed
 
 
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/v1/payments", "GET, POST"), ("/v1/packs/creator", "GET, PUT"),
+        ("/v1/risk/lists", "DELETE, GET, PUT"), ("/v1/promos/apply", "POST"),
+        ("/v1/webhook_endpoints/we_1", "DELETE, GET, PATCH"), ("/v1/credits/spend", "POST"),
+        ("/api/payments/methods/x", "DELETE, GET"),
+    ],
+)  # fmt: skip
+def test_a_wrong_method_is_told_every_right_one(http, path, allowed):  # S3.18
+    refused = http.request("OPTIONS", path)
+    assert refused.headers["allow"] == allowed
+    assert problem_of(refused, 405, "method_not_allowed")["allow"] == allowed
+
+
 def test_a_fault_of_ours_is_a_problem_without_its_cause(http, env, monkeypatch):
     # S1.4
     def broken(*_: Any, **__: Any) -> None:
