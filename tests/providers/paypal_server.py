@@ -14,6 +14,7 @@ import itertools
 import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from email import message_from_bytes
 from typing import Any
 
 from provider_server import ProviderServer, Refusal, Request
@@ -62,6 +63,7 @@ class PayPalServer(ProviderServer):
             ("GET", "/v2/payments/refunds/([^/]+)", self._get_refund),
             ("GET", "/v1/customer/disputes/([^/]+)", self._get_dispute),
             ("POST", "/v1/customer/disputes/([^/]+)/accept-claim", self._accept),
+            ("POST", "/v1/customer/disputes/([^/]+)/provide-evidence", self._evidence),
             ("POST", "/v1/notifications/verify-webhook-signature", self._verify),
         ):
             self.route(method, pattern, function)
@@ -281,6 +283,24 @@ class PayPalServer(ProviderServer):
         if dispute["status"] == "RESOLVED":
             raise issue(400, "INVALID_REQUEST", "ACTION_NOT_ALLOWED", "It is resolved.")
         dispute |= {"status": "RESOLVED", "dispute_outcome": {"outcome_code": "ACCEPTED"}}
+        return 200, {"links": []}
+
+    def _evidence(self, request: Request, dispute_id: str) -> tuple[int, Any]:
+        """multipart/form-data with the part `input`, of JSON; once."""
+        self._allow(request)
+        dispute = self.disputes[dispute_id]
+        if dispute["status"] != "WAITING_FOR_SELLER_RESPONSE":
+            raise issue(422, "UNPROCESSABLE_ENTITY", "ACTION_NOT_ALLOWED", "Nothing is awaited.")
+        kind = request.headers["Content-Type"]
+        form = message_from_bytes(f"Content-Type: {kind}\n\n".encode() + request.body)
+        (told,) = form.get_payload()
+        assert kind.startswith("multipart/form-data")
+        assert told.get_param("name", header="content-disposition") == "input"
+        assert told.get_content_type() == "application/json"
+        evidences = json.loads(told.get_payload(decode=True))["evidences"]
+        assert all(len(one["notes"]) <= 2000 for one in evidences)
+        dispute["evidences"] = [{**one, "source": "SUBMITTED_BY_SELLER"} for one in evidences]
+        dispute["status"] = "UNDER_REVIEW"
         return 200, {"links": []}
 
     def _verify(self, request: Request) -> tuple[int, Any]:

@@ -372,8 +372,30 @@ def test_a_dispute_can_be_given_up_once(paypal, server):
     server.disputes["PP-D-27803"] = dispute(found)
     assert paypal.accept_dispute("PP-D-27803", "a1").status == "lost"
     assert paypal.accept_dispute("PP-D-27803", "a2").status == "lost"
-    with pytest.raises(NotSupported, match="Resolution Center"):
-        paypal.send_evidence("PP-D-27803", {}, submit=True, key="e")
+
+
+def test_evidence_is_given_in_texts_and_once(paypal, server):
+    found = captured(paypal, server)
+    server.disputes["PP-D-27803"] = dispute(found)
+    told = {"access_activity_log": "used 3 credits\n" * 200, "uncategorized_text": "It came.",
+            "service_date": "2026-05-01"}  # fmt: skip
+    with pytest.raises(NotSupported):
+        paypal.send_evidence("PP-D-27803", told, submit=False, key="e")
+    done = paypal.send_evidence("PP-D-27803", told, submit=True, key="e")
+    assert done.status == "under_review"
+    kinds = [one["evidence_type"] for one in server.disputes["PP-D-27803"]["evidences"]]
+    assert kinds == ["OTHER", "PROOF_OF_FULFILLMENT", "PROOF_OF_FULFILLMENT"]
+    # Whoever heard no answer asks again, and finds it done.
+    assert paypal.send_evidence("PP-D-27803", told, submit=True, key="e") == done
+    with pytest.raises(ProviderRefused, match="Resolution Center"):
+        paypal.upload_file("a.pdf", b"%PDF-", "application/pdf", "f")
+
+
+def test_evidence_that_paypal_does_not_take_is_refused(paypal, server):
+    found = captured(paypal, server)
+    server.disputes["PP-D-27803"] = dispute(found, status="WAITING_FOR_BUYER_RESPONSE")
+    with pytest.raises(ProviderRefused):
+        paypal.send_evidence("PP-D-27803", {"uncategorized_text": "x"}, submit=True, key="e")
 
 
 @pytest.mark.parametrize("raw", [None, [], {}, {"id": "A", "status": "COMPLETED"},

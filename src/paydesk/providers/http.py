@@ -125,9 +125,11 @@ class Http:
         form: Mapping[str, str] | None = None,
         params: Any = None,
         headers: Mapping[str, str] | None = None,
+        parts: Mapping[str, Any] | None = None,
         reads: bool = False,
     ) -> Answer:
-        """Send once. `json` may hold Decimals; `content` is JSON that is written already.
+        """Send once. `json` may hold Decimals; `content` is JSON that is written already; `parts`
+        of a multipart form are each written as JSON.
 
         `reads`: it changes nothing, although it is no GET.
         """
@@ -142,23 +144,27 @@ class Http:
             # A token that the provider has forgotten did nothing: once more with a new one.
             for is_last in (False, True):
                 told["Authorization"] = f"Bearer {self._token.value(anew=is_last)}"
-                answer = self._send(method, path, content, form, params, told, reads)
+                answer = self._send(method, path, content, form, params, told, reads, parts)
                 if answer.status_code != 401:
                     break
         else:
-            answer = self._send(method, path, content, form, params, told, reads)
+            answer = self._send(method, path, content, form, params, told, reads, parts)
         assert answer is not None
         return self._read(answer, reads)
 
     def _send(
         self, method: str, path: str, content: str | None, form: Any, params: Any,
-        headers: Mapping[str, str], reads: bool,
+        headers: Mapping[str, str], reads: bool, parts: Mapping[str, Any] | None,
     ) -> httpx.Response:  # fmt: skip
         import httpx
 
+        files = {name: (None, encode(one), "application/json")
+                 for name, one in (parts or {}).items()}  # fmt: skip
+
         try:
             return self._client.request(
-                method, path, content=content, data=form, params=params, headers=headers
+                method, path, content=content, data=form, params=params, headers=headers,
+                files=files or None,
             )
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as exc:
             raise ProviderUnavailable(

@@ -1,4 +1,4 @@
-"""PayPal: orders that the payer approves and we capture, refunds, disputes to be read, webhooks.
+"""PayPal: orders that the payer approves and we capture, refunds, disputes, webhooks.
 
 An approved order is captured by whoever reads it: the payer has agreed to that very sum, and the
 capture bears a fixed key made of the order's id, so that a process which dies right after it
@@ -260,10 +260,30 @@ class PayPal(Provider):
     def send_evidence(
         self, ref: str, evidence: Mapping[str, str], *, submit: bool, key: str
     ) -> RemoteDispute:
-        raise NotSupported("Evidence is given on PayPal's own Resolution Center page.")
+        """Texts, at once and for good: PayPal keeps no draft. A repeat reads what became of the
+        first. https://developer.paypal.com/docs/api/customer-disputes/v1/#disputes_provide-evidence
+        """
+        if not submit:
+            raise NotSupported("PayPal keeps no draft of evidence.")
+        try:
+            self._api.post(
+                f"/v1/customer/disputes/{part(ref)}/provide-evidence",
+                parts={"input": shapes.evidence_out(evidence)},
+                headers={"PayPal-Request-Id": key},
+            )
+        except ProviderRefused:
+            found = self.fetch_dispute(ref)
+            if found.evidence and found.status not in ("warning", "needs_response"):
+                return found
+            raise
+        return self.fetch_dispute(ref)
 
     def upload_file(self, name: str, content: bytes, content_type: str, key: str) -> str:
-        raise NotSupported("Evidence is given on PayPal's own Resolution Center page.")
+        """PayPal takes files with the evidence alone, and keeps none before."""
+        raise ProviderRefused(
+            "PayPal takes no file of evidence from here: add it on its Resolution Center page.",
+            provider_code="no_files",
+        )
 
     # Books ----------------------------------------------------------------------------------------
 

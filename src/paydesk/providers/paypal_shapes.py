@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
@@ -219,7 +220,43 @@ def dispute_of(raw: Any, *, livemode: bool) -> RemoteDispute:
         withdrawn=_moved(raw, "DEBIT"), reinstated=_moved(raw, "CREDIT"),
         due_at=instant(raw.get("seller_response_due_date")),
         created_at=instant(raw.get("create_time")), livemode=livemode,
+        evidence=_evidence_in(raw),
     )  # fmt: skip
+
+
+#: PayPal's kind of evidence for our texts; the others have none of their own.
+_EVIDENCE = {
+    "access_activity_log": "PROOF_OF_FULFILLMENT", "service_date": "PROOF_OF_FULFILLMENT",
+    "shipping_carrier": "PROOF_OF_FULFILLMENT", "shipping_date": "PROOF_OF_FULFILLMENT",
+    "shipping_tracking_number": "PROOF_OF_FULFILLMENT", "shipping_address": "PROOF_OF_FULFILLMENT",
+    "product_description": "ITEM_DESCRIPTION", "refund_policy_disclosure": "RETURN_POLICY",
+    "cancellation_policy_disclosure": "RETURN_POLICY",
+}  # fmt: skip
+#: Characters of one note.
+_NOTE = 2_000
+
+
+def evidence_out(evidence: Mapping[str, str]) -> dict[str, Any]:
+    """Our texts as PayPal's evidences, each under its name; long ones go on in the next note."""
+    notes: dict[str, list[str]] = {}
+    for name, text in sorted(evidence.items()):
+        words = f"{name.replace('_', ' ').capitalize()}: {text}"
+        notes.setdefault(_EVIDENCE.get(name, "OTHER"), []).append(words)
+    found = []
+    for kind, texts in sorted(notes.items()):
+        whole = "\n".join(texts)
+        found += [{"evidence_type": kind, "notes": whole[at : at + _NOTE]}
+                  for at in range(0, len(whole), _NOTE)]  # fmt: skip
+    return {"evidences": found}
+
+
+def _evidence_in(raw: dict[str, Any]) -> dict[str, str]:
+    """What we said, as PayPal shows it."""
+    told = raw.get("evidences")
+    notes = [str(one["notes"]) for one in (told if isinstance(told, list) else [])
+             if isinstance(one, dict) and one.get("source") == "SUBMITTED_BY_SELLER"
+             and one.get("notes")]  # fmt: skip
+    return {"uncategorized_text": "\n".join(notes)} if notes else {}
 
 
 def _dispute_status(raw: dict[str, Any]) -> str:
