@@ -194,6 +194,17 @@ def test_the_price_never_comes_from_the_client(sim, user, make):
         ]
 
 
+def test_a_code_for_a_number_of_credits_is_priced_as_its_checkout_will_be(user, make):
+    # S4.30
+    make.promo()
+    for way in ("validate", "apply"):
+        body = {"code": "WELCOME10", "credits": 100}
+        answer = user.post(f"/payment/promo-codes/{way}", json=body)
+        assert answer.status_code == 200, answer.text
+        odd = user.post(f"/payment/promo-codes/{way}", json={"code": "NONE", "credits": 1})
+        assert odd.status_code == 422, odd.text
+
+
 def test_a_code_is_validated_for_a_pack_for_an_amount_and_by_itself(user, make):
     # S4.17 S4.40
     make.pack()

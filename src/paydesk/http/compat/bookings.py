@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from paydesk import ids
 from paydesk.errors import InvalidPromoCode, InvalidRequest
-from paydesk.flows import catalog, checkout, customers, promos
+from paydesk.flows import catalog, checkout, customers, pricing, promos
 from paydesk.flows import credits as credit_flows
 from paydesk.flows.catalog import Pack
 from paydesk.flows.checkout import StartCheckout
@@ -319,7 +319,7 @@ def validate(request: Request, body: PromoAsked) -> Response:
     """A code that cannot be used is refused with PAY003 and its reason. Reserves nothing."""
     env = env_of(request)
     customer_id = owner(env, who_of(request), body.user_id)
-    product = _product(request, body)
+    product = _product(request, body, customer_id)
     try:
         if product is None:
             return reply(_terms_shape(_usable(env, body.code, customer_id)))
@@ -338,7 +338,7 @@ def apply(request: Request, body: PromoAsked) -> Response:
     """The user's next purchase of this product uses it, until `expiresAt`."""
     env, who = env_of(request), who_of(request)
     customer_id = owner(env, who, body.user_id)
-    product = _product(request, body) or _only_pack(env, body.code)
+    product = _product(request, body, customer_id) or _only_pack(env, body.code)
     attempt = attempt_of(request, who, moves_money=False)
 
     def work() -> Response:
@@ -349,7 +349,9 @@ def apply(request: Request, body: PromoAsked) -> Response:
     return once(env, attempt, customer_id, work)
 
 
-def _product(request: Request, body: PromoAsked) -> dict[str, Any] | None:
+def _product(
+    request: Request, body: PromoAsked, customer_id: UUID
+) -> dict[str, Any] | None:
     price = amount_of(body.amount, env_of(request).settings.default_currency)
     given = sum(one is not None for one in (body.pack_id, body.credits, price))
     if given > 1:
@@ -359,7 +361,9 @@ def _product(request: Request, body: PromoAsked) -> dict[str, Any] | None:
     pack = None
     if body.pack_id is not None:
         pack = catalog.get_pack(env_of(request), _pack_ref(body.pack_id), active_only=True)
-    return {"pack": pack, "credits": body.credits, "price": price}
+    return pricing.product(env_of(request), StartCheckout(
+        customer_id=customer_id, pack=pack, credits=body.credits, amount=price,
+    ))  # fmt: skip
 
 
 def _usable(env: Any, code: str, customer_id: UUID) -> Promo:
