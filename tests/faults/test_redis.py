@@ -7,8 +7,10 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+import httpx
 import pytest
 import redis
 from http_support import running
@@ -151,8 +153,6 @@ def spend_and_hear(shop: Desk, user, socket) -> int:
 
 def test_requests_are_counted_whether_redis_answers_or_not(shop, server):
     """I39 I41: PostgreSQL counts when Redis does not; reads and writes go on."""
-    import httpx
-
     user = customers.ensure(shop.env, "user_1")
     credits.grant_now(shop.env, user.uuid, 100)
     token = auth.make_token(shop.env.settings, "user_1")
@@ -167,3 +167,44 @@ def test_requests_are_counted_whether_redis_answers_or_not(shop, server):
         ]
     assert first == [200] * 3
     assert found == [200] * 6 + [429] * 2
+
+
+@pytest.mark.parametrize("fault", ["killed", "hanging", "flushed"])
+@pytest.mark.timeout(180)
+def test_a_storm_of_requests_outlives_redis(shop, server, fault):
+    """I39 I41: in its midst; each is answered, and the count begins anew at most once."""
+    user = customers.ensure(shop.env, "user_1")
+    credits.grant_now(shop.env, user.uuid, 200)
+    headers = {"Authorization": f"Bearer {auth.make_token(shop.env.settings, 'user_1')}"}
+    env = replace(shop.env, settings=replace(shop.env.settings, rate_limit=40,
+                                             rate_window_s=86_400))  # fmt: skip
+    client = redis.Redis(port=server.port)
+    pid = process_of(server)
+    with running(env) as one, running(env) as two, ThreadPoolExecutor(8) as pool, httpx.Client(
+        headers=headers, timeout=30
+    ) as asker:
+
+        def send(number: int) -> int:
+            url = (one, two)[number % 2]
+            if number % 3:
+                return asker.get(f"{url}/v1/credits/balance").status_code
+            return asker.post(f"{url}/v1/credits/spend", json={"credits": 1}).status_code
+
+        sent = [pool.submit(send, number) for number in range(150)]
+        wait_for(lambda: sum(f.done() for f in sent) >= 15, 60)
+        if fault == "killed":
+            server.stop()
+        elif fault == "hanging":
+            os.kill(pid, signal.SIGSTOP)
+        else:
+            client.flushall()
+        try:
+            codes = [f.result() for f in sent]
+        finally:
+            if fault == "hanging":
+                os.kill(pid, signal.SIGCONT)
+    assert set(codes) == {200, 429}
+    assert 40 <= codes.count(200) <= 80
+    spent = sum(code == 200 for code in codes[::3])
+    with shop.env.db.read() as tx:
+        assert credits.balance_total(tx, user.uuid, shop.env.now()) == 200 - spent

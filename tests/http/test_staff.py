@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -15,8 +18,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from http_support import OWN_KEY, Client, problem_of
 
+sys.path.insert(0, str(Path(__file__).parent.parent / "faults"))
+
+from load import wait_for
+
 from paydesk.assemble import build_env
-from paydesk.errors import NotAuthenticated, RateLimited
+from paydesk.errors import Misconfigured, NotAuthenticated, RateLimited
 from paydesk.flows import api_keys, staff, tokens, trail
 from paydesk.http.app import create_app
 from paydesk.http.auth import principal_of, read_token
@@ -315,6 +322,20 @@ def test_signing_out_or_another_secret_ends_a_family(env, clock):
         tokens.refresh(env, old.refresh_token)
 
 
+def test_all_tokens_of_a_subject_end_after_a_change_of_role(env):
+    # I34
+    with Client(create_app(env), f"Bearer {OWN_KEY}") as http:
+        kept = tokens.issue(env, "emp_2")
+        pairs = [tokens.issue(env, "emp_1", {"role": "finance"}) for _ in range(2)]
+        problem_of(http.post("/v1/tokens/revoke", json={}), 422, "invalid_request")
+        assert http.post("/v1/tokens/revoke", json={"subject": "emp_1"}).status_code == 204
+        for pair in pairs:
+            body = {"refresh_token": pair.refresh_token}
+            problem_of(http.post("/v1/tokens/refresh", json=body), 401, "not_authenticated")
+        body = {"refresh_token": kept.refresh_token}
+        assert http.post("/v1/tokens/refresh", json=body).status_code == 201
+
+
 def test_without_a_refresh_secret_nothing_is_issued(env):
     # S1.53
     without = replace(env, settings=replace(env.settings, jwt_refresh_secret=""))
@@ -352,6 +373,55 @@ def test_tokens_signed_by_a_key_of_a_file_are_taken_with_its_one_algorithm(env, 
             bad = jwt.encode(claims, key, algorithm=algorithm, headers={"kid": kid})
             answer = nobody.with_authorization(f"Bearer {bad}").get("/v1/credits/balance")
             problem_of(answer, 401, "not_authenticated")
+
+
+def test_a_key_set_is_rotated_without_a_restart(env, tmp_path, monkeypatch):
+    # I34: a new key counts from its first token on; what a removed one signed ends.
+    monkeypatch.setattr("paydesk.http.auth.REFRESH_AFTER_S", 0.0)
+    file = tmp_path / "jwks.json"
+    private = {kid: ec.generate_private_key(ec.SECP256R1()) for kid in ("k1", "k2")}
+
+    def publish(*kids: str) -> None:
+        keys = [json.loads(jwt.algorithms.ECAlgorithm.to_jwk(private[kid].public_key()))
+                | {"kid": kid, "alg": "ES256"} for kid in kids]  # fmt: skip
+        scratch = tmp_path / "new.json"
+        scratch.write_text(json.dumps({"keys": keys}))
+        scratch.replace(file)
+
+    def status(kid: str) -> int:
+        claims = {"sub": "user_123", "exp": 4102444800}
+        token = jwt.encode(claims, private[kid], algorithm="ES256", headers={"kid": kid})
+        mine = nobody.with_authorization(f"Bearer {token}")
+        return mine.get("/v1/credits/balance").status_code
+
+    publish("k1")
+    told = replace(env, settings=replace(env.settings, jwt_jwks_file=str(file)))
+    with Client(create_app(told)) as nobody:
+        assert (status("k1"), status("k2")) == (200, 401)
+        publish("k1", "k2")
+        assert (status("k1"), status("k2")) == (200, 200)
+        publish("k2")
+        wait_for(lambda: status("k1") == 401, 20)
+        assert status("k2") == 200
+        file.write_text("{half a")  # Whoever writes it badly locks nobody out.
+        assert status("k2") == 200
+    with pytest.raises(Misconfigured):
+        missing = replace(env.settings, jwt_jwks_file=str(tmp_path / "none.json"))
+        create_app(replace(env, settings=missing))
+
+
+@pytest.mark.parametrize(
+    ("claims", "status"),
+    [({"exp": -8}, 200), ({"exp": -12}, 401), ({"nbf": 8}, 200), ({"nbf": 40}, 401),
+     ({"iat": 8}, 200), ({"iat": 40}, 401)],
+)  # fmt: skip
+def test_clocks_may_differ_by_ten_seconds(env, claims, status):
+    # I34
+    now = int(time.time())
+    told = {"sub": "user_123", "exp": now + 60, **{k: now + v for k, v in claims.items()}}
+    token = jwt.encode(told, env.settings.jwt_secret, algorithm="HS256")
+    with Client(create_app(env), f"Bearer {token}") as mine:
+        assert mine.get("/v1/credits/balance").status_code == status
 
 
 # Keys ---------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from paydesk import ids
 from paydesk.errors import InvalidRequest
-from paydesk.flows import api_keys
+from paydesk.flows import api_keys, tokens
 from paydesk.flows.api_keys import ApiKey
 from paydesk.http import fields
 from paydesk.http.fields import DEFAULT_LIMIT, Limit, reply
@@ -106,7 +106,16 @@ def roll_key(request: Request, key: str, body: KeyRoll) -> Response:
     **cell("admin", "service"),
 )  # fmt: skip
 def revoke_token(request: Request, body: TokenRevocation) -> Response:
-    """No token with this `jti` is accepted any more, here at once, elsewhere within 3 seconds."""
-    api_keys.revoke_token(env_of(request), body.jti, body.expires_at)
+    """No token with this `jti` is accepted any more, here at once, elsewhere within 3 seconds.
+    Of a `subject`, such as after a change of role, nothing is renewed any more: the access tokens
+    that the desk issued end within their minutes."""
+    env = env_of(request)
+    if (body.jti is None) == (body.subject is None):
+        raise InvalidRequest("Say one of jti and subject.", param="jti")
+    if body.subject is not None:
+        tokens.revoke_subject(env, body.subject)
+    else:
+        assert body.jti is not None
+        api_keys.revoke_token(env, body.jti, body.expires_at)
     request.app.state.gatekeeper.forget()
     return Response(status_code=204)

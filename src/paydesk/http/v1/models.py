@@ -162,9 +162,11 @@ class KeyIn(Strict):
 
 
 class TokenRevocation(Strict):
-    """The `jti` of a customer's token; `expires_at` is when it would end by itself."""
+    """The `jti` of a customer's token, and `expires_at`, when it would end by itself; or the
+    `subject` whose refresh tokens of our issue all end."""
 
-    jti: Ref
+    jti: Ref | None = None
+    subject: Ref | None = None
     expires_at: Instant | None = None
 
 
