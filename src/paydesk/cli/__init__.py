@@ -12,6 +12,7 @@ from paydesk.cli import (
     catalog_sync,
     catalogue,
     desk,
+    disputes,
     imports,
     listen,
     money,
@@ -21,6 +22,7 @@ from paydesk.cli import (
     refunds,
     reports,
     service,
+    simulate,
     statements,
     users,
     wallets,
@@ -45,6 +47,7 @@ catalog_sync.add_to(app)
 rates.add_to(app)
 reports.add_to(app)
 wallets.add_to(app)
+disputes.add_to(app)
 reconcile.add_to(app)
 refunds.add_to(app)
 desk.add_to(app)
@@ -55,6 +58,7 @@ statements.add_to(app)
 imports.add_to(app)
 webhooks.add_to(app)
 listen.add_to(app)
+simulate.add_to(app)
 
 
 def _print_version(wanted: bool) -> None:
@@ -76,11 +80,10 @@ def main(argv: list[str] | None = None) -> None:
     """Run a command; every expected refusal is one line and an exit code."""
     arguments = sys.argv[1:] if argv is None else argv
     try:
-        if arguments[:1] == ["simulator"]:
+        if arguments[:1] in (["simulator"], ["trigger"]):
             # The simulator has a command line of its own, so that it runs without the rest.
-            from paydesk.cli.simulate import run
-
-            raise SystemExit(run(arguments[1:]))
+            own = arguments[1:] if arguments[0] == "simulator" else arguments
+            raise SystemExit(simulate.run(own))
         app(args=arguments, prog_name="paydesk")
     except (KeyboardInterrupt, BrokenPipeError):
         raise SystemExit(130) from None

@@ -73,6 +73,8 @@ def create_app(config: Config | None = None, sim: Simulator | None = None) -> St
             Route("/_sim/reset", switches.reset, methods=["POST"]),
             Route("/_sim/deliver", switches.deliver, methods=["POST"]),
             Route("/_sim/stats", switches.stats, methods=["GET"]),
+            Route("/_sim/trigger", switches.triggers, methods=["GET"]),
+            Route("/_sim/trigger", switches.trigger, methods=["POST"]),
             Route("/_sim/{action}", switches.act, methods=["POST"]),
         ],
     )

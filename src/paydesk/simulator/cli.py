@@ -1,12 +1,14 @@
-"""The command line: serve the simulator, or pay a session of a running one."""
+"""The command line: serve the simulator, pay a session of a running one, trigger events."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import sys
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urljoin
 
 DEFAULT_PORT = 12111
@@ -65,10 +67,13 @@ def pay(
 
 
 def main(argv: list[str] | None = None) -> int:
-    """`--port N …` serves; `pay SESSION_ID …` pays. Returns the exit status."""
+    """`--port N …` serves; `pay SESSION_ID …` pays; `trigger TYPE …` makes an event happen. Returns
+    the exit status."""
     argv = sys.argv[1:] if argv is None else argv
     if argv[:1] == ["pay"]:
         return _pay_command(argv[1:])
+    if argv[:1] == ["trigger"]:
+        return _trigger_command(argv[1:])
     return _serve_command(argv)
 
 
@@ -99,6 +104,73 @@ def _pay_command(argv: list[str]) -> int:
     return 1
 
 
+def _trigger_command(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="paydesk trigger",
+        description="Make an event happen in a running simulator, with those that come with it.",
+        epilog="A type that is not listed is told of --of, of --object, or of a made-up object.",
+    )
+    parser.add_argument("type", nargs="?", help="such as charge.refunded; none lists them")
+    parser.add_argument("--of", metavar="ID", help="the object that it happens to, as cs_… or pi_…")
+    parser.add_argument("--amount", type=int, help="of what is made, in minor units (2000)")
+    parser.add_argument("--currency", help="of what is made (usd)")
+    parser.add_argument("--card", help="the test card's number that pays")
+    parser.add_argument("--object", metavar="FILE", help="JSON that is told as it is; - reads it")
+    parser.add_argument("--api-version", dest="version", metavar="VERSION",
+                        help="shapes of this API version, such as 2020-08-27")
+    parser.add_argument("-o", "--output", choices=["table", "json"], help="json when piped")
+    parser.add_argument("--base", help=f"address of the simulator (or {BASE_VARIABLE})")
+    given = vars(parser.parse_args(argv))
+    base = given.pop("base") or os.environ.get(BASE_VARIABLE) or f"http://127.0.0.1:{DEFAULT_PORT}"
+    output = given.pop("output") or ("table" if sys.stdout.isatty() else "json")
+    import httpx
+
+    try:
+        if given["object"]:
+            given["object"] = _read_json(given["object"])
+        told = {name: value for name, value in given.items() if value is not None}
+        with httpx.Client(base_url=base, trust_env=False, timeout=30,
+                          verify=base.startswith("https")) as client:
+            answer = client.post("/_sim/trigger", json=told) if given["type"] else client.get(
+                "/_sim/trigger")  # fmt: skip
+            body = answer.json()
+    except OSError as error:
+        print(f"The object cannot be read: {error.strerror or error}", file=sys.stderr)
+        return 2
+    except httpx.HTTPError as error:
+        print(f"The simulator does not answer: {error}", file=sys.stderr)
+        return 3
+    except ValueError as error:
+        print(f"That is no JSON: {error}", file=sys.stderr)
+        return 2
+    if answer.status_code >= 400:
+        print(body["error"]["message"], file=sys.stderr)
+        return 1
+    for line in _trigger_lines(body, output):
+        print(line)
+    return 0
+
+
+def _read_json(name: str) -> Any:
+    if name == "-":
+        return json.load(sys.stdin)
+    with open(name, encoding="utf-8") as file:
+        return json.load(file)
+
+
+def _trigger_lines(body: dict[str, Any], output: str) -> list[str]:
+    """The types there are, or the events that came of one."""
+    if "types" in body:
+        return body["types"] if output == "table" else [json.dumps(t) for t in body["types"]]
+    if output == "json":
+        return [json.dumps(event) for event in body["data"]]
+    width = max(len(event["type"]) for event in body["data"])
+    return [
+        f"{event['type']:{width}}  {event['id']}  {event['data']['object'].get('id', '')}"
+        for event in body["data"]
+    ]
+
+
 def _webhook(text: str) -> tuple[str, str]:
     """URL=SECRET; both may hold further `=`, so the secret's own prefix decides where it begins."""
     if "=whsec_" in text:
@@ -115,7 +187,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="paydesk simulator",
         description="A Stripe that runs on this machine: API, checkout page, webhooks.",
-        epilog="`paydesk simulator pay SESSION_ID [--card NUMBER]` pays a session.",
+        epilog="`paydesk simulator pay SESSION_ID [--card NUMBER]` pays a session;"
+        " `paydesk trigger TYPE` makes an event happen.",
     )
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="0 takes a free one")

@@ -9,7 +9,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from . import api, background, backstage, delivery, shapes, tampering
+from . import api, background, backstage, delivery, shapes, tampering, triggers
 from .engine import Call, Simulator
 from .errors import StripeError
 from .objects import webhook_endpoints
@@ -107,6 +107,19 @@ class Control:
             return act(self.sim, name, body, base_url)
 
         return await self._run(request, work)
+
+    async def trigger(self, request: Request) -> Response:
+        """`POST /_sim/trigger`: see triggers.py."""
+        base_url = api.base_url(self.sim, request)
+
+        def work(body: dict[str, Any]) -> dict[str, Any]:
+            events = triggers.trigger(self.sim, base_url, **{"type": "", **body})
+            return {"object": "list", "data": events}
+
+        return await self._run(request, work)
+
+    async def triggers(self, request: Request) -> Response:
+        return JSONResponse({"types": triggers.known()})
 
     async def stats(self, request: Request) -> Response:
         return JSONResponse(await asyncio.to_thread(stats, self.sim))

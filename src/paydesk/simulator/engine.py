@@ -93,7 +93,24 @@ class Call:
         data: dict[str, Any] = {"object": self.older(item, version)}
         if previous is not None:
             data["previous_attributes"] = previous
-        event = {
+        pinned = {one: self.older(item, one) for one in self._pinned(version)}
+        self._record(type, data, version, pinned)
+
+    def tell(self, type: str, item: dict[str, Any]) -> None:
+        """Record an event of an object as it is handed in: it need not exist, and every endpoint
+        gets it like that."""
+        version = self.sim.switches.event_version or shapes.version()
+        self._record(type, {"object": item}, version, dict.fromkeys(self._pinned(version), item))
+
+    def _pinned(self, version: str) -> list[str]:
+        """Other versions that endpoints want."""
+        found = {endpoint["api_version"] for endpoint in self.tx.scan("webhook_endpoint")}
+        return sorted(one for one in found if one not in (None, version))
+
+    def _record(
+        self, type: str, data: dict[str, Any], version: str, pinned: dict[str, dict[str, Any]]
+    ) -> None:
+        event: dict[str, Any] = {
             "id": ids.new("event"),
             "object": "event",
             "api_version": version,
@@ -104,12 +121,8 @@ class Call:
             "request": {"id": self.request_id, "idempotency_key": self.idempotency_key},
             "type": type,
         }
-        pinned = {
-            endpoint["api_version"] for endpoint in self.tx.scan("webhook_endpoint")
-            if endpoint["api_version"] not in (None, version)
-        }
         if pinned:
-            event["_versions"] = {one: self.older(item, one) for one in sorted(pinned)}
+            event["_versions"] = pinned
         self.tx.put(event)
         self.sim.plan_deliveries(self.tx, event)
 

@@ -58,6 +58,33 @@ def blank(name: str) -> dict[str, Any]:
     return dict.fromkeys(blank_fields(name))
 
 
+def sample(name: str) -> dict[str, Any]:
+    """An object of this name with what it must have and nothing more, made up."""
+    return _made({"r": name}, name)
+
+
+def _made(node: Any, name: str) -> Any:
+    if isinstance(node, str):
+        return {"s": "", "i": 0, "b": False, "n": 0}.get(node[0])
+    if "z" in node:
+        return None
+    if "r" in node:
+        return _made(table()["objects"][node["r"]], node["r"])
+    if "e" in node:
+        return name if name in node["e"] else node["e"][0]
+    if "u" in node:
+        return _made(node["u"][0], name)
+    if "x" in node:
+        return f"{node['x'][0].rpartition('.')[2]}_sample"
+    if "l" in node:
+        return []
+    if "m" in node:
+        return {}
+    wanted = {*node.get("q", ()), *(k for k, v in node["p"].items() if isinstance(v, dict)
+                                   and "z" in v)}  # fmt: skip
+    return {key: _made(one, name) for key, one in node["p"].items() if key in wanted}
+
+
 def property_node(name: str, field: str) -> Any:
     """The node of one field of a named object, or None where it has no such field."""
     node = resolve({"r": name}) if name in table()["objects"] else None

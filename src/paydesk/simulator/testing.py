@@ -12,13 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from . import api, background, cards, cli, control, delivery, forms, server, signing
+from . import background, cli, control, delivery, requests, server, signing, triggers
 from .app import create_app
 from .cli import Payment
 from .config import Config, Webhook
-from .engine import Call, Simulator, Upload
-from .errors import StripeError
-from .objects import authentication, checkout
+from .engine import Simulator, Upload
+from .objects import authentication
 from .store import Transaction
 
 SECRET_KEY = "sk_test_sandbox_of_the_tests"
@@ -77,7 +76,8 @@ class Sandbox:
         `wallet` is apple_pay or google_pay where the card comes out of one.
         """
         unit = self.sim.work(
-            lambda call: _pay(call, session_id, card, approve, email, wallet), base_url=self.url
+            lambda call: requests.pay_page(call, session_id, card, approve, email, wallet),
+            base_url=self.url,
         )
         return self.sim.store.call(unit)
 
@@ -100,6 +100,10 @@ class Sandbox:
         StripeError where it cannot be done.
         """
         return control.act(self.sim, action, given, self.url)
+
+    def trigger(self, type: str, **given: Any) -> list[dict[str, Any]]:
+        """Make an event of this type happen (triggers.py); returns every event that came of it."""
+        return triggers.trigger(self.sim, self.url, type, **given)
 
     def refund(
         self, payment: str, amount: int | None = None, *, reason: str | None = None,
@@ -167,18 +171,10 @@ class Sandbox:
 
         `upload` is the file of `POST /v1/files`; `file` in `params` is then any text.
         """
-        key, values = api.route(method, path)
-        cast = forms.cast(key, _as_form(params or {}))
-        work = self.sim.api_work(
-            key, cast, path=values, base_url=self.url, upload=upload,
+        return requests.ask(
+            self.sim, method, path, params or {}, base_url=self.url, upload=upload,
             idempotency_key=headers.get("idempotency_key"),
         )
-        answer = self.sim.store.call(work)
-        body = json.loads(answer.body)
-        if answer.status >= 400:
-            raise StripeError(body["error"].get("message", ""), status=answer.status,
-                              type=body["error"]["type"], code=body["error"].get("code"))
-        return body
 
     def get(self, object_id: str) -> dict[str, Any]:
         """Any object by its id, as the API shows it; KeyError where there is none."""
@@ -279,41 +275,6 @@ def _events_about(tx: Transaction, about: str) -> Iterator[dict[str, Any]]:
         told = event["data"]["object"]
         if ids & {told.get("id"), told.get("payment_intent")}:
             yield event
-
-
-def _as_form(value: Any) -> Any:
-    """Parameters as the form would carry them: texts all through, lists by index."""
-    if isinstance(value, dict):
-        return {name: _as_form(item) for name, item in value.items() if item is not None}
-    if isinstance(value, list | tuple):
-        return {str(index): _as_form(item) for index, item in enumerate(value)}
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _pay(
-    call: Call, session_id: str, card: str, approve: bool, email: str, wallet: str | None
-) -> Payment:
-    session = call.tx.get(session_id, "checkout.session")
-    if session is None:
-        return Payment("unknown")
-    contact = {"email": session["customer_email"] or email, "name": "Ada Buyer"}
-    try:
-        chosen = cards.by_number(card)
-        if checkout.current(call, session)["status"] == "open":
-            method = checkout.method_from_page(call, chosen, 12, 2040, contact, wallet)
-            session = checkout.pay(call, session, method, contact)
-        if session["status"] == "open":
-            intent = checkout.intent_of(call, session) or {}
-            intent = checkout.authenticated(call, intent, approve)
-            session = call.find("checkout.session", session_id, "session")
-            if intent["status"] == "requires_payment_method":
-                name = "payment" if intent["object"] == "payment_intent" else "setup"
-                failed = intent[f"last_{name}_error"]["message"]
-                return Payment("authentication_failed", None, failed)
-    except StripeError as error:
-        return Payment("declined", None, str(error), error.code, error.fields.get("decline_code"))
-    url = session["success_url"].replace("{CHECKOUT_SESSION_ID}", session_id)
-    return Payment(session["status"], url if session["status"] == "complete" else None)
 
 
 @contextlib.contextmanager
