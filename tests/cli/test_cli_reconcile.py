@@ -47,6 +47,30 @@ def test_disputes_are_listed_shown_and_given_up(paydesk, bought):  # S3.23
     assert paydesk("disputes", "show", "dp_nobody")[0] == 1
 
 
+def test_evidence_is_drafted_from_words_files_and_the_record(paydesk, bought, tmp_path):  # S3.23
+    bought("4000000000000259")
+    [one] = rows(paydesk("disputes", "list", "--open")[1])
+    found = rows(paydesk("disputes", "suggest", one["id"])[1])[0]
+    assert "9.99" in found["uncategorized_text"]
+    (tmp_path / "letter.txt").write_text("winning_evidence")
+    (tmp_path / "receipt.pdf").write_bytes(b"%PDF-1.7 a receipt")
+    code, out, err = paydesk(
+        "disputes", "evidence", one["id"], "--suggested",
+        "--text", f"uncategorized_text=@{tmp_path / 'letter.txt'}", "--text", "service_date=",
+        "--file", f"receipt={tmp_path / 'receipt.pdf'}",
+    )  # fmt: skip
+    draft = rows(out)[0]
+    assert code == 0, err
+    assert draft["evidence"]["uncategorized_text"] == "winning_evidence"
+    assert "service_date" not in draft["evidence"] and draft["evidence"]["product_description"]
+    assert [(f["field"], f["reached"]) for f in draft["files"]] == [("receipt", True)]
+    for wrong in (["--text", "nothing"], ["--text", "nonsense=x"], ["--file", "receipt=/no/file"]):
+        assert paydesk("disputes", "evidence", one["id"], *wrong)[0] == 2
+    code, out, err = paydesk("disputes", "submit", one["id"], "--yes")
+    assert code == 0, err
+    assert rows(out)[0]["submitted_at"] and rows(paydesk("disputes", "list", "--open")[1]) == []
+
+
 def test_books_are_compared_mended_and_compared_again(paydesk, bought, sim):  # S3.23
     first, second = bought(), bought()
     sim.refund(first, 300, silent=True)

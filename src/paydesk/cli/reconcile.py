@@ -1,4 +1,4 @@
-"""Commands about what banks and providers say: disputes, and the comparison of the books."""
+"""The command that compares a provider's books with ours."""
 
 from __future__ import annotations
 
@@ -10,16 +10,13 @@ from typing import Annotated, Any
 
 import typer
 
-from paydesk import causes, ids
+from paydesk import ids
 from paydesk.cli import context, output
+from paydesk.cli.disputes import Live, check_live, me
 from paydesk.cli.output import Column, Output
-from paydesk.errors import InvalidRequest, Misconfigured
+from paydesk.errors import InvalidRequest
 from paydesk.rules.money import Money
 
-disputes = typer.Typer(help="Disputes of payments.", no_args_is_help=True)
-
-Which = Annotated[str, typer.Argument(help="dp_…, or the provider's id.")]
-Live = Annotated[bool, typer.Option("--live", help="Needed to change something with a live key.")]
 _AGO = re.compile(r"(\d{1,4})([mhdw])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 #: How each kind of drift is shown: its sign and its words.
@@ -31,109 +28,7 @@ _SIGNS = {
 
 
 def add_to(app: typer.Typer) -> None:
-    app.add_typer(disputes, name="disputes")
     app.command("reconcile")(reconcile)
-
-
-# Disputes ----------------------------------------------------------------------------------------
-
-
-def _dispute(one: Any) -> dict[str, Any]:
-    return {
-        "id": ids.show("dispute", one.id), "status": one.state, "amount": one.amount,
-        "reason": one.reason, "due_at": one.due_at, "withdrawn": one.withdrawn,
-        "reinstated": one.reinstated, "fee": one.fee, "loss": one.loss,
-        "payment": ids.show("payment", one.payment_id),
-        "customer": ids.show("customer", one.customer_id), "provider_dispute": one.ref,
-        "submitted_at": one.submitted_at, "opened_at": one.opened_at, "closed_at": one.closed_at,
-    }  # fmt: skip
-
-
-@disputes.command("list")
-def disputes_list(
-    status: Annotated[str | None, typer.Option(help="Only this status.")] = None,
-    customer: Annotated[str | None, typer.Option(help="Only this customer's.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000)] = 20,
-    output_: Output = "",
-) -> None:
-    """Disputes, newest first."""
-    from paydesk.flows import customers as found
-    from paydesk.flows import disputes as flow
-
-    with context.opened() as env:
-        owner = found.ensure(env, customer, create=False).uuid if customer else None
-        rows = flow.list_(env, owner, status=status, limit=limit)
-    output.rows(
-        [_dispute(one) for one in rows],
-        [Column("DISPUTE", "id"), Column("STATUS", "status"),
-         Column("AMOUNT", "amount", right=True), Column("REASON", "reason", rank=1),
-         Column("DUE", "due_at", rank=1), Column("PAYMENT", "payment", rank=2)],
-        output_,
-    )  # fmt: skip
-
-
-@disputes.command("show")
-def disputes_show(dispute: Which, output_: Output = "") -> None:
-    """One dispute with its evidence and files."""
-    from paydesk.flows import disputes as flow
-
-    with context.opened() as env:
-        one = flow.get(env, None, dispute)
-    files = [{"field": f.field, "name": f.name, "size": f.size, "reached": f.ref is not None}
-             for f in one.files]  # fmt: skip
-    output.one({**_dispute(one), "evidence": one.evidence, "files": files}, output_)
-
-
-@disputes.command("submit")
-def disputes_submit(
-    dispute: Which,
-    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
-    live: Live = False,
-    output_: Output = "",
-) -> None:
-    """Send the drafted evidence to the bank. It can be done once."""
-    from paydesk.flows import dispute_evidence
-
-    _end(dispute, dispute_evidence.submit, "Submit the evidence of", yes, live, output_)
-
-
-@disputes.command("accept")
-def disputes_accept(
-    dispute: Which,
-    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
-    live: Live = False,
-    output_: Output = "",
-) -> None:
-    """Give a dispute up: the money stays with the bank."""
-    from paydesk.flows import dispute_evidence
-
-    _end(dispute, dispute_evidence.accept, "Give up", yes, live, output_)
-
-
-def _end(dispute: str, step: Any, words: str, yes: bool, live: bool, output_: str) -> None:
-    from paydesk.flows import disputes as flow
-
-    with context.opened() as env:
-        _check_live(env, live)
-        one = flow.get(env, None, dispute)
-        shown = ids.show("dispute", one.id)
-        if not yes and sys.stdin.isatty():
-            typer.confirm(f"{words} {shown} over {one.amount}?", abort=True)
-        done = step(env, *one.key, by=_me())
-    output.one(_dispute(done), output_)
-
-
-def _check_live(env: Any, live: bool) -> None:
-    if env.settings.live and not live:
-        raise Misconfigured("A live key is set: say --live to change something.")
-
-
-def _me() -> str:
-    """Who changes something from here."""
-    return (causes.current() or {}).get("actor") or "cli"
-
-
-# Reconciliation ----------------------------------------------------------------------------------
 
 
 def reconcile(
@@ -152,13 +47,13 @@ def reconcile(
     with context.opened() as env:
         now = env.now()
         if fix:
-            _check_live(env, live)
+            check_live(env, live)
         if resume is not None:
             run = flow.get(env, ids.parse("reconciliation", resume))
         else:
             run = flow.start(env, provider, _instant(since, now, "since"),
                              _instant(until, now, "until") if until else None, fix=fix,
-                             by=_me())  # fmt: skip
+                             by=me())  # fmt: skip
         shown = ids.show("reconciliation", run.id)
         try:
             with _Bars(run.provider) as bars:

@@ -61,7 +61,7 @@ def payments_refund(
             is_known = refund_views.of_request(tx, found.customer_id, wanted) is not None
         if not yes and not is_known:
             seen = flow.preview(env, found.customer_id, found.id, money)
-            typer.echo(_sentence(seen), err=True)
+            typer.echo("\n".join(seen.summary), err=True)
             typer.confirm(f"Refund {seen.amount}?", abort=True, err=True)
         told = f"{found.id} {money} {reason} {note} {force}"
         one = flow.request(env, flow.WantRefund(
@@ -70,25 +70,6 @@ def payments_refund(
             request_hash=hashlib.sha256(told.encode()).digest(),
         ))  # fmt: skip
     output.one(_row(one), output_)
-
-
-def _sentence(seen: Any) -> str:
-    """What the refund would do, for whoever is asked."""
-    parts = [f"{seen.credits_taken_back} credits are taken back"]
-    if seen.credits_missing:
-        fate = {"debt": "owed", "clamp": "forgiven", "block": "in the way"}[seen.policy]
-        parts.append(f"{seen.credits_missing} used ones are {fate}")
-    if seen.wallet_taken_back or seen.wallet_missing:
-        parts.append(f"{seen.wallet_taken_back} are taken out of the wallet")
-    if seen.access_revoked:
-        parts.append(f"access ends: {', '.join(seen.access_revoked)}")
-    if seen.fee_lost:
-        parts.append(f"the provider keeps its fee of {seen.fee_lost}")
-    if not seen.is_window_open:
-        parts.append(f"the refund window ended on {seen.window_ends_at:%Y-%m-%d}")
-    if seen.needs_approval:
-        parts.append("another person has to approve it")
-    return f"{'; '.join(parts)}.".capitalize()
 
 
 @refunds.command("list")

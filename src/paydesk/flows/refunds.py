@@ -39,6 +39,7 @@ from paydesk.flows import (
     refund_calls,
     refund_facts,
     refund_views,
+    refund_words,
 )
 from paydesk.flows.events import emit_many
 from paydesk.flows.provider_calls import Call
@@ -109,6 +110,11 @@ class Preview:
     is_window_open: bool
     obstacle: str | None
     missing: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def summary(self) -> list[str]:
+        """What goes back and what is taken back, in sentences for whoever decides."""
+        return refund_words.of_preview(self)
 
 
 # Asking ------------------------------------------------------------------------------------------

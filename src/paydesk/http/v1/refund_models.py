@@ -77,7 +77,7 @@ class RefundOut(Object):
 
 class RefundPreviewOut(Out):
     """What a refund would do now. Credits are whole credits; `obstacle` is the code of the error
-    that it would meet."""
+    that it would meet, `summary` says all of it in sentences."""
 
     object: Literal["refund_preview"]
     payment: str
@@ -101,3 +101,4 @@ class RefundPreviewOut(Out):
     window_ends_at: str | None
     is_window_open: bool
     obstacle: str | None
+    summary: list[str]

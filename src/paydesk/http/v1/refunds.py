@@ -97,6 +97,7 @@ def _preview_shape(one: Preview) -> dict[str, Any]:
         "window_ends_at": fields.instant(one.window_ends_at),
         "is_window_open": one.is_window_open,
         "obstacle": one.obstacle,
+        "summary": one.summary,
     }
 
 
