@@ -17,7 +17,7 @@ from paydesk.errors import (
     PaydeskError,
     WalletFrozen,
 )
-from paydesk.flows import credits, items, wallet_history, wallet_payments, wallets
+from paydesk.flows import credits, items, payments, wallet_history, wallet_payments, wallets
 from paydesk.flows.checkout import StartCheckout
 from paydesk.rules.money import HTG, USD
 
@@ -59,6 +59,13 @@ def test_a_pack_is_paid_from_the_wallet_and_handed_over_at_once(env, user):  # S
     with env.db.read() as tx:
         line = wallet_history.history(tx, user.uuid, "usd")[0]
     assert (line.type, line.amount, line.payment_id) == ("WALLET_PAYMENT", -999, paid.id)
+
+
+def test_money_that_was_counted_when_it_came_is_not_spent_again(env, user):  # S2.17
+    pay(env, user)
+    found = payments.stats(env, user.uuid)
+    assert (found.total_payments, found.by_status) == (1, {"completed": 1})
+    assert (found.spent, found.spent_usd, found.credits_purchased) == ({}, USD(0), 150)
 
 
 def test_too_little_money_leaves_nothing(env, user, make):  # I3

@@ -156,7 +156,8 @@ class PaymentView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stats:
-    """A customer's payments in sums; money by currency, captured and not given back.
+    """A customer's payments in sums; money by currency, captured and not given back. Payments from
+    a wallet spend nothing more: their money was counted when the wallet was filled.
 
     `spent_usd`: all of it at the rates stored with the payments; those without one are missing.
     """
@@ -507,13 +508,15 @@ def stats(env: Env, customer_id: UUID) -> Stats:
     with env.db.read() as tx:
         rows = tx.all(
             "select state, currency, count(*) as n, max(created_at) as last_at,"
-            " sum(captured_minor - refunded_minor)::bigint as spent,"
+            " coalesce(sum(captured_minor - refunded_minor) filter (where provider <> 'wallet'),"
+            "  0)::bigint as spent,"
             " coalesce(sum(case when currency = 'usd' then captured_minor - refunded_minor else"
-            "  round((captured_minor - refunded_minor)::numeric * usd_minor / asked_minor) end),"
-            "  0)::bigint as usd,"
+            "  round((captured_minor - refunded_minor)::numeric * usd_minor / asked_minor) end)"
+            "  filter (where provider <> 'wallet'), 0)::bigint as usd,"
             " coalesce(sum(credits_to_add) filter (where credits_added_at is not null), 0)::bigint"
             "  as credits"
-            " from payments where customer_id = %(customer_id)s group by state, currency",
+            " from payments where customer_id = %(customer_id)s and deleted_at is null"
+            " group by state, currency",
             {"customer_id": customer_id},
         )
     by_status: dict[str, int] = {}
