@@ -107,7 +107,13 @@ class Guard:
         """The parts of an address that may be called. Raises AddressRefused. Asks no name server,
         so that it can be told when the address is typed."""
         target = _parsed(url)
-        may_be_local = self.allow_loopback and _names_this_machine(target)
+        is_local = _names_this_machine(target)
+        may_be_local = self.allow_loopback and is_local
+        if is_local and not may_be_local:
+            raise AddressRefused(
+                f"{target.host!r} is this machine. While you develop, `paydesk listen --forward-to`"
+                " brings events there; PAYDESK_OUTGOING_LOOPBACK=1 allows such addresses."
+            )
         if target.scheme != "https" and not may_be_local:
             raise AddressRefused("The address must begin with https://.")
         if target.port not in self.ports and not may_be_local:
@@ -115,8 +121,6 @@ class Guard:
             raise AddressRefused(f"Port {target.port} is not called; these are: {named}.")
         if target.is_literal:
             check_address(target.host, allow_loopback=may_be_local)
-        elif _names_this_machine(target) and not may_be_local:
-            raise AddressRefused(f"{target.host!r} is this machine.")
         return target
 
     def addresses(self, target: Target, deadline: float) -> list[str]:

@@ -57,7 +57,7 @@ class Settings:
                                   " white text must be readable on it.")
     account_url: str = _named("", "PAYDESK_ACCOUNT_URL",
                               doc="Where mails send customers, such as your billing page; empty:"
-                                  " the portal.")
+                                  " mails have no button.")
     data_dir: str = _named(".paydesk", "PAYDESK_DATA_DIR",
                            doc="Folder of the embedded database and the simulator.")
     database_url: str = _named("", "DATABASE_URL", "PAYDESK_DATABASE_URL", secret=True,

@@ -24,7 +24,8 @@ from paydesk.settings import Settings
 
 MAYA = "maya@northwind.example"
 BASE = {"business": "Northwind Labs", "base_url": "https://pay.northwind.example",
-        "livemode": True, "name": "Maya", "email": MAYA}  # fmt: skip
+        "account_url": "https://northwind.example/billing", "livemode": True, "name": "Maya",
+        "email": MAYA}  # fmt: skip
 LINE = {"description": "Creator Pack", "quantity": 1, "unit": 999, "credits": 150,
         "months": None, "is_wallet": False}  # fmt: skip
 PAYMENT = {"currency": "usd", "amount": 899, "total": 899, "price": 999, "paid": 899,
@@ -310,6 +311,32 @@ def test_a_receipt_is_its_owners_and_the_staffs(desk, box):  # I33
         notifications.receipt_pdf(desk.env, None, view.payment.id, "de")
 
 
+def test_a_mail_that_came_back_is_noted_and_can_be_sent_again(desk, box):
+    bought(desk)
+    work(desk.env)
+    with Client(create_app(desk.env), f"Bearer {OWN_KEY}") as http:
+        [row] = http.get("/v1/notifications").json()["data"]
+        assert box.mails[0]["Message-ID"].startswith(f"<{row['id']}@")
+        path = f"/v1/notifications/{row['id']}/bounced"
+        noted = http.post(path, json={"reason": "550 5.1.1 no such mailbox"}).json()
+        assert (noted["status"], noted["error"]) == (
+            "parked", "It came back: 550 5.1.1 no such mailbox",
+        )  # fmt: skip
+        problem_of(http.post(path, json={"reason": ""}), 422, "invalid_request")
+        problem_of(http.as_user("user_1").post(path, json={"reason": "x"}), 403, "not_permitted")
+        http.post(f"/v1/notifications/{row['id']}/resend")
+        work(desk.env)
+        assert http.get("/v1/notifications").json()["data"][0]["status"] == "sent"
+
+
+def test_a_mail_that_was_never_sent_cannot_come_back(desk, box):
+    bought(desk, email=None)
+    work(desk.env)
+    [row] = notifications.list_(desk.env)
+    with pytest.raises(InvalidRequest, match="never sent"):
+        notifications.note_bounce(desk.env, notifications.ids.show("notification", row.id), "x")
+
+
 # Words, formats, templates -----------------------------------------------------------------------
 
 
@@ -335,7 +362,10 @@ def test_every_mail_is_whole_in_every_language(kind, locale):
     assert (shown.pdf is not None) == (kind in ("receipt", "refund"))
     assert max(map(len, shown.text.splitlines())) <= 120
     if kind != "endpoint_disabled":
-        assert BASE["base_url"] in shown.html and BASE["base_url"] in shown.text
+        link = BASE["base_url"] if kind in render.STAFF_KINDS else BASE["account_url"]
+        assert link in shown.html and link in shown.text
+        bare = render.mail(kind, locale, FACTS[kind] | {"account_url": ""}, with_pdf=False)
+        assert kind in render.STAFF_KINDS or "<a " not in bare.html
 
 
 @pytest.mark.parametrize(

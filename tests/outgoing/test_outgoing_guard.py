@@ -122,6 +122,12 @@ def test_real_money_never_calls_this_machine():  # I36
     assert guard_of(Settings(outgoing_ports="443, 9443")).ports == {443, 9443}
 
 
+def test_a_developer_is_told_how_this_machine_is_reached():
+    for url in ("http://127.0.0.1:3000/in", "http://localhost:3000/in", "https://localhost/in"):
+        with pytest.raises(AddressRefused, match="paydesk listen --forward-to"):
+            Guard().target(url)
+
+
 def test_a_redirect_is_an_answer_and_is_not_followed(receiver):  # I36
     receiver.answer = lambda got: (302, b"")
     receiver.headers = {"location": f"{receiver.url}/secret"}

@@ -221,8 +221,12 @@ def test_workers_side_by_side_send_each_event_once_and_in_order(out):  # I28
     wanted = 3 * 7
     with ThreadPoolExecutor(4) as pool:
         for _ in range(wanted):
-            for one in [pool.submit(webhook_deliveries._send_endpoint, out.env,
-                                    (out.env.db.dsn, endpoint.id)) for _ in range(4)]:
+            for one in [
+                pool.submit(
+                    webhook_deliveries._send_endpoint, out.env, (out.env.db.dsn, endpoint.id)
+                )
+                for _ in range(4)
+            ]:
                 one.result()
             if len(out.receiver.got) >= wanted:
                 break

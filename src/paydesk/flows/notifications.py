@@ -23,6 +23,7 @@ from paydesk.flows import customers, events, mail_facts, payments, sweeps
 from paydesk.flows.events import Event
 from paydesk.notify import brand, mail, receipts, render, words
 from paydesk.notify.render import KINDS, STAFF_KINDS, Rendered
+from paydesk.rules import fields
 
 if TYPE_CHECKING:
     from paydesk.settings import Settings
@@ -347,6 +348,22 @@ def list_(
              "last": last.id if last else None},
         )  # fmt: skip
     return [Notification(**row) for row in rows]
+
+
+def note_bounce(env: Env, notification: str, reason: str) -> Notification:
+    """Park a mail that came back after it was sent: it reached nobody. Only one that was sent, or
+    may have been, can come back. Raises NotFound, InvalidRequest."""
+    why = fields.text(reason, "reason", most=400)
+    one = get(env, notification)
+    if one.state not in ("sent", "waiting", "parked"):
+        raise InvalidRequest(f"This mail was never sent: it is {one.state}.")
+    with env.db.transaction(one.customer_id) as tx:
+        tx.run(
+            "update notifications set state = 'parked', error = %(error)s"
+            " where customer_id = %(customer_id)s and id = %(id)s",
+            {"customer_id": one.customer_id, "id": one.id, "error": f"It came back: {why}"},
+        )
+    return get(env, notification)
 
 
 def resend(env: Env, notification: str) -> Notification:

@@ -39,7 +39,7 @@ def facts(settings: Settings) -> dict[str, Any]:
         "business": settings.business_name, "base_url": settings.base_url,
         "address": lines(settings.business_address), "contact": settings.business_email,
         "tax_id": settings.business_tax_id, "color": color(settings.brand_color),
-        "account_url": settings.account_url or f"{settings.base_url}/portal",
+        "account_url": settings.account_url,
     }  # fmt: skip
 
 

@@ -81,7 +81,7 @@ def mail(
         "address": facts.get("address", ()),
         "questions": w("questions", contact=contact)
         if contact and kind not in STAFF_KINDS else None,
-        "account_url": facts.get("account_url") or f"{facts['base_url']}/portal",
+        "account_url": facts.get("account_url"),
     }  # fmt: skip
     text = _render(kind, "text", {**common, **shown})
     html = _inliner().inline(_render(kind, "html", {**common, **shown}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import Query
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -14,7 +15,7 @@ from paydesk.flows.notifications import Notification
 from paydesk.http import fields
 from paydesk.http.fields import DEFAULT_LIMIT, Limit, reply
 from paydesk.http.routes import cell, env_of, router
-from paydesk.http.v1.models import Object, page_of
+from paydesk.http.v1.models import Object, Strict, page_of
 
 notifications_v1 = router("notifications")
 
@@ -32,6 +33,10 @@ class NotificationOut(Object):
     tries: int
     error: str | None
     sent_at: str | None
+
+
+class BounceIn(Strict):
+    reason: Annotated[str, Field(max_length=400, examples=["550 5.1.1 no such mailbox"])]
 
 
 def notification_shape(one: Notification, livemode: bool) -> dict[str, Any]:
@@ -79,4 +84,17 @@ def resend_notification(request: Request, notification: str) -> Response:
     """With the facts it had, under the same Message-ID."""
     env = env_of(request)
     one = notifications.resend(env, notification)
+    return reply(notification_shape(one, env.settings.live))
+
+
+@notifications_v1.post(
+    "/v1/notifications/{notification}/bounced", response_model=None,
+    summary="Note that a mail came back",
+    responses={200: {"model": NotificationOut}}, **cell("admin", "support"),
+)  # fmt: skip
+def bounced_notification(request: Request, notification: str, body: BounceIn) -> Response:
+    """What reads the bounces of the sender's mailbox tells of them here; the id stands in the
+    returned mail's Message-ID. The mail is parked then, with the reason."""
+    env = env_of(request)
+    one = notifications.note_bounce(env, notification, body.reason)
     return reply(notification_shape(one, env.settings.live))
