@@ -181,17 +181,18 @@ def get(env: Env, customer_id: UUID | None, ref: str | UUID) -> PaymentView:
 
 def find(env: Env, tx: Tx, ref: str | UUID, customer_id: UUID | None = None) -> Key:
     """(customer, payment) that a reference stands for. Raises NotFound."""
-    key = _look_up(env, tx, ref)
+    key = _look_up(env, tx, ref, customer_id)
     if key is None or (customer_id is not None and key[0] != customer_id):
         raise NotFound(f"No such payment: {str(ref)[:64]!r}.")
     return key
 
 
-def _look_up(env: Env, tx: Tx, ref: str | UUID) -> Key | None:
+def _look_up(env: Env, tx: Tx, ref: str | UUID, customer_id: UUID | None) -> Key | None:
     found = _own(env, tx, ref)
-    if found is not None:
+    if found is not None and customer_id in (None, found[0]):
         return found
-    # A payment that was brought over keeps the numbers that it had.
+    # A payment that was brought over keeps the numbers that it had. Another's is looked for as
+    # long as one that does not exist.
     row = tx.one(
         "select customer_id, object_id from provider_refs where provider = 'self'"
         " and account = 'imported' and ref = %(ref)s",
