@@ -40,8 +40,10 @@ def test_money_that_came_first_stays(desk, word):
     view = desk.open()
     desk.pay(view)
     with pytest.raises(Conflict):
-        edit(desk, view, status=word)
-    assert desk.payment(view).state == "succeeded" and desk.balance(view) == 150
+        edit(desk, view, status=word, description="Never mind")
+    one = desk.payment(view)
+    assert (one.state, one.description) == ("succeeded", view.payment.description)
+    assert desk.balance(view) == 150
 
 
 def test_nobody_completes_or_refunds_by_an_edit(desk):

@@ -42,12 +42,12 @@ def update(
         changes["description"] = fields.optional_text(description, "description", most=500)
     if metadata is not UNSAID:
         changes["metadata"] = fields.metadata(metadata)
-    if changes:
-        _write(env, key, changes, "payment.updated", sorted(changes))
-    if wanted is not None:
+    if wanted is not None:  # First: a refusal leaves the words as they were.
         state = stop(env, key, wanted)
         if state != wanted:
             raise Conflict(f"This payment is {state}: it can no longer be ended.", param="status")
+    if changes:
+        _write(env, key, changes, "payment.updated", sorted(changes))
     return payments.get(env, *key)
 
 
