@@ -464,7 +464,7 @@ def _search(env: Env, tx: Tx, q: str, customer_id: UUID | None) -> dict[str, Any
     if not text or "\0" in text or len(text) > 320:
         raise InvalidRequest("q must have 1 to 320 characters.", param="q")
     try:
-        found = _look_up(env, tx, text)
+        found = _look_up(env, tx, text, customer_id)
     except NotFound:
         found = None
     customers = tx.all(
