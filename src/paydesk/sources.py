@@ -309,7 +309,7 @@ def _checked_text(spec: Field[Any], value: Any, origin: str) -> Any:
         try:
             parse_margins(value)
         except InvalidRequest as exc:
-            raise _wrong(spec, origin, f"is wrong: {exc}") from None
+            raise _wrong(spec, origin, f"is wrong: {str(exc).rstrip('.')}") from None
     if spec.name in ("default_currency", "wallets_currency"):
         if value.lower() not in EXPONENTS:
             raise _wrong(spec, origin, f"must be an ISO 4217 code like usd, not {value!r}")

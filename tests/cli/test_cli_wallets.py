@@ -36,6 +36,19 @@ def test_rates_are_imported_entered_and_listed(paydesk, tmp_path):  # S3.24
     assert paydesk("rates", "import", str(file), "--since", "soon")[0] == 2
 
 
+def test_holds_are_shown_and_released(paydesk, env):  # I8
+    with Paydesk(env=env, background=False) as pay:
+        pay.customers.upsert("maya")
+        pay.credits.grant("maya", 50, key="gift")
+        hold = pay.hold("maya", up_to=30, reason="chat")
+        hold.capture(4, final=False)
+    code, found, _ = paydesk("wallets", "holds", "maya", "--state", "open")
+    assert code == 0 and [(one["id"], one["left"]) for one in found] == [(hold.id, 26)]
+    assert paydesk("wallets", "release", hold.id)[1][0]["status"] == "released"
+    assert paydesk("wallets", "release", hold.id)[0] != 0
+    assert paydesk("wallets", "holds", "maya", "--state", "open")[1] == []
+
+
 def test_wallets_are_shown_and_withdrawals_decided(paydesk, env, sim):  # S3.15
     from paydesk.flows import checkout
     from paydesk.flows.checkout import StartCheckout

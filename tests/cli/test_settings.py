@@ -122,6 +122,9 @@ def test_an_empty_variable_takes_a_value_away(tmp_path):
         ("DEFAULT_CREDIT_PRICE", "NaN", "a decimal number"),
         ("CREDIT_ORDER", "random", "one of fifo, expiring_first"),
         ("PAYDESK_DEFAULT_CURRENCY", "xyz", "ISO 4217"),
+        ("PAYDESK_WALLETS_CURRENCY", "xyz", "ISO 4217"),
+        ("PAYDESK_CONVERSION_MARGIN_BPS", "usd/htg", "not such as '100' or 'usd/htg=250'"),
+        ("PAYDESK_CONVERSION_MARGIN_BPS", "5001", "more than 5000, the half"),
         ("DATABASE_URL", "mysql://x", "must begin with postgres://"),
     ],
 )

@@ -1,7 +1,8 @@
-"""Commands about wallets: what is in them, what changed them, withdrawals to decide and to pay."""
+"""Commands about wallets: what is in them, changed them or is held; withdrawals to decide, pay."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -163,6 +164,62 @@ def _set_state(
             env, owner, found.id, action, actor=causes.actor("cli"), reason=reason
         )
     output.one({"id": ids.show("wallet", one.id), "currency": code, "status": one.state}, output_)
+
+
+# Holds ------------------------------------------------------------------------------------------
+
+
+@wallets.command("holds")
+def wallets_holds(
+    customer: User,
+    state: Annotated[str | None, typer.Option(help="open or closed.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=500)] = 20,
+    output_: Output = "",
+) -> None:
+    """What is set aside of a customer's credits and wallets, and what was, newest first."""
+    from paydesk.flows import customers, holds
+
+    with context.opened() as env:
+        owner = customers.ensure(env, customer, create=False).uuid
+        with env.db.read() as tx:
+            found = holds.list_(tx, owner, state=state, limit=limit)
+        shown = [_hold(one, env.now()) for one in found]
+    output.rows(
+        shown,
+        [Column("HOLD", "id"), Column("STATUS", "status"), Column("AMOUNT", "amount", right=True),
+         Column("CAPTURED", "captured", right=True), Column("LEFT", "left", right=True),
+         Column("EXPIRES", "expires_at", rank=1), Column("REASON", "reason", rank=2)],
+        output_,
+    )  # fmt: skip
+
+
+@wallets.command("release")
+def wallets_release(
+    hold: Annotated[str, typer.Argument(help="Its id, hold_…")], output_: Output = ""
+) -> None:
+    """Give back what is left of a hold that nobody ends."""
+    from paydesk.flows import holds
+
+    found = ids.parse("hold", hold)
+    with context.opened() as env:
+        one = holds.release_now(env, ids.customer_of(found), found)
+        shown = _hold(one, env.now())
+    output.one(shown, output_)
+
+
+def _hold(one: Any, now: datetime) -> dict[str, Any]:
+    from paydesk.rules.ledger import CREDIT
+    from paydesk.rules.money import Money
+
+    def sum_of(amount: int) -> Any:
+        return amount if one.asset == CREDIT else Money(amount, one.asset, minor=True)
+
+    return {
+        "id": ids.show("hold", one.id), "status": one.status(now),
+        "asset": "credits" if one.asset == CREDIT else one.asset, "amount": sum_of(one.amount),
+        "captured": sum_of(one.captured), "left": sum_of(one.left), "reason": one.reason,
+        "reference": one.reference, "expires_at": one.expires_at,
+    }  # fmt: skip
 
 
 # Withdrawals ------------------------------------------------------------------------------------
