@@ -92,6 +92,43 @@ def test_long_histories_are_sealed_in_spans(env, make, monkeypatch):
     assert trail.verify(env).ok
 
 
+@pytest.mark.unposted
+@pytest.mark.parametrize(
+    "change",
+    [
+        "update payments set state = 'canceled'",
+        "update payments set asked_minor = 1",
+        "update payments set currency = 'eur'",
+    ],
+)
+def test_a_payment_that_was_changed_by_hand_is_found(desk, database, change):
+    # I46
+    view = desk.open()
+    desk.pay(view)
+    desk.deliver(view)
+    untouched = trail.verify(desk.env)
+    assert (untouched.ok, untouched.payments) == (True, 1)
+    with psycopg.connect(database.owner_dsn, autocommit=True) as conn:
+        before = conn.execute("select state, asked_minor, currency from payments").fetchone()
+        conn.execute(change)
+        found = trail.verify(desk.env, view.customer_id)
+        conn.execute("update payments set state = %s, asked_minor = %s, currency = %s", before)
+    assert [b.payment_id for b in found.broken] == [view.payment.id]
+
+
+@pytest.mark.unposted
+def test_two_rows_that_changed_places_are_found(env, make, owner):
+    # I46
+    who = busy(env, make)
+    owner.execute(
+        "update events e set id = o.id, data = o.data, created_at = o.created_at from events o"
+        " where (e.seq, o.seq) in ((3, 4), (4, 3)) and e.customer_id = o.customer_id"
+    )
+    assert {b.customer_id for b in trail.verify(env).broken} == {who.uuid}
+    owner.execute("truncate seals, events, transfers, draws, batches, accounts")
+    owner.execute("update heads set seq = 0, entry_seq = 0")
+
+
 def test_an_event_names_actor_and_request(env, make):
     # I46
     who = make.user("user_1")

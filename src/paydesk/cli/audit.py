@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -18,6 +20,33 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(audit, name="audit")
 
 
+def _place(one: Any) -> dict[str, Any]:
+    return {
+        "where": ids.show("customer", one.customer_id) if one.customer_id else "log",
+        "up_to_event": one.seq if one.customer_id else None,
+        "up_to_transfer": one.entry_seq if one.customer_id and not one.payment_id else None,
+        "row": None if one.customer_id else one.seq,
+        "payment": ids.show("payment", one.payment_id) if one.payment_id else None,
+    }
+
+
+@contextmanager
+def _bar(env: Any, customer_id: Any) -> Iterator[Callable[[int], None]]:
+    """Shows where somebody looks how many customers are done."""
+    import sys
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    total = 1
+    if customer_id is None:
+        with env.db.read() as tx:
+            total = tx.value("select count(*) from heads")
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as bars:
+        task = bars.add_task("customers", total=total)
+        yield lambda done: bars.update(task, completed=done)
+
+
 @audit.command("verify")
 def audit_verify(
     customer: Annotated[str, typer.Option(help="Only this customer.")] = "",
@@ -27,22 +56,17 @@ def audit_verify(
     from paydesk.flows import customers, trail
 
     with context.opened() as env:
-        found = trail.verify(env, customers.get(env, customer).uuid if customer else None)
-    rows = [
-        {
-            "where": ids.show("customer", b.customer_id) if b.customer_id else "log",
-            "up_to_event": b.seq if b.customer_id else None,
-            "up_to_transfer": b.entry_seq if b.customer_id else None,
-            "row": None if b.customer_id else b.seq,
-        }
-        for b in found.broken
-    ]
+        owner = customers.get(env, customer).uuid if customer else None
+        with _bar(env, owner) as tell:
+            found = trail.verify(env, owner, tell)
     columns = [Column("WHERE", "where"), Column("UP TO EVENT", "up_to_event"),
-               Column("UP TO TRANSFER", "up_to_transfer"), Column("ROW", "row")]  # fmt: skip
-    output.rows(rows, columns, output_)
+               Column("UP TO TRANSFER", "up_to_transfer"), Column("ROW", "row"),
+               Column("PAYMENT", "payment")]  # fmt: skip
+    output.rows([_place(one) for one in found.broken], columns, output_)
     typer.echo(
-        f"{found.seals} seals of {found.customers} customers and {found.entries} rows of the log:"
-        f" {len(found.broken) or 'none'} broken; {found.unsealed} events not sealed yet",
+        f"{found.seals} seals of {found.customers} customers, {found.payments} payments and"
+        f" {found.entries} rows of the log: {len(found.broken) or 'none'} broken;"
+        f" {found.unsealed} events not sealed yet",
         err=True,
     )
     if not found.ok:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -31,12 +31,14 @@ _LOG_LOCK = 7_310_586_013
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A place where the chain does not hold: rows up to these numbers, after these, were changed
-    or are missing. `customer_id` None: the log's own chain, `seq` its row."""
+    """A place where the chain does not hold: events or transfers up to these numbers were changed
+    or are missing. `customer_id` None: the log's own chain, `seq` its row. `payment_id`: this
+    payment's row says other than its last event, number `seq`; or is gone."""
 
     customer_id: UUID | None
     seq: int
     entry_seq: int = 0
+    payment_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +61,7 @@ class Verdict:
     customers: int
     seals: int
     unsealed: int
+    payments: int
     entries: int
     broken: list[Broken]
 
@@ -120,9 +123,12 @@ def _seal(tx: Tx, customers: list[UUID], now: datetime) -> int:
     return count
 
 
-def verify(env: Env, customer_id: UUID | None = None) -> Verdict:
-    """Compute every chain anew, one customer's or all, and the log's. Reads page by page."""
-    seals = customers = unsealed = 0
+def verify(
+    env: Env, customer_id: UUID | None = None, progress: Callable[[int], None] = lambda _: None
+) -> Verdict:
+    """Compute every chain anew, one customer's or all, and the log's, and compare each payment's
+    row with its events. Reads page by page; `progress` is told how many customers are done."""
+    seals = customers = unsealed = payments = 0
     broken: list[Broken] = []
     for page in _pages(env, customer_id):
         with env.db.snapshot() as tx:
@@ -144,17 +150,38 @@ def verify(env: Env, customer_id: UUID | None = None) -> Verdict:
                 " where h.customer_id = any(%(page)s)",
                 {"page": page},
             )
+            told = tx.all(_TOLD, {"page": page})
         customers += len(page)
+        payments += len(told)
         seals += len(rows)
         unsealed += behind
         broken += [Broken(r["customer_id"], r["seq"], r["entry_seq"])
                    for r in rows if not r["holds"]]  # fmt: skip
+        broken += [Broken(r["customer_id"], r["seq"], payment_id=r["id"])
+                   for r in told if not r["holds"]]  # fmt: skip
+        progress(customers)
     entries = 0
     if customer_id is None:
         entries, wrong = _verify_log(env)
         broken += wrong
-    return Verdict(customers=customers, seals=seals, unsealed=unsealed, entries=entries,
-                   broken=broken)  # fmt: skip
+    return Verdict(customers=customers, seals=seals, unsealed=unsealed,
+                   payments=payments, entries=entries, broken=broken)  # fmt: skip
+
+
+#: Each payment that events tell of, and whether its row still says what the last of them said.
+#: Of held money less may be asked for before it is taken. What was captured and refunded the
+#: transfers prove (`doctor` compares them).
+_TOLD = """
+    select e.customer_id, e.subject_id as id, e.seq, coalesce(
+        p.state = e.data->>'status' and p.currency = e.data->>'currency'
+        and (p.asked_minor = (e.data->>'amount')::bigint or p.state = 'authorized'), false)
+        as holds
+    from (select distinct on (customer_id, subject_id) customer_id, subject_id, seq, data
+        from events where customer_id = any(%(page)s) and type like 'payment.%%'
+        and type <> 'payment.review' and data ?& array['status', 'amount', 'currency']
+        order by customer_id, subject_id, seq desc) e
+    left join payments p on p.customer_id = e.customer_id and p.id = e.subject_id
+"""
 
 
 def root(env: Env) -> str:

@@ -36,13 +36,15 @@ class AuditEntryOut(BaseModel):
 
 
 class VerdictOut(BaseModel):
-    """`broken` names each place where a chain does not hold."""
+    """`broken` names each place where a chain does not hold, and each payment that says other than
+    its events."""
 
     object: str = "audit_verdict"
     ok: bool
     customers: int
     seals: int
     unsealed: int
+    payments: int
     entries: int
     broken: list[dict[str, Any]]
 
@@ -94,7 +96,9 @@ def _verify(request: Request, customer: str) -> Response:
     found = trail.verify(env, customers.get(env, customer).uuid)
     return reply({
         "object": "audit_verdict", "ok": found.ok, "customers": found.customers,
-        "seals": found.seals, "unsealed": found.unsealed, "entries": found.entries,
+        "seals": found.seals, "unsealed": found.unsealed, "payments": found.payments,
+        "entries": found.entries,
         "broken": [{"customer": ids.show("customer", b.customer_id) if b.customer_id else None,
-                    "up_to_event": b.seq, "up_to_transfer": b.entry_seq} for b in found.broken],
+                    "up_to_event": b.seq, "up_to_transfer": b.entry_seq,
+                    "payment": fields.shown("payment", b.payment_id)} for b in found.broken],
     })  # fmt: skip
