@@ -100,6 +100,25 @@ def test_too_little_is_recorded_and_the_rest_completes_it(env, who):
     assert (rest.review, rest.captured, balance(env, who)) == (None, USD("9.00"), 50)
 
 
+def test_a_line_with_the_exact_rest_completes_what_a_line_began(env, who):
+    # S3.19
+    view = order(env, who)
+    ref = view.payment.session_ref
+
+    def came(row: str) -> tuple[int, int]:
+        done = offline.import_statement(env, "manual", statement(row), by="rosa")
+        return done.matched, done.unmatched
+
+    assert came(f"2026-11-20;4.00;USD;{ref};B1") == (1, 0)
+    assert came(f"2026-11-20;4.00;USD;{ref};B2") == (0, 1)
+    assert balance(env, who) == 0
+    (waits,) = offline.lines(env, state="unmatched")
+    assert waits.problem == "A part was paid before, and this is not the rest: USD 5.00."
+    assert came(f"2026-11-21;5.00;USD;{ref};B3") == (1, 0)
+    assert balance(env, who) == 50
+    assert came(f"2026-11-21;5.00;USD;{ref};B4") == (0, 1)
+
+
 def test_a_receipt_is_told_with_one_amount_and_a_part_with_a_receipt(env, who):
     # S3.19
     view = order(env, who)
@@ -343,6 +362,42 @@ DETAIL = (
     "<TxDtls>{1}<RltdPties><Dbtr><Nm>M. Lind</Nm></Dbtr></RltdPties><RmtInf><Ustrd>{0}</Ustrd>"
     "</RmtInf></TxDtls>"
 )
+
+
+MT940 = """:20:STARTUMS
+:25:12345678/0001
+:28C:1/1
+:60F:C261119USD0,
+:61:2611201120C9,99NTRFNONREF//BANK-1
+/CTRY/HT
+:86:166?00CREDIT?20SVWZ+PD-K7QM-?212RXT-9DWF Creator?32ROSA?33 LOUIS
+:61:261120D5,NTRFNONREF//BANK-2
+:86:out
+:61:261121RC7,5NTRFNONREF//BANK-3
+:61:261121CR12,5NMSCORDER 77
+:86:PD K7QM 2RXT
+9DWF
+:62F:C261121USD17,49
+-
+:20:SECOND
+:60F:C261121HTG0,
+:61:261122C100,00NTRFNONREF
+:62F:C261122HTG100,00
+-}
+"""
+
+
+def test_mt940_credits_are_read_with_what_was_said_and_by_whom():
+    # S3.19
+    found = statements.read(MT940.encode())
+    assert [(one.amount_minor, one.currency, one.booked_at.day) for one in found] == [
+        (999, "usd", 20), (1250, "usd", 21), (10000, "htg", 22)]  # fmt: skip
+    assert (found[0].ref, found[0].payer) == ("BANK-1", "ROSA LOUIS")
+    assert found[0].reference == "/CTRY/HT SVWZ+PD-K7QM-2RXT-9DWF Creator"
+    assert found[1].reference == "ORDER 77 PD K7QM 2RXT9DWF"
+    assert found[1].ref.startswith("line-")
+    with pytest.raises(InvalidRequest, match="Line 5"):
+        statements.read(MT940.replace("C9,99", "X9,99").encode())
 
 
 def camt(*entries: str) -> list[statements.Line]:

@@ -352,8 +352,13 @@ def _pay(
         payment = _found(tx, *key)
         if payment.currency != line.currency:
             raise Conflict(f"The payment is in {payment.currency.upper()}.")
-        if only_unpaid and payment.captured_cents:
-            raise Conflict("The payment was paid before: this came once more.")
+        left = payment.amount_cents - payment.captured_cents
+        # What completes a part to the cent is the rest of it; all else a person looks at.
+        if only_unpaid and payment.captured_cents and line.amount_minor != left:
+            raise Conflict(
+                "The payment was paid before: this came once more." if left <= 0
+                else f"A part was paid before, and this is not the rest: {_money(payment, left)}."
+            )
         if not only_unpaid and payment.captured_cents >= payment.amount_cents:
             raise Conflict("This payment is paid already.", param="payment")
         taken = tx.run(
@@ -370,6 +375,10 @@ def _pay(
             raise Conflict("Somebody has decided about this line already.")
         crash.at("statement_line_taken")
         _lay(env, tx, _claim(payment, line.amount, f"line:{line.line_ref}", method))
+
+
+def _money(payment: ServicePayment, minor: int) -> Money:
+    return Money(minor, payment.currency, minor=True)
 
 
 def match(env: Env, provider: str, line_ref: str, payment: str, *, by: str) -> StatementLine:

@@ -1,4 +1,5 @@
-"""Statements of banks and agents as lines: CSV and ISO 20022 camt.053, exact to the cent."""
+"""Statements of banks and agents as lines: CSV, ISO 20022 camt.053 and SWIFT MT940, exact to the
+cent."""
 
 from __future__ import annotations
 
@@ -29,6 +30,13 @@ _COLUMNS = {
 }  # fmt: skip
 #: Where a payer's words stand in camt.053.
 _SAID = frozenset({"Ustrd", "Ref", "EndToEndId"})
+#: A field of MT940, up to the next or the end of the message.
+_FIELD = re.compile(r"^:(?P<tag>\d\d[A-Z]?):(?P<body>.*?)(?=^:\d\d[A-Z]?:|^-\}?|\Z)", re.M | re.S)
+_IS_MT940 = re.compile(r"^:20:.*^:60[FM]:", re.M | re.S)
+#: Value date, perhaps the booking day, C or D (R before: taken back), amount, kind of movement.
+_MOVE = re.compile(
+    r"(?P<day>\d{6})(?:\d{4})?(?P<sign>RC|RD|C|D)[A-Z]?(?P<amount>\d{1,15},\d{0,3})[A-Z][A-Z0-9]{3}"
+)
 _NUMBER = re.compile(r"[+-]?\d{1,15}(\.\d+)?")
 
 
@@ -58,7 +66,10 @@ def read(content: bytes, *, currency: str | None = None) -> list[Line]:
         raise InvalidRequest("A statement is UTF-8.", param="content") from None
     if "\x00" in text:
         raise InvalidRequest("A statement has no NUL.", param="content")
-    found = _camt(text) if start.startswith(b"<") else _csv(text, currency)
+    if start.startswith(b"<"):
+        found = _camt(text)
+    else:
+        found = _mt940(text) if _IS_MT940.search(text) else _csv(text, currency)
     try:
         lines = list(_named(found))
     except csv.Error as exc:
@@ -245,6 +256,58 @@ def _entry(
             currency=currency_code(code), reference=" ".join(words)[:500] or None,
             payer=(_first(debtor, "Nm") if debtor is not None else None) or None,
         )  # fmt: skip
+
+
+# MT940 -------------------------------------------------------------------------------------------
+
+
+def _mt940(text: str) -> Iterator[Line]:
+    """Each :61: is a line, the :86: after it what was said; :60: names the currency."""
+    code, line, number = "", "", 0
+    said: list[str] = []
+    for field_ in _FIELD.finditer(text):
+        tag, body = field_["tag"], field_["body"].strip()
+        if tag in ("61", "62F", "62M", "60F", "60M"):
+            yield from _mt940_line(line, said, code, number)
+            line, said = "", []
+        if tag in ("60F", "60M"):
+            code = currency_code(body[7:10].lower())
+        elif tag == "61":
+            line, number = body, text.count("\n", 0, field_.start()) + 1
+        elif tag == "86" and line:
+            said = body.splitlines()
+    yield from _mt940_line(line, said, code, number)
+
+
+def _mt940_line(line: str, said: list[str], code: str, number: int) -> Iterator[Line]:
+    """Nothing where no money came, or where what had come was taken back."""
+    if not line:
+        return
+    match = _MOVE.match(line)
+    if match is None or not code:
+        raise InvalidRequest(f"Line {number}: this is no movement of MT940.", param="content")
+    minor = parse_minor(match["amount"].replace(",", ".").rstrip("."), code)
+    if match["sign"] != "C" or minor <= 0:
+        return
+    first, *more = line.splitlines()
+    own, _, bank = first[match.end() :].partition("//")
+    whole = "".join(said)
+    # Many banks cut it into numbered parts: what was said, and who the payer is.
+    parts = re.findall(r"\?(\d\d)([^?]*)", whole)
+    words = "".join(text for part, text in parts if part[0] == "2" or "60" <= part <= "63")
+    payer = "".join(text for part, text in parts if part in ("32", "33"))
+    words = words if parts else whole
+    told = " ".join(x for x in (own.strip(), *more, words.strip()) if x and x != "NONREF")
+    bank = bank.strip()
+    yield Line(
+        ref="" if bank in ("", "NONREF") else bank[:255], booked_at=_short_day(match["day"]),
+        amount_minor=minor, currency=code, reference=told[:500] or None,
+        payer=payer.strip()[:255] or None,
+    )  # fmt: skip
+
+
+def _short_day(text: str) -> datetime:
+    return _instant(f"20{text[:2]}-{text[2:4]}-{text[4:6]}")
 
 
 def _tag(element: ET.Element) -> str:

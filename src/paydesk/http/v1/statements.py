@@ -25,7 +25,7 @@ statements_v1 = router("statements")
 
 
 class StatementIn(Strict):
-    """`content` is the file's text: CSV, or ISO 20022 camt.053."""
+    """`content` is the file's text: CSV, ISO 20022 camt.053 or SWIFT MT940."""
 
     provider: str = Field(default="manual", max_length=64)
     content: str = Field(min_length=1, max_length=5_000_000)
