@@ -17,12 +17,12 @@ from uuid import UUID
 import psycopg
 
 from paydesk import causes, ids
-from paydesk.db.postgres import Tx, jsonb
+from paydesk.db.postgres import Tx
 from paydesk.env import Env
 from paydesk.errors import InvalidRequest, PaydeskError, Unavailable
-from paydesk.flows import attempts, customers, ledger, trail
+from paydesk.flows import attempts, ledger, legacy_beside, trail
 from paydesk.flows.events import NewEvent, emit_many
-from paydesk.flows.legacy_dump import DumpSource, Line, Row
+from paydesk.flows.legacy_dump import DumpSource, Line
 from paydesk.flows.legacy_source import DsnSource, open_source
 from paydesk.rules import legacy
 from paydesk.rules.legacy import OldPayment
@@ -34,9 +34,6 @@ from paydesk.tracker.stores.joined import JoinedStore, ServicePayment
 BATCH = 200
 #: So many refused rows are kept to be shown.
 MOST_SHOWN = 200
-#: Providers under which old numbers are looked up (`payments.find`).
-SELF = "self"
-_SELF_ACCOUNT = "imported"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +123,7 @@ def _table(
     goes_on = isinstance(old, DumpSource) and not result.is_dry
     skip = _position(env, result.source, table) if goes_on else 0
     done.read = done.known = skip
-    write = _WRITE[family]
+    write = _payments if family in _PAYMENTS else legacy_beside.write
     for batch in _batches(old.rows(table, skip)):
         good = []
         for line in batch:
@@ -229,17 +226,13 @@ def _keep_position(env: Env, source: str, done: TableResult, rows_done: int) -> 
 # Payments ----------------------------------------------------------------------------------------
 
 
-def _key(family: str, old_id: str) -> UUID:
-    return ids.request_key("import", family, old_id)
-
-
 def _payments(env: Env, family: str, rows: Sequence[OldPayment], is_dry: bool) -> tuple[int, int]:
     if is_dry:
-        known = _known_payers(env, {row.customer for row in rows})
+        known = legacy_beside.known_owners(env, {row.customer for row in rows})
         return _judge(env, family, rows, known)
-    owners = {name: _customer(env, name) for name in {row.customer for row in rows}}
+    owners = legacy_beside.owners(env, {row.customer for row in rows})
     with env.db.transaction(*set(owners.values())) as tx:
-        wanted = [(owners[row.customer], _key(family, row.old_id)) for row in rows]
+        wanted = [(owners[row.customer], legacy_beside.key_of(family, row.old_id)) for row in rows]
         known = _known(tx, wanted)
         fresh = [row for row, key in zip(rows, wanted, strict=True) if key not in known]
         _write_payments(env, tx, family, fresh, owners)
@@ -249,21 +242,16 @@ def _payments(env: Env, family: str, rows: Sequence[OldPayment], is_dry: bool) -
 def _judge(
     env: Env, family: str, rows: Sequence[OldPayment], known: dict[str, UUID]
 ) -> tuple[int, int]:
-    wanted = [(known[r.customer], _key(family, r.old_id)) for r in rows if r.customer in known]
+    wanted = [
+        (known[row.customer], legacy_beside.key_of(family, row.old_id))
+        for row in rows
+        if row.customer in known
+    ]
     with env.db.read() as tx:
         there = len(_known(tx, wanted))
     for row in rows:
         _payment(row, ids.customer_of_tag(0), family, ids.new_owned(ids.customer_of_tag(0)))
     return len(rows) - there, there
-
-
-def _known_payers(env: Env, names: set[str]) -> dict[str, UUID]:
-    with env.db.read() as tx:
-        rows = tx.all(
-            "select external_id, customer_id from customer_refs where external_id = any(%(names)s)",
-            {"names": sorted(names)},
-        )
-    return {row["external_id"]: row["customer_id"] for row in rows}
 
 
 def _known(tx: Tx, wanted: Sequence[tuple[UUID, UUID]]) -> set[tuple[UUID, UUID]]:
@@ -274,11 +262,6 @@ def _known(tx: Tx, wanted: Sequence[tuple[UUID, UUID]]) -> set[tuple[UUID, UUID]
         {"customers": [c for c, _ in wanted], "keys": [k for _, k in wanted]},
     )
     return {(row["customer_id"], row["request_key"]) for row in rows}
-
-
-def _customer(env: Env, name: str) -> UUID:
-    """The application's id of a payer; it is taken at its word."""
-    return customers.ensure_imported(env, name)
 
 
 def _payment(
@@ -300,7 +283,7 @@ def _payment(
         failed_at=row.failed_at, canceled_at=row.canceled_at, error_code=row.error_code,
         error_message=row.error_message, livemode=is_live,
         metadata={**row.metadata, "imported_from": family, "imported_id": row.old_id},
-        request_key=_key(family, row.old_id), request_hash=row.old_id.encode()[:64],
+        request_key=legacy_beside.key_of(family, row.old_id), request_hash=row.old_id.encode()[:64],
         created_at=row.created_at, updated_at=row.updated_at,
     )  # fmt: skip
 
@@ -312,7 +295,9 @@ def _write_payments(
         return
     now = env.now()
     pairs = []
-    bought = _services_of(tx, [row.service for row in rows if row.service])
+    bought = legacy_beside.found(
+        tx, "services.customer_services", [row.service for row in rows if row.service]
+    )
     for row in rows:
         owner = owners[row.customer]
         made = ids.new_owned(owner, int(row.created_at.timestamp() * 1000))
@@ -334,7 +319,7 @@ def _write_payments(
                 refs.append((row.provider, "", ref, *payment.key))
         for number in (row.handle, row.old_id):
             if number:
-                refs.append((SELF, _SELF_ACCOUNT, number, *payment.key))
+                refs.append((legacy_beside.SELF, legacy_beside.ACCOUNT, number, *payment.key))
     attempts.add_refs(tx, refs)
     emit_many(
         tx,
@@ -419,27 +404,6 @@ def _write_refunds(tx: Tx, refunded: Sequence[tuple[OldPayment, ServicePayment, 
     )  # fmt: skip
 
 
-# Services ----------------------------------------------------------------------------------------
-
-
-def _ref(family: str, old_id: str) -> str:
-    """Under which the old id of a row that is no payment is remembered."""
-    return f"{family}:{old_id}"[:500]
-
-
-def _services_of(tx: Tx, old_ids: Sequence[str]) -> dict[tuple[UUID, str], UUID]:
-    """(customer, old id) -> the service that was brought over before."""
-    rows = tx.all(
-        "select r.customer_id, r.object_id, k.old_id"
-        " from unnest(%(refs)s::text[], %(ids)s::text[]) as k(ref, old_id)"
-        " cross join lateral (select customer_id, object_id from provider_refs"
-        "  where provider = %(self)s and account = %(account)s and ref = k.ref limit 1) r",
-        {"refs": [_ref("services.customer_services", one) for one in old_ids],
-         "ids": list(old_ids), "self": SELF, "account": _SELF_ACCOUNT},
-    )  # fmt: skip
-    return {(row["customer_id"], row["old_id"]): row["object_id"] for row in rows}
-
-
 def _link_services(tx: Tx, paid: Sequence[ServicePayment]) -> None:
     """A service says which payment it runs by: the last that was not given back."""
     for payment in sorted(paid, key=lambda one: one.completed_at or one.updated_at):
@@ -453,145 +417,5 @@ def _link_services(tx: Tx, paid: Sequence[ServicePayment]) -> None:
         )  # fmt: skip
 
 
-def _services(env: Env, family: str, rows: Sequence[Row], is_dry: bool) -> tuple[int, int]:
-    """Services without `payment_status`: whether one runs says `active` and its end."""
-    imported, now = 0, env.now()
-    for row in rows:
-        old_id, name = legacy.id_of(row["id"]), legacy.id_of(row["customer_id"])
-        values = _service(row, now) | {"metadata": jsonb({"imported_id": old_id})}
-        if is_dry:
-            imported += _is_new(env, family, old_id)
-            continue
-        imported += _one(
-            env, _customer(env, name), family, old_id,
-            "insert into customer_services (customer_id, id, service_type, state, duration_months,"
-            " fee_minor, currency, starts_at, expires_at, activated_at, metadata, created_at)"
-            " values (%(owner)s, %(id)s, %(type)s, %(state)s, %(months)s, %(fee)s, %(currency)s,"
-            " %(created)s, %(ends)s, case when %(state)s <> 'pending' then %(created)s end,"
-            " %(metadata)s, %(created)s)",
-            values,
-        )  # fmt: skip
-    return imported, len(rows) - imported
-
-
-def _service(row: Row, now: datetime) -> dict[str, Any]:
-    currency = legacy.currency_of(row, "USD")
-    ends = legacy.maybe_at(row.get("subscription_expires_at"))
-    is_active = legacy.truth_of(row.get("active"))
-    is_running = is_active and (ends is None or ends > now)
-    return {
-        "type": legacy.text_of(row["service_type"], 100),
-        "state": "active" if is_running else "ended" if is_active or ends else "pending",
-        "fee": legacy.money_of(row.get("subscription_fee") or 0, currency),
-        "months": max(1, legacy.whole_of(row.get("subscription_duration") or 1)),
-        "currency": currency, "created": legacy.at(row.get("created_at"), now), "ends": ends,
-    }  # fmt: skip
-
-
-def _is_new(env: Env, family: str, old_id: str) -> bool:
-    with env.db.read() as tx:
-        return not _is_known(tx, family, old_id)
-
-
-def _is_known(tx: Tx, family: str, old_id: str) -> bool:
-    return tx.value(
-        "select exists (select 1 from provider_refs where provider = %(self)s"
-        " and account = %(account)s and ref = %(ref)s)",
-        {"self": SELF, "account": _SELF_ACCOUNT, "ref": _ref(family, old_id)},
-    )
-
-
-# What stands beside them -------------------------------------------------------------------------
-
-
-def _methods(env: Env, family: str, rows: Sequence[Row], is_dry: bool) -> tuple[int, int]:
-    imported = 0
-    for row in rows:
-        ref = legacy.id_of(row["stripe_payment_method_id"])
-        old_id, name = legacy.id_of(row.get("id") or ref), legacy.id_of(row["user_id"])
-        if is_dry:
-            imported += _is_new(env, family, old_id)
-            continue
-        month = row.get("card_exp_month") or row.get("exp_month")
-        year = row.get("card_exp_year") or row.get("exp_year")
-        imported += _one(
-            env, _customer(env, name), family, old_id,
-            "insert into payment_methods (customer_id, id, provider, ref, kind, brand, last4,"
-            " exp_month, exp_year, metadata) values (%(owner)s, %(id)s, 'stripe', %(ref)s,"
-            " %(kind)s, %(brand)s, %(last4)s, %(month)s, %(year)s, %(metadata)s)"
-            " on conflict do nothing",
-            {
-                "ref": ref, "kind": legacy.word_of(row.get("type")) or "card",
-                "brand": legacy.word_of(row.get("card_brand") or row.get("brand")),
-                "last4": legacy.text_of(row.get("card_last4") or row.get("last4"), 4),
-                "month": legacy.whole_of(month) if month else None,
-                "year": legacy.whole_of(year) if year else None,
-                "metadata": jsonb({"imported_id": old_id}),
-            },
-        )  # fmt: skip
-    return imported, len(rows) - imported
-
-
-def _mappings(env: Env, family: str, rows: Sequence[Row], is_dry: bool) -> tuple[int, int]:
-    imported = 0
-    for row in rows:
-        ref, name = legacy.id_of(row["stripe_customer_id"]), legacy.id_of(row["user_id"])
-        if is_dry:
-            imported += _is_new(env, family, name)
-            continue
-        imported += _one(
-            env, _customer(env, name), family, name,
-            "insert into provider_customers (customer_id, provider, ref) values"
-            " (%(owner)s, 'stripe', %(ref)s) on conflict do nothing",
-            {"ref": ref},
-        )
-    return imported, len(rows) - imported
-
-
-def _accesses(env: Env, family: str, rows: Sequence[Row], is_dry: bool) -> tuple[int, int]:
-    imported = 0
-    for row in rows:
-        kind, what = legacy.id_of(row["resource_type"]), legacy.id_of(row["resource_id"])
-        name = legacy.id_of(row["user_id"])
-        starts = legacy.at(row.get("granted_at") or row.get("created_at"))
-        ends = legacy.maybe_at(row.get("expires_at"))
-        old_id = legacy.id_of(row.get("id") or f"{name}:{kind}:{what}")
-        has_ended = row.get("is_active") is not None and not legacy.truth_of(row["is_active"])
-        if has_ended:
-            continue
-        if is_dry:
-            imported += _is_new(env, family, old_id)
-            continue
-        imported += _one(
-            env, _customer(env, name), family, old_id,
-            "insert into access_grants (customer_id, id, resource_type, resource_id, source,"
-            " starts_at, expires_at, reason, granted_by, request_key) values (%(owner)s, %(id)s,"
-            " %(kind)s, %(what)s, 'admin', %(starts)s, coalesce(%(ends)s::timestamptz, 'infinity'),"
-            " 'imported', 'import', %(key)s) on conflict do nothing",
-            {"kind": kind, "what": what, "starts": starts, "ends": ends,
-             "key": _key(family, old_id)},
-        )  # fmt: skip
-    return imported, len(rows) - imported
-
-
-def _one(env: Env, owner: UUID, family: str, old_id: str, query: Any, values: dict[str, Any]
-         ) -> int:  # fmt: skip
-    """Write a row of the customer's, once: the old id is remembered beside it."""
-    made = ids.new_owned(owner)
-    with env.db.transaction(owner) as tx:
-        if _is_known(tx, family, old_id):
-            return 0
-        written = tx.run(query, {**values, "owner": owner, "id": made})
-        attempts.add_refs(tx, [(SELF, _SELF_ACCOUNT, _ref(family, old_id), owner, made)])
-        return written
-
-
 _PAYMENTS = frozenset({"services.payments", "credits.payment_transactions", "wallets.payments",
                        "learning.payments"})  # fmt: skip
-_WRITE: dict[str, Any] = {
-    **dict.fromkeys(_PAYMENTS, _payments),
-    "services.customer_services": _services,
-    "learning.payment_methods": _methods,
-    "learning.user_stripe_mapping": _mappings,
-    "learning.user_access": _accesses,
-}
