@@ -22,7 +22,7 @@ from load import wait_for
 from service import Service
 
 from paydesk.db import binaries
-from paydesk.http import auth, bodies
+from paydesk.http import auth, bodies, logs
 from paydesk.providers.stripe import SIMULATOR_KEY
 from paydesk.simulator.testing import running_simulator
 from paydesk.testing import databases
@@ -209,3 +209,20 @@ def test_the_search_finds_what_is_there():
     assert planted.found_in("4242 4242-42424242") == ["card ending in 4242"]
     assert planted.found_in(f'"cvc": "{CVC}"') == ["security code"]
     assert planted.found_in(f"1{CVC}0 nothing 4242 4242") == []
+
+
+def test_secrets_are_hidden_in_any_text_and_words_are_not():
+    """I37: whoever writes one into a sentence, a log or an answer."""
+    secrets = [
+        "sk_live_51Hx-aB_9", "rk_test_abc", "whsec_MfKQ9r8GKYqr", f"ses_{'a' * 43}",
+        "eyJhbGciOi.eyJzdWIiOi.c2ln-nature", "pi_3Nx_secret_Kq9", "seti_1_secret_2",
+        "cs_test_a1_secret_b2", "Bearer 0123456789abcdefXYZ", "Basic dXNlcjpwYXNzd29yZA==",
+        "postgresql://paydesk:hunter22@db/desk", "password=hunter22", GOOD,
+    ]  # fmt: skip
+    for secret in secrets:
+        told = logs.hide(f"It said {secret} and left.")
+        assert logs.HIDDEN in told, secret
+        for part in re.split(r"[ :@=/]", secret):
+            assert len(part) < 8 or part in ("postgresql", "password") or part not in told, told
+    for text in ("Basic plan for 3 months", "Bearer of the token", "session ses_1", "pi_1 is paid"):
+        assert logs.hide(text) == text
