@@ -64,7 +64,7 @@ def _groups(document: dict[str, Any]) -> list[dict[str, Any]]:
             if method not in ("get", "post", "put", "patch", "delete"):
                 continue
             tag = (operation.get("tags") or ["Other"])[0]
-            groups.setdefault(str(tag), []).append(_operation(document, path, method, operation))
+            groups.setdefault(str(tag).replace("_", " "), []).append(_operation(document, path, method, operation))
     return [{"name": name, "operations": found} for name, found in groups.items()]
 
 
