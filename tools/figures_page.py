@@ -33,7 +33,19 @@ with Paydesk() as pay:
 - **Range.** `from` and `to` are days, `to` counted whole, or instants, at which the range ends. `last` is 24h, 30d, 12w, 6mo or 2y up to now. With nothing, 30 days.
 - **Time zone.** Days are those of `PAYDESK_TIME_ZONE`, or of `tz`. A day on which the clocks change has 23 or 25 hours; where they skip midnight it begins when they do.
 - **Amounts.** Whole minor units of the row's currency, never added across currencies. As CSV they are exact decimals. Figures that end in `_usd` are US cents at the rate that was stored with each payment; `unrated` says how many payments had none.
-- **Days are kept.** A day that has ended is counted once and kept, and counted anew when a late refund or dispute changes it. What is not kept, such as today or another time zone, is counted from the rows, so that a report is exact at the instant it is read. `behind` names how many customers' last changes of earlier days are not counted yet; it is 0 but after an outage of the worker.
+- **Days and months are kept.** A day that has ended is counted once and kept, and counted anew when a late refund or dispute changes it; a month is added up from its days. What is not kept, such as today, is counted from the rows, so that a report is exact at the instant it is read. A range in another time zone takes the days and months that lie wholly in one of its periods and counts the hours at the edges; by day or hour it is counted from the rows wherever the two midnights differ. `behind` names how many customers' last changes of earlier days are not counted yet; it is 0 but after an outage of the worker.
+- **Proof.** `paydesk doctor` counts every kept day again and compares it with the rows, and the sums with the days. `paydesk report rebuild` makes all of them anew.
+
+## Forecast
+
+`GET /v1/reports/forecast?by=month&periods=6`, `paydesk report forecast --by week --periods 8 --chart`, `pay.analytics.forecast(by="day", periods=14)`. It says what net revenue the next periods bring if things go on as they did, the current, unfinished period among them:
+
+1. The history is net revenue by whole month, week or day of the range (48 months, 156 weeks or 182 days where none is named), for each currency by itself, from the first period with revenue on. A range that ended in the past says what would have been said then.
+2. With two seasons of history or more (a season is 12 months, 52 weeks or 7 days) a period is expected to bring what the same one brought a season before, plus the mean change from the last season but one to the last, for each season between.
+3. With less, every period is expected to bring the mean of the last season's periods, or of as many as there are. With fewer than three there is no forecast.
+4. The same rule is asked for each past period with what was known just before it. Four fifths of those answers were wrong by no more than some amount; `low` and `high` lie that far from `expected`, times the square root of how many periods ahead it is. With fewer than four such answers there is no range.
+
+All of it is whole minor units, halves rounded upwards, so that the same rows always give the same forecast. It knows nothing of prices to come, campaigns or holidays that move.
 
 ## Reports
 """

@@ -196,14 +196,24 @@ class Analytics(_Part):
         """Refunds asked for, and why."""
         return self._frame("refunds", start, end, last, by, tz, {}, money)
 
+    def forecast(
+        self, *, periods: int = 3, start: When | None = None, end: When | None = None,
+        last: str | None = None, by: str | Sequence[str] | None = None, tz: str | None = None,
+        currency: str | None = None, money: str = "minor",
+    ) -> Frame:  # fmt: skip
+        """Net revenue of the next months, weeks or days, by what the range, or the years before,
+        brought: `expected`, and from `low` to `high`."""
+        where = {"currency": currency}
+        return self._frame("forecast", start, end, last, by, tz, where, money, periods=periods)
+
     def _frame(
         self, kind: str, start: Any, end: Any, last: str | None, by: Any, tz: str | None,
-        where: dict[str, str | None], money: str, limit: int = 100,
+        where: dict[str, str | None], money: str, limit: int = 100, periods: int | None = None,
     ) -> Frame:  # fmt: skip
         if where.get("currency"):
             where = {**where, "currency": str(where["currency"]).lower()}
         found = figure_reports.report(
             self._env, kind, start=start, end=end, last=last, time_zone=tz, by=by, where=where,
-            limit=limit,
+            limit=limit, periods=periods,
         )  # fmt: skip
         return Frame(found, money)

@@ -175,3 +175,22 @@ class AsyncAnalytics:
         return await self._threads.run(
             self._part.refunds, start=start, end=end, last=last, by=by, tz=tz, money=money,
         )  # fmt: skip
+
+    async def forecast(
+        self,
+        *,
+        periods: int = 3,
+        start: When | None = None,
+        end: When | None = None,
+        last: str | None = None,
+        by: str | Sequence[str] | None = None,
+        tz: str | None = None,
+        currency: str | None = None,
+        money: str = 'minor',
+    ) -> Frame:
+        """Net revenue of the next months, weeks or days, by what the range, or the years before,
+        brought: `expected`, and from `low` to `high`."""
+        return await self._threads.run(
+            self._part.forecast, periods=periods, start=start, end=end, last=last, by=by, tz=tz,
+            currency=currency, money=money,
+        )  # fmt: skip

@@ -18,7 +18,8 @@ _BLOCKS = "▏▎▍▌▋▊▉█"
 _WIDTH = 40
 #: What --chart draws of each report.
 _DRAWN = {"revenue": "net", "credits": "spent", "refunds": "refund_amount",
-          "customers": "customers", "risk": "assessments"}  # fmt: skip
+          "customers": "customers", "risk": "assessments",
+          "forecast": "expected"}  # fmt: skip
 
 
 def add_to(app: typer.Typer) -> None:
@@ -37,7 +38,7 @@ Form = Annotated[str, typer.Option("--output", "-o", help="table, json or csv; j
 
 def _run(
     kind: str, from_: str | None, to: str | None, last: str | None, by: str | None,
-    tz: str | None, currency: str | None, chart: bool, form: str,
+    tz: str | None, currency: str | None, chart: bool, form: str, periods: int | None = None,
 ) -> None:  # fmt: skip
     from paydesk.flows import figure_reports
 
@@ -46,7 +47,7 @@ def _run(
     with context.opened() as env:
         found = figure_reports.report(
             env, kind, start=from_, end=to, last=last, by=by, time_zone=tz,
-            where={"currency": currency and currency.lower()},
+            where={"currency": currency and currency.lower()}, periods=periods,
         )  # fmt: skip
     if form == "csv":
         sys.stdout.write(found.csv())
@@ -108,6 +109,16 @@ _command("risk", "What the risk rules decided, and disputes.")
 _command("refunds", "Refunds asked for, and why.")
 
 
+@reports.command("forecast")
+def forecast(
+    periods: Annotated[int, typer.Option(help="How many to look ahead.")] = 3,
+    from_: From = None, to: To = None, last: Last = None, by: By = None, tz: Zone = None,
+    currency: Code = None, chart: Chart = False, output_: Form = "",
+) -> None:  # fmt: skip
+    """What net revenue the next months, weeks or days will bring if it goes on as it did."""
+    _run("forecast", from_, to, last, by, tz, currency, chart, output_, periods)
+
+
 @reports.command("explain")
 def explain(report: Annotated[str, typer.Argument(help="revenue, payments, credits …")]) -> None:
     """What each figure of a report counts, and where from."""
@@ -128,7 +139,8 @@ def rebuild(
         bool, typer.Option("--catch-up", help="Only what is not computed yet.")
     ] = False,
 ) -> None:
-    """Compute the days' tables anew, as after an import; safe to stop and to repeat."""
+    """Compute the tables of days and months anew, as after an import; safe to stop and to
+    repeat."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -150,4 +162,4 @@ def rebuild(
             bar.update(task, completed=count, total=count + left, description=day.isoformat())
 
         done = (rollups.compute if catch_up else rollups.rebuild)(env, on_day=on_day)
-    output.note(f"{done:,} days computed.")
+    output.note(f"{done:,} days and months computed.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from paydesk.rules import figures as rules
@@ -53,26 +53,22 @@ def raw(over: Range, behind: int = 0) -> Parts:
 def parts_of(tx: Tx, over: Range, period: str | None) -> Parts:
     """What can be taken as it was counted, for a report by this period. Only raw rows have hours,
     and months cannot be told apart by week or day."""
-    state = tx.one(
-        "select time_zone, covered_until, least(covered_from, (select min(day) from"
-        " figure_payments), (select min(day) from figure_books)) as first_day from figure_state"
-    )
-    if state is None or period == "hour":
+    if period == "hour":
+        return raw(over)
+    state = _state(tx, over)
+    if state is None:
         return raw(over)
     kept = state["time_zone"]
     is_own = kept == over.time_zone
     spans = [over] if is_own else list(_cut(over, period, kept))
-    if len(spans) > _MOST_CUTS:
-        return raw(over)
     insides = [(s, *_inside(s, state["covered_until"])) for s in spans]
-    first = min((a for _, a, b in insides if a < b), default=None)
-    if first is None:
+    if len(spans) > _MOST_CUTS or all(begin >= end for _, begin, end in insides):
         return raw(over)
-    after = max(b for _, a, b in insides if a < b)
-    changed, behind = pending(tx, kept)
-    stale = changed | _dirty(tx, first, after)
-    narrow, whole = _summed(tx, first, after)
+    changed, behind = _touched(tx, state["news"], kept)
+    stale = changed.union(state["dirty"])
+    narrow, spoiled = frozenset(state["days"]), {d.replace(day=1) for d in stale}
     has_months = not is_own or period in (None, "month", "year")
+    whole = [m for m in state["months"] if has_months and m not in spoiled]
     months: list[date] = []
     days: list[date] = []
     segments: list[Segment] = []
@@ -83,15 +79,13 @@ def parts_of(tx: Tx, over: Range, period: str | None) -> Parts:
         segments += _edges(span, begin, end, stale)
         fresh = [d for d in rules.days_between(max(begin, state["first_day"]), end)
                  if d not in stale]  # fmt: skip
-        found = {m for m in whole if begin <= m and rules.next_month(m) <= end} - {
-            d.replace(day=1) for d in stale
-        } if has_months else set()  # fmt: skip
-        months += sorted(found)
+        found = [m for m in whole if begin <= m and rules.next_month(m) <= end]
+        months += found
         days += [d for d in fresh if d.replace(day=1) not in found]
     joined = _joined(segments)
     if len(joined) > MOST_SEGMENTS:
         return raw(over, behind)
-    return Parts(tuple(months), tuple(days), frozenset(narrow), joined, kept, behind)
+    return Parts(tuple(months), tuple(days), narrow, joined, kept, behind)
 
 
 def _cut(over: Range, period: str | None, kept_zone: str) -> Iterator[Range]:
@@ -135,23 +129,26 @@ def _joined(segments: Iterable[Segment]) -> tuple[Segment, ...]:
     return tuple(made)
 
 
-def _dirty(tx: Tx, first: date, after: date) -> set[date]:
-    rows = tx.all(
-        "select day from figure_dirty where day >= %(first)s and day < %(after)s",
-        {"first": first, "after": after},
-    )
-    return {row["day"] for row in rows}
-
-
-def _summed(tx: Tx, first: date, after: date) -> tuple[set[date], set[date]]:
-    """(days with narrow sums, months that are added up) among these."""
-    rows = tx.all(
-        "select grain, bucket from figure_summed where grain = any('{day,month}')"
-        " and bucket >= %(first)s and bucket < %(after)s",
-        {"first": first, "after": after},
-    )
-    return ({row["bucket"] for row in rows if row["grain"] == "day"},
-            {row["bucket"] for row in rows if row["grain"] == "month"})  # fmt: skip
+def _state(tx: Tx, over: Range) -> dict[str, Any] | None:
+    """What is counted around a range, read at once: since each answer costs a way to the server.
+    `days` are those with narrow sums, `news` the customers whose last changes no day knows."""
+    return tx.one(
+        "select s.time_zone, s.covered_until, least(s.covered_from,"
+        "  (select min(day) from figure_payments), (select min(day) from figure_books))"
+        "  as first_day,"
+        " array(select day from figure_dirty where day between %(first)s and %(last)s) as dirty,"
+        " array(select bucket from figure_summed where grain = 'day'"
+        "  and bucket between %(first)s and %(last)s) as days,"
+        " array(select bucket from figure_summed where grain = 'month'"
+        "  and bucket between %(first)s and %(last)s order by 1) as months,"
+        " array(select customer_id from news union select customer_id from feeds"
+        "  where sink = 'figures' and try_at is not null limit %(most)s) as news"
+        " from figure_state s",
+        {
+            "first": over.first_day - timedelta(days=2), "last": over.last_day + timedelta(days=2),
+            "most": MOST_PENDING + 1,
+        },
+    )  # fmt: skip
 
 
 # What the days do not know yet --------------------------------------------------------------------
@@ -161,16 +158,20 @@ def pending(tx: Tx, time_zone: str) -> tuple[set[date], int]:
     """Days touched by events that the sweep has not read, and how many customers were left out."""
     rows = tx.all(
         "select customer_id from news union select customer_id from feeds"
-        " where sink = 'figures' and try_at is not null limit %(limit)s",
-        {"limit": MOST_PENDING + 1},
+        " where sink = 'figures' and try_at is not null limit %(most)s",
+        {"most": MOST_PENDING + 1},
     )
-    if len(rows) > MOST_PENDING:
-        count = tx.value(
-            "select count(*) from (select customer_id from news union select customer_id"
-            " from feeds where sink = 'figures' and try_at is not null) n"
-        )
-        return set(), count
-    return touched(tx, [row["customer_id"] for row in rows], time_zone), 0
+    return _touched(tx, [row["customer_id"] for row in rows], time_zone)
+
+
+def _touched(tx: Tx, customers: Sequence[UUID], time_zone: str) -> tuple[set[date], int]:
+    if len(customers) <= MOST_PENDING:
+        return touched(tx, customers, time_zone), 0
+    count = tx.value(
+        "select count(*) from (select customer_id from news union select customer_id"
+        " from feeds where sink = 'figures' and try_at is not null) n"
+    )
+    return set(), count
 
 
 #: The days on which a customer's news changed a row: of payments, of their postings, and of every

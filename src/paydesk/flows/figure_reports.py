@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from paydesk.flows.figure_parts import Parts
 from paydesk.flows.figures import Row
 from paydesk.rules import figures as rules
 from paydesk.rules.figures import FIGURES, PERIODS, REPORTS, Range
+from paydesk.rules.forecast import SEASONS, forecast
 from paydesk.rules.ledger import CODES, CREDIT
 from paydesk.tracker.models import PAID_STATES
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 CLEARING, REVENUE = CODES["clearing"], CODES["revenue"]
 ISSUED, USAGE, BREAKAGE = CODES["issued"], CODES["usage"], CODES["breakage"]
-KEPT = (CODES["credits"], CODES["held"])
 BOUGHT = ("CREDIT_PURCHASE", "MEMBERSHIP_PAYMENT")
 GIVEN_BACK = "CREDIT_CLAWBACK_REVERSAL"
 
@@ -91,6 +91,8 @@ class _Ask:
     where: Mapping[str, Any]
     limit: int
     recount: bool
+    now: datetime
+    periods: int
 
 
 def report(
@@ -104,26 +106,37 @@ def report(
     by: str | Sequence[str] | None = None,
     where: Mapping[str, str | None] | None = None,
     limit: int = 100,
+    periods: int | None = None,
     recount: bool = False,
 ) -> Report:
     """A report of `REPORTS`. Without a range the last 30 days, in the business's time zone.
 
     `where`: only rows of this currency, method, provider, country or purpose. `limit`: the most
-    customers that a report by customer names. `recount`: from the raw rows alone, whatever is
-    counted already; it says the same and takes longer. Raises InvalidRequest.
+    customers that a report by customer names. `periods`: how many to forecast. `recount`: from
+    the raw rows alone, whatever is counted already; it says the same and takes longer. Raises
+    InvalidRequest.
     """
     assert kind in REPORTS, f"{kind!r} is no report"
     now = env.now()
-    over = rules.range_of(start, end, last, now, time_zone or env.settings.time_zone)
     period, dimensions = rules.grouping(kind, by)
+    if kind == "forecast" and start is None and end is None:
+        last = last or rules.FORECAST_RANGES[period or "month"]
+    if periods is not None and (kind != "forecast" or not 1 <= periods <= rules.MOST_FORECAST):
+        raise InvalidRequest(
+            f"A forecast takes 1 to {rules.MOST_FORECAST} periods, other reports none.",
+            param="periods",
+        )
+    over = rules.range_of(start, end, last, now, time_zone or env.settings.time_zone)
     told = {name: value for name, value in (where or {}).items() if value is not None}
     for name in told:
         if name not in REPORTS[kind].dimensions:
             raise InvalidRequest(f"{kind} has no filter {name[:40]!r}.", param=name)
     build, derive = _KINDS[kind]
     with env.db.snapshot() as tx:
-        parts = figure_parts.raw(over) if recount else figure_parts.parts_of(tx, over, period)
-        ask = _Ask(tx, over, parts, told, limit, recount)
+        parts = figure_parts.raw(over) if recount else figure_parts.parts_of(
+            tx, over, period or ("month" if kind == "forecast" else None)
+        )
+        ask = _Ask(tx, over, parts, told, limit, recount, now, periods or rules.FORECAST_PERIODS)
         heads = ((period,) if period else ()) + dimensions
         found = build(ask, period, dimensions)
         if len(found) > rules.MAX_ROWS:
@@ -133,7 +146,7 @@ def report(
         by_currency = ("currency",) if REPORTS[kind].has_currency else ()
         sums = _again(ask, build, kind, found, by_currency)
         totals = [_row(derive, ask, by_currency, columns, one) for one in sums]
-        alls = _again(ask, build, kind, found, ())
+        alls = _again(ask, build, kind, found, ()) if by_currency else sums
         plain = tuple(n for n in columns if FIGURES[n].unit != "money" or not by_currency)
         total = _row(derive, ask, (), columns, alls[0]) if alls else {}
     return Report(
@@ -273,6 +286,33 @@ def _net(ask: _Ask, row: Row) -> Row:
     }
 
 
+def _forecast(ask: _Ask, period: str | None, dimensions: Sequence[str]) -> list[Row]:
+    """The periods after the last whole one of the range, by what went before."""
+    step = period or "month"
+    day, until = rules.period_start(step, ask.over.first_day), min(ask.over.end, ask.now)
+    if rules.midnight(ask.over.zone, day) < ask.over.start:
+        day = rules.next_period(step, day)
+    whole = []
+    while rules.midnight(ask.over.zone, rules.next_period(step, day)) <= until:
+        whole.append(day)
+        day = rules.next_period(step, day)
+    net: dict[str, dict[date, int]] = {}
+    for one in _revenue(ask, step, ["currency"]):
+        net.setdefault(one["currency"], {})[one[step]] = _net(ask, one)["net"]
+    rows = []
+    for currency, found in sorted(net.items()):
+        history = [found.get(one, 0) for one in whole]
+        known = len(history) - next((n for n, v in enumerate(history) if v), len(history))
+        begins = day
+        for one in forecast(history, SEASONS[step], ask.periods):
+            rows.append({"currency": currency, step: begins, "known": known, "low": one.low,
+                         "high": one.high, "expected": one.expected})  # fmt: skip
+            begins = rules.next_period(step, begins)
+    if period is None:
+        return figure_rows.folded(rows, dimensions)
+    return sorted(rows, key=lambda one: (one[period], one["currency"]))
+
+
 # Credits ------------------------------------------------------------------------------------------
 
 
@@ -282,11 +322,9 @@ def _credits(ask: _Ask, period: str | None, dimensions: Sequence[str]) -> list[R
     rows = figure_rows.folded([_credited(one) for one in found], _heads(period, dimensions))
     if by_reason:
         return [{**one, "outstanding": None} for one in rows]
-    earlier = replace(ask.over, start=datetime(1970, 1, 2, tzinfo=UTC), end=ask.over.start)
-    known = (figure_parts.raw(earlier) if ask.recount
-             else figure_parts.parts_of(ask.tx, earlier, None))  # fmt: skip
-    before = replace(ask, over=earlier, parts=known)
-    balance = sum(_credited(one)["kept"] for one in _credit_rows(before, None))
+    balance = figures.credits_held(
+        ask.tx, ask.over.start, ask.over.time_zone, recount=ask.recount
+    )
     if not rows and period is None:
         rows = [dict.fromkeys((*figure_rows.SUMMED, "kept"), 0)]
     made = []
@@ -306,7 +344,7 @@ def _credit_rows(ask: _Ask, period: str | None) -> list[Row]:
 def _credited(one: Row) -> Row:
     """What a group of postings of credits adds to each figure; `kept`: to what customers hold."""
     debit, credit, amount = one["debit"], one["credit"], one["amount"]
-    row: Row = {**one, "kept": amount * ((credit in KEPT) - (debit in KEPT))}
+    row: Row = {**one, "kept": figures.kept(one)}
     if debit == ISSUED and one["reason"] != GIVEN_BACK:
         row["granted"] = amount
         row["bought" if one["reason"] in BOUGHT else "given"] = amount
@@ -429,4 +467,5 @@ _KINDS: dict[str, tuple[Build, Derive]] = {
     "customers": (_customers, _patterns),
     "risk": (_risk, _disputed),
     "refunds": (_refunds, _nothing),
+    "forecast": (_forecast, _nothing),
 }

@@ -18,6 +18,7 @@ OPEN_STATES = ("pending", "processing", "requires_action", "authorized")
 #: Every figure that adds up, and what derived ones are made of.
 SUMMED = (*(name for name, one in FIGURES.items() if one.sums and one.unit != "instant"),
           "kept", "gaps", "gap_seconds")  # fmt: skip
+_SUMMED = frozenset(SUMMED)
 RISK = ("assessments", "allowed", "reviewed", "blocked", "accepted", "refused", "waiting",
         "succeeded", "disputes_opened", "disputes_won", "disputes_lost",
         "disputed_amount")  # fmt: skip
@@ -36,12 +37,13 @@ def folded(rows: Iterable[Row], heads: Sequence[str]) -> list[Row]:
     """Rows with the same heads as one, with the sum of every figure; in the order of the heads."""
     made: dict[tuple[Any, ...], Row] = {}
     for one in rows:
-        key = tuple(one[h] for h in heads)
+        key = tuple([one[h] for h in heads])
         into = made.get(key)
         if into is None:
-            into = made[key] = {**dict(zip(heads, key, strict=True)), **dict.fromkeys(SUMMED, 0)}
-        for name in SUMMED:
-            into[name] += one.get(name) or 0
+            into = made[key] = {**dict.fromkeys(SUMMED, 0), **dict(zip(heads, key, strict=True))}
+        for name, value in one.items():
+            if value and name in _SUMMED:
+                into[name] += value
     return [made[key] for key in sorted(made)]
 
 

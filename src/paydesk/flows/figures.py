@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
+from paydesk.flows import figure_parts
 from paydesk.rules.figures import PERIODS, Range
+from paydesk.rules.ledger import CODES, CREDIT
 
 if TYPE_CHECKING:
     from paydesk.db.postgres import Tx
@@ -230,3 +233,24 @@ def _period(period: str) -> sql.Composable:
     if period in ("hour", "day"):
         return sql.SQL("bucket")
     return sql.SQL("date_trunc({}, bucket::timestamp)::date").format(sql.Literal(period))
+
+
+# Credits ------------------------------------------------------------------------------------------
+
+_HELD = (CODES["credits"], CODES["held"])
+
+
+def kept(one: Row) -> int:
+    """What a group of postings of credits adds to what customers hold, set aside or not."""
+    return one["amount"] * ((one["credit"] in _HELD) - (one["debit"] in _HELD))
+
+
+def credits_held(tx: Tx, at: datetime, time_zone: str, *, recount: bool = False) -> int:
+    """The credits that all customers held just before an instant, by the books."""
+    over = Range(datetime(1970, 1, 2, tzinfo=UTC), at, time_zone)
+    parts = figure_parts.raw(over) if recount else figure_parts.parts_of(tx, over, None)
+    return sum(
+        kept(one)
+        for one in collect(tx, parts, over, "books", period=None,
+                           by=["asset", "debit", "credit"], where={"asset": CREDIT})
+    )  # fmt: skip

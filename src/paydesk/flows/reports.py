@@ -5,6 +5,7 @@ Nothing here changes anything, and nothing decides by it: each function answers 
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,10 @@ from uuid import UUID
 
 from paydesk import ids
 from paydesk.errors import InvalidRequest, NotFound
+from paydesk.flows import figure_parts, figures
 from paydesk.rules import money
+from paydesk.rules.figures import Range, midnight, zone_of
+from paydesk.tracker.models import PAID_STATES
 
 if TYPE_CHECKING:
     from paydesk.db.postgres import Tx
@@ -38,7 +42,8 @@ ACCOUNTS = {
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """A UTC day's figures: minor units, payments that succeeded, declined tries, credits sold."""
+    """A day's figures, in the business's time zone: minor units, payments that succeeded, declined
+    tries, credits sold."""
 
     day: date
     volume: int
@@ -72,33 +77,25 @@ class Overview:
 
 
 def overview(env: Env, *, days: int = 30) -> Overview:
-    """The figures of the first page. A day is a UTC day; today is the last one."""
-    now = env.now()
-    today = now.date()
-    since = today - timedelta(days=days - 1)
-    start = now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=days - 1)
+    """The figures of the first page, as reports count them. Today is the last day."""
+    now, name = env.now(), env.settings.time_zone
+    zone = zone_of(name)
+    today = now.astimezone(zone).date()
+    since, before = today - timedelta(days=days - 1), timedelta(days=days)
+    end = midnight(zone, today + timedelta(days=1))
+    over = Range(midnight(zone, since - before), end, name)
     currency = env.settings.default_currency
-    with env.db.read() as tx:
-        by_day = _by_day(tx, start - timedelta(days=days), currency)
-        methods = _methods(tx, start, currency)
-        others = tx.all(
-            "select distinct currency from payments where created_at >= %(start)s"
-            " and captured_minor > 0 and currency <> %(currency)s order by currency",
-            {"start": start, "currency": currency},
-        )
-        outstanding = tx.value(
-            "select coalesce(sum(remaining), 0) from batches where open and expires_at > %(now)s",
-            {"now": now},
-        )
+    with env.db.snapshot() as tx:
+        by_day, others = _by_day(tx, over, since, currency)
+        methods = _methods(tx, Range(midnight(zone, since), end, name), currency)
+        outstanding = figures.credits_held(tx, end, name)
         attention = needs_attention(tx, now)
-    empty = {"volume": 0, "succeeded": 0, "failed": 0, "credits": 0}
-    series, sold, sold_before = [], 0, 0
+    series = []
     for number in range(days):
         at = since + timedelta(days=number)
-        this, before = by_day.get(at, empty), by_day.get(at - timedelta(days=days), empty)
-        series.append(Day(at, this["volume"], before["volume"], this["succeeded"],
+        this = by_day[at]
+        series.append(Day(at, this["volume"], by_day[at - before]["volume"], this["succeeded"],
                           this["failed"], this["credits"]))  # fmt: skip
-        sold, sold_before = sold + this["credits"], sold_before + before["credits"]
     return Overview(
         currency=currency,
         days=series,
@@ -106,45 +103,48 @@ def overview(env: Env, *, days: int = 30) -> Overview:
         volume_before=sum(d.before for d in series),
         succeeded=sum(d.succeeded for d in series),
         failed=sum(d.failed for d in series),
-        credits_sold=sold,
-        credits_sold_before=sold_before,
-        credits_outstanding=int(outstanding),
+        credits_sold=sum(d.credits for d in series),
+        credits_sold_before=sum(by_day[d.day - before]["credits"] for d in series),
+        credits_outstanding=outstanding,
         methods=methods,
         attention=attention,
-        other_currencies=[row["currency"] for row in others],
+        other_currencies=others,
     )
 
 
-def _by_day(tx: Tx, start: datetime, currency: str) -> dict[date, Row]:
-    """By UTC day: what was paid, and the tries that were declined."""
-    rows = tx.all(
-        "select (created_at at time zone 'UTC')::date as day,"
-        " coalesce(sum(captured_minor) filter (where currency = %(currency)s), 0)::bigint"
-        " as volume, count(*) filter (where captured_minor > 0) as succeeded, 0 as failed,"
-        " coalesce(sum(credits_to_add) filter (where credits_added_at is not null), 0)::bigint"
-        " as credits from payments where created_at >= %(start)s group by 1",
-        {"start": start, "currency": currency},
-    )
-    found = {row["day"]: row for row in rows}
-    declined = tx.all(
-        "select (p.created_at at time zone 'UTC')::date as day, count(*) as failed"
-        " from payments p join attempts a on a.customer_id = p.customer_id and a.payment_id = p.id"
-        " where p.created_at >= %(start)s and a.state = 'failed' group by 1",
-        {"start": start},
-    )
-    for row in declined:
-        found[row["day"]]["failed"] = row["failed"]
-    return found
+def _by_day(
+    tx: Tx, over: Range, since: date, currency: str
+) -> tuple[dict[date, Counter[str]], list[str]]:
+    """By day what was paid and how many tries were declined; and the other currencies with money
+    since a day."""
+    parts = figure_parts.parts_of(tx, over, "day")
+    found: dict[date, Counter[str]] = defaultdict(Counter)
+    others = set()
+    for row in figures.collect(tx, parts, over, "payments", period="day",
+                               by=["state", "currency"]):  # fmt: skip
+        day = found[row["day"]]
+        day["credits"] += row["credits"]
+        day["succeeded"] += row["payments"] if row["state"] in PAID_STATES else 0
+        if row["currency"] == currency:
+            day["volume"] += row["captured"]
+        elif row["captured"] and row["day"] >= since:
+            others.add(row["currency"])
+    for row in figures.collect(tx, parts, over, "attempts", period="day", by=[],
+                               where={"state": "failed"}):  # fmt: skip
+        found[row["day"]]["failed"] += row["attempts"]
+    return found, sorted(others)
 
 
-def _methods(tx: Tx, start: datetime, currency: str) -> list[Row]:
+def _methods(tx: Tx, over: Range, currency: str) -> list[Row]:
     """Methods by what they brought, the four largest and the rest; with `permille` of the sum."""
-    rows = tx.all(
-        "select coalesce(method, provider) as name, sum(captured_minor)::bigint as minor"
-        " from payments where created_at >= %(start)s and currency = %(currency)s"
-        " and captured_minor > 0 group by 1 order by minor desc, name",
-        {"start": start, "currency": currency},
-    )
+    brought: Counter[str] = Counter()
+    for row in figures.collect(tx, figure_parts.parts_of(tx, over, None), over, "payments",
+                               period=None, by=["method", "provider"],
+                               where={"currency": currency}):  # fmt: skip
+        brought[row["method"] or row["provider"]] += row["captured"]
+    rows = [{"name": name, "minor": minor}
+            for name, minor in sorted(brought.items(), key=lambda one: (-one[1], one[0]))
+            if minor > 0]  # fmt: skip
     shown, rest = rows[:4], sum(row["minor"] for row in rows[4:])
     if rest:
         shown.append({"name": "Other", "minor": rest})

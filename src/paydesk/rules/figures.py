@@ -169,6 +169,18 @@ FIGURES: dict[str, Figure] = {
                         "refunds.state = succeeded"),
     "pending": Figure("What of it is on its way or waits for a person.", "money",
                       "refunds.state in requested, pending"),
+    "expected": Figure(
+        "What net will be in a period to come if it goes on as it did: net of the same period one"
+        " season before (7 days, 52 weeks, 12 months), plus the mean change from the last season"
+        " but one to the last; with less than two seasons of history, the mean of the last"
+        " season's periods.", "money", "transfers, as net"),
+    "low": Figure("expected less what four fifths of the same forecasts of the past, each one"
+                  " period ahead, were wrong by at most, times the root of how many periods ahead"
+                  " this one is; empty where fewer than four can be judged.", "money",
+                  "transfers, as net", sums=False),
+    "high": Figure("expected plus the same.", "money", "transfers, as net", sums=False),
+    "known": Figure("Whole periods of the range, from the first with revenue on, that the forecast"
+                    " is made from.", "count", "transfers, as net", sums=False),
 }  # fmt: skip
 
 #: What payments are counted by, over and over.
@@ -233,7 +245,14 @@ REPORTS: dict[str, Kind] = {
         "Refunds asked for in the range, and why.",
         ("day", "week", "month", "year", "reason", "status", "provider", "currency", "origin"),
         ("refund_count", "refund_amount", "paid_back", "pending"), ("reason",)),
+    "forecast": Kind(
+        "What net revenue the next periods will bring if it goes on as in the range.",
+        ("day", "week", "month", "currency"), ("expected", "low", "high", "known"), ("month",)),
 }  # fmt: skip
+
+#: How far a forecast looks back where no range is asked for, and how many periods ahead.
+FORECAST_RANGES = {"day": "182d", "week": "156w", "month": "48mo"}
+FORECAST_PERIODS, MOST_FORECAST = 3, 366
 
 
 # Ranges -----------------------------------------------------------------------------------------
@@ -389,6 +408,11 @@ def days_in(period: str, start: date) -> int:
         return 7
     months = start.year * 12 + start.month - 1 + (12 if period == "year" else 1)
     return (date(months // 12, months % 12 + 1, 1) - start).days
+
+
+def next_period(period: str, start: date) -> date:
+    """The first day of the period after the one that begins on this day."""
+    return start + timedelta(days=days_in(period, start))
 
 
 def next_month(first: date) -> date:

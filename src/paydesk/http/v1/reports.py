@@ -17,7 +17,7 @@ from paydesk.http import fields
 from paydesk.http.fields import reply
 from paydesk.http.routes import cell, env_of, in_thread, router
 from paydesk.http.v1.models import Out
-from paydesk.rules.figures import FIGURES, REPORTS
+from paydesk.rules.figures import FIGURES, MOST_FORECAST, REPORTS
 
 reports_v1 = router("reports")
 
@@ -42,6 +42,10 @@ By = Annotated[
 ]  # fmt: skip
 Zone = Annotated[str | None, Query(max_length=64, description="IANA name; the business's.")]
 Most = Annotated[int, Query(ge=1, le=1000, description="Most customers of a list by customer.")]
+
+Ahead = Annotated[
+    int | None, Query(ge=1, le=MOST_FORECAST, description="Periods to forecast; 3 by default.")
+]
 
 
 class ColumnOut(Out):
@@ -144,12 +148,14 @@ async def get_report(
     country: Text = None,
     purpose: Text = None,
     limit: Most = 100,
+    periods: Ahead = None,
     format: Literal["json", "csv"] = "json",
 ) -> Response:
-    """payments, revenue, credits, packs, promos, customers, methods, risk or refunds.
+    """payments, revenue, credits, packs, promos, customers, methods, risk, refunds or forecast.
 
-    Without a range the last 30 days. Filters and groupings that a report does not know are
-    refused. As CSV the rows alone, with exact decimals and a header line.
+    Without a range the last 30 days; a forecast looks back 48 months, 156 weeks or 182 days, by
+    what it is by. Filters and groupings that a report does not know are refused. As CSV the rows
+    alone, with exact decimals and a header line.
     """
     if report not in REPORTS:
         raise NotFound(f"There is no report {report[:40]!r}.")
@@ -158,7 +164,7 @@ async def get_report(
              "provider": provider, "country": country, "purpose": purpose}  # fmt: skip
     found = await in_thread(
         request, figure_reports.report, env, report, start=from_, end=to, last=last,
-        time_zone=tz, by=by, where=where, limit=limit,
+        time_zone=tz, by=by, where=where, limit=limit, periods=periods,
     )  # fmt: skip
     if format == "csv":
         name = f"{report}-{found.over.first_day}-{found.over.last_day}.csv"
