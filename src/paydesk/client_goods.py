@@ -179,5 +179,6 @@ def can(env: Env, customer: CustomerRef, resource: str, at: datetime | None) -> 
     try:
         customer_id = customers.resolve(env, customer, create=False)
     except NotFound:
-        return access.shaped(env, kind, name, rules.Verdict(reason="not_purchased"))
+        named = customer if isinstance(customer, str) else None
+        return access.shaped(env, named, kind, name, rules.Verdict(reason="not_purchased"))
     return access.can(env, customer_id, resource, at)

@@ -71,7 +71,7 @@ def test_the_portal_shows_a_customer_only_their_own_credits(desk, shop, visit, t
     page.goto(f"{desk.url}/dashboard/customers/{shop['customer']}")
     page.get_by_role("button", name="Open portal as customer").click()
     page.wait_for_url("**/portal")
-    assert page.get_by_role("heading", name="Your credits").is_visible()
+    assert page.get_by_role("heading", name="Your account").is_visible()
     assert "jonas@lichtung.example" not in page.content()
     assert not faults_of(page)
     assert not page.evaluate("document.documentElement.scrollWidth > window.innerWidth")

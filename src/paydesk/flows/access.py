@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 from uuid import UUID
 
 from paydesk import ids
@@ -15,7 +14,7 @@ from paydesk.db.postgres import Tx
 from paydesk.env import Env
 from paydesk.errors import Conflict, IdempotencyKeyReused, InvalidRequest, NotFound
 from paydesk.flows import access_records as records
-from paydesk.flows import heads, items
+from paydesk.flows import heads, items, offer_links
 from paydesk.flows.access_records import event, shown_source
 from paydesk.flows.events import emit_many
 from paydesk.flows.sweeps import WAIT_S, one_row
@@ -115,10 +114,11 @@ def can(env: Env, customer_id: UUID, resource: str, at: datetime | None = None) 
     kind, name = rules.parse(resource)
     kept = _kept(env, customer_id) if at is None and env.cache.is_hearing else None
     if kept is not None:
-        return shaped(env, kind, name, rules.decide(*kept, kind, name, env.now()))
+        found = rules.decide(*kept, kind, name, env.now())
+        return shaped(env, customer_id, kind, name, found)
     with env.db.read() as tx:
         found = verdict(tx, customer_id, kind, name, at or env.now())
-    return shaped(env, kind, name, found)
+    return shaped(env, customer_id, kind, name, found)
 
 
 def _kept(env: Env, customer_id: UUID) -> records.Records | None:
@@ -135,14 +135,16 @@ def _kept(env: Env, customer_id: UUID) -> records.Records | None:
     return env.cache.read(access_key(customer_id), load, ttl_s=KEEP_S, shared=False)
 
 
-def shaped(env: Env, kind: str, name: str, found: rules.Verdict) -> Access:
+def shaped(
+    env: Env, customer: UUID | str | None, kind: str, name: str, found: rules.Verdict
+) -> Access:
     """A verdict with its source's id, and where access can be bought when there is none."""
     grant = found.grant
     return Access(
         allowed=found.allowed, reason=found.reason, resource=rules.show(kind, name),
         source=grant and shown_source(grant.source, grant.source_id, grant.id),
         expires_at=found.expires_at,
-        offer_url=None if found.allowed else _offer(env, kind, name),
+        offer_url=None if found.allowed else _offer(env, customer, kind, name),
     )  # fmt: skip
 
 
@@ -161,9 +163,9 @@ def verdict(tx: Tx, customer_id: UUID, kind: str, name: str, at: datetime) -> ru
     return rules.decide(*records.read(tx, customer_id, grants), kind, name, at)
 
 
-def _offer(env: Env, kind: str, name: str) -> str | None:
+def _offer(env: Env, customer: UUID | str | None, kind: str, name: str) -> str | None:
     found = items.offering(env, kind, name)
-    return f"{env.settings.base_url}/portal?item={quote(found.key, safe='')}" if found else None
+    return offer_links.url(env, found, customer) if found else None
 
 
 def get(env: Env, customer_id: UUID, grant_id: UUID) -> GrantView:
