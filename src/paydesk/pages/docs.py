@@ -63,8 +63,8 @@ def _groups(document: dict[str, Any]) -> list[dict[str, Any]]:
         for method, operation in methods.items():
             if method not in ("get", "post", "put", "patch", "delete"):
                 continue
-            tag = (operation.get("tags") or ["Other"])[0]
-            groups.setdefault(str(tag).replace("_", " "), []).append(_operation(document, path, method, operation))
+            tag = str((operation.get("tags") or ["Other"])[0]).replace("_", " ")
+            groups.setdefault(tag, []).append(_operation(document, path, method, operation))
     return [{"name": name, "operations": found} for name, found in groups.items()]
 
 
