@@ -112,7 +112,8 @@ def test_it_forwards_to_this_machine_or_to_the_public_only(env):  # I36
 
 
 def test_the_command_forwards_until_it_is_ended(told, env, make, receiver):
-    command = [sys.executable, "-m", "paydesk", "listen", "--forward-to", receiver.url,
+    address = f"127.0.0.1:{receiver.port}"
+    command = [sys.executable, "-m", "paydesk", "listen", "--forward-to", address,
                "--events", "credits.*"]  # fmt: skip
     process = subprocess.Popen(
         command, env={**os.environ, **told}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,

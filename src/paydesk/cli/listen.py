@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from paydesk.cli import context, output
 from paydesk.cli.output import Output
@@ -22,7 +23,7 @@ def add_to(app: typer.Typer) -> None:
 
 def listen(
     forward_to: Annotated[
-        str, typer.Option("--forward-to", help="Such as http://localhost:3000/hooks.")
+        str, typer.Option("--forward-to", help="Such as localhost:3000/hooks.")
     ] = "",
     events: Annotated[
         list[str] | None, typer.Option("--events", help="A type, payment.* or *; repeat it.")
@@ -40,7 +41,9 @@ def listen(
             typer.echo(forwarding.secret_of(env))
             return
         if not forward_to:
-            raise InvalidRequest("Say where to: --forward-to http://localhost:3000/hooks.")
+            raise InvalidRequest("Say where to: --forward-to localhost:3000/hooks.")
+        if "://" not in forward_to:
+            forward_to = f"http://{forward_to}"
         is_table = output.is_table(output_)
         forwarder = forwarding.Forwarder(
             env, forward_to, events or ["*"], lambda event, call: _tell(event, call, is_table)
@@ -64,8 +67,9 @@ def _tell(event: Any, call: Any, is_table: bool) -> None:
         })  # fmt: skip
         return
     color = "green" if call.is_success else "red"
-    result = call.status if call.status is not None else call.error
+    result = str(call.status) if call.status is not None else escape(call.error or "")
+    again = "" if call.is_success else "  [dim]comes again[/dim]"
     output.console().print(
-        f"[dim]{datetime.now(UTC):%H:%M:%S}[/dim]  [{color}]{result}[/{color}]"
-        f"  {event.type}  [dim]{event.id}  {call.duration_ms} ms[/dim]"
+        f"[dim]{datetime.now(UTC):%H:%M:%S}[/dim]  {event.type:<26}  [dim]{event.id}[/dim]"
+        f"  [{color}]{result}[/{color}]  [dim]{call.duration_ms} ms[/dim]{again}"
     )
