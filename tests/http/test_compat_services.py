@@ -10,7 +10,7 @@ import pytest
 from http_support import problem_of
 
 from paydesk.errors import Conflict, InvalidRequest, UseRefund
-from paydesk.flows import items, services
+from paydesk.flows import direct, items, services
 from paydesk.http.compat import payment_records as records
 from paydesk.rules.money import USD
 
@@ -268,6 +268,12 @@ def test_update_payment_status_believes_the_provider_alone(shop, env, make):
             records.update_payment_status(env, one.payment.handle, word)
     same = records.update_payment_status(env, one.payment.handle, "pending")
     assert (same.id, same.payment.state) == (one.id, "pending")
+    other = records.create_payment(env, record_of(make, amount="20.00"))
+    ended = records.update_payment_status(env, other.payment.handle, "FAILED").payment
+    assert (ended.state, ended.failed_at is not None) == ("failed", True)
+    cash = direct.create(env, direct.NewPayment(
+        customer_id=one.payment.customer_id, amount=USD("20.00"), method="cash"))  # fmt: skip
+    assert records.update_payment_status(env, cash.handle, "CANCELED").payment.state == "canceled"
     shop.pay(one.payment.session_ref)
     assert records.update_payment_status(env, one.payment.handle, "SUCCEEDED").payment.paid
     with pytest.raises(Conflict):

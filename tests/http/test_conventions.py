@@ -50,21 +50,6 @@ def test_a_wrong_method_is_told_every_right_one(http, path, allowed):  # S3.18
     assert problem_of(refused, 405, "method_not_allowed")["allow"] == allowed
 
 
-@pytest.mark.parametrize(
-    ("path", "allowed"),
-    [
-        ("/v1/payments", "GET, POST"), ("/v1/packs/creator", "GET, PUT"),
-        ("/v1/risk/lists", "DELETE, GET, PUT"), ("/v1/promos/apply", "POST"),
-        ("/v1/webhook_endpoints/we_1", "DELETE, GET, PATCH"), ("/v1/credits/spend", "POST"),
-        ("/api/payments/methods/x", "DELETE, GET"),
-    ],
-)  # fmt: skip
-def test_a_wrong_method_is_told_every_right_one(http, path, allowed):  # S3.18
-    refused = http.request("OPTIONS", path)
-    assert refused.headers["allow"] == allowed
-    assert problem_of(refused, 405, "method_not_allowed")["allow"] == allowed
-
-
 def test_a_fault_of_ours_is_a_problem_without_its_cause(http, env, monkeypatch):
     # S1.4
     def broken(*_: Any, **__: Any) -> None:
@@ -177,7 +162,7 @@ def test_a_payment_tells_all_that_is_known_of_it_to_staff(sim, http, user, make)
     assert attempt["provider_response"]["status"] == "succeeded"
     assert (attempt["error_code"], attempt["payment_url"][:4]) == (None, "http")
     assert (told["usd"], told["usd_decimal"], told["usd_rate"]) == (999, "9.99", None)
-    assert told["fee"] is None or told["fee"] > 0
+    assert {"fee", "fee_decimal", "risk_score"} <= told.keys()
     assert (told["country"], told["method_detail"]["brand"]) == ("US", "visa")
     assert "fee" not in public and "risk_score" not in public
     assert public["attempts"][0]["provider_response"] is None

@@ -482,7 +482,8 @@ def states_of(status: str | None) -> list[str] | None:
         return None
     word = status.lower()
     if word not in STATE_OF:
-        raise InvalidRequest(f"{status[:40]!r} is no payment status.", param="status")
+        known = ", ".join(STATE_OF)
+        raise InvalidRequest(f"{status[:40]!r} is none of {known}.", param="status")
     if word in STATUS_OF:
         return [word] if STATUS_OF[word] != word else [s for s, w in STATUS_OF.items() if w == word]
     return [s for s, w in STATUS_OF.items() if w == STATUS_OF[STATE_OF[word]]]

@@ -18,6 +18,7 @@ from paydesk.flows import (
     checkout,
     customers,
     items,
+    payment_edits,
     payment_records,
     payments,
     refunds,
@@ -228,8 +229,9 @@ def update_payment_status(env: Env, payment_intent_id: str, status: str) -> Reco
         raise UseRefund("A payment is refunded by create_refund.")
     one = payments.get(env, None, payment_intent_id)
     if wanted in DEAD_STATES:
-        if one.state in OPEN_STATES and one.checkout_id is not None:
-            checkout.expire_now(env, one.customer_id, one.id)
+        if one.state in OPEN_STATES:
+            word = "failed" if wanted == "failed" else "canceled"
+            payment_edits.stop(env, (one.customer_id, one.id), word)
     elif not one.paid:
         charges.refresh(env, one.customer_id, one.id, "verify")
     now = payments.get(env, one.customer_id, one.id)
