@@ -362,6 +362,10 @@ class Payments(_Part):
         """Hide a payment that no money came for; its record stays. Raises Conflict."""
         return Payment.of(payment_edits.remove(self._env, None, id_of(payment)))
 
+    def restore(self, payment: str | UUID | Payment | Session) -> Payment:
+        """Show a hidden payment again."""
+        return Payment.of(payment_edits.restore(self._env, None, id_of(payment)))
+
     def capture(
         self, payment: str | UUID | Payment | Session, amount: Money | None = None
     ) -> Payment:

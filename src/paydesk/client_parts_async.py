@@ -299,6 +299,10 @@ class AsyncPayments:
         """Hide a payment that no money came for; its record stays. Raises Conflict."""
         return await self._threads.run(self._part.remove, payment)
 
+    async def restore(self, payment: str | UUID | Payment | Session) -> Payment:
+        """Show a hidden payment again."""
+        return await self._threads.run(self._part.restore, payment)
+
     async def capture(
         self,
         payment: str | UUID | Payment | Session,

@@ -83,6 +83,15 @@ class Payment:
     country: str | None = None
     failure_reason: str | None = None
     deleted_at: datetime | None = None
+    #: subscription, renewal, ... of a service; what else it is for.
+    payment_type: str | None = None
+    item: str | None = None
+    purchase: str | None = None
+    service: str | None = None
+    #: What it was worth when it was made, and what the provider kept; None: not known.
+    usd: Money | None = None
+    fee: Money | None = None
+    disputed: bool = False
 
     @classmethod
     def of(cls, view: PaymentView) -> Payment:
@@ -96,6 +105,10 @@ class Payment:
             action_url=view.action_url, method_detail=view.method_detail, country=view.country,
             payment_method=ids.show("method", view.method_id) if view.method_id else None,
             failure_reason=view.failure_reason, deleted_at=view.deleted_at,
+            payment_type=view.payment_type, item=view.item,
+            purchase=ids.show("purchase", view.purchase_id) if view.purchase_id else None,
+            service=ids.show("service", view.service_id) if view.service_id else None,
+            usd=view.usd, fee=view.fee, disputed=view.disputed,
             price=view.price, discount=view.discount, credits=view.credits,
             credits_added=view.credits_added, credits_added_at=view.credits_added_at,
             path=goods.path if goods else None, fulfillment=goods.state if goods else None,

@@ -59,6 +59,8 @@ def test_payments_are_created_edited_and_hidden(pay, sim):
     assert pay.payments.confirm(made).status == "pending"
     assert pay.payments.remove(made).deleted_at
     assert list(pay.payments.list(customer="user_123")) == []
+    assert pay.payments.restore(made).deleted_at is None
+    assert [one.id for one in pay.payments.list(customer="user_123")] == [made.id]
 
 
 def test_a_setup_is_begun_and_verified(pay, sim):
