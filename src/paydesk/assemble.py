@@ -20,6 +20,7 @@ from paydesk.db.postgres import Database
 from paydesk.env import Env
 from paydesk.errors import Misconfigured, PaydeskError
 from paydesk.flows import credits, events, inbox
+from paydesk.notify import brand
 from paydesk.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -48,9 +49,11 @@ def build_env(
 
     With `start_missing` a missing database is the embedded one under `data_dir`, the schema is
     brought up to date, and without a Stripe key the simulator runs beside us. Without it nothing
-    is started: raises Misconfigured where no database is named.
+    is started: raises Misconfigured where no database is named, or for a color or logo that mails
+    and receipts cannot show.
     """
     owned: list[Any] = []
+    brand.check(settings)
     try:
         if start_missing:
             settings = _start_missing(settings, owned)

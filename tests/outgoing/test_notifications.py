@@ -16,6 +16,7 @@ from http_support import OWN_KEY, Client, problem_of
 from purchase import Desk
 from smtp_server import Mailbox, mail_server
 
+from paydesk.assemble import build_env
 from paydesk.errors import InvalidRequest, Misconfigured
 from paydesk.flows import credits, customers, events, notifications, outgoing_feed
 from paydesk.http.app import create_app
@@ -489,7 +490,7 @@ def test_the_business_shows_its_address_color_and_logo(desk, box, tmp_path):
 @pytest.mark.parametrize("color", ["red", "#fff", "#ffd400", "url(x)"])
 def test_a_brand_color_on_which_white_cannot_be_read_is_refused(color):
     with pytest.raises(Misconfigured):
-        brand.facts(Settings(brand_color=color))
+        build_env(Settings(brand_color=color))
 
 
 def test_a_logo_that_is_no_picture_is_refused(tmp_path):

@@ -33,6 +33,12 @@ class Logo:
         return f"data:image/{self.kind};base64,{base64.b64encode(self.content).decode()}"
 
 
+def check(settings: Settings) -> None:
+    """Raises Misconfigured where the color or the logo of the settings cannot be used."""
+    color(settings.brand_color)
+    logo(settings)
+
+
 def facts(settings: Settings) -> dict[str, Any]:
     """What every mail and receipt keeps of the business. Raises Misconfigured for its color."""
     return {
