@@ -152,6 +152,22 @@ def test_a_database_that_goes_away_ends_the_run_and_blames_no_row(env, dump, mon
     assert counts(run(env, source, dry_run=False))["services.payments"] == (3, 0, 1, 1)
 
 
+def test_a_run_that_goes_on_counts_what_was_refused_before(env, dump, monkeypatch):
+    # S0.35
+    monkeypatch.setattr(legacy, "BATCH", 5)
+    source = dump(MYSQL.replace("INSERT INTO `payments` VALUES\n", "INSERT INTO `payments` VALUES\n"
+                                "('p-0','cust-3',NULL,'payment_0','subscription','stripe','odd',"
+                                "1.00,'USD',NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL),\n"))
+
+    def stop(done: legacy.TableResult) -> None:
+        if done.table == "payments":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(env, source, dry_run=False, progress=stop)
+    assert counts(run(env, source, dry_run=False))["services.payments"] == (0, 4, 0, 2)
+
+
 def test_services_come_without_payment_status(env, dump):
     # S0.25 S0.35
     run(env, dump(MYSQL), dry_run=False)

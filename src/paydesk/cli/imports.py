@@ -84,7 +84,7 @@ def legacy_sql(
         typer.echo(f"{one.table}: {where}id {one.old_id}: {one.why}", err=True)
     hidden = sum(t.refused for t in result.tables) - len(result.refused)
     if hidden:
-        typer.echo(f"and {hidden} more rows.", err=True)
+        typer.echo(f"{hidden} more rows were refused, told of before or too many.", err=True)
     if result.is_dry:
         typer.echo("Nothing was written. Run again with --write to bring it over.", err=True)
     raise typer.Exit(output.OK if result.ok else output.PROBLEM)

@@ -121,8 +121,8 @@ def _table(
     result.tables.append(done)
     # A dump stays as it is; the rows of a running database may have moved since.
     goes_on = isinstance(old, DumpSource) and not result.is_dry
-    skip = _position(env, result.source, table) if goes_on else 0
-    done.read = done.known = skip
+    skip, refused = _position(env, result.source, table) if goes_on else (0, 0)
+    done.read, done.refused, done.known = skip, refused, skip - refused
     write = _payments if family in _PAYMENTS else legacy_beside.write
     for batch in _batches(old.rows(table, skip)):
         good = []
@@ -203,12 +203,15 @@ def _batches(rows: Iterator[Line]) -> Iterator[list[Line]]:
         yield batch
 
 
-def _position(env: Env, source: str, table: str) -> int:
+def _position(env: Env, source: str, table: str) -> tuple[int, int]:
+    """How many rows a run that was broken off had looked at, and how many of them it refused."""
     with env.db.read() as tx:
-        return tx.value(
-            "select rows_done from legacy_imports where source = %(source)s and tbl = %(tbl)s",
+        row = tx.one(
+            "select rows_done, refused from legacy_imports where source = %(source)s"
+            " and tbl = %(tbl)s and rows_done > 0",
             {"source": source, "tbl": table},
-        ) or 0  # fmt: skip
+        )
+    return (row["rows_done"], row["refused"]) if row else (0, 0)
 
 
 def _keep_position(env: Env, source: str, done: TableResult, rows_done: int) -> None:
