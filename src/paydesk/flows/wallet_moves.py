@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -336,9 +336,7 @@ def _conversion_before(
         return None
     if bytes(row["request_hash"]) != digest:
         raise IdempotencyKeyReused("This key stands for another request.")
-    found = get_conversion(tx, customer_id, row["id"])
-    return Conversion(**{**{f: getattr(found, f) for f in found.__dataclass_fields__},
-                         "same": True})  # fmt: skip
+    return replace(get_conversion(tx, customer_id, row["id"]), same=True)
 
 
 def _conversions(
