@@ -427,6 +427,24 @@ def test_clocks_may_differ_by_ten_seconds(env, claims, status):
 # Keys ---------------------------------------------------------------------------------------------
 
 
+def test_a_keys_last_use_is_told_to_the_minute(http, env, clock, monkeypatch):
+    # S3.13
+    monkeypatch.setattr("paydesk.http.auth.REFRESH_AFTER_S", 0.0)
+    made = http.post("/v1/keys", json={"name": "Web", "role": "support"}).json()
+    assert made["last_used_at"] is None
+
+    def used() -> str | None:
+        assert http.as_key(made["secret"]).get("/v1/payments").status_code == 200
+        return http.get("/v1/keys").json()["data"][0]["last_used_at"]
+
+    wait_for(used, 20)
+    first = used()
+    clock.advance(seconds=30)
+    assert used() == first
+    clock.advance(seconds=30)
+    wait_for(lambda: used() != first, 20)
+
+
 def test_a_rolled_key_works_beside_its_successor_until_the_overlap_ends(http, clock):
     # S3.13
     old = http.post("/v1/keys", json={"name": "Web", "role": "finance"}).json()

@@ -98,6 +98,7 @@ def _key(key: Any) -> dict[str, Any]:
         "id": ids.show("key", key.id), "name": key.name, "key": key.hint, "role": key.role,
         "owner": key.owner,
         "created_at": key.created_at, "expires_at": key.expires_at, "revoked_at": key.revoked_at,
+        "last_used_at": key.last_used_at,
     }  # fmt: skip
 
 
@@ -128,6 +129,7 @@ def keys_list(output_: Output = "") -> None:
     columns = [
         Column("ID", "id"), Column("NAME", "name"), Column("KEY", "key"), Column("ROLE", "role"),
         Column("OWNER", "owner", rank=1),
+        Column("LAST USED", "last_used_at", rank=1),
         Column("ENDS", "expires_at", rank=1), Column("REVOKED", "revoked_at", rank=1),
     ]  # fmt: skip
     output.rows([_key(k) for k in found], columns, output_)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from paydesk.env import Env
 
 ROLES = ("service", "admin", "finance", "support")
+#: How often a key's last use is written down.
+USED_EVERY = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class ApiKey:
     revoked_at: datetime | None
     owner: str | None = None
     seen_by: list[str] | None = None
+    last_used_at: datetime | None = None
 
     @property
     def persons(self) -> tuple[str, ...]:
@@ -99,8 +102,8 @@ def list_(env: Env, limit: int = 100, after: UUID | None = None) -> list[ApiKey]
     """Keys, newest first, revoked ones too."""
     with env.db.read() as tx:
         rows = tx.all(
-            "select id, name, hint, role, created_at, expires_at, revoked_at, owner, seen_by"
-            " from api_keys"
+            "select id, name, hint, role, created_at, expires_at, revoked_at, owner, seen_by,"
+            " last_used_at from api_keys"
             " where %(after)s::uuid is null or id < %(after)s order by id desc limit %(limit)s",
             {"after": after, "limit": limit},
         )
@@ -163,7 +166,8 @@ def revoke(env: Env, key_id: UUID) -> ApiKey:
     with env.db.transaction() as tx:
         row = tx.one(
             "update api_keys set revoked_at = coalesce(revoked_at, %(now)s) where id = %(id)s"
-            " returning id, name, hint, role, created_at, expires_at, revoked_at, owner, seen_by",
+            " returning id, name, hint, role, created_at, expires_at, revoked_at, owner, seen_by,"
+            " last_used_at",
             {"id": key_id, "now": env.now()},
         )
         if row is not None:
@@ -181,6 +185,17 @@ def usable(env: Env) -> dict[bytes, ApiKey]:
             " key_hash from api_keys where revoked_at is null limit 100000"
         )
     return {bytes(row.pop("key_hash")): _key(row) for row in rows}
+
+
+def note_use(env: Env, keys: Collection[UUID]) -> None:
+    """These keys were used just now; written once in USED_EVERY."""
+    now = env.now()
+    with env.db.transaction() as tx:
+        tx.run(
+            "update api_keys set last_used_at = %(now)s where id = any(%(keys)s)"
+            " and (last_used_at is null or last_used_at <= %(before)s)",
+            {"now": now, "before": now - USED_EVERY, "keys": sorted(keys)},
+        )
 
 
 def find(env: Env, key_hash: bytes) -> ApiKey | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import json
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import jwt
 import structlog
@@ -81,6 +83,7 @@ class Gatekeeper:
         self._seen: OrderedDict[bytes, Principal] = OrderedDict()
         self._max_remembered = max_remembered
         self._keys: Mapping[bytes, api_keys.ApiKey] = {}
+        self._used: set[UUID] = set()
         self._strangers: OrderedDict[bytes, float] = OrderedDict()
         self._revoked: frozenset[str] = frozenset()
         self._loaded_at: float | None = None
@@ -118,6 +121,7 @@ class Gatekeeper:
         key = self._keys.get(digest) or await self._younger(digest)
         if key is None or (key.expires_at is not None and key.expires_at <= self._env.now()):
             raise NotAuthenticated("This API key is unknown, revoked or past its end.")
+        self._used.add(key.id)
         return Principal(key.role, f"key:{key.id}", persons=key.persons)
 
     async def _younger(self, digest: bytes) -> api_keys.ApiKey | None:
@@ -174,6 +178,10 @@ class Gatekeeper:
             # What a key has signed that is gone now is not remembered as good.
             self._jwks = stamp
             self._seen.clear()
+        if self._used:
+            used, self._used = self._used, set()
+            with contextlib.suppress(Unavailable):  # It is only to be looked at.
+                await asyncio.to_thread(api_keys.note_use, self._env, used)
 
     async def _load_quietly(self) -> None:
         try:

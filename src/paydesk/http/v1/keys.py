@@ -33,6 +33,7 @@ def key_shape(one: ApiKey, livemode: bool, secret: str | None = None) -> dict[st
         "created_at": fields.instant(one.created_at),
         "expires_at": fields.instant(one.expires_at),
         "revoked_at": fields.instant(one.revoked_at),
+        "last_used_at": fields.instant(one.last_used_at),
     }
     return shape if secret is None else {**shape, "secret": secret}
 

@@ -487,6 +487,7 @@ class KeyOut(Object):
     seen_by: list[str]
     expires_at: str | None
     revoked_at: str | None
+    last_used_at: str | None
     secret: str | None = None
 
 
