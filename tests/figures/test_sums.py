@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -184,4 +185,4 @@ def test_a_range_is_cut_where_its_own_periods_begin():
     over = Range(datetime(2026, 3, 1, 12, tzinfo=UTC), datetime(2026, 5, 2, tzinfo=UTC), "UTC")
     cuts = [(s.start, s.end) for s in figure_parts._cut(over, "month", "Asia/Tokyo")]
     edges = [over.start, *(datetime(2026, m, 1, tzinfo=UTC) for m in (4, 5)), over.end]
-    assert cuts == list(zip(edges[:-1], edges[1:], strict=True))
+    assert cuts == list(pairwise(edges))

@@ -96,8 +96,8 @@ SOURCES: dict[str, Source] = {
         count(*) filter (where t.asset not in ('usd', 'CREDIT') and p.id is not null
             and (p.usd_minor is null or t.asset <> p.currency)) as unrated
     from transfers t
-    left join payments p on t.asset <> 'CREDIT' and p.customer_id = t.customer_id
-        and p.id = t.subject_id
+    left join payments p on p.customer_id = t.customer_id
+        and p.id = case when t.asset <> 'CREDIT' then t.subject_id end
     where {within}
     group by 1, 2, 3, 4, 5, 6, 7, 8, 9"""),
     ),
