@@ -23,7 +23,7 @@ from paydesk.errors import (
     RefundWindowClosed,
 )
 from paydesk.flows import rates, refunds
-from paydesk.rules.money import EUR, USD
+from paydesk.rules.money import EUR, USD, Money
 
 
 @pytest.fixture
@@ -90,6 +90,17 @@ def test_more_than_is_left_is_refused(back):
     back.refund(view)
     with pytest.raises(NotRefundable):
         back.refund(view)
+
+
+def test_a_sum_that_nobody_can_be_asked_for_leaves_no_refund(back):
+    view = back.bought(pack=None, amount=Money("100.01", "kwd"))
+    for ask in (back.refund, lambda *args: refunds.preview(
+        back.env, view.customer_id, view.payment.id, args[1],
+    )):  # fmt: skip
+        with pytest.raises(InvalidRequest):
+            ask(view, Money("0.005", "kwd"))
+    assert refunds.list_(back.env, view.customer_id, payment_id=view.payment.id) == []
+    assert back.refund(view, Money("0.010", "kwd")).state == "succeeded"
 
 
 def test_what_was_not_paid_is_not_refunded(back):

@@ -361,6 +361,7 @@ def _held_call(
     if taken != held:
         if payment.purpose not in DIVISIBLE:
             raise InvalidRequest("What was bought cannot be parted.", param="amount")
+        env.providers[payment.provider].check_amount(taken)
         # What is asked from now on: the whole of it is taken.
         payment = attempts.advance(
             tx, now, [(payment, payment.state, {"amount_cents": taken.minor})]

@@ -290,7 +290,7 @@ def _ask(env: Env, tx: Tx, now: datetime, want: WantRefund) -> _Begun:
     """Write a new refund: asked for, or begun at once."""
     payment = _payment(tx, (want.customer_id, want.payment_id))
     minor = _amount(payment, want.amount, refund_views.left(tx, payment))
-    _how(env, payment)
+    _how(env, payment, minor)
     forced = _check_window(env.settings, payment, now, want)
     is_asked = _is_asked(tx, env.settings, payment, minor, want.actor_role, now)
     if is_asked:
@@ -316,7 +316,7 @@ def _begin(env: Env, tx: Tx, now: datetime, row: Row, cause: Mapping[str, Any]) 
     others = [one for one in refund_views.rows_of_payment(tx, key) if one.id != row.id]
     left = refund_views.left(tx, payment, others)
     _amount(payment, Money(row.amount_minor, row.currency, minor=True), left)
-    how = _how(env, payment)
+    how = _how(env, payment, row.amount_minor)
     ref = None
     if how == "call":
         ref = refund_calls.through(tx, payment, row.amount_minor, own=row.id)
@@ -360,21 +360,23 @@ def _amount(payment: ServicePayment, amount: Money | None, left: int) -> int:
     return minor
 
 
-def _how(env: Env, payment: ServicePayment) -> str:
-    """call, wallet or offline: how this payment's money goes back. Raises NotSupported."""
+def _how(env: Env, payment: ServicePayment, minor: int) -> str:
+    """call, wallet or offline: how so much of this payment's money goes back. Raises NotSupported;
+    InvalidRequest for a sum that its provider cannot be asked for exactly."""
     if payment.provider == "wallet":
         return "wallet"
     can = env.providers[payment.provider].can if payment.provider in env.providers else ()
     if "refund" in can and payment.provider_payment_id is not None:
+        env.providers[payment.provider].check_amount(Money(minor, payment.currency, minor=True))
         return "call"
-    if "offline" in can:
+    if "offline" in can or "by_hand" in can:
         return "offline"
     raise NotSupported(f"The provider {payment.provider!r} gives no refunds.")
 
 
 def _obstacle(env: Env, tx: Tx, payment: ServicePayment, minor: int) -> str | None:
     try:
-        if _how(env, payment) == "call":
+        if _how(env, payment, minor) == "call":
             refund_calls.through(tx, payment, minor)
     except (NotRefundable, NotSupported) as exc:
         return exc.code
