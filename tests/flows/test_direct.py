@@ -129,7 +129,10 @@ def test_a_declined_card_fails_with_its_code_and_takes_nothing(desk, payer):
     # Nobody can pay the intent any more.
     assert desk.sim.objects("payment_intent")[0]["status"] == "canceled"
     hear(desk)
-    assert payments.get(desk.env, user.uuid, found.id).state == "failed"
+    heard = payments.get(desk.env, user.uuid, found.id)
+    # S3.22: which card was declined, from where.
+    assert (heard.state, heard.method, heard.country) == ("failed", "card", "US")
+    assert heard.method_detail["brand"] == "visa"
     assert [row["state"] for row in desk.all("select state from attempts")] == ["failed"]
 
 

@@ -346,8 +346,10 @@ def _lay_attempt(work: _Work, claim: Claim, now: datetime) -> None:
     """References, end and method of the try this charge came through; a declined try as its own."""
     payment, charge = work.payment, claim.charge
     known = {r for a in work.attempts for r in (a.session_ref, a.provider_payment_ref)}
-    # Until something was paid, what a session offers is not yet how it was paid.
-    method = charge.method if charge.status in METHOD_KNOWN else None
+    # Until something was paid, what a session offers is not yet how it was paid; a card that was
+    # declined for good was tried.
+    tried = charge.status == "failed" and charge.method_detail and payment.session_id is None
+    method = charge.method if charge.status in METHOD_KNOWN or tried else None
     attempt = _attempt_of(work, charge)
     if attempt is not None:
         before = replace(attempt)
