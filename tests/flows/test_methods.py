@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 
 import pytest
 import stripe
@@ -18,10 +19,12 @@ from paydesk.errors import (
     PaymentFailed,
     PaymentMethodNotUsable,
 )
-from paydesk.flows import methods, setups
+from paydesk.flows import direct, methods, setups
+from paydesk.flows.direct import NewPayment
 from paydesk.flows.methods import AddMethod
 from paydesk.flows.setups import StartSetup
 from paydesk.ids import request_key, show
+from paydesk.rules.money import USD
 
 CALL_POINTS = ["checkout_after_intend", "before_provider_call", "after_provider_call",
                "call_before_done_commit", "call_after_done"]  # fmt: skip
@@ -94,6 +97,24 @@ def test_a_removed_method_is_gone_at_the_provider_too(desk, sdk):
     assert methods.remove(desk.env, user.uuid, first.id).detached_at == gone.detached_at
     with pytest.raises(PaymentMethodNotUsable):
         methods.set_default(desk.env, user.uuid, first.id)
+
+
+def test_a_method_removed_while_it_is_charged_is_charged_once_and_gone(desk, sdk):
+    # S1.32 I6: the charge was begun with it, and ends in exactly one way
+    user = desk.make.user()
+    saved = add(desk, user, token(sdk))
+    order = NewPayment(customer_id=user.uuid, amount=USD("5.00"), request_key=request_key("x"))
+    crash.arm("checkout_after_intend")
+    with pytest.raises(CrashNow):
+        direct.process(desk.env, order)
+    methods.remove(desk.env, user.uuid, saved.id)
+    crash.disarm()
+    desk.clock.advance(minutes=5)
+    paid = direct.process(desk.env, order)
+    assert paid.state == "failed" and paid.captured == USD(0)
+    assert all(one["status"] != "succeeded" for one in desk.sim.objects("payment_intent"))
+    with pytest.raises(PaydeskError):
+        direct.process(desk.env, replace(order, request_key=request_key("y")))
 
 
 def test_a_stranger_s_method_is_not_found(desk, sdk):

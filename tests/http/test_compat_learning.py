@@ -70,6 +70,33 @@ def test_history_is_the_users_with_the_context_of_the_payment(shop, user, http):
     problem_of(user.as_user("user_9").get("/api/purchases/history/user_123"), 404, "not_found")
 
 
+def test_the_payment_history_names_the_purchase_and_uses_the_familys_words(shop, user, http):
+    """S1.35 S1.48: succeeded, failed, refunded; with purchase context."""
+    made = bought(shop, user)
+
+    def row():
+        return user.get("/api/payments/history/user_123").json()["payments"][0]
+
+    one = row()
+    assert (one["status"], one["purchaseId"], one["itemKey"], one["subscriptionId"]) == (
+        "succeeded", made["purchaseId"], "python", None)  # fmt: skip
+    path = f"/api/purchases/{made['purchaseId']}/refund"
+    http.post(path, json={"amount": 9.99})
+    assert (row()["status"], row()["amountRefunded"]) == ("succeeded", 9.99)
+    http.post(path)
+    assert (row()["status"], row()["amountRefunded"]) == ("refunded", 49.99)
+
+
+def test_days_that_follow_are_access_while_those_before_last(shop, env, user):
+    """S1.38 S1.49"""
+    items.upsert(env, "pass", name="Lab pass", price=USD("5.00"), grants=["lab:gpu"],
+                 access_days=30, repeatable=True)  # fmt: skip
+    bought(shop, user, itemId="pass")
+    second = bought(shop, user, itemId="pass")
+    told = user.get(f"/api/purchases/{second['purchaseId']}/status").json()
+    assert told["hasAccess"] and told["access"][0]["hasAccess"]
+
+
 def test_what_is_owned_is_not_sold_again(shop, user):
     """S1.47"""
     bought(shop, user)

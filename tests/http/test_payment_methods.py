@@ -142,5 +142,5 @@ def test_learnings_routes_serve_their_words(http, user, sdk, card):
     assert setup.status_code == 201 and setup.json()["clientSecret"]
     user.post("/payments/stripe/process", json={"amount": 3, "paymentMethodId": one["id"]})
     history = user.get("/api/payments/history/user_123").json()
-    assert history["total"] == 1 and history["payments"][0]["status"] == "completed"
+    assert history["total"] == 1 and history["payments"][0]["status"] == "succeeded"
     problem_of(http.as_user("user_456").get("/api/payments/methods/user_123"), 404, "not_found")

@@ -11,7 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from paydesk import ids
+from paydesk.env import Env
 from paydesk.flows import access, checkout, customers, purchases
+from paydesk.flows.access import GrantView
 from paydesk.flows.checkout import StartCheckout
 from paydesk.flows.purchases import PurchaseView
 from paydesk.http import fields, owners
@@ -26,9 +28,9 @@ from paydesk.http.v1.checkouts import started_by
 learning = router("learning")
 
 BUYERS = ("customer", "admin", "service")
-#: This family's words for how a payment stands.
+#: This family's words for how a payment stands; of a part that went back the amounts speak.
 PAYMENT_STATUS = {"expired": "failed", "canceled": "failed", "requires_action": "pending",
-                  "authorized": "processing"}  # fmt: skip
+                  "authorized": "processing", "partially_refunded": "succeeded"}  # fmt: skip
 
 
 class PurchaseIn(CamelIn):
@@ -212,19 +214,20 @@ def status_of(request: Request, purchase_id: str) -> Response:
     env = env_of(request)
     one = _found(request, purchase_id)
     given = access.list_(env, one.customer_id, source_id=one.id)
+    has = [_has(env, grant) for grant in given]
     return reply(
         {
             "purchase": purchase_row(one, _user(request, one.customer_id)),
             "status": one.state,
-            "hasAccess": bool(given) and all(grant.status == "active" for grant in given),
+            "hasAccess": bool(given) and all(has),
             "access": [
                 {
                     "resourceType": grant.type,
                     "resourceId": grant.resource,
-                    "hasAccess": grant.status == "active",
+                    "hasAccess": may,
                     "expiresAt": fields.instant(grant.expires_at),
                 }
-                for grant in given
+                for grant, may in zip(given, has, strict=True)
             ],
         }
     )
@@ -266,6 +269,13 @@ def _refund(request: Request, purchase_id: str, body: PurchaseRefundIn) -> Respo
         )
 
     return once(env, attempt, one.customer_id, work)
+
+
+def _has(env: Env, grant: GrantView) -> bool:
+    """Whether the purchase's access holds; days that follow others hold once those are over."""
+    if grant.status == "coming":
+        return access.can(env, grant.customer_id, grant.name).allowed
+    return grant.status == "active"
 
 
 def _found(request: Request, purchase_id: str) -> PurchaseView:

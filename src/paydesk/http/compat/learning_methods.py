@@ -16,6 +16,7 @@ from paydesk.flows.payments import PaymentView
 from paydesk.flows.setups import StartSetup
 from paydesk.http import fields, owners
 from paydesk.http.auth import STAFF
+from paydesk.http.compat.learning import PAYMENT_STATUS
 from paydesk.http.compat.shapes import CamelIn, CamelOut, bare, owner
 from paydesk.http.fields import Ref, Url, reply
 from paydesk.http.idempotency import attempt_of, once
@@ -83,6 +84,8 @@ class SetupRow(CamelOut):
 
 
 class HistoryRow(CamelOut):
+    """A payment and what it was for: a purchase, a service, or neither."""
+
     id: str
     user_id: str
     type: str
@@ -91,6 +94,10 @@ class HistoryRow(CamelOut):
     status: str
     method: str | None
     description: str | None
+    purchase_id: str | None
+    service_id: str | None
+    subscription_id: str | None
+    item_key: str | None
     amount_refunded: float
     created_at: str
     completed_at: str | None
@@ -122,15 +129,20 @@ def method_row(one: MethodView, user_id: str) -> dict[str, Any]:
 
 
 def history_row(one: PaymentView, user_id: str) -> dict[str, Any]:
+    goods = (one.terms or {}).get("goods") or {}
     return {
         "id": bare(one.id),
         "userId": user_id,
         "type": one.purpose,
         "amount": fields.plain_number(one.amount),
         "currency": one.currency.upper(),
-        "status": one.status,
+        "status": PAYMENT_STATUS.get(one.state, one.state),
         "method": one.method,
         "description": one.description,
+        "purchaseId": goods.get("purchase"),
+        "serviceId": goods.get("service"),
+        "subscriptionId": None,
+        "itemKey": goods.get("key"),
         "amountRefunded": fields.plain_number(one.refunded),
         "createdAt": fields.instant(one.created_at),
         "completedAt": fields.instant(one.completed_at),
