@@ -24,6 +24,7 @@ from paydesk.db.group_commit import Lanes
 from paydesk.db.postgres import Database
 from paydesk.env import Env
 from paydesk.errors import (
+    GoodsUsed,
     HoldClosed,
     InsufficientCredits,
     NotRefundable,
@@ -153,6 +154,7 @@ class Clawbacks(RuleBasedStateMachine):
         self.held: list[Any] = []
         self.told: list[tuple[int, RemoteRefund]] = []
         self.disputes: dict[int, RemoteDispute] = {}
+        self.told_disputes: list[tuple[int, RemoteDispute]] = []
         self.expected = 0
 
     def teardown(self) -> None:
@@ -244,6 +246,12 @@ class Clawbacks(RuleBasedStateMachine):
             with pytest.raises(NotRefundable):
                 refunds.request(self.env, want)
             return
+        if seen.obstacle == GoodsUsed.code:
+            before = self._standing()
+            with pytest.raises(GoodsUsed):
+                refunds.request(self.env, want)
+            assert self._standing() == before
+            return
         for _ in range(2):  # A repeat changes nothing.
             try:
                 found = refunds.request(self.env, want)
@@ -286,17 +294,18 @@ class Clawbacks(RuleBasedStateMachine):
         self._tell(*data.draw(st.sampled_from(self.told)))
 
     @precondition(lambda self: self.bought)
-    @rule(which=st.integers(0, 2), amount=st.integers(1, PRICE))
-    def is_disputed(self, which, amount):
+    @rule(which=st.integers(0, 2), amount=st.just(PRICE) | st.integers(1, PRICE),
+          status=st.sampled_from(["warning", "needs_response"]))  # fmt: skip
+    def is_disputed(self, which, amount, status):
         self._tick()
         which %= len(self.bought)
         if which in self.disputes:
             return
         payment = self._one(which)
         self._dispute(which, RemoteDispute(
-            id=f"d_{payment.payment_ref}", status="needs_response", amount=cents(amount),
-            payment_ref=payment.payment_ref, withdrawn=cents(amount), reinstated=cents(0),
-            fee=cents(0),
+            id=f"d_{payment.payment_ref}", status=status, amount=cents(amount),
+            payment_ref=payment.payment_ref, reinstated=cents(0), fee=cents(0),
+            withdrawn=cents(0 if status == "warning" else amount),
         ))  # fmt: skip
 
     @precondition(lambda self: self.disputes)
@@ -305,6 +314,38 @@ class Clawbacks(RuleBasedStateMachine):
         self._tick()
         which = data.draw(st.sampled_from(sorted(self.disputes)))
         self._decide(which, is_won)
+
+    @precondition(lambda self: self.disputes)
+    @rule(data=st.data())
+    def goes_on(self, data):
+        """An inquiry becomes a dispute, evidence is looked at."""
+        self._tick()
+        which = data.draw(st.sampled_from(sorted(self.disputes)))
+        one = self.disputes[which]
+        following = {"warning": "needs_response", "needs_response": "under_review"}.get(one.status)
+        if following is not None:
+            self._dispute(which, replace(one, status=following, withdrawn=one.amount))
+
+    @precondition(lambda self: any(d.status == "lost" for d in self.disputes.values()))
+    @rule(data=st.data())
+    def is_won_after_all(self, data):
+        self._tick()
+        which = data.draw(st.sampled_from(
+            [w for w, d in sorted(self.disputes.items()) if d.status == "lost"]))
+        one = self.disputes[which]
+        self._dispute(which, replace(one, status="won", reinstated=one.withdrawn))
+
+    @precondition(lambda self: self.told_disputes)
+    @rule(data=st.data())
+    def hears_a_dispute_again(self, data):
+        """Old news of a dispute, in any order, changes nothing."""
+        self._tick()
+        which, one = data.draw(st.sampled_from(self.told_disputes))
+        before = self._standing()
+        disputes.apply_remote(
+            self.env, "bank", "", one, (self.user, self._one(which).id), "webhook"
+        )
+        assert self._standing() == before
 
     @rule(days=st.integers(1, 25))
     def time_passes(self, days):
@@ -379,16 +420,30 @@ class Clawbacks(RuleBasedStateMachine):
         payment = self._one(which)
         refunds.apply_remote(self.env, "bank", "", remote, (self.user, payment.id), "webhook")
 
+    def _standing(self):
+        """Every batch, account and sum of the customer's."""
+        with self.env.db.read() as tx:
+            return [tx.all(sql, {"c": self.user}) for sql in (
+                "select id, remaining, owed from batches where customer_id = %(c)s order by id",
+                "select code, asset, balance from accounts where customer_id = %(c)s order by 1, 2",
+                "select id, state, refunded_minor from payments where customer_id = %(c)s"
+                " order by id",
+                "select id, withdrawn_minor, reinstated_minor, loss_minor, state from disputes"
+                " where customer_id = %(c)s order by id",
+                "select count(*) as n from refunds where customer_id = %(c)s",
+            )]  # fmt: skip
+
     def _dispute(self, which, remote):
         self.disputes[which] = remote
+        self.told_disputes.append((which, remote))
         owner = (self.user, self._one(which).id)
         disputes.apply_remote(self.env, "bank", "", remote, owner, "webhook")
 
     def _decide(self, which, is_won):
         one = self.disputes[which]
         if one.status not in ("won", "lost"):
-            one = replace(one, status="won" if is_won else "lost",
-                          reinstated=one.withdrawn if is_won else cents(0))  # fmt: skip
+            one = replace(one, status="won" if is_won else "lost", withdrawn=one.amount,
+                          reinstated=one.amount if is_won else cents(0))  # fmt: skip
         for _ in range(2):
             self._dispute(which, one)
 
@@ -397,7 +452,8 @@ class Clawbacks(RuleBasedStateMachine):
         or ended is there."""
         for which in self.disputes:
             one = self.disputes[which]
-            self._dispute(which, replace(one, status="won", reinstated=one.withdrawn))
+            self._dispute(which, replace(one, status="won", withdrawn=one.amount,
+                                         reinstated=one.amount))  # fmt: skip
         for ref, one in sorted(self.bank.refunds.items()):
             self.bank.refunds[ref] = replace(one, status="failed")
         self.clock.advance(minutes=10)
@@ -429,12 +485,16 @@ class Forgiving(Clawbacks):
     policy = "clamp"
 
 
+class Blocking(Clawbacks):
+    policy = "block"
+
+
 class WithGrace(Clawbacks):
     grace_days = 5
 
 
 @pytest.mark.prove
-@pytest.mark.parametrize("machine", [Clawbacks, Forgiving, WithGrace])
+@pytest.mark.parametrize("machine", [Clawbacks, Forgiving, Blocking, WithGrace])
 @pytest.mark.timeout(1800)
 def test_any_history_of_refunds_and_disputes_adds_up(machine, database):
     # I2 I3 I7 I9 I15 I17
@@ -444,7 +504,7 @@ def test_any_history_of_refunds_and_disputes_adds_up(machine, database):
     Machine.database = database
     case = Machine.TestCase
     case.settings = settings(
-        max_examples=200 if _PROVE else 5, stateful_step_count=50 if _PROVE else 25,
+        max_examples=500 if _PROVE else 5, stateful_step_count=50 if _PROVE else 25,
         phases=list(Phase) if _PROVE else [Phase.explicit, Phase.generate],  # No minutes of search.
         deadline=None, print_blob=True, suppress_health_check=list(HealthCheck),
     )  # fmt: skip
