@@ -11,9 +11,10 @@ from urllib.parse import quote
 import pytest
 import whole_api
 from test_naughty_strings import NAUGHTY, OUR_OWN
+from test_planted import texts_that_look_like_cards
 from whole_api import OPERATIONS, World
 
-from paydesk.http import live
+from paydesk.http import bodies, live
 
 TEXTS = [*NAUGHTY, *OUR_OWN]
 #: So many texts stand in each field; over all fields the whole list is used more than once.
@@ -26,6 +27,7 @@ AS_IT_WAS = {"/v1/access/{access}/revoke"}
 NUMBERS = [-1, 2**63, 10**60, True, "7", 1.5]
 #: In a query and in a path, where every value is a text.
 PARAMETERS = ["-1", "1e5", "9" * 20, "\u0663", "NaN", "true", "\x00", "%00", "a" * 3000]
+CARD = "my card 4242-4242 4242 4242, thanks"
 JSON = {"Content-Type": "application/json"}
 
 
@@ -42,7 +44,7 @@ def bodied() -> Iterator[tuple[str, str]]:
 
 def send(http: Any, method: str, path: str, body: Any) -> Any:
     # Lone surrogates and numbers beyond all bounds travel as escapes and digits.
-    return http.request(method.upper(), path, content=json.dumps(body), headers=JSON)
+    return whole_api.asked(http, method, path, content=json.dumps(body), headers=JSON)
 
 
 def at(value: Any, path: tuple[Any, ...]) -> Any:
@@ -86,6 +88,23 @@ def test_naughty_strings_in_every_member_of_every_body(sim, http, make):
                         wrong.append((method, path, place, text, at(shown, place)))
     assert not wrong, "\n".join(map(repr, wrong))
     assert fields * EACH > len(TEXTS)
+
+
+@pytest.mark.timeout(600)
+def test_a_card_number_in_any_member_is_refused_and_kept_nowhere(sim, http, make, database):
+    # I37 S4.33: ids may be any digits, so these are the application's own affair.
+    world, wrong = whole_api.world(http, sim, make), []
+    for method, path in bodied():
+        body = world.body(method, path)
+        for place in whole_api.strings_of(body):
+            name = next(one for one in reversed(place) if isinstance(one, str))
+            if "metadata" not in place and bodies._ID_FIELD.search(name):
+                continue
+            answer = send(http, method, world.path(path), whole_api.replaced(body, place, CARD))
+            if answer.status_code not in (400, 401, 404, 409, 422) or "4242" in answer.text:
+                wrong.append((method, path, place, answer.status_code, answer.text[:200]))
+    assert not wrong, "\n".join(map(repr, wrong))
+    assert texts_that_look_like_cards(database) == []
 
 
 @pytest.mark.timeout(600)
@@ -134,5 +153,5 @@ def _tried_in(
         return []
     if not there:
         return []
-    answer = world.http.request(method.upper(), there, params=query or None, **more)
+    answer = whole_api.asked(world.http, method, there, params=query or None, **more)
     return faults(answer, text, (method, path, one["in"], one["name"]))

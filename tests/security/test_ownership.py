@@ -67,7 +67,8 @@ def things(world: World, path: str, name: str) -> list[str]:
         return [world.owner, world.ids["customer"]]
     if name == "payment":
         return [world.ids["payment"]]
-    listed = world.http.get(world.path(path), params=whole_api.query(world, "get", path)).json()
+    params = whole_api.query(world, "get", path)
+    listed = whole_api.asked(world.http, "get", world.path(path), params=params).json()
     rows = listed.get("data") or listed.get("transactions") or []
     return [rows[0]["id"]] if rows and isinstance(rows, list) and "id" in rows[0] else []
 
@@ -83,7 +84,7 @@ def filled(value: Any, name: str) -> Any:
 def answered(client: Any, ask: Ask, name: str) -> Any:
     method, path, query, body = filled(list(ask), name)
     more = {} if body is None else {"json": body}
-    return client.request(method.upper(), path, params=query, **more)
+    return whole_api.asked(client, method, path, params=query, **more)
 
 
 def said(answer: Any, *names: str) -> str:
@@ -103,9 +104,11 @@ def missing(theirs: str) -> str:
 
 def everything(world: World) -> list[Any]:
     """What the owner has: each change of it writes an event."""
-    events = world.http.get("/v1/events", params={"customer": world.owner, "limit": 1}).json()
-    balance = world.http.get("/v1/credits/balance", params={"customer": world.owner}).json()
-    wallets = world.http.get("/v1/wallets", params={"customer": world.owner}).json()
+    params = {"customer": world.owner}
+    events, balance, wallets = (
+        whole_api.asked(world.http, "get", path, params=params).json()
+        for path in ("/v1/events", "/v1/credits/balance", "/v1/wallets")
+    )
     return [events["data"][0]["id"], balance["balance"], wallets]
 
 
