@@ -8,7 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import httpx
+import pytest
 from http_support import OWN_KEY, Client, problem_of, running
+from starlette.testclient import WebSocketDenialResponse
 
 from paydesk.errors import Unavailable
 from paydesk.http import auth
@@ -71,6 +73,18 @@ def test_health_and_webhooks_are_never_limited(env):
         for _ in range(5):
             assert nobody.get("/health/live").status_code == 200
             assert nobody.post("/api/credits/webhook", content=b"{}").status_code == 400
+
+
+def test_the_opening_of_live_feeds_is_counted_by_address(env):
+    # I39: a wrong key costs a look-up, over a WebSocket too.
+    few = limited(env, rate_limit=3)
+    with Client(create_app(few)) as nobody:
+        for status in (401, 401, 401, 429, 429):
+            with pytest.raises(WebSocketDenialResponse) as refused, nobody.websocket_connect(
+                "/v1/credits/live", headers={"Authorization": "Bearer sk_test_guess"}
+            ):
+                pass
+            assert refused.value.status_code == status
 
 
 def test_without_a_count_reads_pass_and_writes_are_refused(env, make, monkeypatch):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from paydesk import ids, telemetry
 from paydesk.errors import (
@@ -97,8 +98,7 @@ class Edge:
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._wrong_host(scope):
-            await receive()
-            await send({"type": "websocket.close", "code": 1008})
+            await problems.deny(WebSocket(scope, receive, send), _wrong_host())
             return
         await self.app(scope, receive, send)
 
@@ -133,7 +133,7 @@ class Edge:
 
     def _refusal(self, scope: Scope) -> PaydeskError | None:
         if self._wrong_host(scope):
-            return MisdirectedRequest("The Host header names no service that runs here.")
+            return _wrong_host()
         lengths = [v for k, v in scope["headers"] if k == b"content-length"]
         if not lengths:
             return None
@@ -200,14 +200,19 @@ class Gate:
         self._limiter = limiter
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
         try:
-            scope["paydesk.caller"] = await self._caller(scope)
-            await self._count(scope)
+            # Who opens a WebSocket is found out by its route; here its address is counted.
+            is_http = scope["type"] == "http"
+            scope["paydesk.caller"] = await self._caller(scope) if is_http else None
+            await self._count(scope, scope["method"] if is_http else "GET")
         except PaydeskError as exc:
-            await _answer(exc, scope, receive, send)
+            if scope["type"] == "http":
+                await _answer(exc, scope, receive, send)
+            else:
+                await problems.deny(WebSocket(scope, receive, send), exc)
             return
         await self.app(scope, receive, send)
 
@@ -223,29 +228,31 @@ class Gate:
         except NotAuthenticated as exc:
             return exc
 
-    async def _count(self, scope: Scope) -> None:
+    async def _count(self, scope: Scope, method: str) -> None:
         caller = scope["paydesk.caller"]
         who = None if isinstance(caller, NotAuthenticated) else caller
         address = (scope.get("client") or ("unknown",))[0]
-        quotas = limits.quotas_for(
-            self._env, who, address, scope["path"], scope["method"]
-        )
+        quotas = limits.quotas_for(self._env, who, address, scope["path"], method)
         if not quotas:
             return
         try:
             standings = await self._limiter.take(quotas)
         except PaydeskError:
-            if scope["method"] in READS:
+            if method in READS:
                 return  # Open for reads, closed for money.
             raise
         except Exception as exc:
             log.error("limits fail", exc_info=exc)
-            if scope["method"] in READS:
+            if method in READS:
                 return
             raise Unavailable("Requests cannot be counted right now.", retry_after_s=2) from exc
         scope["paydesk.limit_fields"] = limits.fields(standings)
         if (refused := limits.refusal(standings)) is not None:
             raise refused
+
+
+def _wrong_host() -> PaydeskError:
+    return MisdirectedRequest("The Host header names no service that runs here.")
 
 
 async def _answer(error: PaydeskError, scope: Scope, receive: Receive, send: Send) -> None:

@@ -139,9 +139,7 @@ async def websocket(socket: WebSocket) -> None:
             is_let_in = partial(socket.app.state.gatekeeper.identify, credentials)
             await serve(socket, feeds.changes(customer_id, is_let_in, None), customer_id)
     except PaydeskError as exc:
-        request_id = problems.request_id_of(socket.scope)
-        with contextlib.suppress(RuntimeError, WebSocketDisconnect):
-            await socket.send_denial_response(problems.problem(exc, request_id))
+        await problems.deny(socket, exc)
 
 
 def _credentials(socket: WebSocket) -> tuple[str | None, str | None]:

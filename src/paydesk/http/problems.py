@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from paydesk.errors import (
     InternalError,
@@ -86,6 +88,12 @@ def problem(error: PaydeskError, request_id: str, *, as_page: bool = False) -> R
 def answer(request: Request, error: PaydeskError) -> Response:
     """`problem` for this request: an HTML page where a browser asked for a page."""
     return problem(error, request_id_of(request.scope), as_page=wants_page(request.scope))
+
+
+async def deny(socket: WebSocket, error: PaydeskError) -> None:
+    """Refuse a WebSocket's handshake with the problem, where the server can say more than no."""
+    with contextlib.suppress(RuntimeError, WebSocketDisconnect):
+        await socket.send_denial_response(problem(error, request_id_of(socket.scope)))
 
 
 def request_id_of(scope: Mapping[str, Any]) -> str:
