@@ -6,6 +6,7 @@ import pytest
 import stripe
 
 from paydesk.errors import ProviderRefused
+from paydesk.flows import checkout
 from paydesk.providers.base import Order
 from paydesk.rules.money import JPY, USD
 
@@ -92,3 +93,18 @@ def test_money_goes_back_in_parts_and_never_more_than_was_taken(adapter, sdk, si
     with pytest.raises(ProviderRefused):
         adapter.refund(ref, JPY(1), "call_refund_3")
     assert sum(r["amount"] for r in sim.objects("refund")) == 1200
+
+
+@pytest.mark.parametrize("wallet", ["apple_pay", "google_pay"])
+def test_a_wallet_on_the_hosted_page_is_recorded_as_such(desk, wallet):
+    # S1.12 S3.22: told by the event and by asking alike
+    told, asked = desk.open(), desk.open()
+    for view in (told, asked):
+        desk.pay(view, wallet=wallet)
+    desk.deliver(told)
+    checkout.verify(desk.env, asked.id)
+    desk.sweep()
+    for view in (told, asked):
+        one = desk.payment(view)
+        assert (one.state, one.method) == ("succeeded", "card")
+        assert one.method_detail["wallet"] == wallet

@@ -59,8 +59,8 @@ def test_the_list_tells_what_is_configured_and_what_it_can(paydesk):
     by_name = {one["name"]: one for one in shown}
     assert code == 0 and {"stripe", "paypal", "btcpay", "moncash"} <= by_name.keys()
     assert by_name["moncash"] == {
-        "name": "moncash", "configured": True, "mode": "live", "can": "checkout fetch search",
-        "currencies": "htg",
+        "name": "moncash", "configured": True, "mode": "live",
+        "can": "by_hand checkout fetch search", "currencies": "htg",
     }  # fmt: skip
     assert (by_name["paypal"]["configured"], by_name["paypal"]["mode"]) == (False, "")
 

@@ -59,6 +59,7 @@ ABILITIES: dict[str, tuple[str, ...]] = {
     "books": ("books",),
     "catalog": ("catalog_page", "save_product", "make_price", "set_price", "switch_price"),
     "offline": (),
+    "by_hand": (),
 }
 
 #: Why money goes back, in the words that every provider understands.
@@ -220,7 +221,8 @@ class Provider:
     #: What it can do, of: checkout, expire, charge, capture, void, refund, fetch, search,
     #: webhooks, customers, methods (attach, detach, list, default), setup, disputes (fetch and
     #: evidence), books (list what it recorded, for reconciliation), catalog (products and prices
-    #: are kept there too), offline (a person or a statement confirms; nothing can be asked).
+    #: are kept there too), offline (a person or a statement confirms; nothing can be asked),
+    #: by_hand (its refunds are made in its own portal, and recorded here).
     can: ClassVar[frozenset[str] | set[str]] = frozenset({"fetch"})
     #: Currencies it takes; None for all.
     currencies: ClassVar[frozenset[str] | set[str] | None] = None

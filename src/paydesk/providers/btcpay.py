@@ -47,7 +47,7 @@ class BTCPay(Provider):
     finds invoices by."""
 
     title, means = "BTCPay Server", ("Bitcoin", "coins")
-    can = frozenset({"checkout", "fetch", "search", "webhooks", "books"})
+    can = frozenset({"checkout", "fetch", "search", "webhooks", "books", "by_hand"})
 
     @classmethod
     def is_configured(cls, settings: Settings) -> bool:

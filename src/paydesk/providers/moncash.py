@@ -36,7 +36,7 @@ class MonCash(Provider):
     """CreatePayment leads to a page; RetrieveOrderPayment tells whether it was paid."""
 
     title, means = "MonCash", ("MonCash account", "coins")
-    can = frozenset({"checkout", "fetch", "search"})
+    can = frozenset({"checkout", "fetch", "search", "by_hand"})
     currencies = frozenset({"htg"})
 
     @classmethod

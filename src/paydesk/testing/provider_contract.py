@@ -26,7 +26,7 @@ from paydesk.errors import (
     ProviderRefused,
     ProviderUnavailable,
 )
-from paydesk.flows import catalog, checkout, customers, doctor
+from paydesk.flows import catalog, checkout, customers, doctor, refunds
 from paydesk.flows.checkout import CheckoutView, StartCheckout
 from paydesk.providers import base
 from paydesk.providers.base import ABILITIES, Charge, Provider, RemoteCheckout, RemoteRefund
@@ -395,6 +395,25 @@ class ProviderContract:
         with pytest.raises(ProviderRefused):
             desk.ask("refund", ref, half + desk.bench.price, "refund-1")
         assert desk.bench.refunds() == 0
+
+    def test_a_refund_made_in_its_portal_is_recorded_here(self, desk: ContractDesk) -> None:
+        need(desk, "by_hand")
+        view = desk.open()
+        desk.pay(view)
+        one = desk.settle(view)
+        want = refunds.WantRefund(
+            customer_id=view.customer_id, payment_id=view.payment.id, by="rosa",
+            request_key=uuid4(), request_hash=b"refund",
+        )  # fmt: skip
+        begun = refunds.request(desk.env, want)
+        assert (begun.state, begun.amount) == ("pending", one.captured)
+        for _ in range(2):
+            done = refunds.settle_offline(
+                desk.env, view.customer_id, begun.id, "paid", by="omar", reference="portal-77"
+            )
+            assert done.state == "succeeded"
+        assert desk.payment(view).state == "refunded"
+        assert desk.standing(view)[3] == 0
 
     # Its books.
 
