@@ -13,19 +13,15 @@ from typing import Any
 
 import pytest
 from http_support import Client
-
-from paydesk import telemetry, worker
-from paydesk.flows import events
-from paydesk.http.app import create_app
-
-pytest.importorskip("opentelemetry.sdk")
-pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
-
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+
+from paydesk import telemetry, worker
+from paydesk.flows import events
+from paydesk.http.app import create_app
 
 
 class Collector(BaseHTTPRequestHandler):
