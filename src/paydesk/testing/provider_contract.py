@@ -17,6 +17,7 @@ import pytest
 from paydesk import ids
 from paydesk.clock import FixedClock
 from paydesk.errors import (
+    Conflict,
     InvalidRequest,
     InvalidSignature,
     MalformedRequest,
@@ -234,7 +235,7 @@ class ProviderContract:
         for _ in range(2):
             ended: Charge = desk.ask("expire_checkout", view.payment.session_ref, "end-1")
             assert ended.ended and ended.status != "succeeded"
-        desk.clock.advance(hours=1)
+        desk.clock.advance(minutes=max(60, desk.provider.session_minutes() + 1))
         desk.sweep("sessions")
         assert desk.standing(view) == ("expired", 0, None, 0, 0)
 
@@ -244,8 +245,12 @@ class ProviderContract:
         need(desk, "expire")
         view = desk.open()
         desk.pay(view)
-        ended: Charge = desk.ask("expire_checkout", view.payment.session_ref, "end-1")
-        assert (ended.status, ended.amount) == ("succeeded", desk.bench.price)
+        if desk.can("offline"):  # It knows of no money; the desk does, and ends nothing paid.
+            with contextlib.suppress(Conflict):
+                checkout.expire_now(desk.env, view.customer_id, view.id)
+        else:
+            ended: Charge = desk.ask("expire_checkout", view.payment.session_ref, "end-1")
+            assert (ended.status, ended.amount) == ("succeeded", desk.bench.price)
         desk.settle(view)
         assert desk.standing(view) == paid(desk)
 
