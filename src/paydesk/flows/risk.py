@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
@@ -146,7 +146,7 @@ def _features(
     card: str | None, card_country: str | None, address: str | None, country: str | None,
     told: str | None = None, apart_from: UUID | None = None,
 ) -> Features:  # fmt: skip
-    """Everything the rules look at: one statement, and where a card is known who else has it."""
+    """Everything the rules look at, in one statement that reads a bounded number of rows."""
     mails = {(one or "").strip().lower() for one in (who.email, told)}
     named = (email or "").strip().lower()
     known = {
@@ -156,21 +156,15 @@ def _features(
     # An address that the request names may speak against it, never for it.
     keys = sorted({(kind, value) for kind, value in known | _of_mails({named}) if value})
     row = tx.one(
-        _FEATURES,
+        "select * from weigh_v1(%(customer_id)s, %(currency)s, %(now)s, %(apart)s, %(card)s,"
+        " %(kinds)s::text[], %(values)s::text[])",
         {
             "customer_id": who.uuid, "currency": amount.currency, "now": now,
-            "hour": now - timedelta(hours=1), "day": now - timedelta(days=1),
-            "apart": apart_from, "kinds": [kind for kind, _ in keys],
+            "apart": apart_from, "card": card, "kinds": [kind for kind, _ in keys],
             "values": [value for _, value in keys],
         },
     )  # fmt: skip
     assert row is not None
-    if card:
-        row["customers_of_card"] = tx.value(
-            "select count(*)::int from (select distinct customer_id from payment_methods"
-            " where fingerprint = %(card)s limit 20) r",
-            {"card": card},
-        )
     lists = [
         Entry(action=action, kind=kind, value=value)
         for action, kind, value in row.pop("lists") or []
@@ -194,42 +188,6 @@ def _features(
 def _of_mails(mails: Iterable[str]) -> set[tuple[str, str | None]]:
     parts = (("email", one) for one in mails)
     return {*parts, *(("email_domain", one.rpartition("@")[2]) for one in mails)}
-
-
-_FEATURES = """
-    select p.*, a.*, m.*, l.lists
-    from (
-        select count(*) filter (where created_at > %(hour)s)::int as payments_1h,
-            count(*) filter (where created_at > %(day)s)::int as payments_24h,
-            count(*) filter (where completed_at is not null and currency = %(currency)s)::int
-                as paid_before,
-            coalesce(max(captured_minor) filter (where currency = %(currency)s), 0)::bigint
-                as largest_minor,
-            coalesce(percentile_disc(0.5) within group (order by captured_minor)
-                filter (where completed_at is not null and currency = %(currency)s), 0)::bigint
-                as usual_minor,
-            count(*) filter (where disputed)::int as disputes,
-            count(distinct method_detail->>'fingerprint')
-                filter (where created_at > %(day)s)::int as cards_24h
-        from (select created_at, completed_at, currency, captured_minor, disputed, method_detail
-            from payments where customer_id = %(customer_id)s
-                and id is distinct from %(apart)s
-            order by id desc limit 500) r
-    ) p cross join (
-        select count(*) filter (where created_at > %(hour)s)::int as failed_1h,
-            count(*)::int as failed_24h
-        from (select created_at from attempts where customer_id = %(customer_id)s
-            and created_at > %(day)s and state = 'failed' limit 500) r
-    ) a cross join (
-        select count(*)::int as methods_24h from (select 1 from payment_methods
-            where customer_id = %(customer_id)s and created_at > %(day)s limit 100) r
-    ) m cross join (
-        select array_agg(array[r.action, r.kind, r.value]) as lists
-        from unnest(%(kinds)s::text[], %(values)s::text[]) as k(kind, value)
-        join risk_lists r on r.kind = k.kind and r.value = k.value
-        where r.expires_at is null or r.expires_at > %(now)s
-    ) l
-"""
 
 
 @lru_cache(maxsize=1)
