@@ -1,4 +1,4 @@
-"""Money that no interface tells of passes the contract: `manual` and `natcash`, told by a person."""
+"""Money that no interface tells of passes the contract: `manual` and `natcash`."""
 
 from __future__ import annotations
 
