@@ -222,6 +222,20 @@ def test_a_token_with_the_staff_members_address_is_the_same_person(people, shop,
     assert people.decides(ref, people.bearer(token)) == "approval_required"
 
 
+def test_a_tokens_user_is_one_person_under_every_address(people, shop, env):  # S3.20
+    def bearer(**claims):
+        told = {"role": "finance", "exp": 4_000_000_000, **claims}
+        return people.bearer(jwt.encode(told, env.settings.jwt_secret, algorithm="HS256"))
+
+    pay, client = shop.bought(), people.client
+    ref = asked(client, pay, **bearer(sub="u_77", email="old@example.com"))
+    renamed = bearer(sub="u_77", email="new@example.com")
+    assert people.decides(ref, renamed) == "approval_required"
+    assert people.decides(ref, bearer(sub="u_78"), "reject") == "rejected"
+    ref = asked(client, pay, **people.session("rosa@example.com"))
+    assert people.decides(ref, bearer(sub="Rosa@example.com")) == "approval_required"
+
+
 def test_withdrawals_are_decided_by_another_person_too(people, env, make):  # S3.20
     user = make.user("maya")
     purse.fill(env, user, USD("2000.00"))

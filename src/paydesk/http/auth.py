@@ -26,6 +26,7 @@ from jwt.warnings import InsecureKeyLengthWarning
 
 from paydesk.errors import Misconfigured, NotAuthenticated, NotPermitted, Unavailable
 from paydesk.flows import api_keys, staff, tokens
+from paydesk.rules.persons import USER
 
 if TYPE_CHECKING:
     from paydesk.env import Env
@@ -312,8 +313,15 @@ def principal_of(claims: Mapping[str, Any]) -> Principal:
         email=email if has_email else None,
         jti=jti if isinstance(jti, str) else None,
         expires_at=float(claims["exp"]) + LEEWAY_S,
-        persons=(email.lower(), f"user:{subject}") if has_email else None,
+        persons=_persons(email if has_email else None, subject),
     )
+
+
+def _persons(email: str | None, subject: str) -> tuple[str, ...] | None:
+    """Who a token's bearer is where two persons have to agree: by the address, which some
+    applications name users by, and by the subject."""
+    address = email or (subject if "@" in subject else None)
+    return (address.strip().lower(), f"{USER}{subject}") if address else None
 
 
 def make_token(

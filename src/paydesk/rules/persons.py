@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 #: How a caller of the staff is named.
 STAFF = "staff:"
+#: How the subject of an application's token is named.
+USER = "user:"
 
 
 def person_of(by: str) -> str:
@@ -26,4 +28,13 @@ def are_two(asked: Sequence[str], decides: Sequence[str]) -> bool:
     Neither may be who could act in the other's place, such as who made the other's key. That one
     colleague made the keys of two others makes these no one person.
     """
-    return bool(asked and decides) and asked[0] not in decides and decides[0] not in asked
+    if not asked or not decides:
+        return False
+    return _himself(asked).isdisjoint(decides) and _himself(decides).isdisjoint(asked)
+
+
+def _himself(persons: Sequence[str]) -> set[str]:
+    """The first person's names: an application's user stands beside the address of the moment,
+    which he may change."""
+    is_user = len(persons) > 1 and persons[1].startswith(USER)
+    return set(persons[:2] if is_user else persons[:1])
