@@ -22,6 +22,7 @@ from paydesk.clock import FixedClock
 from paydesk.flows import catalog, checkout, credits, customers, doctor
 from paydesk.flows.checkout import StartCheckout
 from paydesk.http.app import create_app
+from paydesk.providers.base import Order
 from paydesk.rules.money import HTG, USD
 from paydesk.settings import Settings
 from paydesk.testing import databases
@@ -213,6 +214,18 @@ def test_a_process_that_dies_after_paypals_capture_loses_nothing(shop):
     page = shop.get("/checkout/return/paypal", token=view.payment.session_ref)
     assert "Payment received" in page.text and shop.balance() == 10
     assert len(shop.servers["paypal"].captures) == 1
+
+
+def test_a_visit_captures_no_order_of_another_program(shop):
+    # S3.19: whoever comes may have written any order's id into the address
+    server, provider = shop.servers["paypal"], shop.env.providers["paypal"]
+    theirs = provider.create_checkout(Order(
+        id="booking-7", customer="c", key="booking-7", amount=USD("99.00"), description="Booking",
+        success_url=THANKS, cancel_url=PRICES,
+    ))  # fmt: skip
+    server.approve(theirs.id)
+    assert shop.get("/checkout/return/paypal", token=theirs.id).status_code == 404
+    assert server.orders[theirs.id]["status"] == "APPROVED" and not server.captures
 
 
 def test_a_declined_instrument_leads_back_to_paypals_page(shop):

@@ -151,14 +151,15 @@ class PayPal(Provider):
         return ref if ORDER_ID.fullmatch(ref) else None
 
     def fetch(self, ref: str) -> Charge:
-        """How an order, or a capture, stands. An approved order is captured."""
+        """How an order, or a capture, stands. An approved order is captured where it is ours: an
+        account can serve other programs, and anybody can name their orders on a return page."""
         try:
             raw = shapes.an_object(self._api.get(f"/v2/checkout/orders/{part(ref)}").body)
         except ProviderRefused as exc:
             if Rejection.of(exc).status != 404:
                 raise
             return self._fetch_capture(ref, exc)
-        if raw.get("status") == "APPROVED" and not shapes.is_ended(raw):
+        if shapes.may_capture(raw):
             raw = self._capture(ref, raw)
         return shapes.charge_of_order(raw, livemode=self.livemode)
 

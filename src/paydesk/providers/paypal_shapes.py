@@ -107,6 +107,12 @@ def is_ended(order: dict[str, Any]) -> bool:
     return str(_unit(order).get("custom_id") or "").startswith(ENDED)
 
 
+def may_capture(order: dict[str, Any]) -> bool:
+    """Whether it is approved, for a payment of ours, and has not been marked as ended."""
+    custom = _unit(order).get("custom_id")
+    return order.get("status") == "APPROVED" and isinstance(custom, str) and is_ours(custom)
+
+
 def payments_of(order: dict[str, Any], kind: str) -> list[dict[str, Any]]:
     """The order's `captures` or `refunds`."""
     payments = _unit(order).get("payments")
