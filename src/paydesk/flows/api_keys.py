@@ -44,9 +44,9 @@ class ApiKey:
     def persons(self) -> tuple[str, ...]:
         """Who acts by it: its owner, else who made it; then all who have seen its secret."""
         seen = self.seen_by or ()
-        return tuple(dict.fromkeys((self.owner, *seen) if self.owner else seen)) or (
-            f"key:{self.id}",
-        )
+        own = f"key:{self.id}"
+        # Its own name keeps the owner and a user who made it from being one person's two names.
+        return tuple(dict.fromkeys((self.owner, own, *seen) if self.owner else seen)) or (own,)
 
 
 def digest(secret: str) -> bytes:
