@@ -22,8 +22,15 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "faults"))
 
 from load import wait_for
 
+from paydesk import ids
 from paydesk.assemble import build_env
-from paydesk.errors import Misconfigured, NotAuthenticated, RateLimited
+from paydesk.errors import (
+    Conflict,
+    InvalidRequest,
+    Misconfigured,
+    NotAuthenticated,
+    RateLimited,
+)
 from paydesk.flows import api_keys, staff, tokens, trail
 from paydesk.http.app import create_app
 from paydesk.http.auth import principal_of, read_token
@@ -457,6 +464,54 @@ def test_a_rolled_key_works_beside_its_successor_until_the_overlap_ends(http, cl
     problem_of(http.as_key(old["secret"]).get("/v1/payments"), 401, "not_authenticated")
     assert http.as_key(new.json()["secret"]).get("/v1/payments").status_code == 200
     problem_of(http.post(f"/v1/keys/{old['id']}/roll", json={}), 409, "conflict")
+
+
+def test_a_disabled_persons_keys_end_and_do_not_come_back(http, env, monkeypatch, rosa):
+    # S3.13 I34
+    monkeypatch.setattr("paydesk.http.auth.REFRESH_AFTER_S", 0.0)
+    staff.add(env, "bo@example.com", "Bo", "admin", PASSWORD)
+
+    def key_of(owner: str | None) -> dict[str, Any]:
+        body = {"name": "k", "role": "finance", "owner": owner}
+        return http.post("/v1/keys", json=body).json()
+
+    def status(key: dict[str, Any]) -> int:
+        return http.as_key(key["secret"]).get("/v1/payments").status_code
+
+    first, other, servers = key_of("Rosa@Example.com"), key_of("bo@example.com"), key_of(None)
+    rolled = http.post(f"/v1/keys/{first['id']}/roll", json={"overlap_hours": 1}).json()
+    assert [status(one) for one in (first, rolled, other, servers)] == [200] * 4
+    path = f"/v1/staff/{ids.show('staff', rosa.id)}"
+    assert http.patch(path, json={"disabled": True}).status_code == 200
+    for one in (first, rolled):
+        wait_for(lambda one=one: status(one) == 401, 20)
+        roll = http.post(f"/v1/keys/{one['id']}/roll", json={})
+        problem_of(roll, 409, "conflict")
+    assert [status(one) for one in (other, servers)] == [200] * 2
+    ended = [e.subject for e in trail.log(env) if e.action == "key.revoked"]
+    assert sorted(ended) == sorted([first["id"], rolled["id"]])
+    http.patch(path, json={"disabled": False})
+    assert [status(one) for one in (first, rolled)] == [401] * 2
+
+
+def test_a_key_made_while_its_owner_is_disabled_is_not_left(env, rosa):
+    # S3.13 I34: whichever comes first.
+    for _ in range(6):
+        staff.change(env, rosa.id, disabled=False)
+        old, _ = api_keys.create(env, "k", "finance", owner=rosa.email)
+
+        def make(work: Any) -> None:
+            with contextlib.suppress(InvalidRequest, Conflict):
+                work()
+
+        works = [
+            lambda: api_keys.create(env, "k", "finance", owner=rosa.email),
+            lambda old=old: api_keys.roll(env, old.id),
+            lambda: staff.change(env, rosa.id, disabled=True),
+        ]
+        with ThreadPoolExecutor(3) as pool:
+            list(pool.map(make, works))
+        assert not [k for k in api_keys.list_(env) if k.revoked_at is None]
 
 
 def test_money_sign_ins_and_addresses_have_quotas_of_their_own(env):

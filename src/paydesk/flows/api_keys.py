@@ -90,8 +90,9 @@ def create(
 
 
 def _check_owner(tx: Tx, address: str | None) -> None:
+    # Shared: until the key is there, its owner is not disabled, which would end it.
     is_known = address is None or tx.value(
-        "select exists (select from staff where email = %(email)s and disabled_at is null)",
+        "select true from staff where email = %(email)s and disabled_at is null for share",
         {"email": address},
     )
     if not is_known:
@@ -123,6 +124,11 @@ def roll(
     now = env.now()
     secret = f"sk_{'live' if env.settings.live else 'test'}_{secrets.token_urlsafe(32)}"
     with env.db.transaction() as tx:
+        tx.all(  # Whoever disables the owner takes this lock first, too.
+            "select from staff where email = (select owner from api_keys where id = %(id)s)"
+            " for share",
+            {"id": key_id},
+        )
         end = tx.one(  # That of a key which was rolled before is only its overlap's.
             "select coalesce((select true from api_keys where rolled_from = k.id limit 1), false)"
             " as rolled, (select expires_at from api_keys where rolled_from = k.id"
@@ -175,6 +181,17 @@ def revoke(env: Env, key_id: UUID) -> ApiKey:
     if row is None:
         raise NotFound(f"No such key: {ids.show('key', key_id)!r}.")
     return ApiKey(**row)
+
+
+def revoke_of(tx: Tx, now: datetime, owner: str) -> None:
+    """End all keys of a person of the staff, whose row is locked."""
+    rows = tx.all(
+        "update api_keys set revoked_at = %(now)s where owner = %(owner)s and revoked_at is null"
+        " returning id",
+        {"owner": owner, "now": now},
+    )
+    for row in rows:
+        trail.record(tx, now, "key.revoked", ids.show("key", row["id"]), {"owner": owner})
 
 
 def usable(env: Env) -> dict[bytes, ApiKey]:

@@ -13,7 +13,7 @@ from uuid import UUID
 from paydesk import ids
 from paydesk.db.postgres import Tx
 from paydesk.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound, RateLimited
-from paydesk.flows import trail
+from paydesk.flows import api_keys, trail
 from paydesk.rules import fields
 
 if TYPE_CHECKING:
@@ -129,7 +129,8 @@ def change(
     env: Env, staff_id: UUID, *, name: str | None = None, role: str | None = None,
     disabled: bool | None = None,
 ) -> Staff:  # fmt: skip
-    """Change a person. Who is disabled has no session any more; a role counts from now on.
+    """Change a person. Who is disabled has no session and no key any more; a role counts from
+    now on.
 
     Raises Conflict where the last administrator who can act would be gone.
     """
@@ -152,6 +153,7 @@ def change(
         )  # fmt: skip
         if disabled:
             _end_sessions(env, tx, staff_id)
+            api_keys.revoke_of(tx, env.now(), before.email)
         given = {"name": name, "role": role, "disabled": disabled}
         _record(env, tx, "staff.changed", staff_id,
                 {k: v for k, v in given.items() if v is not None})  # fmt: skip
