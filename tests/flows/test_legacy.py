@@ -10,7 +10,8 @@ import psycopg
 import pytest
 
 from paydesk.errors import InvalidRequest
-from paydesk.flows import access, legacy, payments, refunds, reports, services
+from paydesk.flows import access, legacy, payment_records, payments, refunds, reports, services
+from paydesk.http.compat import payment_records as records
 from paydesk.rules.money import USD, Money
 
 MYSQL = """-- MySQL dump 10.13
@@ -103,6 +104,8 @@ def test_payments_come_with_their_books_refunds_and_old_numbers(env, dump):
     assert payments.get(env, None, "pi_old1").id == payments.get(env, None, "p-1").id == one.id
     part = payments.get(env, None, "p-2")
     assert (part.state, part.refunded) == ("partially_refunded", USD("30.00"))
+    assert records.shape(payment_records.get(env, part.customer_id, part.id))[
+        "payment_method"] == "credit_card"  # fmt: skip
     (back,) = refunds.list_(env, part.customer_id, payment_id=part.id)
     assert (back.state, back.amount, back.reason) == ("succeeded", USD("30.00"), "damaged")
     assert payments.get(env, None, "p-3").error_message == "card declined"

@@ -10,7 +10,7 @@ import pytest
 from http_support import problem_of
 
 from paydesk.errors import Conflict, InvalidRequest, UseRefund
-from paydesk.flows import direct, items, services
+from paydesk.flows import direct, inbox, items, payment_records, services
 from paydesk.http.compat import payment_records as records
 from paydesk.rules.money import USD
 
@@ -257,6 +257,42 @@ def test_create_payment_records_a_payment_of_a_new_or_an_unpaid_service(shop, en
     assert services.get(env, None, service_id).payment_id == again.payment.id
     with pytest.raises(Conflict):
         records.create_payment(env, record_of(make, service_id=service_id))
+
+
+def test_a_payments_type_is_one_of_the_documents_and_kept(shop, env, make):
+    """S0.6 S0.24 S0.26"""
+    for word in ("subscription", "renewal", "upgrade"):
+        made = records.create_payment(env, record_of(make, amount="20.00", payment_type=word))
+        assert records.shape(made)["payment_type"] == word
+    told = record_of(make, service_type="premium_membership", payment_type="upgrade")
+    assert records.shape(records.create_payment(env, told))["payment_type"] == "upgrade"
+    with pytest.raises(InvalidRequest):
+        records.create_payment(env, record_of(make, amount="20.00", payment_type="gift"))
+    with pytest.raises(UseRefund):
+        records.create_payment(env, record_of(make, amount="20.00", payment_type="refund"))
+
+
+def test_a_record_says_when_and_why_it_came_to_nothing(shop, env, make):
+    """S0.13 S0.14 S0.15 S0.16 S0.23 S0.34"""
+    one = records.create_payment(env, record_of(make, amount="20.00"))
+    begun = records.shape(one)
+    assert begun["payment_url"].startswith("http") and begun["external_payment_id"] is None
+    assert begun["payment_url_expires_at"] > begun["created_at"]
+    assert (begun["paid_at"], begun["failed_at"], begun["canceled_at"]) == (None, None, None)
+    assert begun["failure_reason"] is None
+    shop.pay(one.payment.session_ref, card="4000000000000002")
+    for told in shop.deliveries(about=one.payment.session_ref):
+        inbox.receive(env, "stripe", told.body, told.headers)
+    declined = records.shape(payment_records.get(env, one.payment.customer_id, one.payment.id))
+    assert (declined["status"], declined["failure_reason"]) == (
+        "pending", "Your card was declined.")  # fmt: skip
+    failed = records.shape(records.update_payment_status(env, one.payment.handle, "FAILED"))
+    assert (failed["status"], failed["canceled_at"]) == ("failed", None)
+    assert failed["failed_at"] and failed["failure_reason"] == "Your card was declined."
+    other = records.create_payment(env, record_of(make, amount="20.00"))
+    ended = records.shape(records.update_payment_status(env, other.payment.handle, "CANCELED"))
+    assert (ended["status"], ended["failed_at"]) == ("canceled", None)
+    assert ended["canceled_at"] and ended["updated_at"] >= ended["created_at"]
 
 
 def test_update_payment_status_believes_the_provider_alone(shop, env, make):

@@ -70,7 +70,8 @@ class StartCheckout:
 
     `request_key` names the request: the same key gives the same checkout, and `request_hash`
     tells whether the request is the same too. `payable` names a thing that only one payment at a
-    time may be under way for; `reference` is the caller's own, unique per customer.
+    time may be under way for; `reference` is the caller's own, unique per customer;
+    `payment_type` is subscription, renewal or upgrade.
     """
 
     customer_id: UUID
@@ -91,6 +92,7 @@ class StartCheckout:
     description: str | None = None
     reference: str | None = None
     payable: str | None = None
+    payment_type: str | None = None
     request_key: UUID | None = None
     request_hash: bytes | None = None
 

@@ -61,8 +61,15 @@ def payment(
         promo_id=priced.reservation.promo_id if priced.reservation else None,
         metadata=fields.metadata(what.metadata), request_key=key, request_hash=digest,
         clock_id=tx.heads[what.customer_id].clock_id, created_at=now, updated_at=now,
-        **{**bought, "payable": what.payable or bought.get("payable"), **more},
+        **{**bought, "payable": what.payable or bought.get("payable"),
+           "payment_type": _type(what, bought), **more},
     )  # fmt: skip
+
+
+def _type(what: Any, bought: Mapping[str, Any]) -> str | None:
+    """What kind of payment this is: a service's history says it, but for an upgrade."""
+    said: str | None = getattr(what, "payment_type", None)
+    return said if said == "upgrade" else bought.get("payment_type") or said
 
 
 def lines(priced: Priced, bought: Mapping[str, Any]) -> dict[str, Any]:

@@ -328,4 +328,6 @@ def _hash_goods(what: StartCheckout) -> dict[str, Any]:
     named = {name: str(getattr(one, "key", one)) for name, one in told.items() if one is not None}
     if what.wallet is not None:
         named["wallet"] = str(what.wallet)
+    if what.payment_type is not None:
+        named["payment_type"] = what.payment_type
     return named | ({"quantity": str(what.quantity)} if what.quantity != 1 else {})

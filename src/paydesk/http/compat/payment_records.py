@@ -49,6 +49,9 @@ PROVIDERS = {
 METHODS = {"stripe": "stripe", "paypal": "paypal", "btcpay": "crypto", "moncash": "moncash",
            "natcash": "natcash", "wallet": "wallet"}  # fmt: skip
 OFFLINE = ("bank_transfer", "cash")
+#: Words that payments brought over from an older table may have.
+CARDS = ("credit_card", "debit_card")
+TYPES = ("subscription", "renewal", "upgrade")
 
 
 class RecordOut(BaseModel):
@@ -101,6 +104,8 @@ def status_of(one: PaymentView) -> str:
 
 def method_of(one: PaymentView) -> str:
     """What it was paid by, in the document's words and those of other providers."""
+    if one.method in CARDS:
+        return one.method
     if one.provider in METHODS:
         return METHODS[one.provider]
     return one.method if one.method in OFFLINE else "other"
@@ -183,11 +188,13 @@ def create_payment(env: Env, record: Mapping[str, Any], payment_intent: Any = No
     `record` has customer_id, amount (a Decimal or a text), and may have currency, description,
     payment_method, and one of: `service_id`, an unpaid service, which this payment will activate;
     `service_type`, the key of one to be made, inactive. A service costs what the catalogue says,
-    and the amount must be that; `payment_type` is then ours to say. The intent is made here:
-    `payment_intent` is a key of your own, by which the call can be repeated.
+    and the amount must be that; whether it is a subscription or a renewal is then ours to say.
+    The intent is made here: `payment_intent` is a key of your own, by which the call can be
+    repeated. A payment_type of refund is `create_refund`'s: UseRefund.
     """
     if unknown := sorted(record.keys() - _MEMBERS):
         raise InvalidRequest(f"{unknown[0]!r} is no member of a payment.", param=unknown[0])
+    payment_type = _type_of(record.get("payment_type"))
     who = customers.ensure(env, record["customer_id"])
     money = amount_of(Decimal(str(record["amount"])), str(record.get("currency", "usd")).lower())
     service_type, service_id = record.get("service_type"), None
@@ -205,7 +212,7 @@ def create_payment(env: Env, record: Mapping[str, Any], payment_intent: Any = No
             customer_id=who.uuid, service=service_type, service_id=service_id,
             amount=None if service_type else money,
             provider=provider_of(env, record.get("payment_method")),
-            description=record.get("description"), request_key=key,
+            description=record.get("description"), payment_type=payment_type, request_key=key,
         ),
     )  # fmt: skip
     return payment_records.get(env, made.customer_id, made.payment.id)
@@ -213,6 +220,14 @@ def create_payment(env: Env, record: Mapping[str, Any], payment_intent: Any = No
 
 _MEMBERS = frozenset({"customer_id", "service_id", "service_type", "payment_type",
                       "payment_method", "amount", "currency", "description"})  # fmt: skip
+
+
+def _type_of(word: Any) -> str | None:
+    if word == "refund":
+        raise UseRefund("A refund is made by create_refund.")
+    if word is not None and word not in TYPES:
+        raise InvalidRequest(f"payment_type is one of {', '.join(TYPES)}.", param="payment_type")
+    return word
 
 
 def update_payment_status(env: Env, payment_intent_id: str, status: str) -> Record:
