@@ -32,7 +32,8 @@ _COLUMNS = {
 _SAID = frozenset({"Ustrd", "Ref", "EndToEndId"})
 #: A field of MT940, up to the next or the end of the message.
 _FIELD = re.compile(r"^:(?P<tag>\d\d[A-Z]?):(?P<body>.*?)(?=^:\d\d[A-Z]?:|^-\}?|\Z)", re.M | re.S)
-_IS_MT940 = re.compile(r"^:20:.*^:60[FM]:", re.M | re.S)
+#: What an MT940 has, in this order.
+_BEGINS, _OPENS = re.compile(r"^:20:", re.M), re.compile(r"^:60[FM]:", re.M)
 #: Value date, perhaps the booking day, C or D (R before: taken back), amount, kind of movement.
 _MOVE = re.compile(
     r"(?P<day>\d{6})(?:\d{4})?(?P<sign>RC|RD|C|D)[A-Z]?(?P<amount>\d{1,15},\d{0,3})[A-Z][A-Z0-9]{3}"
@@ -69,7 +70,7 @@ def read(content: bytes, *, currency: str | None = None) -> list[Line]:
     if start.startswith(b"<"):
         found = _camt(text)
     else:
-        found = _mt940(text) if _IS_MT940.search(text) else _csv(text, currency)
+        found = _mt940(text) if _is_mt940(text) else _csv(text, currency)
     try:
         lines = list(_named(found))
     except csv.Error as exc:
@@ -261,9 +262,14 @@ def _entry(
 # MT940 -------------------------------------------------------------------------------------------
 
 
+def _is_mt940(text: str) -> bool:
+    begins = _BEGINS.search(text)
+    return begins is not None and _OPENS.search(text, begins.end()) is not None
+
+
 def _mt940(text: str) -> Iterator[Line]:
     """Each :61: is a line, the :86: after it what was said; :60: names the currency."""
-    code, line, number = "", "", 0
+    code, line, number, counted, place = "", "", 0, 1, 0
     said: list[str] = []
     for field_ in _FIELD.finditer(text):
         tag, body = field_["tag"], field_["body"].strip()
@@ -273,7 +279,8 @@ def _mt940(text: str) -> Iterator[Line]:
         if tag in ("60F", "60M"):
             code = currency_code(body[7:10].lower())
         elif tag == "61":
-            line, number = body, text.count("\n", 0, field_.start()) + 1
+            counted, place = counted + text.count("\n", place, field_.start()), field_.start()
+            line, number = body, counted
         elif tag == "86" and line:
             said = body.splitlines()
     yield from _mt940_line(line, said, code, number)
