@@ -186,7 +186,8 @@ class Settings:
     max_daily_transactions: int = _named(100, "MAX_DAILY_TRANSACTIONS", least=1,
                                          doc="Purchases, spends and transfers a UTC day.")
     max_transaction_amount: int = _named(5_000, "MAX_TRANSACTION_AMOUNT", least=1,
-                                         doc="Major units of the default currency, or credits.")
+                                         doc="Credits, or major units of the default currency;"
+                                             " others by their worth where a rate is known.")
     credit_transfer_policy: str = _named("same_owner", "CREDIT_TRANSFER_POLICY",
                                          choices=("none", "same_owner", "organization", "any"),
                                          doc="none, same_owner, organization or any.")

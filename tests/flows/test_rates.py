@@ -9,8 +9,9 @@ from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
 
-from paydesk.errors import Conflict, InvalidRequest, NoRate
-from paydesk.flows import rates
+from paydesk.errors import AmountTooLarge, Conflict, InvalidRequest, NoRate
+from paydesk.flows import checkout, holds, rates, trail, wallet_moves, withdrawals
+from paydesk.flows.checkout import StartCheckout
 from paydesk.rules.money import EUR, HTG, JPY, USD, Money
 
 
@@ -167,3 +168,41 @@ def test_what_would_be_too_large_is_worth_nothing_known(env):
     assert usd_of(env, Money(10**11, "kwd", minor=True)) is None
     with pytest.raises(NoRate), env.db.transaction() as tx:
         rates.to_convert(tx, "usd", "jpy", env.now())
+
+
+def test_the_limit_of_one_transaction_holds_in_every_currency_that_has_a_rate(env, make):
+    # S4.23 S3.24
+    one, two = make.user("user_1").uuid, make.user("user_2").uuid
+
+    def top_up(money):
+        return checkout.start(env, StartCheckout(customer_id=one, wallet=money, provider="manual"))
+
+    assert top_up(HTG("999999.00")).payment.amount == HTG("999999.00")  # Nobody knows its worth.
+    rates.enter(env, "usd", "htg", "130", by="ann")
+    assert top_up(HTG("650000.00")).payment.amount == HTG("650000.00")
+    above = HTG("650001.00")
+    for attempt in (
+        lambda: top_up(above),
+        lambda: holds.hold_now(env, one, above.minor, "htg"),
+        lambda: wallet_moves.transfer_now(env, one, two, above),
+        lambda: wallet_moves.convert_now(env, one, above, "usd"),
+        lambda: withdrawals.request(env, one, above, destination="Bank 1", by="user_1"),
+    ):
+        with pytest.raises(AmountTooLarge):
+            attempt()
+
+
+def test_whoever_sets_a_rate_stands_in_the_log_once(env):
+    # I46 S3.24
+    for _ in range(2):
+        rates.enter(env, "usd", "htg", "130.95", by="staff:ann@example.com", at=env.now())
+    file = csv_of(env.now().date(), usd="1.25", htg="160")
+    for _ in range(2):
+        rates.import_ecb(env, file, by="key:nightly")
+    imported, entered = trail.log(env)
+    assert (entered.action, entered.actor, entered.subject) == (
+        "rate.entered", "staff:ann@example.com", "usd/htg")  # fmt: skip
+    assert entered.data["rate"] == "130.95"
+    assert (imported.action, imported.actor, imported.data["stored"]) == (
+        "rates.imported", "key:nightly", 2)  # fmt: skip
+    assert trail.verify(env).ok

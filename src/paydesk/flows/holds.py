@@ -96,7 +96,7 @@ def hold_now(
     """
     asset = _asset(asset)
     lasts = timedelta(minutes=_minutes(env.settings, minutes))
-    _check(env.settings, amount, asset)
+    _check(env, amount, asset)
     told = {
         "reason": fields.optional_text(reason, "reason", most=500),
         "reference": fields.optional_text(reference, "reference", most=255),
@@ -467,9 +467,9 @@ def _minutes(settings: Settings, minutes: int | None) -> int:
     return fields.whole(minutes, "minutes", most=rules.MAX_MINUTES)
 
 
-def _check(settings: Settings, amount: int, asset: str) -> None:
+def _check(env: Env, amount: int, asset: str) -> None:
     check_amount(amount)
     if asset != CREDIT:
-        check_money(settings, Money(amount, asset, minor=True))
-    elif amount > settings.max_transaction_amount:
+        check_money(env, Money(amount, asset, minor=True))
+    elif amount > env.settings.max_transaction_amount:
         raise AmountTooLarge(f"{amount} credits are too many for one transaction.", param="amount")

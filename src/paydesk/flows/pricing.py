@@ -18,9 +18,9 @@ from paydesk.errors import (
     InvalidRequest,
     PaydeskError,
 )
-from paydesk.flows import catalog, customers, items, promos, risk
+from paydesk.flows import catalog, customers, items, promos, rates, risk
 from paydesk.rules import fields
-from paydesk.rules.money import Money, exponent, times
+from paydesk.rules.money import Money, times
 
 if TYPE_CHECKING:
     from paydesk.flows.checkout import StartCheckout
@@ -263,11 +263,8 @@ def _check_exact(
 
 
 def _check_amount(env: Env, full: Money, bought: int | None) -> None:
-    settings = env.settings
-    most = settings.max_transaction_amount
-    if full.currency == settings.default_currency and full.minor > most * 10 ** exponent(
-        full.currency
-    ):
+    most = env.settings.max_transaction_amount
+    if rates.is_above(env, full, most):
         raise _too_large(env, "amount")
     if bought is not None and bought > most:
         raise _too_large(env, "credits")

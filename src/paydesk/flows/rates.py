@@ -21,9 +21,10 @@ from paydesk import ids
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
 from paydesk.errors import Conflict, InvalidRequest, NoRate, NotFound
+from paydesk.flows import trail
 from paydesk.rules import fields
 from paydesk.rules import rates as rules
-from paydesk.rules.money import MAX_MINOR, Money, currency_code
+from paydesk.rules.money import MAX_MINOR, Money, currency_code, exponent
 from paydesk.rules.rates import CROSS, Rate
 
 #: Rates of a file that go into one statement.
@@ -86,6 +87,18 @@ def worth(
     return rules.worth(money.minor, money.currency, currency, rate)
 
 
+def is_above(env: Env, money: Money, most: int) -> bool:
+    """Whether money is worth more than so many major units of the default currency; False where no
+    rate is known."""
+    target = env.settings.default_currency
+    value: int | None = money.minor
+    if money.currency != target:
+        with env.db.read() as tx:
+            value = worth(tx, money, target, env.now(),
+                          max_age_days=env.settings.rate_max_age_days)  # fmt: skip
+    return value is not None and value > most * 10 ** exponent(target)
+
+
 def usd_of(
     tx: Tx, money: Money, now: datetime, *, max_age_days: int = MAX_AGE_DAYS
 ) -> tuple[int, UUID | None] | None:
@@ -124,9 +137,13 @@ def enter(
     if since > now:
         raise InvalidRequest("A rate cannot hold from a later instant on.", param="at")
     with env.db.transaction() as tx:
-        made = _store(tx, pair, value, told, since, now, by)
+        rate_id = ids.new_catalog()
+        made = _store(tx, pair, value, told, since, now, by, rate_id)
         if made.rate != value:
             raise Conflict(f"{told} said {rules.plain(made.rate)} for that instant.", param="rate")
+        if made.id == rate_id:
+            about = {"rate": rules.plain(value), "source": told, "at": since.isoformat()}
+            trail.record(tx, now, "rate.entered", f"{pair[0]}/{pair[1]}", about, actor=by)
     return made
 
 
@@ -265,11 +282,11 @@ def _stored(
 
 def _store(
     tx: Tx, pair: tuple[str, str], value: Decimal, source: str, at: datetime, now: datetime,
-    by: str | None,
+    by: str | None, rate_id: UUID | None = None,
 ) -> Rate:  # fmt: skip
     """Write a rate, or find the one of the same pair, source and instant."""
     values: dict[str, Any] = {
-        "id": ids.new_catalog(), "base": pair[0], "quote": pair[1], "rate": value,
+        "id": rate_id or ids.new_catalog(), "base": pair[0], "quote": pair[1], "rate": value,
         "source": source, "at": at, "by": by, "now": now,
     }  # fmt: skip
     tx.run(
@@ -290,7 +307,7 @@ def _store(
 def _store_file(
     tx: Tx, part: list[tuple[date, str, Decimal]], now: datetime, by: str | None
 ) -> int:
-    return tx.run(
+    stored = tx.run(
         "insert into rates (id, base, quote, rate, source, at, entered_by, created_at)"
         " select n.id, 'eur', n.quote, n.rate, 'ecb', n.at, %(by)s, %(now)s"
         " from unnest(%(ids)s::uuid[], %(quotes)s::text[], %(rates)s::numeric[],"
@@ -303,3 +320,8 @@ def _store_file(
             "ats": [datetime.combine(day, time(), UTC) for day, _, _ in part],
         },
     )  # fmt: skip
+    if stored:
+        days = [day.isoformat() for day, _, _ in part]
+        about = {"stored": stored, "first": min(days), "last": max(days)}
+        trail.record(tx, now, "rates.imported", "ecb", about, actor=by)
+    return stored

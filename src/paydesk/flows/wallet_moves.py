@@ -26,7 +26,7 @@ from paydesk.flows.events import emit_many
 from paydesk.flows.wallets import Arrival
 from paydesk.rules import fields, margins
 from paydesk.rules import rates as rules
-from paydesk.rules.money import Money, currency_code, exponent
+from paydesk.rules.money import Money, currency_code
 from paydesk.rules.rates import Rate
 from paydesk.settings import Settings
 
@@ -82,14 +82,12 @@ class Conversion:
     same: bool = False
 
 
-def check_money(settings: Settings, money: Money) -> None:
-    """Raises InvalidRequest at zero and below, AmountTooLarge above the limit of one transaction,
-    which is one of the default currency."""
+def check_money(env: Env, money: Money) -> None:
+    """Raises InvalidRequest at zero and below, AmountTooLarge above the limit of one transaction:
+    what the money is worth in the default currency; without a rate nothing limits it."""
     if money.minor <= 0:
         raise InvalidRequest("The amount must be above zero.", param="amount")
-    most = settings.max_transaction_amount
-    is_default = money.currency == settings.default_currency
-    if is_default and money.minor > most * 10 ** exponent(money.currency):
+    if rates.is_above(env, money, most := env.settings.max_transaction_amount):
         raise AmountTooLarge(f"At most {most} in one transaction.", param="amount", limit=most)
 
 
@@ -107,7 +105,7 @@ def transfer_now(
     TransferNotAllowed, InsufficientFunds, WalletFrozen (either wallet), TransactionLimit,
     AmountTooLarge, InvalidRequest, IdempotencyKeyReused; then nothing happened.
     """
-    check_money(env.settings, money)
+    check_money(env, money)
     fields.optional_text(reference, "reference", most=255)
     fields.optional_text(note, "note", most=500)
     if from_id == to_id:
@@ -188,7 +186,7 @@ def convert_now(
     converts once. Raises NoRate, InsufficientFunds, WalletFrozen,
     AmountTooSmall (nothing would arrive), AmountTooLarge, TransactionLimit.
     """
-    check_money(env.settings, give)
+    check_money(env, give)
     target = _target(give, to)
     key = request_key or uuid4()
     digest = request_hash or digest_of(

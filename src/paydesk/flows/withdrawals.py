@@ -70,7 +70,7 @@ def request(
     Approved at once where `needs_approval` asks for nobody. The same `request_key` asks once.
     Raises InsufficientFunds, WalletFrozen, TransactionLimit, AmountTooLarge, IdempotencyKeyReused.
     """
-    check_money(env.settings, money)
+    check_money(env, money)
     told = fields.text(destination, "destination", most=500)
     kept = fields.metadata(metadata)
     key = request_key or uuid4()
