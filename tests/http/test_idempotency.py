@@ -163,7 +163,7 @@ def test_escapes_in_quoted_keys_are_undone():
     ],
 )
 def test_200_parallel_requests_with_one_key_have_one_effect(sim, env, make, path, body, wanted):
-    # I27 S4.4
+    # I27 S4.4 S4.31: without any Redis.
     make.pack()
     make.credits(make.user("user_123"), 1000)
     transfers, payments = count(env, "transfers"), count(env, "payments")

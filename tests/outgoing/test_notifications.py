@@ -105,7 +105,7 @@ def pdf_text(content: bytes, pages: int = 1) -> str:
 # From a payment to a mailbox ---------------------------------------------------------------------
 
 
-def test_a_payment_sends_one_receipt_with_its_pdf(desk, box):
+def test_a_payment_sends_one_receipt_with_its_pdf(desk, box):  # S0.29 S4.24 S4.31
     view = bought(desk)
     work(desk.env)
     work(desk.env)
