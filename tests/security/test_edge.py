@@ -102,6 +102,32 @@ def test_a_head_that_drips_or_never_ends_is_given_up(env, monkeypatch):
     assert kept.count(b"HTTP/1.1 200") == 1
 
 
+@pytest.mark.parametrize(
+    ("length", "drip"), [(100_000, b"x"), (0, b"\r\n")], ids=["body", "empty lines"]
+)
+def test_what_drips_after_an_answer_keeps_no_connection(env, monkeypatch, length, drip):
+    # I31: a body that nobody reads, and what parsers skip between two requests.
+    monkeypatch.setattr(server, "IDLE_S", 1)
+    head = f"GET /health/live HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"
+    with running(env) as url:
+        parsed = urlsplit(url)
+        with socket.create_connection((parsed.hostname, parsed.port), timeout=30) as sock:
+            sock.sendall(head.encode())
+            assert sock.recv(65_536).startswith(b"HTTP/1.1 200")
+            sock.settimeout(0.1)
+            drips = 0
+            while drips < 300:
+                try:
+                    sock.sendall(drip)
+                    if not sock.recv(65_536):
+                        break
+                except TimeoutError:
+                    drips += 1
+                except (BrokenPipeError, ConnectionResetError):
+                    break
+    assert drips < 300  # It was ended long before.
+
+
 def test_a_head_without_end_is_refused(env):
     # I31
     line = b"X-Long: " + b"x" * 60_000

@@ -18,13 +18,18 @@ GRACE_S = 10
 #: the socket brings.
 HEAD_S = 20.0
 MAX_HEAD = 65_536
+#: After an answer a connection is kept so long for the next request.
+IDLE_S = 30
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\n" \
              b"Connection: close\r\n\r\n"
 
 
 class Protocol(HttpToolsProtocol):
-    """Limits what uvicorn leaves open: how long a head may take, and how large it may be. Bodies
-    are limited by the edge of the application."""
+    """Limits what uvicorn leaves open: how long a head may take, how large it may be, and what
+    comes after an answer but begins no request. Bodies are limited by the edge of the application.
+    """
+
+    _idle_until = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -42,6 +47,21 @@ class Protocol(HttpToolsProtocol):
             if self._head > MAX_HEAD and not self.transport.is_closing():
                 self.transport.write(_TOO_LARGE)
                 self.transport.close()
+        self._stay_idle()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._idle_until = self.loop.time() + self.timeout_keep_alive
+
+    def _stay_idle(self) -> None:
+        """What came was no head: the rest of a body that was answered before it was read, or empty
+        lines. It gives the connection no more time."""
+        is_ours = not self.transport.is_closing() and self.transport.get_protocol() is self
+        is_idle = self.cycle is not None and self.cycle.response_complete and not self._in_head
+        if is_ours and is_idle and self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_at(
+                self._idle_until, self.timeout_keep_alive_handler
+            )
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -77,7 +97,7 @@ def server(
     config = uvicorn.Config(
         app, host=host, port=port, uds=uds, http=Protocol, log_config=None, access_log=False,
         server_header=False, date_header=True, timeout_graceful_shutdown=GRACE_S,
-        timeout_keep_alive=30, ws_max_size=64 * 1024,
+        timeout_keep_alive=IDLE_S, ws_max_size=64 * 1024,
     )  # fmt: skip
     return Server(config)
 
