@@ -7,7 +7,8 @@ from uuid import UUID
 import pytest
 from http_support import problem_of
 
-from paydesk.flows import items
+from paydesk import ids
+from paydesk.flows import checkout, items, payments
 from paydesk.rules.money import USD
 
 
@@ -85,6 +86,33 @@ def test_the_payment_history_names_the_purchase_and_uses_the_familys_words(shop,
     assert (row()["status"], row()["amountRefunded"]) == ("succeeded", 9.99)
     http.post(path)
     assert (row()["status"], row()["amountRefunded"]) == ("refunded", 49.99)
+
+
+def test_the_payment_history_is_filtered_by_the_words_that_it_shows(shop, user, http, env):
+    """S1.35 S1.48: what expired or was canceled is shown as failed, and found so."""
+    for key in ("one", "two", "three", "four"):
+        items.upsert(env, key, name=key.title(), price=USD("5.00"))
+    bought(shop, user, itemId="one")
+    back = bought(shop, user, itemId="two")
+    http.post(f"/api/purchases/{back['purchaseId']}/refund", json={"amount": 1})
+    given_up = user.post("/api/purchases/create", json={"itemId": "three"}).json()
+    payment_id = UUID(given_up["paymentId"])
+    one = payments.get(env, ids.customer_of(payment_id), payment_id)
+    checkout.expire_now(env, one.customer_id, one.checkout_id)
+    user.post("/api/purchases/create", json={"itemId": "four"})
+
+    def shown(word=None):
+        path = "/api/payments/history/user_123" + (f"?status={word}" if word else "")
+        answer = user.get(path).json()
+        assert answer["total"] == len(answer["payments"])
+        return [(one["id"], one["status"]) for one in answer["payments"]]
+
+    everything = shown()
+    words = [status for _, status in everything]
+    assert sorted(words) == ["failed", "pending", "succeeded", "succeeded"]
+    for word in ("failed", "pending", "succeeded", "refunded", "processing"):
+        assert shown(word) == [one for one in everything if one[1] == word]
+    problem_of(user.get("/api/payments/history/user_123?status=moon"), 422, "invalid_request")
 
 
 def test_days_that_follow_are_access_while_those_before_last(shop, env, user):

@@ -490,17 +490,20 @@ def states_of(status: str | None) -> list[str] | None:
 
 
 def history(
-    env: Env, customer_id: UUID, *, page: int = 1, page_size: int = 20, status: str | None = None
-) -> tuple[list[PaymentView], int]:
-    """One numbered page of a customer's payments, newest first, and how many there are in all."""
+    env: Env, customer_id: UUID, *, page: int = 1, page_size: int = 20, status: str | None = None,
+    states: Sequence[str] | None = None,
+) -> tuple[list[PaymentView], int]:  # fmt: skip
+    """One numbered page of a customer's payments, newest first, and how many there are in all.
+    `states` says what `status` says where the words are others."""
+    wanted = states_of(status) if states is None else list(states)
     with env.db.read() as tx:
         total = tx.value(
             "select count(*) from payments where customer_id = %(customer_id)s"
             " and (%(states)s::text[] is null or state = any(%(states)s)) and deleted_at is null",
-            {"customer_id": customer_id, "states": states_of(status)},
+            {"customer_id": customer_id, "states": wanted},
         )
     found = list_(
-        env, customer_id, limit=page_size, offset=(page - 1) * page_size, status=status
+        env, customer_id, limit=page_size, offset=(page - 1) * page_size, states=wanted
     )
     return found, total
 

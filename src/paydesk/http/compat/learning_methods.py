@@ -22,6 +22,7 @@ from paydesk.http.fields import Ref, Url, reply
 from paydesk.http.idempotency import attempt_of, once
 from paydesk.http.routes import at_provider, cell, env_of, in_thread, router, who_of
 from paydesk.http.v1.checkouts import started_by
+from paydesk.tracker.models import STATUS_OF
 
 learning_methods = router("learning")
 
@@ -126,6 +127,13 @@ def method_row(one: MethodView, user_id: str) -> dict[str, Any]:
         "isExpired": one.expired,
         "createdAt": fields.instant(one.created_at),
     }
+
+
+def _shown_as(status: str | None) -> list[str] | None:
+    """The states that this family shows by a word; None for a word that is not of its own."""
+    word = (status or "").lower()
+    shown = ((state, PAYMENT_STATUS.get(state, state)) for state in STATUS_OF)
+    return [state for state, name in shown if name == word] or None
 
 
 def history_row(one: PaymentView, user_id: str) -> dict[str, Any]:
@@ -271,7 +279,8 @@ async def history(
         customer_id = owners.owner(env, who_of(request), user)
         name = customers.get(env, customer_id).external_id
         found, total = payments.history(
-            env, customer_id, page=page, page_size=page_size, status=status
+            env, customer_id, page=page, page_size=page_size, status=status,
+            states=_shown_as(status),
         )
         return reply({
             "payments": [history_row(one, name) for one in found], "total": total, "page": page,
