@@ -391,3 +391,41 @@ def test_a_preview_says_what_stands_in_the_way(back):
     )
     assert (small.obstacle, small.is_window_open) == ("refund_window_closed", False)
     assert small.fee_lost == USD("0.00") and not small.access_revoked
+
+
+def test_what_was_asked_for_ends_when_all_has_gone_back_otherwise(back):
+    # S3.20: nobody is left to decide about nothing.
+    view = back.bought()
+    asked = back.refund(view, USD("5.00"), by="user_1", actor_role="customer")
+    back.refund(view, USD("4.99"))
+    assert refunds.get(back.env, asked.customer_id, asked.id).state == "requested"
+    back.refund(view)
+    ended = refunds.get(back.env, asked.customer_id, asked.id)
+    assert (ended.state, ended.decided_by) == ("canceled", "paydesk")
+    assert ended.decision_note == "The whole payment has been refunded otherwise."
+    for action in ("approve", "reject"):
+        with pytest.raises(Conflict, match="is canceled"):
+            back.decide(asked, action, by="omar@example.com")
+    told = back.desk.all("select type from events where subject_id = %(id)s order by seq",
+                         id=asked.id)  # fmt: skip
+    assert [row["type"] for row in told] == ["refund.requested", "refund.canceled"]
+
+
+def test_what_was_asked_for_waits_while_the_other_refund_may_still_fail(back):
+    # S3.20
+    view = back.bought(card="pm_card_pendingRefund")
+    asked = back.refund(view, by="user_1", actor_role="customer")
+    other = back.refund(view)
+    assert other.state == "pending"
+    assert refunds.get(back.env, asked.customer_id, asked.id).state == "requested"
+    with pytest.raises(NotRefundable):
+        back.decide(asked, "approve", by="omar@example.com")
+
+
+def test_a_refund_made_at_the_provider_ends_what_was_asked_for(back):
+    # S3.20
+    view = back.bought()
+    asked = back.refund(view, by="user_1", actor_role="customer")
+    back.sdk.v1.refunds.create({"payment_intent": back.desk.payment(view).payment_ref})
+    back.deliver(view)
+    assert refunds.get(back.env, asked.customer_id, asked.id).state == "canceled"

@@ -114,7 +114,9 @@ TYPES: dict[str, EventType] = {
         {**_REFUND, "status": "rejected", "by": "rosa@example.com"},
     ),
     "refund.canceled": EventType(
-        "Whoever asked for a refund took that back.", "refund", {**_REFUND, "status": "canceled"}
+        "Whoever asked for a refund took that back, or all of the payment went back otherwise.",
+        "refund",
+        {**_REFUND, "status": "canceled"},
     ),
     "refund.created": EventType(
         "Money is on its way back; `origin` is provider where it was begun there. `loss` is what"

@@ -25,6 +25,10 @@ from paydesk.settings import Settings
 from paydesk.tracker.models import PAID_STATES
 from paydesk.tracker.stores.joined import JoinedStore, ServicePayment
 
+#: Who ends a refund that nobody decides any more, and why.
+NOBODY = "paydesk"
+ALL_GONE = "The whole payment has been refunded otherwise."
+
 
 def payment_of(tx: Tx, key: tuple[UUID, UUID]) -> ServicePayment:
     """The payment as it stands in this transaction; it exists."""
@@ -140,6 +144,25 @@ def pay(tx: Tx, now: datetime, row: Row, payment: ServicePayment) -> None:
         ])  # fmt: skip
     _set(tx, row, state="succeeded", succeeded_at=now)
     _emit(tx, now, row, "refund.succeeded", "succeeded")
+    _end_asked(tx, now, payment)
+
+
+def _end_asked(tx: Tx, now: datetime, payment: ServicePayment) -> None:
+    """Once the whole of a payment has gone back, nothing is left for refunds that wait to be
+    decided: they end, and say why."""
+    rows = refund_views.rows_of_payment(tx, payment.key)
+    paid = sum(one.amount_minor for one in rows
+               if one.state == "succeeded" and one.currency == payment.currency)  # fmt: skip
+    waiting = [one for one in rows if one.state == "requested"]
+    if not waiting or paid < payment.captured_cents:
+        return
+    tx.run(
+        "update refunds set state = 'canceled', decided_by = %(by)s, decided_at = %(now)s,"
+        " decision_note = %(note)s where customer_id = %(customer_id)s and id = any(%(ids)s)",
+        {"customer_id": payment.customer_id, "ids": [one.id for one in waiting], "now": now,
+         "by": NOBODY, "note": ALL_GONE},
+    )  # fmt: skip
+    emit_many(tx, [event(one, "refund.canceled", "canceled", now) for one in waiting])
 
 
 def reverse(
