@@ -11,7 +11,7 @@ from purchase import DECLINED, SECRET, Desk, signed
 
 from paydesk import ids
 from paydesk.errors import BodyTooLarge, InvalidSignature, MalformedRequest, Unavailable
-from paydesk.flows import attempts, charges, inbox
+from paydesk.flows import attempts, charges, inbox, payment_trail
 from paydesk.providers.stripe_shapes import check_signature, read_event
 
 
@@ -361,3 +361,58 @@ def _until_closed(desk):
     end = time.monotonic() + 20
     while desk.env.providers.health()["stripe"] == "open" and time.monotonic() < end:
         time.sleep(0.05)
+
+
+def test_of_a_group_each_change_names_the_event_that_brought_it(desk):
+    """S1.4 I46: many payments' events in one transaction, two of one customer among them."""
+    views = [desk.open(desk.make.user(f"user_{n}")) for n in range(3)]
+    for view in views:
+        desk.pay(view)
+    sent = [one for view in views for one in desk.events(view)]
+    answers = inbox.receive_many(desk.env, "stripe", [(one.body, one.headers) for one in sent])
+    assert len(answers) > 6
+    for view in views:
+        own = {one.event["id"] for one in desk.events(view)}
+        found = desk.all(
+            "select type, cause from events where customer_id = %(customer)s"
+            " and cause->>'via' = 'webhook'", customer=view.customer_id,
+        )  # fmt: skip
+        assert {"payment.succeeded", "checkout.completed"} < {row["type"] for row in found}
+        named = {row["cause"].get("event") for row in found}
+        assert len(named) == 1 and named <= own, found
+        with desk.env.db.read() as tx:
+            steps = payment_trail.timeline(tx, desk.payment(view))
+        assert {"event": named.pop()} in [step.cause for step in steps]
+
+
+def test_of_two_payments_of_one_customer_each_names_its_own_event(desk):
+    # S1.4 I46
+    who = desk.make.user("user_1")
+    desk.make.pack("other")
+    views = [desk.open(who), desk.open(who, pack="other")]
+    for view in views:
+        desk.pay(view)
+    sent = [one for view in views for one in desk.events(view)]
+    inbox.receive_many(desk.env, "stripe", [(one.body, one.headers) for one in sent])
+    for view in views:
+        own = {one.event["id"] for one in desk.events(view)}
+        with desk.env.db.read() as tx:
+            steps = payment_trail.timeline(tx, desk.payment(view))
+        paid = [s.cause.get("event") for s in steps if s.type == "payment.succeeded"]
+        assert len(paid) == 1 and paid[0] in own
+
+
+def test_what_a_group_could_not_apply_together_names_its_event_too(desk):
+    # S1.4 I46: the provider has to be asked, one by one.
+    env = replace(desk.env, settings=replace(desk.env.settings, events_are_proof=False))
+    views = [desk.open(desk.make.user(f"user_{n}")) for n in range(2)]
+    for view in views:
+        desk.pay(view)
+    sent = [one for view in views for one in desk.events(view)]
+    inbox.receive_many(env, "stripe", [(one.body, one.headers) for one in sent])
+    for view in views:
+        own = {one.event["id"] for one in desk.events(view)}
+        with desk.env.db.read() as tx:
+            steps = payment_trail.timeline(tx, desk.payment(view))
+        paid = [s.cause.get("event") for s in steps if s.type == "payment.succeeded"]
+        assert len(paid) == 1 and paid[0] in own

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from paydesk import crash, ids
+from paydesk import causes, crash, ids
 from paydesk.db.errors import UnknownCustomer
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
@@ -51,7 +51,7 @@ class Claim:
     """A charge that is said to belong to a payment.
 
     `version` is the payment's when the provider was asked, None for an event's claim; `proof`:
-    the claim is signed by a provider whose events may be believed.
+    the claim is signed by a provider whose events may be believed; `event`: that event's id.
     """
 
     customer_id: UUID
@@ -62,6 +62,7 @@ class Claim:
     path: str
     proof: bool = False
     version: int | None = None
+    event: str | None = None
 
     @property
     def key(self) -> Key:
@@ -90,6 +91,7 @@ class _Work:
     state: str
     captured_minor: int
     path: str = ""
+    event: str | None = None
     attempts: list[Attempt] = field(default_factory=list)
     changed: dict[UUID, Attempt] = field(default_factory=dict)
     added: list[Attempt] = field(default_factory=list)
@@ -213,10 +215,11 @@ def apply(
     facts += [(c.customer_id, c.fee_key) for c in paid if c.charge.fee]
     posted = set(ledger.known(tx, list(dict.fromkeys(facts))))
     owners = _owners(tx, [c for c in claims if c.key in works], works)
-    outcomes = [_lay(works.get(c.key), c, posted, owners, now) for c in claims]
+    outcomes = [_lay_named(works.get(c.key), c, posted, owners, now) for c in claims]
     busy = [w for w in works.values() if w.changed or w.added or w.changes or w.captures or w.fees
             or w.state != w.payment.state]  # fmt: skip
-    _write(tx, now, busy, settings)
+    with causes.each(_causes(busy)):
+        _write(tx, now, busy, settings)
     dead = [w.payment.key[1] for w in busy if w.payment.promo_id and w.state in DEAD_STATES
             and w.payment.state not in DEAD_STATES]  # fmt: skip
     return outcomes, dead
@@ -247,6 +250,32 @@ def _owners(
     return {
         (r["provider"], r["account"], r["ref"]): (r["customer_id"], r["object_id"]) for r in rows
     }
+
+
+def _lay_named(
+    work: _Work | None, claim: Claim, posted: set[tuple[UUID, UUID]],
+    owners: dict[tuple[str, str, str], Key], now: datetime,
+) -> str:  # fmt: skip
+    """Lay a claim; what it brings about names the event that said it."""
+    if work is None or claim.event is None:
+        return _lay(work, claim, posted, owners, now)
+    known, before = len(work.events), (work.state, len(work.captures), work.goods)
+    outcome = _lay(work, claim, posted, owners, now)
+    if len(work.events) > known or before != (work.state, len(work.captures), work.goods):
+        work.event = claim.event
+    work.events[known:] = [
+        replace(one, cause={**(one.cause or {}), "event": claim.event})
+        for one in work.events[known:]
+    ]
+    return outcome
+
+
+def _causes(busy: Iterable[_Work]) -> dict[UUID, dict[str, str]]:
+    """The event of each customer for whom it was one, for goods and whatever else follows."""
+    named: dict[UUID, set[str | None]] = {}
+    for work in busy:
+        named.setdefault(work.payment.customer_id, set()).add(work.event)
+    return {c: {"event": one} for c, (one, *more) in named.items() if one and not more}
 
 
 def _lay(

@@ -169,7 +169,7 @@ def emit_many(tx: Tx, items: Sequence[NewEvent]) -> list[int]:
             "subjects": [i.subject_id for i in items],
             "data": [json.dumps(i.data, ensure_ascii=False) for i in items],
             "causes": [json.dumps(cause, ensure_ascii=False) if cause else None
-                       for cause in (causes.merged(i.cause) for i in items)],
+                       for cause in (causes.merged(i.cause, i.customer_id) for i in items)],
             "instants": instants,
         },
     )  # fmt: skip

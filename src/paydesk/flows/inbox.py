@@ -342,7 +342,7 @@ def _apply_rows(
     todo = [row for row in rows if row.key not in states]
     for start in range(0, len(todo), GROUP):
         group = todo[start : start + GROUP]
-        # Several events in one transaction have the provider in common, one alone names itself.
+        # Several events in one transaction have the provider in common; each claim names its own.
         named = {"event": group[0].event.id} if len(group) == 1 else {}
         around = causes.current() or {}
         with causes.by(
@@ -385,7 +385,8 @@ def _apply_group(
     wait_s = _waits()
     # Those whose customer is held elsewhere come last: they wait.
     for row in sorted(ready, key=lambda row: outcomes.get(row.key) is None):
-        states[row.key] = _one(env, row, outcomes.get(row.key), path, wait_s)
+        with causes.also(event=row.event.id):
+            states[row.key] = _one(env, row, outcomes.get(row.key), path, wait_s)
     return states
 
 
@@ -496,6 +497,7 @@ def _claim(env: Env, row: _Row, path: str) -> Claim | None:
         charge=row.event.charge,
         path=path,
         proof=proof,
+        event=row.event.id,
     )
 
 

@@ -172,7 +172,7 @@ def emit(tx: Tx, now: datetime, events: Sequence[Event]) -> None:
             "types": [e.type for e in events],
             "subjects": [e.subject_id for e in events],
             "data": [_json(e.data) for e in events],
-            "causes": [_json(causes.merged(e.cause)) for e in events],
+            "causes": [_json(causes.merged(e.cause, e.customer_id)) for e in events],
         },
     )
 
