@@ -7,7 +7,9 @@ from datetime import timedelta
 import pytest
 from starlette.testclient import TestClient
 
-from paydesk.flows import api_keys, staff
+from paydesk import ids
+from paydesk.flows import api_keys, checkout, customers, staff
+from paydesk.flows.checkout import StartCheckout
 from paydesk.pages import session
 
 HTML = {"Accept": "text/html"}
@@ -224,3 +226,33 @@ def test_staff_sign_in_with_address_and_password_and_out_again(env, browser):
     assert "rosa@example.com" in browser.get("/dashboard").text
     staff.change(env, rosa.id, disabled=True)
     assert browser.get("/dashboard").headers["location"].startswith("/dashboard/sign-in")
+
+
+def test_receipts_are_for_the_payer_and_for_those_who_work_here(browser, env, make, sim):
+    make.pack()
+    mine, others = [
+        checkout.start(env, StartCheckout(customer_id=make.user(name).uuid, pack="creator"))
+        for name in ("user_1", "user_2")
+    ]
+    unpaid = checkout.start(
+        env, StartCheckout(customer_id=customers.ensure(env, "user_1").uuid, pack="creator")
+    )
+    for one in (mine, others):
+        sim.pay(one.payment.session_ref)
+        checkout.verify(env, one.payment.session_ref)
+    assert browser.get(f"/portal/receipts/{mine.payment.handle}").status_code == 401
+    ident = ids.show("payment", mine.payment.id)
+    browser.get(session.portal_link(env, "user_1").removeprefix(env.settings.base_url))
+    home = browser.get("/portal").text
+    assert home.count("/portal/receipts/") == 1 and ident in home
+    receipt = browser.get(f"/portal/receipts/{ident}")
+    assert receipt.headers["content-type"] == "application/pdf"
+    assert receipt.content.startswith(b"%PDF")
+    for payment in (others, unpaid):
+        assert browser.get(f"/portal/receipts/{payment.payment.handle}").status_code == 404
+    path = f"/dashboard/payments/{ids.show('payment', others.payment.id)}"
+    assert browser.get(f"{path}/receipt").status_code == 303
+    _, key = api_keys.create(env, "ana", "admin")
+    sign_in(browser, key)
+    assert f"{path}/receipt" in browser.get(path).text
+    assert browser.get(f"{path}/receipt").content.startswith(b"%PDF")

@@ -14,7 +14,7 @@ from uuid import UUID
 from paydesk import ids
 from paydesk.errors import InvalidRequest, NotFound
 from paydesk.flows import figure_parts, figures
-from paydesk.rules import money
+from paydesk.rules import ledger, money
 from paydesk.rules.figures import Range, midnight, zone_of
 from paydesk.tracker.models import PAID_STATES
 
@@ -33,11 +33,6 @@ TABS: dict[str, tuple[str, ...]] = {
     "unconfirmed": ("pending", "processing", "requires_action", "authorized"),
     "ended": ("expired", "canceled"),
 }
-#: Account codes as people read them in the books; data.md has the same numbers.
-ACCOUNTS = {
-    1: "credits", 2: "wallet", 3: "held", 4: "debt", 5: "deposits", 6: "revenue", 7: "usage",
-    8: "breakage", 9: "transit", 10: "clearing", 11: "issued", 12: "deferred",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -436,8 +431,8 @@ def _entries(tx: Tx, customer_id: UUID, payment_id: UUID, txns: list[UUID]) -> l
         {"customer": customer_id, "payment": payment_id, "txns": txns},
     )
     for row in rows:
-        row["debit_account"] = ACCOUNTS[row["debit"]]
-        row["credit_account"] = ACCOUNTS[row["credit"]]
+        row["debit_account"] = ledger.NAMES[row["debit"]]
+        row["credit_account"] = ledger.NAMES[row["credit"]]
     return rows
 
 

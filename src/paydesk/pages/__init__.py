@@ -11,7 +11,17 @@ from fastapi import Form, Request
 from fastapi.responses import Response
 
 from paydesk.errors import NotFound
-from paydesk.pages import checkout, dashboard, docs, look, mailbox, offline, portal, sandbox, session
+from paydesk.pages import (
+    checkout,
+    dashboard,
+    docs,
+    look,
+    mailbox,
+    offline,
+    portal,
+    sandbox,
+    session,
+)
 from paydesk.pages.routing import new_router
 
 __all__ = ["router"]

@@ -10,7 +10,17 @@ from fastapi.responses import Response
 
 from paydesk import ids
 from paydesk.errors import NotAuthenticated, NotPermitted, RateLimited
-from paydesk.flows import api_keys, catalog, checkout, credits, events, fulfillment, inbox, reports
+from paydesk.flows import (
+    api_keys,
+    catalog,
+    checkout,
+    credits,
+    events,
+    fulfillment,
+    inbox,
+    notifications,
+    reports,
+)
 from paydesk.pages import charts, look, session, story
 from paydesk.pages.routing import new_router
 
@@ -220,6 +230,14 @@ def payment(request: Request, ident: str) -> Response:
         is_open=pay["state"] in _OPEN, paths=story.PATHS,
         stuck=[f for f in found.fulfillments if f["state"] in ("due", "blocked")],
     )  # fmt: skip
+
+
+@router.get("/dashboard/payments/{ident}/receipt")
+def receipt(request: Request, ident: str) -> Response:
+    session.operator(request)
+    payment_id = ids.parse("payment", ident)
+    env = request.app.state.env
+    return look.pdf(*notifications.receipt_pdf(env, ids.customer_of(payment_id), payment_id))
 
 
 @router.post("/dashboard/payments/{ident}/verify")

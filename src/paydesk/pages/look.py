@@ -259,6 +259,12 @@ def page(request: Request, name: str, status: int = 200, **context: Any) -> HTML
     return HTMLResponse(body, status_code=status, headers=HEADERS)
 
 
+def pdf(name: str, content: bytes) -> Response:
+    """A document that opens in the browser, and is saved under this name."""
+    headers = HEADERS | {"Content-Disposition": f'inline; filename="{name}"'}
+    return Response(content, media_type="application/pdf", headers=headers)
+
+
 def go(url: str, status: int = 303) -> RedirectResponse:
     return RedirectResponse(url, status_code=status, headers=HEADERS)
 

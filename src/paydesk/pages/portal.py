@@ -23,7 +23,7 @@ from paydesk.errors import (
     NotPermitted,
     PaymentInFlight,
 )
-from paydesk.flows import access, checkout, customers, items, offers, reports
+from paydesk.flows import access, checkout, customers, items, notifications, offers, reports
 from paydesk.flows.checkout import CheckoutView, StartCheckout
 from paydesk.flows.offers import Offer
 from paydesk.pages import look, session
@@ -86,6 +86,8 @@ def portal(request: Request, item: str = "") -> Response:
     env: Env = request.app.state.env
     customer = customers.ensure(env, session.portal_customer(request), create=False)
     paid, _ = reports.payments_page(env, customer_id=customer.uuid, limit=10)
+    for one in paid:
+        one["ident"] = ids.show("payment", one["id"])
     return look.page(
         request, "portal.html", c=customer, payments=paid,
         grants=[one for one in access.list_(env, customer.uuid, limit=30)
@@ -93,6 +95,14 @@ def portal(request: Request, item: str = "") -> Response:
         sold=items.list_(env)[:12], words=resource_words,
         **credit_facts(env, customer.uuid, limit=30),
     )  # fmt: skip
+
+
+@router.get("/portal/receipts/{payment}")
+def receipt(request: Request, payment: str) -> Response:
+    """The receipt of a payment of one's own."""
+    env: Env = request.app.state.env
+    customer = customers.ensure(env, session.portal_customer(request), create=False)
+    return look.pdf(*notifications.receipt_pdf(env, customer.uuid, payment))
 
 
 # Offers -----------------------------------------------------------------------------------------
