@@ -8,7 +8,7 @@ import random
 import pytest
 from purchase import DECLINED, PROVE
 
-from paydesk.flows import checkout, payment_trail, payments
+from paydesk.flows import checkout, payment_trail
 
 SIX = (
     "payment_intent.created",

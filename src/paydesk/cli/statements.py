@@ -32,7 +32,9 @@ def _row(one: Any) -> dict[str, Any]:
 
 @statements.command("import")
 def statements_import(
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV, camt.053 or MT940.")],
+    file: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="CSV, camt.053 or MT940.")
+    ],
     provider: Annotated[str, _PROVIDER] = "manual",
     currency: Annotated[str, typer.Option(help="Where the file names none.")] = "",
     output_: Output = "",

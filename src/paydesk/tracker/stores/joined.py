@@ -26,8 +26,8 @@ class ServicePayment(PaymentRecord):
 
     `user_id` is the text of `customer_id`. `amount_cents`, `captured_cents` and
     `refunded_cents` are the columns `asked_minor`, `captured_minor` and `refunded_minor`,
-    `terms` is what it buys, as it was priced. `session_id` is `session_ref`, `provider_payment_id` is `provider_payment_ref`,
-    `credit_transaction_id` is `credit_txn_id`.
+    `terms` is what it buys, as it was priced. `session_id` is `session_ref`,
+    `provider_payment_id` is `provider_payment_ref`, `credit_transaction_id` is `credit_txn_id`.
     """
 
     customer_id: UUID
