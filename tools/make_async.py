@@ -291,8 +291,8 @@ def imports(body: str, own: str) -> str:
             made = [f"Async{n}" for n in MODULES.get(module.removeprefix("paydesk.")[:-6], ())]
             used = [n for n in [*names, *made] if re.search(rf"\b{n.split()[-1]}\b", body)]
             plain = sorted(n for n in used if " as " not in n)
-            lines += listed(module, plain)
-            lines += [f"from {module} import {n}" for n in used if " as " in n]
+            renamed = [f"from {module} import {n}" for n in used if " as " in n]
+            lines += sorted([*listed(module, plain), *renamed])
         groups.append("\n".join(sorted(lines, key=lambda line: line.startswith("from "))))
     return "\n\n".join(group for group in groups if group)
 

@@ -15,8 +15,8 @@ from paydesk.client_threads import AsyncListing, Threads
 from paydesk.client_wallets import HoldRef, WithdrawalRef
 from paydesk.flows.holds import Hold as HoldView
 from paydesk.flows.rates import Imported
-from paydesk.flows.wallet_history import WalletLine
 from paydesk.flows.wallet_history import Statement as WalletStatement
+from paydesk.flows.wallet_history import WalletLine
 from paydesk.flows.wallet_moves import Conversion, Quote
 from paydesk.flows.wallet_moves import Transferred as MoneyTransferred
 from paydesk.flows.wallets import Wallet

@@ -218,7 +218,7 @@ class Settings:
         doc="Refunds of a payment above it, in the default currency, need another person; 0: none.")
     clawback_policy: str = _named("debt", "PAYDESK_CLAWBACK_POLICY",
                                   choices=("debt", "clamp", "block"),
-                                  doc="Goods used up before a refund: owed, forgiven, or no refund.")
+                                  doc="Goods used up before a refund: owed, forgiven, or none.")
 
     dispute_due_soon_hours: int = _named(
         72, "PAYDESK_DISPUTE_DUE_SOON_HOURS", least=1,

@@ -51,7 +51,7 @@ ALLOWED: dict[str, str] = {
     "from webhook_deliveries where created_at <": "sweep: deliveries kept long enough",
     "from notifications where state = 'waiting' and try_at <=": "sweep: mails that are due",
     "not exists (select 1 from notifications n": "sweep: credits that will end soon",
-    "from customer_services where state = 'active' and clock_id is null": "sweep: services that end",
+    "from customer_services where state = 'active' and clock_id is null": "sweep: ended services",
     "from access_grants where clock_id is null and ended_at is null": "sweep: access that ends",
     "from refunds where state = 'pending' and clock_id is null": "sweep: refunds to ask about",
     "from disputes where state = 'needs_response'": "sweep: disputes to be answered soon",
