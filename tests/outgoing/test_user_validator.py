@@ -109,6 +109,7 @@ def test_a_callable_is_asked(env):
 
 @pytest.mark.parametrize("name", ["hangs", "hangs_later"])
 def test_a_callable_that_hangs_is_no_answer_and_is_not_waited_for(env, monkeypatch, name):
+    FREE.clear()
     monkeypatch.setattr(user_validator, "_TIMEOUT_S", 0.05)
     told = asking(env, f"{__name__}:{name}")
     with pytest.raises(Unavailable):

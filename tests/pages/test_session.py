@@ -256,3 +256,20 @@ def test_receipts_are_for_the_payer_and_for_those_who_work_here(browser, env, ma
     sign_in(browser, key)
     assert f"{path}/receipt" in browser.get(path).text
     assert browser.get(f"{path}/receipt").content.startswith(b"%PDF")
+
+
+def test_a_key_with_a_colleagues_name_is_still_a_key_in_the_trail(browser, env, make, sim):  # I46
+    make.pack()
+    view = checkout.start(env, StartCheckout(customer_id=make.user().uuid, pack="creator"))
+    sim.pay(view.payment.session_ref)
+    _, key = api_keys.create(env, "rosa@example.com", "admin")
+    sign_in(browser, key)
+    path = f"/dashboard/payments/{ids.show('payment', view.payment.id)}"
+    asked = browser.post(f"{path}/verify", data={"csrf": csrf_of(browser.get(path))})
+    assert asked.status_code == 303
+    with env.db.read() as tx:
+        causes = tx.all(
+            "select cause from events where customer_id = %(customer)s"
+            " and type = 'payment.succeeded'", {"customer": view.customer_id},
+        )  # fmt: skip
+    assert [row["cause"]["actor"] for row in causes] == ["key:rosa@example.com"]

@@ -127,7 +127,12 @@ def _in_time(validate: Callable[[dict[str, Any]], Any], customer: dict[str, Any]
             _calls.release()
 
     told = contextvars.copy_context()
-    threading.Thread(target=told.run, args=(call,), name="user-validator", daemon=True).start()
+    thread = threading.Thread(target=told.run, args=(call,), name="user-validator", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError as exc:  # There are no more threads: nobody else gives the place back.
+        _calls.release()
+        raise _NoAnswer(f"The callable could not be called: {exc}.") from exc
     try:
         return answer.result(_TIMEOUT_S)
     except FutureTimeout as exc:

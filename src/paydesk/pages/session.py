@@ -36,11 +36,13 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost", "testclient")
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """Somebody at the dashboard. `csrf` goes into every form."""
+    """Somebody at the dashboard. `csrf` goes into every form; `kind` is staff, who signed in by
+    name, or key."""
 
     name: str
     role: str
     csrf: str
+    kind: str = "key"
 
     @property
     def may_act(self) -> bool:
@@ -87,12 +89,12 @@ def operator(request: Request) -> Operator:
         except NotAuthenticated:
             raise SignInNeeded("This session has ended: sign in again.") from None
         # The role as it is now, not as it was at the sign-in.
-        return Operator(found.staff.email, found.staff.role, content["csrf"])
+        return Operator(found.staff.email, found.staff.role, content["csrf"], "staff")
     if content and _key_is_good(env, content.get("key", "")):
         return Operator(content["name"], content["role"], content["csrf"])
     if is_development(request):
         csrf = hmac.new(seals.key(env.settings, "csrf"), b"dev", hashlib.sha256).hexdigest()
-        return Operator("dev@localhost", "admin", csrf)
+        return Operator("dev@localhost", "admin", csrf, "staff")
     raise SignInNeeded("Sign in to see this page.")
 
 
@@ -167,8 +169,7 @@ def check_form(request: Request, who: Operator, csrf: str) -> None:
     if not who.may_act:
         raise NotPermitted(f"The role {who.role} may look at this, not change it.")
     # What follows is this operator's doing.
-    named = f"staff:{who.name}" if "@" in who.name else f"key:{who.name}"
-    causes.enter(named, "dashboard", request.scope.get("paydesk.request_id"))
+    causes.enter(f"{who.kind}:{who.name}", "dashboard", request.scope.get("paydesk.request_id"))
 
 
 def check_origin(request: Request) -> None:
