@@ -19,11 +19,15 @@ WIDTHS = {"wide": (1440, 900), "phone": (390, 844)}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One worker does them all: each would start a desk and a browser of its own."""
-    for item in items:
-        if Path(str(item.fspath)).parent == Path(__file__).parent:
-            item.add_marker(pytest.mark.browser)
-            item.add_marker(pytest.mark.xdist_group("browser"))
+    """Two workers do them all, from the start: more would each start a desk and a browser, and
+    one alone would still be at it when the others are done."""
+    mine = [item for item in items if Path(str(item.fspath)).parent == Path(__file__).parent]
+    for item in mine:
+        is_wide = hasattr(item, "callspec") and item.callspec.params.get("size") == "wide"
+        item.add_marker(pytest.mark.browser)
+        item.add_marker(pytest.mark.xdist_group("browser-wide" if is_wide else "browser"))
+    first = set(mine)
+    items.sort(key=lambda item: item not in first)
 
 
 @pytest.fixture(scope="session")

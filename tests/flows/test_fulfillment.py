@@ -82,7 +82,7 @@ def test_a_person_may_waive_what_is_missing(desk):
     assert desk.balance(view) == 150
     assert books(desk, view)[("revenue", "usd")] == 900
     cause = desk.all("select cause from events where type = 'fulfillment.resolved'")
-    assert cause == [{"cause": {"actor": "rosa@example.com"}}]
+    assert cause == [{"cause": {"via": "library", "actor": "rosa@example.com"}}]
     with pytest.raises(Conflict):
         fulfillment.resolve(desk.env, view.customer_id, view.payment.id, "waive", actor="rosa")
     assert desk.balance(view) == 150

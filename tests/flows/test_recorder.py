@@ -229,6 +229,11 @@ def test_every_statement_of_the_hot_flows_names_its_customer(desk, story):
     assert not unused, f"allowed, and sent by nobody: {unused}"
 
 
+#: What functions look up beside a customer's own rows, by an index of its own.
+ACROSS = {
+    "select x.customer_id from payment_methods x where x.fingerprint = p_card limit 500":
+        "risk: how many customers saved one card",
+}  # fmt: skip
 FUNCTIONS = sorted((ROOT / "src/paydesk/db/functions").glob("*.sql"))
 
 
@@ -236,6 +241,8 @@ FUNCTIONS = sorted((ROOT / "src/paydesk/db/functions").glob("*.sql"))
 def test_every_statement_in_a_function_names_its_customer(path):
     """scale rule 6; or a row's place (ctid), which a keyed read of the same call has found."""
     statements = of_function(path.read_text(encoding="utf-8"))
+    for known in ACROSS:
+        statements = [text.replace(known, "select null") for text in statements]
     wrong = {text: found for text in statements
              if (found := keyless(text, frozenset({KEY, "ctid"})))}  # fmt: skip
     assert not wrong

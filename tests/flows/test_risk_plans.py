@@ -12,7 +12,7 @@ from paydesk.db.postgres import Database
 from paydesk.flows import risk
 from paydesk.rules.money import USD
 
-ROWS = 50_000
+ROWS = 20_000
 #: So many rows a statement may fetch, and so many pages it may look at.
 MOST_ROWS, MOST_PAGES = 2_500, 4_000
 

@@ -79,7 +79,7 @@ def test_what_the_service_answers_is_what_the_document_says(sim, http, make, rol
             continue
 
         @settings(
-            max_examples=4, deadline=None, database=None, derandomize=True,
+            max_examples=2, deadline=None, database=None, derandomize=True,
             phases=[Phase.generate], suppress_health_check=list(HealthCheck),
         )  # fmt: skip
         @schemathesis_given(operation)

@@ -430,7 +430,7 @@ def test_an_address_is_checked_when_it_is_typed_and_when_it_is_called(out):  # I
     out.work()
     assert not out.receiver.got
     [call] = webhook_deliveries.attempts(strict, out.deliveries(one)[0])
-    assert call.status is None and "https" in call.error
+    assert call.status is None and "PAYDESK_OUTGOING_LOOPBACK" in call.error
 
 
 def test_a_redirect_is_a_failure(out):  # I36

@@ -85,6 +85,7 @@ def test_the_edge_itself_refuses_two_lengths(env):
 def test_a_body_that_drips_ends_in_time(env, monkeypatch):
     # I31: slow bodies hold nobody up.
     monkeypatch.setattr(edge, "BODY_S", 0.2)
+    monkeypatch.setattr(server, "IDLE_S", 1)
     head = f"POST /v1/customers HTTP/1.1\r\nHost: x\r\n{AUTH}Content-Length: 500\r\n\r\n"
     with running(env) as url:
         said = exchange(url, head.encode(), b'{"external_id":')

@@ -147,6 +147,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
                               "note": "why", "metadata": {"a": "b"}},
     ("post", "/v1/refunds/{refund}/approve"): {"note": "why"},
     ("post", "/v1/refunds/{refund}/failed"): {"note": "why"},
+    ("post", "/v1/notifications/{notification}/bounced"): {"reason": "mailbox unavailable"},
     ("post", "/v1/refunds/{refund}/paid"): {"reference": "R-5"},
     ("post", "/v1/refunds/{refund}/reject"): {"note": "why"},
     ("post", "/v1/risk/assessments/{assessment}/decide"): {"verdict": "accepted", "note": "why"},
