@@ -6,8 +6,11 @@ import asyncio
 import json
 import os
 import statistics
+import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import httpx
@@ -94,6 +97,19 @@ def spent(env) -> int:
         return tx.value("select count(*) from transfers where reason = 'CREDIT_USAGE'")
 
 
+@contextmanager
+def stopped_books(db, *, seconds: float) -> Iterator[None]:
+    """Every writer waits for `seconds` from now; what runs within goes on meanwhile."""
+    with psycopg.connect(db.owner_dsn) as holder:
+        holder.execute("lock table heads in access exclusive mode")
+        release = threading.Timer(seconds, holder.commit)
+        release.start()
+        try:
+            yield
+        finally:
+            release.join()
+
+
 def assert_serves(url: str) -> None:
     """Without a restart, at once."""
     body = {"customer": "load_0", "credits": 1}
@@ -108,7 +124,7 @@ def assert_serves(url: str) -> None:
 
 
 @pytest.mark.timeout(120)
-def test_a_full_queue_refuses_fast_and_serves_again(env, users):
+def test_a_full_queue_refuses_fast_and_serves_again(env, users, db):
     """I44: more callers than the queue holds: 503 with Retry-After, the rest within bounds."""
     settings = replace(env.settings, max_daily_transactions=10**9)
     lanes = Lanes(env.db, settings, env.clock, capacity=32)
@@ -116,7 +132,9 @@ def test_a_full_queue_refuses_fast_and_serves_again(env, users):
     before = spent(env)
     try:
         with running(small) as url:
-            found = flood(url, users, 120, 2.0)
+            # Nothing moves at first, so the queue fills however slow the machine is.
+            with stopped_books(db, seconds=1.0):
+                found = flood(url, users, 120, 3.0)
             assert set(found.statuses) == {200, 503}
             assert found.without_time == 0
             assert statistics.median(found.refused_s) < REFUSED_S
