@@ -9,7 +9,6 @@ import typer
 
 from paydesk.cli import context, output
 from paydesk.cli.output import Column, Output
-from paydesk.errors import Misconfigured
 
 catalog = typer.Typer(help="The catalogue at a provider.", no_args_is_help=True)
 
@@ -31,15 +30,13 @@ def catalog_sync(
     adopt: Annotated[
         str | None, typer.Option(help="Take this product, prod_… or its key, from there instead.")
     ] = None,
-    live: Annotated[bool, typer.Option("--live", help="Needed with a live key.")] = False,
+    live: context.Live = False,
     output_: Output = "",
 ) -> None:
     """Make packs and items at the provider as they are here. Exit code 1 where it refused one."""
     from paydesk.flows import catalog_sync as flow
 
-    with context.opened() as env:
-        if env.settings.live and not live and not dry_run:
-            raise Misconfigured("A live key is set: say --live to change something.")
+    with context.opened(live=live or dry_run) as env:
         if adopt is not None:
             if dry_run:
                 raise typer.BadParameter("--adopt has no dry run: see `catalog drift`")

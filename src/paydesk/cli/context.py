@@ -10,9 +10,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from paydesk import causes, sources
+from paydesk.errors import Misconfigured
 from paydesk.sources import Loaded
 
 if TYPE_CHECKING:
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 
 SECRETS_FILE = "development.json"
 RUNNING_FILE = "running.json"
+#: Of every command that moves money or hands over goods; given on to `opened`.
+Live = Annotated[bool, typer.Option("--live", help="Needed where a live key is set.")]
 #: The key that development accepts; it works on this machine's own addresses only.
 DEVELOPMENT_KEY = "sk_test_dev"
 
@@ -91,12 +96,18 @@ def write_private(path: Path, content: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def opened(overrides: Mapping[str, Any] | None = None) -> Iterator[Env]:
-    """An environment for one command. The sandbox's database is started for it where none runs."""
+def opened(overrides: Mapping[str, Any] | None = None, *, live: bool = True) -> Iterator[Env]:
+    """An environment for one command. The sandbox's database is started for it where none runs.
+
+    `live` False refuses to go on with a live key set: a command in a shell's history, run in the
+    wrong window, moves nobody's money.
+    """
     from paydesk.assemble import build_env
     from paydesk.http import logs
 
     loaded = load(overrides)
+    if loaded.settings.live and not live:
+        raise Misconfigured("A live key is set: say --live to change something.")
     logs.configure("warning" if loaded.settings.log_level == "info" else loaded.settings.log_level)
     env = build_env(loaded.settings, start_missing=not loaded.settings.database_url, name="cli")
     try:

@@ -12,12 +12,11 @@ import typer
 from paydesk import causes, ids
 from paydesk.cli import context, output
 from paydesk.cli.output import Column, Output
-from paydesk.errors import InvalidRequest, Misconfigured
+from paydesk.errors import InvalidRequest
 
 disputes = typer.Typer(help="Disputes of payments.", no_args_is_help=True)
 
 Which = Annotated[str, typer.Argument(help="dp_…, or the provider's id.")]
-Live = Annotated[bool, typer.Option("--live", help="Needed to change something with a live key.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -109,12 +108,12 @@ def disputes_evidence(
             texts = dispute_suggestions.suggest(env, *one.key) | texts
         if texts:
             told = {name: _words(words) for name, words in texts.items()}
-            one = dispute_evidence.save_draft(env, *one.key, told, by=me())
+            one = dispute_evidence.save_draft(env, *one.key, told, by=causes.actor("cli"))
         for field, named in files:
             path = Path(named)
             one = dispute_evidence.add_file(
                 env, *one.key, field=field, name=path.name, content=_read(path),
-                content_type=mimetypes.guess_type(path.name)[0] or "", by=me(),
+                content_type=mimetypes.guess_type(path.name)[0] or "", by=causes.actor("cli"),
             )  # fmt: skip
     output.one(_whole(one), output_)
 
@@ -142,7 +141,7 @@ def _read(path: Path) -> bytes:
 def disputes_submit(
     dispute: Which,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
-    live: Live = False,
+    live: context.Live = False,
     output_: Output = "",
 ) -> None:
     """Send the drafted evidence to the bank. It can be done once."""
@@ -155,7 +154,7 @@ def disputes_submit(
 def disputes_accept(
     dispute: Which,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
-    live: Live = False,
+    live: context.Live = False,
     output_: Output = "",
 ) -> None:
     """Give a dispute up: the money stays with the bank."""
@@ -167,21 +166,10 @@ def disputes_accept(
 def _end(dispute: str, step: Any, words: str, yes: bool, live: bool, output_: str) -> None:
     from paydesk.flows import disputes as flow
 
-    with context.opened() as env:
-        check_live(env, live)
+    with context.opened(live=live) as env:
         one = flow.get(env, None, dispute)
         shown = ids.show("dispute", one.id)
         if not yes and sys.stdin.isatty():
             typer.confirm(f"{words} {shown} over {one.amount}?", abort=True)
-        done = step(env, *one.key, by=me())
+        done = step(env, *one.key, by=causes.actor("cli"))
     output.one(_dispute(done), output_)
-
-
-def check_live(env: Any, live: bool) -> None:
-    if env.settings.live and not live:
-        raise Misconfigured("A live key is set: say --live to change something.")
-
-
-def me() -> str:
-    """Who changes something from here."""
-    return (causes.current() or {}).get("actor") or "cli"

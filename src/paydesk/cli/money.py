@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from paydesk import ids
+from paydesk import causes, ids
 from paydesk.cli import context, output
 from paydesk.cli.output import Column, Output
 
@@ -186,18 +186,20 @@ def credits_grant(
     kind: Annotated[str, typer.Option(help="promotional, purchased, membership.")] = "promotional",
     days: Annotated[int | None, typer.Option(help="Days they last.", min=1)] = None,
     key: Key = "",
+    live: context.Live = False,
     output_: Output = "",
 ) -> None:
     """Give credits. The customer is made where there is none."""
     from paydesk.flows import credits as flow
     from paydesk.flows import customers as found
 
-    with context.opened() as env:
+    with context.opened(live=live) as env:
         customer = found.ensure(env, user)
         last = days or env.settings.credit_expiry_days
         done = flow.grant_now(
             env, customer.uuid, amount, kind=kind, expires_at=env.now() + timedelta(days=last),
-            request_key=_request_key("grant", customer.id, key), actor="cli",
+            request_key=_request_key("grant", customer.id, key),
+            actor=causes.actor("cli"),
         )  # fmt: skip
         with env.db.read() as tx:
             balance = flow.balance_total(tx, customer.uuid, env.now())
@@ -212,13 +214,14 @@ def credits_spend(
     reason: Annotated[str | None, typer.Option(help="What for.")] = None,
     reference: Annotated[str | None, typer.Option(help="Your own number of it.")] = None,
     key: Key = "",
+    live: context.Live = False,
     output_: Output = "",
 ) -> None:
     """Take credits, oldest batches first. Refuses more than there is."""
     from paydesk.flows import credits as flow
     from paydesk.flows import customers as found
 
-    with context.opened() as env:
+    with context.opened(live=live) as env:
         customer = found.ensure(env, user, create=False)
         item = flow.new_spend(
             customer.uuid, amount, reason, reference=reference,

@@ -10,9 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from paydesk import ids
+from paydesk import causes, ids
 from paydesk.cli import context, output
-from paydesk.cli.disputes import Live, check_live, me
 from paydesk.cli.output import Column, Output
 from paydesk.errors import InvalidRequest
 from paydesk.rules.money import Money
@@ -37,23 +36,21 @@ def reconcile(
     until: Annotated[str | None, typer.Option(help="As --since; now without it.")] = None,
     fix: Annotated[bool, typer.Option("--fix", help="Record what is missing here.")] = False,
     resume: Annotated[str | None, typer.Option(help="Go on with this run, rec_…")] = None,
-    live: Live = False,
+    live: context.Live = False,
     output_: Output = "",
 ) -> None:
     """Compare a provider's books with ours, item by item. Exit code 1 where something differs."""
     from paydesk.flows import reconcile as flow
 
     as_table = output.is_table(output_)
-    with context.opened() as env:
+    with context.opened(live=live or not fix) as env:
         now = env.now()
-        if fix:
-            check_live(env, live)
         if resume is not None:
             run = flow.get(env, ids.parse("reconciliation", resume))
         else:
             run = flow.start(env, provider, _instant(since, now, "since"),
                              _instant(until, now, "until") if until else None, fix=fix,
-                             by=me())  # fmt: skip
+                             by=causes.actor("cli"))  # fmt: skip
         shown = ids.show("reconciliation", run.id)
         try:
             with _Bars(run.provider) as bars:

@@ -45,6 +45,7 @@ def payments_refund(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     key: Annotated[str | None, typer.Option(
         help="Makes a repeat harmless: the same key refunds once.")] = None,
+    live: context.Live = False,
     output_: Output = "",
 ) -> None:  # fmt: skip
     """Give a payment back, wholly or in part, with the goods it bought."""
@@ -53,7 +54,7 @@ def payments_refund(
     from paydesk.flows import refunds as flow
     from paydesk.rules.money import Money
 
-    with context.opened() as env:
+    with context.opened(live=live) as env:
         found = paid.get(env, None, payment)
         money = None if amount is None else Money(amount, found.currency)
         wanted = ids.request_key("cli", key) if key else uuid4()
@@ -106,9 +107,11 @@ def refunds_show(refund: Which, output_: Output = "") -> None:
 
 
 @refunds.command("approve")
-def refunds_approve(refund: Which, note: Note = None, output_: Output = "") -> None:
+def refunds_approve(
+    refund: Which, note: Note = None, live: context.Live = False, output_: Output = ""
+) -> None:
     """Carry out what somebody else asked for."""
-    _decide(refund, "approve", note, output_)
+    _decide(refund, "approve", note, output_, live=live)
 
 
 @refunds.command("reject")
@@ -117,11 +120,11 @@ def refunds_reject(refund: Which, note: Note = None, output_: Output = "") -> No
     _decide(refund, "reject", note, output_)
 
 
-def _decide(refund: str, action: str, note: str | None, output_: str) -> None:
+def _decide(refund: str, action: str, note: str | None, output_: str, *, live: bool = True) -> None:
     from paydesk.flows import refunds as flow
 
     found = ids.parse("refund", refund)
-    with context.opened() as env:
+    with context.opened(live=live) as env:
         one = flow.decide(
             env, ids.customer_of(found), found, action, by=causes.actor("cli"), note=note
         )
@@ -132,13 +135,14 @@ def _decide(refund: str, action: str, note: str | None, output_: str) -> None:
 def refunds_paid(
     refund: Which,
     reference: Annotated[str, typer.Argument(help="What whoever paid it back calls it.")],
+    live: context.Live = False,
     output_: Output = "",
 ) -> None:
     """Say that a refund which no provider carries out was paid by hand."""
     from paydesk.flows import refunds as flow
 
     found = ids.parse("refund", refund)
-    with context.opened() as env:
+    with context.opened(live=live) as env:
         one = flow.settle_offline(
             env, ids.customer_of(found), found, "paid", by=causes.actor("cli"),
             reference=reference,

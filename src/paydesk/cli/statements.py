@@ -37,13 +37,14 @@ def statements_import(
     ],
     provider: Annotated[str, _PROVIDER] = "manual",
     currency: Annotated[str, typer.Option(help="Where the file names none.")] = "",
+    live: context.Live = False,
     output_: Output = "",
 ) -> None:
     """Match the lines that bear a payment's reference. Importing again changes nothing."""
     from paydesk import causes
     from paydesk.flows import offline
 
-    with context.opened() as env:
+    with context.opened(live=live) as env:
         done = offline.import_statement(
             env, provider, file.read_bytes(), by=causes.actor(_BY), name=file.name,
             currency=currency or None,
@@ -78,13 +79,14 @@ def statements_match(
     line: Annotated[str, typer.Argument()],
     payment: Annotated[str, typer.Argument(help="pay_… or its reference.")],
     provider: Annotated[str, _PROVIDER] = "manual",
+    live: context.Live = False,
     output_: Output = "",
 ) -> None:
     """Say which payment a line is for."""
     from paydesk import causes
     from paydesk.flows import offline
 
-    with context.opened() as env:
+    with context.opened(live=live) as env:
         done = offline.match(env, provider, line, payment, by=causes.actor(_BY))
     output.one(_row(done), output_)
 

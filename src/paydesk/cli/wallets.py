@@ -255,9 +255,11 @@ def withdrawals_list(
 
 
 @withdrawals.command("approve")
-def withdrawals_approve(withdrawal: Which, note: Note = None, output_: Output = "") -> None:
+def withdrawals_approve(
+    withdrawal: Which, note: Note = None, live: context.Live = False, output_: Output = ""
+) -> None:
     """Let it be paid out; somebody else than who asked for it decides."""
-    _decide(withdrawal, "approve", note, output_)
+    _decide(withdrawal, "approve", note, output_, live=live)
 
 
 @withdrawals.command("reject")
@@ -270,24 +272,27 @@ def withdrawals_reject(withdrawal: Which, note: Note = None, output_: Output = "
 def withdrawals_paid(
     withdrawal: Which,
     reference: Annotated[str, typer.Argument(help="Of the transfer that sent the money.")],
+    live: context.Live = False,
     output_: Output = "",
 ) -> None:
     """Say that the money was sent."""
     from paydesk.flows import withdrawals
 
     found = ids.parse("withdrawal", withdrawal)
-    with context.opened() as env:
+    with context.opened(live=live) as env:
         one = withdrawals.mark_paid(
             env, ids.customer_of(found), found, reference, by=causes.actor("cli")
         )
     output.one(_withdrawal(one), output_)
 
 
-def _decide(withdrawal: str, decision: str, note: str | None, output_: str) -> None:
+def _decide(
+    withdrawal: str, decision: str, note: str | None, output_: str, *, live: bool = True
+) -> None:
     from paydesk.flows import withdrawals
 
     found = ids.parse("withdrawal", withdrawal)
-    with context.opened() as env:
+    with context.opened(live=live) as env:
         one = withdrawals.decide(
             env, ids.customer_of(found), found, decision, by=causes.actor("cli"), note=note
         )
