@@ -55,6 +55,13 @@ PREFIXES = {
     "assessment": "risk",
     "delivery": "dlv",
     "notification": "ntf",
+    "subscription": "sub",
+    "invoice": "inv",
+    "invoice_item": "ii",
+    "credit_note": "cn",
+    "plan": "plan",  # *
+    "tax_rate": "txr",  # *
+    "clock": "clock",  # *
     "item": "item",  # *
     "rate": "rate",  # *
     "staff": "usr",  # *

@@ -24,11 +24,13 @@ CODES: dict[str, int] = {
     "losses": 15,
     "fees": 16,
     "exchange": 17,
+    "balance": 18,
+    "tax": 19,
 }
 NAMES: dict[int, str] = {code: name for name, code in CODES.items()}
 
 #: Accounts that never fall below zero.
-FLOORED = frozenset({"credits", "wallet", "held"})
+FLOORED = frozenset({"credits", "wallet", "held", "balance"})
 
 #: The largest amount of one transfer (BIGINT).
 MAX_AMOUNT = 2**63 - 1
