@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -92,47 +93,111 @@ def order_id(view):
     return view.payment.session_ref.partition(".")[0]
 
 
+#: All that a stranger sees, whatever he names.
+NOBODYS = "You are back from MonCash"
+
+
+def questions(server):
+    """What MonCash was asked about orders and transactions."""
+    return server.seen("POST", ".*/Retrieve(Order|Transaction)Payment")
+
+
+def goes_to_pay(shop, view):
+    """The payer's browser follows the order's `url`; where it is sent."""
+    answer = shop.get(view.url)
+    assert answer.status_code == 303
+    return answer.headers["location"]
+
+
+def comes_back(shop, **told):
+    answer = shop.get("/checkout/return/moncash", **told)
+    assert answer.status_code == 303, answer.text
+    return shop.get(answer.headers["location"])
+
+
+def test_the_way_to_moncash_leads_over_a_page_of_ours(shop):
+    # S3.19 I33: MonCash brings back nothing of ours, so the browser keeps the order's secret
+    view = shop.open("moncash")
+    assert view.url.startswith(f"{shop.env.settings.base_url}/checkout/")
+    page = goes_to_pay(shop, view)
+    server = shop.servers["moncash"]
+    assert page.startswith(f"{server.url}/Moncash-middleware/Payment/Redirect?token=page-")
+    wrong = view.url.replace(view.secret, "x" * len(view.secret))
+    assert shop.get(wrong).status_code == 404
+    assert shop.get(shop.open("paypal").page_url.replace("?", "/pay?")).status_code == 404
+
+
 @pytest.mark.parametrize("name", ["transactionId", "transaction_id"])
 def test_moncash_sends_the_payer_back_and_the_credits_are_there(shop, name):
     # S3.19 I10: nobody but MonCash's own answer is believed
     view = shop.open("moncash")
+    goes_to_pay(shop, view)
     number = shop.servers["moncash"].pay(order_id(view), 1250.5)
-    page = shop.get("/checkout/return/moncash", **{name: number})
+    page = comes_back(shop, **{name: number})
     assert page.status_code == 200
     assert "Payment received" in page.text and "HTG 1,250.50" in page.text
+    assert "Lab Pack" in page.text
     leads = f"https://app.example.com/thanks?order={ids.show('checkout', view.id)}"
     assert f'href="{leads}"' in page.text
     assert (shop.state(view), shop.balance()) == ("succeeded", 10)
-    assert shop.get("/checkout/return/moncash", **{name: number}).status_code == 200
+    assert "Payment received" in comes_back(shop, **{name: number}).text
     assert shop.balance() == 10
-
-
-def test_our_own_order_number_leads_back_too(shop):
-    # S3.19
-    view = shop.open("moncash")
-    page = shop.get("/checkout/return/moncash", orderId=order_id(view))
-    assert "Confirming your payment" in page.text and shop.state(view) == "pending"
-    shop.servers["moncash"].pay(order_id(view), 1250.5)
-    page = shop.get("/checkout/return/moncash", orderId=order_id(view))
-    assert "Payment received" in page.text and shop.balance() == 10
 
 
 def test_a_payment_that_moncash_did_not_take_leads_back_to_its_page(shop):
     # S3.19
     view = shop.open("moncash")
-    shop.servers["moncash"].pay(order_id(view), 1250.5, message="failed")
-    page = shop.get("/checkout/return/moncash", orderId=order_id(view))
+    goes_to_pay(shop, view)
+    number = shop.servers["moncash"].pay(order_id(view), 1250.5, message="failed")
+    page = comes_back(shop, transactionId=number)
     assert "The payment did not go through" in page.text
-    assert f'href="{view.url}"' in page.text and shop.balance() == 0
+    assert f'href="{view.url.replace("&", "&amp;")}"' in page.text and shop.balance() == 0
 
 
-def test_who_knows_a_number_sees_the_sum_and_not_what_was_bought(shop):
+def test_who_has_only_a_number_learns_nothing_and_asks_nothing(shop):
+    # I33 S3.25: MonCash counts its transactions up, so anybody can name another's
+    view, paid = shop.open("moncash"), shop.open("paypal")
+    server = shop.servers["moncash"]
+    number = server.pay(order_id(view), 1250.5)
+    told = [{"transactionId": number}, {"transaction_id": number}, {"orderId": order_id(view)},
+            {"transactionId": "999999"}, {"transactionId": "1 or 1=1"}, {"orderId": ""},
+            {"transactionId": "٣٣٣٣٣"}, {"orderId": ids.show("payment", paid.payment.id)},
+            {"orderId": "pay_nothing"}, {}]  # fmt: skip
+    seen = [shop.get("/checkout/return/moncash", **one) for one in told]
+    checkout.verify(shop.env, view.id)
+    asked = len(questions(server))
+    seen += [shop.get("/checkout/return/moncash", **one) for one in told]
+    assert {answer.status_code for answer in seen} == {200}
+    assert len({answer.text for answer in seen}) == 1, "paid or not, known or not: one page"
+    page = seen[0].text
+    assert NOBODYS in page
+    shown = ids.show("checkout", view.id), ids.show("payment", view.payment.id)
+    for hidden in ("1,250.50", "HTG", "app.example.com", "Payment received", view.secret, *shown):
+        assert hidden not in page
+    assert len(questions(server)) == asked == 1, "verify asked, the pages did not"
+
+
+def test_looking_uses_up_no_question_of_the_owners(shop):
+    # S3.25
+    view = shop.open("moncash")
+    for _ in range(shop.env.settings.recovery_max_verification_attempts + 1):
+        shop.get("/checkout/return/moncash", orderId=order_id(view))
+    assert checkout.get(shop.env, shop.customer, view.id).verify_attempts == 0
+    assert shop.state(view) == "pending"
+
+
+def test_a_cookie_that_was_made_up_opens_nothing(shop):
     # I33
     view = shop.open("moncash")
     number = shop.servers["moncash"].pay(order_id(view), 1250.5)
-    page = shop.get("/checkout/return/moncash", transactionId=number)
-    for hidden in ("Lab Pack", view.secret, ids.show("payment", view.payment.id), "Balance"):
-        assert hidden not in page.text
+    shown = ids.show("checkout", view.id)
+    for word in (f"{shown}.", f"{shown}.{'x' * 22}", "~~~", shown, f"cs_.{view.secret}"):
+        page = shop.browser.get(
+            "/checkout/return/moncash", params={"transactionId": number},
+            headers={"Cookie": f"paydesk_checkout={word}"},
+        )  # fmt: skip
+        assert page.status_code == 200 and NOBODYS in page.text
+    assert not questions(shop.servers["moncash"])
 
 
 def test_the_browser_that_opened_the_order_sees_all_of_it(shop):
@@ -140,51 +205,70 @@ def test_the_browser_that_opened_the_order_sees_all_of_it(shop):
     view = shop.open("moncash")
     assert shop.get(view.page_url).status_code == 200
     number = shop.servers["moncash"].pay(order_id(view), 1250.5)
-    answer = shop.get("/checkout/return/moncash", transactionId=number)
-    assert answer.status_code == 303
-    page = shop.get(answer.headers["location"])
+    page = comes_back(shop, transactionId=number)
     assert "Payment received" in page.text and "Lab Pack" in page.text
+
+
+def test_of_two_orders_in_one_browser_the_paid_one_is_shown(shop):
+    # S3.19: begun in two tabs, paid in the first
+    one, other = shop.open("moncash"), shop.open("moncash")
+    for view in (one, other):
+        goes_to_pay(shop, view)
+    number = shop.servers["moncash"].pay(order_id(one), 1250.5)
+    for _ in range(2):  # Asked first, then known.
+        answer = shop.get("/checkout/return/moncash", transactionId=number)
+        assert ids.show("checkout", one.id) in answer.headers["location"]
+        assert "Payment received" in shop.get(answer.headers["location"]).text
+    assert (shop.state(one), shop.state(other)) == ("succeeded", "pending")
+
+
+def test_a_browser_remembers_its_last_orders_only(shop):
+    # S3.19: a cookie has its size
+    views = [shop.open("moncash") for _ in range(7)]
+    for view in views:
+        goes_to_pay(shop, view)
+    assert len(shop.browser.cookies["paydesk_checkout"]) < 500
+    page = comes_back(shop, orderId=order_id(views[-5]))
+    assert "Confirming your payment" in page.text
 
 
 def test_who_gives_up_at_moncash_comes_back_to_the_order_it_began_with(shop):
     # S3.19: a return page that is told nothing
-    assert shop.get("/checkout/return/moncash").status_code == 404
+    assert NOBODYS in shop.get("/checkout/return/moncash").text
     view = shop.open("moncash")
     shop.get(view.page_url)
-    answer = shop.get("/checkout/return/moncash")
-    page = shop.get(answer.headers["location"])
+    page = comes_back(shop)
     assert "Confirming your payment" in page.text and shop.state(view) == "pending"
 
 
-@pytest.mark.parametrize(
-    "told",
-    [{"transactionId": "999999"}, {"transactionId": "1 or 1=1"}, {"orderId": "pay_nothing"},
-     {"transactionId": "٣٣٣٣٣"}, {"orderId": ""}, {}],
-)  # fmt: skip
-def test_numbers_that_lead_nowhere_are_a_page_that_says_so(shop, told):
-    # S3.25
-    answer = shop.get("/checkout/return/moncash", **told)
-    assert answer.status_code == 404
-    assert "leads to no payment that we know" in answer.text
+def test_the_stranger_is_led_to_the_businesss_own_page(shop):
+    # S3.18: where the settings name one, and with no number of ours
+    home = "https://app.example.com/done?c={CHECKOUT_SESSION_ID}"
+    desk = replace(shop.env, settings=replace(shop.env.settings, stripe_return_url=home))
+    browser = TestClient(create_app(desk), base_url=desk.settings.base_url)
+    page = browser.get("/checkout/return/moncash?transactionId=12874820").text
+    assert 'href="https://app.example.com/done?c="' in page
 
 
-def test_another_providers_payment_is_none_of_this_one(shop):
+def test_another_providers_order_is_none_of_this_one(shop):
     # I33
     view = shop.open("paypal")
+    shop.get(view.page_url)
     shown = ids.show("payment", view.payment.id)
-    assert shop.get("/checkout/return/moncash", orderId=shown).status_code == 404
+    assert NOBODYS in shop.get("/checkout/return/moncash", orderId=shown).text
     assert shop.get("/checkout/return/nobody", orderId=shown).status_code == 404
 
 
 def test_where_moncash_does_not_answer_the_page_says_so_and_asks_again(shop):
     # S3.25: the payer loses nothing
     view = shop.open("moncash")
+    goes_to_pay(shop, view)
     number = shop.servers["moncash"].pay(order_id(view), 1250.5)
     shop.servers["moncash"].fail_with = 500
-    page = shop.get("/checkout/return/moncash", transactionId=number)
-    assert page.status_code == 200 and "MonCash does not answer just now" in page.text
+    page = comes_back(shop, transactionId=number)
+    assert page.status_code == 200 and "Confirming your payment" in page.text
     shop.servers["moncash"].fail_with = None
-    again = re.search(r'href="(/checkout/return/[^"]+)"', page.text).group(1)
+    again = re.search(r'href="(/checkout/[^"]+)"', page.text).group(1)
     assert "Payment received" in shop.get(again.replace("&amp;", "&")).text
 
 
@@ -211,7 +295,7 @@ def test_a_process_that_dies_after_paypals_capture_loses_nothing(shop):
     with pytest.raises(crash.CrashNow):
         checkout.verify(shop.env, view.id)
     assert len(shop.servers["paypal"].captures) == 1 and shop.state(view) == "pending"
-    page = shop.get("/checkout/return/paypal", token=view.payment.session_ref)
+    page = shop.get(f"/checkout/{ids.show('checkout', view.id)}/success?s={view.secret}")
     assert "Payment received" in page.text and shop.balance() == 10
     assert len(shop.servers["paypal"].captures) == 1
 
@@ -224,8 +308,18 @@ def test_a_visit_captures_no_order_of_another_program(shop):
         success_url=THANKS, cancel_url=PRICES,
     ))  # fmt: skip
     server.approve(theirs.id)
-    assert shop.get("/checkout/return/paypal", token=theirs.id).status_code == 404
+    assert "You are back from PayPal" in shop.get("/checkout/return/paypal", token=theirs.id).text
+    assert provider.fetch(theirs.id).status != "succeeded"
     assert server.orders[theirs.id]["status"] == "APPROVED" and not server.captures
+
+
+def test_a_visit_captures_no_order_of_another_browser(shop):
+    # S3.19: PayPal's order number alone has nothing asked, and so nothing taken
+    view, server = shop.open("paypal"), shop.servers["paypal"]
+    server.approve(view.payment.session_ref)
+    page = shop.get("/checkout/return/paypal", token=view.payment.session_ref)
+    assert "You are back from PayPal" in page.text and not server.captures
+    assert shop.state(view) == "pending"
 
 
 def test_a_declined_instrument_leads_back_to_paypals_page(shop):

@@ -1,45 +1,48 @@
-"""Payers who come back from a provider that knows one return page for everybody."""
+"""Payers who come back from a provider that knows one return page for everybody.
+
+Such a page is public, and what it is told can be made up or counted up. So nothing is shown and
+nobody is asked by it: it only chooses among the orders whose secrets the payer's browser holds.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
-from paydesk.env import Env
-from paydesk.errors import NotFound, ProviderRefused
-from paydesk.flows import checkout, payments
+from paydesk import ids
+from paydesk.errors import NotFound
 from paydesk.flows.checkout import CheckoutView
+from paydesk.providers.base import Provider
+from paydesk.rules.payments import OPEN_STATES
+
+Ask = Callable[[CheckoutView], CheckoutView]
 
 
-def find(env: Env, provider: str, told: Mapping[str, str]) -> CheckoutView:
-    """The checkout that a return page's parameters lead to, as it is known here.
+def find(
+    known: Provider, told: Mapping[str, str], mine: Sequence[CheckoutView], ask: Ask
+) -> CheckoutView | None:
+    """Which of a browser's orders a payer comes back from; None where it holds none of `known`.
 
-    The provider is asked only which payment its reference belongs to, and only where we do not
-    know: whether it was paid is the next question (`checkout.verify`). Raises NotFound where the
-    parameters lead nowhere, ProviderUnavailable and OutcomeUnknown where the provider had to be
-    asked and did not answer.
+    `mine`: the browser's orders, the last one first. `ask` looks how an order stands at the
+    provider; it is called only where several are open and it is not known which one is named.
     """
-    known = env.providers[provider]
+    mine = [one for one in mine if one.payment.provider == known.name]
     ref = known.returned(told)
-    if ref is None:
-        raise NotFound("This address names no payment.")
-    found = _known(env, provider, ref)
-    if found is None and "fetch" in known.can:
-        try:
-            charge = env.providers.call(provider, "fetch", ref)
-        except ProviderRefused as exc:
-            raise NotFound(f"{known.title} knows no such payment.") from exc
-        found = _known(env, provider, charge.payment_id) if charge.payment_id else None
-    if found is None:
-        raise NotFound("This payment is not known here.")
-    return found
+    if ref is not None:
+        for one in mine:
+            if _is_named(one, ref):
+                return one
+    still_open = [one for one in mine if one.payment.state in OPEN_STATES]
+    if ref is not None and len(still_open) > 1:
+        for one in still_open:
+            if _is_named(asked := ask(one), ref):
+                return asked
+    return next(iter(still_open or mine), None)
 
 
-def _known(env: Env, provider: str, ref: str) -> CheckoutView | None:
-    """A checkout of this very provider; None for everything else."""
+def _is_named(one: CheckoutView, ref: str) -> bool:
+    if ref in (one.payment.session_ref, one.payment.payment_ref):
+        return True
     try:
-        with env.db.read() as tx:
-            customer_id, payment_id = payments.find(env, tx, ref)
-        view = checkout.get_by_payment(env, customer_id, payment_id)
+        return ids.parse("payment", ref) == one.payment.id
     except NotFound:
-        return None
-    return view if view.payment.provider == provider else None
+        return False

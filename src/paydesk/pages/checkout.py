@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -11,7 +14,7 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from paydesk import ids
-from paydesk.errors import NotFound, OutcomeUnknown, PaydeskError, ProviderUnavailable
+from paydesk.errors import NotFound, PaydeskError
 from paydesk.flows import checkout, credits, returns
 from paydesk.pages import look
 from paydesk.pages.routing import new_router
@@ -24,8 +27,10 @@ if TYPE_CHECKING:
 
 router = new_router()
 
-#: The order that a browser opened last: a provider's common return page leads back to it.
-COOKIE, COOKIE_S = "paydesk_checkout", 86_400
+#: The orders that a browser opened last, each with its secret: a provider's common return page
+#: leads back to them alone.
+COOKIE, COOKIE_S, REMEMBERED = "paydesk_checkout", 86_400, 5
+_WORD = re.compile(r"cs_[0-9A-Za-z]{26}\.[\w-]{1,64}", re.ASCII)
 
 #: Payment state -> what the customer is told when it is not paid.
 _ENDS = {
@@ -100,26 +105,34 @@ class OutcomePage:
 
 @router.get("/checkout/return/{provider}")
 def returned(request: Request, provider: str) -> Response:
-    """Where a provider that knows one return page for everybody sends its payers back to."""
+    """Where a provider that knows one return page for everybody sends its payers back to.
+
+    Whose browser holds no order's secret sees the same page whatever the address says.
+    """
     env: Env = request.app.state.env
     if provider not in env.providers:
         raise NotFound("There is no such page.")
-    mine = _remembered(env, request)
-    try:
-        view = returns.find(env, provider, dict(request.query_params))
-    except NotFound:
-        # Who gave up there comes back with nothing, and may have begun here.
-        if mine is None or mine.payment.provider != provider:
-            raise NotFound(
-                "This link leads to no payment that we know. Open the page from where you came."
-            ) from None
-        view = mine
-    except (ProviderUnavailable, OutcomeUnknown):
-        return _unheard(request, env.providers[provider].title)
-    if mine is not None and mine.id == view.id:
-        shown = ids.show("checkout", view.id)
-        return look.go(f"/checkout/{shown}/success?s={quote(view.secret)}")
-    return _outcome(request, _asked(env, view), None)
+    known = env.providers[provider]
+    view = returns.find(
+        known, dict(request.query_params), _remembered(env, request), partial(_asked, env)
+    )
+    if view is None:
+        return _nobodys(request, known.title)
+    return look.go(_home(view))
+
+
+@router.get("/checkout/{ident}/pay")
+def pay(request: Request, ident: str, s: str = "", token: str = "") -> Response:
+    """On the way to a provider that will bring nothing of ours back: the browser keeps it."""
+    env: Env = request.app.state.env
+    view = _view(env, ident, s)
+    page = env.providers[view.payment.provider].page_of(token)
+    if page is None:
+        raise NotFound("There is no such page.")
+    is_open = view.payment.state in ("pending", "requires_action")
+    answer = look.go(page if is_open else _home(view))
+    _remember(request, answer, view)
+    return answer
 
 
 @router.get("/checkout/{ident}")
@@ -128,7 +141,7 @@ def order(request: Request, ident: str, s: str = "") -> Response:
     env: Env = request.app.state.env
     view = _view(env, ident, s)
     if view.payment.state not in ("pending", "requires_action") or not view.url:
-        return _outcome(request, view, s)
+        return _outcome(request, view)
     payment = view.payment
     provider = env.providers[payment.provider]
     page = OrderPage(
@@ -148,10 +161,7 @@ def order(request: Request, ident: str, s: str = "") -> Response:
         expires_at=view.expires_at,
     )
     answer = look.page(request, "checkout.html", view=page)
-    answer.set_cookie(
-        COOKIE, f"{ids.show('checkout', view.id)}.{s}", max_age=COOKIE_S, path="/checkout",
-        httponly=True, samesite="lax", secure=env.settings.base_url.startswith("https://"),
-    )  # fmt: skip
+    _remember(request, answer, view)
     return answer
 
 
@@ -160,7 +170,7 @@ def success(request: Request, ident: str, s: str = "") -> Response:
     """Where the provider sends the customer back to. It asks where no webhook came."""
     env: Env = request.app.state.env
     view = _view(env, ident, s)
-    return _outcome(request, _asked(env, view), s)
+    return _outcome(request, _asked(env, view))
 
 
 def _view(env: Env, ident: str, secret: str) -> CheckoutView:
@@ -171,13 +181,29 @@ def _view(env: Env, ident: str, secret: str) -> CheckoutView:
         raise NotFound("This link leads to no order. Open the page from where you came.") from None
 
 
-def _remembered(env: Env, request: Request) -> CheckoutView | None:
-    """The order whose page this browser opened last, where it still holds its secret."""
-    ident, _, secret = request.cookies.get(COOKIE, "").partition(".")
-    try:
-        return checkout.by_secret(env, ident, secret)
-    except NotFound:
-        return None
+def _remembered(env: Env, request: Request) -> list[CheckoutView]:
+    """The orders that this browser opened, the last one first, where it holds their secrets."""
+    found = []
+    for word in request.cookies.get(COOKIE, "").split("~")[:REMEMBERED]:
+        ident, _, secret = word.partition(".")
+        with contextlib.suppress(NotFound):
+            found.append(checkout.by_secret(env, ident, secret))
+    return found
+
+
+def _remember(request: Request, answer: Response, view: CheckoutView) -> None:
+    env: Env = request.app.state.env
+    word = f"{ids.show('checkout', view.id)}.{view.secret}"
+    others = [one for one in request.cookies.get(COOKIE, "").split("~") if _WORD.fullmatch(one)]
+    words = [word, *(one for one in others if one != word)][:REMEMBERED]
+    answer.set_cookie(
+        COOKIE, "~".join(words), max_age=COOKIE_S, path="/checkout",
+        httponly=True, samesite="lax", secure=env.settings.base_url.startswith("https://"),
+    )  # fmt: skip
+
+
+def _home(view: CheckoutView) -> str:
+    return f"/checkout/{ids.show('checkout', view.id)}/success?s={quote(view.secret)}"
 
 
 def _asked(env: Env, view: CheckoutView) -> CheckoutView:
@@ -206,22 +232,23 @@ def _verified(env: Env, view: CheckoutView) -> CheckoutView:
         return view
 
 
-def _unheard(request: Request, title: str) -> Response:
-    """The provider could not be asked which payment this is."""
-    tone, icon, heading, text = _SLOW
-    query = f"?{request.url.query}" if request.url.query else ""
+def _nobodys(request: Request, title: str) -> Response:
+    """For who comes back with no order of ours: it depends on nothing that the address says."""
+    env: Env = request.app.state.env
+    address = _http(env.settings.stripe_return_url)
     page = OutcomePage(
-        tone=tone, icon=icon, title=heading, text=f"{title} does not answer just now. {text}",
-        items=[], currency="", total_minor=0, payment_id=None, is_paid=False, is_pending=True,
-        credits=0, has_credits=False, balance=0, continue_url=None, continue_word="",
-        again_url=f"{request.url.path}{query}",
+        tone="info", icon="hourglass", title=f"You are back from {title}",
+        text="What you paid is added when it is confirmed: you need not wait. Go back to where you"
+        " started, or open your order's own link, to see how it stands.",
+        items=[], currency="", total_minor=0, payment_id=None, is_paid=False, is_pending=False,
+        credits=0, has_credits=False, balance=0, again_url="",
+        continue_url=_filled(address, "") if address else None, continue_word="Go back",
     )  # fmt: skip
     return look.page(request, "outcome.html", view=page)
 
 
-def _outcome(request: Request, view: CheckoutView, secret: str | None) -> Response:
-    """What became of an order. Without its secret whoever looks may only know a number of the
-    provider's: shown are the sum, how it stands and the way on, not what was bought."""
+def _outcome(request: Request, view: CheckoutView) -> Response:
+    """What became of an order, for who holds its secret."""
     env: Env = request.app.state.env
     payment = view.payment
     shown = ids.show("checkout", view.id)
@@ -235,7 +262,7 @@ def _outcome(request: Request, view: CheckoutView, secret: str | None) -> Respon
     else:
         tone, icon, title, text = _ENDS.get(payment.state, _ENDS["canceled"])
     balance = 0
-    if secret is not None and payment.paid and payment.credits:
+    if payment.paid and payment.credits:
         with env.db.read() as tx:
             balance = credits.balance_total(tx, view.customer_id, env.now())
     goes_on, word = _continue(view, shown, env.settings.stripe_return_url)
@@ -246,26 +273,20 @@ def _outcome(request: Request, view: CheckoutView, secret: str | None) -> Respon
         icon=icon,
         title=title,
         text=text,
-        items=_items(view) if secret is not None else [],
+        items=_items(view),
         currency=payment.currency,
         total_minor=payment.captured.minor if payment.paid else payment.amount.minor,
-        payment_id=ids.show("payment", payment.id) if secret is not None else None,
+        payment_id=ids.show("payment", payment.id),
         is_paid=payment.paid,
         is_pending=is_pending and not can_pay,
-        credits=payment.credits if secret is not None else 0,
+        credits=payment.credits,
         has_credits=payment.credits_added,
         balance=balance,
         continue_url=goes_on,
         continue_word=word,
-        again_url=_again(request, shown, secret),
+        again_url=_home(view),
     )
     return look.page(request, "outcome.html", view=page)
-
-
-def _again(request: Request, shown: str, secret: str | None) -> str:
-    if secret is not None:
-        return f"/checkout/{shown}/success?s={quote(secret)}"
-    return f"{request.url.path}?{request.url.query}"
 
 
 def _stands_still(payment: PaymentView) -> bool:

@@ -407,9 +407,14 @@ class Provider:
         raise self._lacks("catalog")
 
     def returned(self, told: Mapping[str, str]) -> str | None:
-        """What to ask about when a payer comes back to `/checkout/return/{name}`, by the
-        parameters that the provider puts there: its own reference or our payment id. None where
-        they name nothing. Never proof of anything: whoever comes may have written them."""
+        """Which payment a payer who comes back to `/checkout/return/{name}` names there: by the
+        provider's own reference or our payment id, None where by none. It only chooses among the
+        orders whose secrets the browser holds: whoever comes may have written anything."""
+        return None
+
+    def page_of(self, token: str) -> str | None:
+        """The provider's page behind our `/checkout/{id}/pay?token=…`, which marks the browser on
+        its way; None where `url` leads there by itself."""
         return None
 
     def fetch(self, ref: str) -> Any:

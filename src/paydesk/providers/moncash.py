@@ -2,6 +2,10 @@
 
 It sends no webhooks and gives nothing back by its interface. A session's reference is our
 payment id and the second at which its page ends, so that asking needs nothing but the reference.
+
+Its return page is one for the whole business and is told nothing but a transaction's number, which
+MonCash counts up. So the payer goes there over a page of ours, where the browser is given the
+order's secret, and comes back with it.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from functools import cached_property
 from typing import Any
+from urllib.parse import urlencode
 
 from paydesk.errors import InvalidRequest, NotFound, ProviderRefused
 from paydesk.ids import parse
@@ -77,16 +82,19 @@ class MonCash(Provider):
             token = answer["payment_token"]["token"]
         except (KeyError, TypeError) as exc:
             raise AnswerUnclear("MonCash gave no payment token.") from exc
-        base = self.settings.moncash_url.rstrip("/")
         return RemoteCheckout(
             id=f"{order.id}.{int(time.time()) + PAGE_S}",
-            url=f"{base}/Moncash-middleware/Payment/Redirect?token={token}",
+            url=_way(order.success_url, token) or self.page_of(token),
             expires_in=PAGE_S,
         )
 
+    def page_of(self, token: str) -> str:
+        base = self.settings.moncash_url.rstrip("/")
+        return f"{base}/Moncash-middleware/Payment/Redirect?{urlencode({'token': token})}"
+
     def returned(self, told: Mapping[str, str]) -> str | None:
         """MonCash sends every payer to the one page of its portal, with its transaction's number;
-        our own id, where it comes, spares a question."""
+        with our own id, where the portal is told to."""
         ours = told.get("orderId") or told.get("order_id") or ""
         if is_ours(ours):
             return ours
@@ -154,6 +162,14 @@ class MonCash(Provider):
             status="failed" if is_over else "pending", ended=is_over, decline_ref=transaction,
             error_code="declined", error_message="MonCash did not take the money.", **told,
         )  # fmt: skip
+
+
+def _way(success_url: str, token: str) -> str | None:
+    """Our page that leads to MonCash's, beside the order's own; None for who has no such page."""
+    page, _, query = success_url.partition("?")
+    if not query or not page.endswith("/success"):
+        return None
+    return f"{page.removesuffix('/success')}/pay?{query}&{urlencode({'token': token})}"
 
 
 def _last_end_s(payment_id: str) -> int:
