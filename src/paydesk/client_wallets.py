@@ -126,13 +126,16 @@ class Wallets(_Part):
 
     def transfer(
         self, source: CustomerRef, target: CustomerRef, amount: Money, *,
-        reference: str | None = None, note: str | None = None, key: str | None = None,
+        reference: str | None = None, note: str | None = None, by: str | None = None,
+        key: str | None = None,
     ) -> MoneyTransferred:  # fmt: skip
-        """Move money between customers, where the policy allows it. Raises TransferNotAllowed."""
+        """Move money between customers, where the policy allows it. Above a threshold it is
+        `requested`, and somebody else than `by` decides its `withdrawal_id`. Raises
+        TransferNotAllowed."""
         to_id = customers.ensure(self._env, target, create=False).uuid
         return wallet_moves.transfer_now(
             self._env, customers.resolve(self._env, source), to_id, amount, reference=reference,
-            note=note, request_key=request_key(key),
+            note=note, by=by, request_key=request_key(key),
         )  # fmt: skip
 
     def quote(self, amount: Money, to: str) -> Quote:
@@ -161,10 +164,26 @@ class Wallets(_Part):
             metadata=metadata, request_key=request_key(key),
         )  # fmt: skip
 
+    def withdrawals(
+        self, customer: CustomerRef | None = None, *, state: str | None = None,
+        limit: int | None = None,
+    ) -> Listing[Withdrawal]:  # fmt: skip
+        """Withdrawals and transfers that wait or waited, newest first, one customer's or all."""
+
+        def page(last: Withdrawal | None, n: int) -> Any:
+            owner = None if customer is None else customers.resolve(self._env, customer)
+            with self._env.db.read() as tx:
+                return withdrawals.list_(
+                    tx, owner, state=state, limit=n, after=last.id if last else None
+                )
+
+        return Listing(page, _as_is, limit)
+
     def decide(
         self, withdrawal: WithdrawalRef, decision: str, *, by: str, note: str | None = None
     ) -> Withdrawal:
-        """`approve` or `reject` a withdrawal. Raises ApprovalRequired for who asked for it."""
+        """`approve` or `reject` a withdrawal, or a transfer, which is moved by it. Raises
+        ApprovalRequired for who asked for it."""
         return withdrawals.decide(
             self._env, *_owned("withdrawal", withdrawal), decision, by=by, note=note
         )

@@ -107,11 +107,15 @@ class AsyncWallets:
         *,
         reference: str | None = None,
         note: str | None = None,
+        by: str | None = None,
         key: str | None = None,
     ) -> MoneyTransferred:
-        """Move money between customers, where the policy allows it. Raises TransferNotAllowed."""
+        """Move money between customers, where the policy allows it. Above a threshold it is
+        `requested`, and somebody else than `by` decides its `withdrawal_id`. Raises
+        TransferNotAllowed."""
         return await self._threads.run(
-            self._part.transfer, source, target, amount, reference=reference, note=note, key=key,
+            self._part.transfer, source, target, amount, reference=reference, note=note, by=by,
+            key=key,
         )  # fmt: skip
 
     async def quote(self, amount: Money, to: str) -> Quote:
@@ -148,6 +152,18 @@ class AsyncWallets:
             self._part.withdraw, customer, amount, destination, by=by, metadata=metadata, key=key,
         )  # fmt: skip
 
+    def withdrawals(
+        self,
+        customer: CustomerRef | None = None,
+        *,
+        state: str | None = None,
+        limit: int | None = None,
+    ) -> AsyncListing[Withdrawal]:
+        """Withdrawals and transfers that wait or waited, newest first, one customer's or all."""
+        return AsyncListing(self._threads, self._part.withdrawals(
+            customer, state=state, limit=limit,
+        ))  # fmt: skip
+
     async def decide(
         self,
         withdrawal: WithdrawalRef,
@@ -156,7 +172,8 @@ class AsyncWallets:
         by: str,
         note: str | None = None,
     ) -> Withdrawal:
-        """`approve` or `reject` a withdrawal. Raises ApprovalRequired for who asked for it."""
+        """`approve` or `reject` a withdrawal, or a transfer, which is moved by it. Raises
+        ApprovalRequired for who asked for it."""
         return await self._threads.run(self._part.decide, withdrawal, decision, by=by, note=note)
 
     async def mark_paid(self, withdrawal: WithdrawalRef, reference: str, *, by: str) -> Withdrawal:

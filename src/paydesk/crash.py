@@ -24,6 +24,7 @@ POINTS: dict[str, str] = {
     "old_call_before_settle": "an old call's session is ended and recorded, the call is open",
     "refund_before_commit": "refund, books, goods and its call are written, not committed",
     "refund_after_commit": "the refund and its call are committed, nothing was sent",
+    "withdrawal_before_commit": "a withdrawal or a waiting transfer is decided, not committed",
     "statement_line_taken": "a statement's line is taken for a payment, its money not recorded",
     "webhook_before_store_commit": "the event row is written, not committed",
     "webhook_after_store": "the event is stored and not applied",

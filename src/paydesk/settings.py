@@ -238,6 +238,9 @@ class Settings:
     withdrawal_approval_threshold: Decimal = _named(
         Decimal("0"), "PAYDESK_WITHDRAWAL_APPROVAL_THRESHOLD",
         doc="Withdrawals of a day above it, in the default currency, need another person; 0: all.")
+    transfer_approval_threshold: Decimal = _named(
+        Decimal("0"), "PAYDESK_TRANSFER_APPROVAL_THRESHOLD",
+        doc="Transfers of a day above it, in the default currency, need another person; 0: none.")
     conversion_margin: str = _named(
         "0", "PAYDESK_CONVERSION_MARGIN_BPS",
         doc="Basis points of converted money that you keep: one number, or also by pair, such as"

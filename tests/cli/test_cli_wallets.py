@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 
 import pytest
 
@@ -72,5 +74,17 @@ def test_wallets_are_shown_and_withdrawals_decided(paydesk, env, sim):  # S3.15
     assert paydesk("withdrawals", "paid", shown, "MC-42")[0] != 0
     assert paydesk("withdrawals", "approve", shown)[1][0]["status"] == "approved"
     assert paydesk("withdrawals", "paid", shown, "MC-42")[1][0]["reference"] == "MC-42"
+    strict = replace(
+        env.settings, transfer_approval_threshold=Decimal(10), default_currency="htg"
+    )
+    with Paydesk(env=replace(env, settings=strict), background=False) as pay:
+        team = pay.customers.upsert("team", owner="maya").id
+        for _ in range(2):
+            pay.wallets.transfer("maya", "team", HTG("20"), by="maya")
+    code, found, _ = paydesk("withdrawals", "list", "--status", "requested")
+    assert [(one["to"], one["amount"]) for one in found] == [(team, 2_000)] * 2
+    assert paydesk("withdrawals", "approve", found[0]["id"])[1][0]["status"] == "paid"
+    assert paydesk("withdrawals", "reject", found[1]["id"])[1][0]["status"] == "rejected"
+    assert paydesk("wallets", "list", "team")[1][0]["balance"] == 2_000
     assert paydesk("wallets", "freeze", "maya", "htg")[1][0]["status"] == "frozen"
     assert paydesk("wallets", "unfreeze", "maya", "htg")[1][0]["status"] == "open"

@@ -35,7 +35,7 @@ SWEEP = ["apply_after_fetch", "apply_before_commit", "apply_after_commit"]
 #: Places of other parts, which die in tests of their own.
 ELSEWHERE = {"spend_before_step", "spend_before_commit", "spend_after_commit",
              "publish_before_commit", "publish_after_commit", "old_call_before_settle",
-             "refund_before_commit", "refund_after_commit",
+             "refund_before_commit", "refund_after_commit", "withdrawal_before_commit",
              "reconcile_after_drifts", "reconcile_after_repair", "statement_line_taken",
              "catalog_product_made", "catalog_price_made", "catalog_price_set",
              "catalog_adopted"}  # fmt: skip

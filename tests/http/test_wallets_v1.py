@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from decimal import Decimal
+
 import pytest
 from http_support import problem_of
 
@@ -97,9 +100,52 @@ def test_money_is_moved_once_for_one_key(http, maya, make):
     ]
     assert answers[0].json() == answers[1].json()
     assert answers[0].json()["balance"] == 6_000
+    assert (answers[0].json()["status"], answers[0].json()["withdrawal"]) == ("paid", None)
     assert htg(http.as_user("two"))["balance"] == 4_000
     body["to"] = "nobody-we-know"
     problem_of(client.post("/v1/wallets/transfers", json=body), 403, "transfer_not_allowed")
+
+
+@pytest.fixture
+def asking(http):
+    """Transfers above HTG 30.00 a day need another person."""
+    before = http.app.state.env
+    told = {"transfer_approval_threshold": Decimal(30), "default_currency": "htg"}
+    http.app.state.env = replace(before, settings=replace(before.settings, **told))
+    yield http
+    http.app.state.env = before
+
+
+def test_a_transfer_above_the_threshold_waits_for_another_person(asking, maya, make):  # S3.15 S3.13
+    http, two = asking, make.user("two")
+    customers.update(http.env, two.uuid, owner=maya)
+    client, bob, ann = (http.as_user("maya"), http.as_user("bob", "admin"),
+                        http.as_user("ann", "finance"))  # fmt: skip
+    body = {"to": "two", "amount_decimal": "40", "currency": "htg"}
+    answers = [
+        client.post("/v1/wallets/transfers", json=body, headers={"Idempotency-Key": "move-1"})
+        for _ in range(2)
+    ]
+    told = answers[0].json()
+    assert [one.status_code for one in answers] == [202, 202] and answers[1].json() == told
+    assert (told["status"], told["balance"], told["to"]) == ("requested", 6_000, two.id)
+    assert (htg(client)["held"], http.as_user("two").get("/v1/wallets").json()["data"]) == (
+        4_000, [],
+    )  # fmt: skip
+    path = f"/v1/withdrawals/{told['withdrawal']}"
+    problem_of(client.post(f"{path}/decide", json={"decision": "approve"}), 403, "not_permitted")
+    problem_of(http.as_user("two").get(path), 404, "not_found")
+    problem_of(bob.post(f"{path}/paid", json={"reference": "MC-1"}), 409, "conflict")
+    listed = ann.get("/v1/withdrawals", params={"status": "requested"}).json()["data"]
+    assert [(one["id"], one["to"]) for one in listed] == [(told["withdrawal"], two.id)]
+    done = ann.post(f"{path}/decide", json={"decision": "approve"}).json()
+    assert (done["status"], done["to"], done["decided_by"]) == ("paid", two.id, "user:ann")
+    assert (htg(client)["held"], htg(http.as_user("two"))["balance"]) == (0, 4_000)
+    own = bob.post("/v1/wallets/transfers", json={**body, "customer": "maya"}).json()
+    mine = f"/v1/withdrawals/{own['withdrawal']}"
+    problem_of(bob.post(f"{mine}/decide", json={"decision": "approve"}), 409, "approval_required")
+    assert client.post(f"{mine}/cancel").json()["status"] == "canceled"
+    assert htg(client)["balance"] == 6_000
 
 
 def test_money_of_a_hold_is_shown_with_its_decimals(http, maya):

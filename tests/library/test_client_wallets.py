@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
-from paydesk import HTG, USD, InsufficientCredits, InsufficientFunds
+from paydesk import HTG, USD, InsufficientCredits, InsufficientFunds, Paydesk
 from paydesk.errors import ApprovalRequired, HoldClosed, InvalidRequest
 
 
@@ -125,6 +126,22 @@ def test_money_is_converted_and_moved(funded):  # S3.24 I14
     pay.wallets.transfer("maya", "team", USD("0.50"), note="half")
     assert [(w.currency, w.balance) for w in pay.wallets.list("team")] == [("usd", 50)]
     assert [rate.source for rate in pay.rates.list()] == ["manual"]
+
+
+def test_a_transfer_above_the_threshold_waits_for_another_person(funded):  # S3.15
+    told = {"transfer_approval_threshold": Decimal(30), "default_currency": "htg"}
+    env = replace(funded.env, settings=replace(funded.env.settings, **told))
+    with Paydesk(env=env, background=False) as pay:
+        pay.customers.upsert("team", owner="maya")
+        done = pay.wallets.transfer("maya", "team", HTG("40"), by="maya", key="t1")
+        again = pay.wallets.transfer("maya", "team", HTG("40"), by="maya", key="t1")
+        assert (done.state, again.withdrawal_id) == ("requested", done.withdrawal_id)
+        assert [one.id for one in pay.wallets.withdrawals("maya")] == [done.withdrawal_id]
+        with pytest.raises(ApprovalRequired):
+            pay.wallets.decide(done.withdrawal_id, "approve", by="maya")
+        moved = pay.wallets.decide(done.withdrawal_id, "approve", by="ann")
+        assert moved.state == "paid" and pay.wallets.balance("team", "htg") == HTG("40")
+        assert list(pay.wallets.withdrawals(state="requested", limit=5)) == []
 
 
 def test_an_asynchronous_block_holds_and_captures(apay, run):  # I8

@@ -229,6 +229,7 @@ def _withdrawal(one: Any) -> dict[str, Any]:
     return {
         "id": ids.show("withdrawal", one.id), "status": one.state, "amount": one.amount,
         "customer": ids.show("customer", one.customer_id), "destination": one.destination,
+        "to": None if one.to_id is None else ids.show("customer", one.to_id),
         "requested_by": one.requested_by, "decided_by": one.decided_by,
         "reference": one.paid_reference, "created_at": one.created_at,
     }  # fmt: skip
@@ -240,7 +241,7 @@ def withdrawals_list(
     limit: Annotated[int, typer.Option(min=1, max=1000)] = 20,
     output_: Output = "",
 ) -> None:
-    """Withdrawals, newest first."""
+    """Withdrawals and transfers that wait or waited for a person, newest first."""
     from paydesk.flows import withdrawals
 
     with context.opened() as env, env.db.read() as tx:
@@ -258,7 +259,7 @@ def withdrawals_list(
 def withdrawals_approve(
     withdrawal: Which, note: Note = None, live: context.Live = False, output_: Output = ""
 ) -> None:
-    """Let it be paid out; somebody else than who asked for it decides."""
+    """Let it be paid out, or move a transfer; somebody else than who asked for it decides."""
     _decide(withdrawal, "approve", note, output_, live=live)
 
 

@@ -365,7 +365,8 @@ TYPES: dict[str, EventType] = {
         {"currency": "htg", "state": "closed", "reason": None},
     ),
     "withdrawal.requested": EventType(
-        "Money of a wallet was set aside to be paid out.", "withdrawal", _WITHDRAWAL
+        "Money of a wallet was set aside to be paid out, or for the customer `to`.", "withdrawal",
+        _WITHDRAWAL,
     ),
     "withdrawal.approved": EventType(
         "A withdrawal may be paid out; `by` says who decided.",
@@ -383,7 +384,8 @@ TYPES: dict[str, EventType] = {
         {**_WITHDRAWAL, "status": "canceled"},
     ),
     "withdrawal.paid": EventType(
-        "A withdrawal was paid out; `reference` is the paying side's.",
+        "A withdrawal was paid out; `reference` is the paying side's. A transfer that waited was"
+        " approved and moved: `to` and `by` say to whom and who decided.",
         "withdrawal",
         {**_WITHDRAWAL, "status": "paid", "reference": "MC-20260114-0042"},
     ),

@@ -31,8 +31,7 @@ from paydesk.flows.credit_moves import movable
 from paydesk.flows.events import NewEvent, emit_many
 from paydesk.flows.ledger import Entry
 from paydesk.flows.sweeps import WAIT_S, one_row
-from paydesk.flows.wallet_moves import check_money, digest_of, number_of
-from paydesk.flows.wallets import Arrival
+from paydesk.flows.wallets import Arrival, check_money, digest_of, number_of
 from paydesk.rules import fields
 from paydesk.rules import holds as rules
 from paydesk.rules.credits import check_amount

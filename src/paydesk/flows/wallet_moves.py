@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from paydesk import ids
+from paydesk import causes, ids
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
 from paydesk.errors import (
-    AmountTooLarge,
     AmountTooSmall,
     Conflict,
     IdempotencyKeyReused,
     InvalidRequest,
     NotFound,
 )
-from paydesk.flows import heads, ledger, rates, wallets
+from paydesk.flows import heads, ledger, rates, wallets, withdrawals
 from paydesk.flows.credit_moves import may_move
 from paydesk.flows.events import emit_many
-from paydesk.flows.wallets import Arrival
+from paydesk.flows.wallets import Arrival, check_money, digest_of, number_of
 from paydesk.rules import fields, margins
 from paydesk.rules import rates as rules
 from paydesk.rules.money import Money, currency_code
@@ -33,7 +31,11 @@ from paydesk.settings import Settings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transferred:
-    """Money that went to another customer; `balance` is the giver's after it."""
+    """Money that went to another customer; `balance` is the giver's after it.
+
+    `state` is a withdrawal's: paid; or requested, where `withdrawal_id` waits for a person with
+    the money set aside, and later what became of it.
+    """
 
     transfer_id: UUID
     txn_id: UUID
@@ -41,6 +43,8 @@ class Transferred:
     amount: Money
     balance: int
     same: bool
+    state: str = "paid"
+    withdrawal_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,23 +86,18 @@ class Conversion:
     same: bool = False
 
 
-def check_money(env: Env, money: Money) -> None:
-    """Raises InvalidRequest at zero and below, AmountTooLarge above the limit of one transaction:
-    what the money is worth in the default currency; without a rate nothing limits it."""
-    if money.minor <= 0:
-        raise InvalidRequest("The amount must be above zero.", param="amount")
-    if rates.is_above(env, money, most := env.settings.max_transaction_amount):
-        raise AmountTooLarge(f"At most {most} in one transaction.", param="amount", limit=most)
-
-
 # To another customer ----------------------------------------------------------------------------
 
 
 def transfer_now(
     env: Env, from_id: UUID, to_id: UUID, money: Money, *, request_key: UUID | None = None,
     request_hash: int | None = None, reference: str | None = None, note: str | None = None,
+    by: str | None = None, persons: Sequence[str] | None = None,
 ) -> Transferred:  # fmt: skip
     """Move money from one customer's wallet into another's, as `wallet_transfer_policy` allows.
+
+    Where `withdrawals.transfer_needs_approval` says so it is set aside instead, asked for `by`
+    whom, until somebody else decides. Otherwise:
 
     wallet -> transit in the giver's books and transit -> wallet in the other's, in one
     transaction with both heads locked in order. A debt of the receiver is repaid first. Raises
@@ -110,7 +109,7 @@ def transfer_now(
     fields.optional_text(note, "note", most=500)
     if from_id == to_id:
         raise InvalidRequest("Both are the same customer.", param="to")
-    if request_key is not None and request_hash is None:
+    if request_hash is None:
         request_hash = ledger.hash_of(
             "wallet transfer", to_id, money.minor, money.currency, reference, note
         )
@@ -123,12 +122,23 @@ def transfer_now(
         wallets.refuse_frozen(tx, to_id, money.currency)
         now = heads.decide(tx, env.now(), from_id)
         heads.count_day(tx, from_id, now, 1, env.settings.max_daily_transactions)
+        if withdrawals.transfer_needs_approval(tx, env.settings, from_id, money, now):
+            one, transfer_id, balance = withdrawals.request_transfer(
+                tx, now, from_id, to_id, money, by=by or causes.actor(), persons=persons,
+                request_key=request_key or uuid4(), request_hash=request_hash,
+                reference=reference, note=note,
+            )  # fmt: skip
+            return Transferred(
+                transfer_id=transfer_id, txn_id=one.id, to_id=to_id, amount=money,
+                balance=balance, same=False, state=one.state, withdrawal_id=one.id,
+            )  # fmt: skip
         txn_id = ids.new_owned(from_id)
         ends = {"from": from_id, "to": to_id}
         transfer_id, balance = wallets.take_out(
             tx, now, from_id, money, "transit", reason="WALLET_TRANSFER", txn_id=txn_id,
             event="wallet.transferred", data={"direction": "out", **ends}, subject_id=to_id,
-            request_key=request_key, request_hash=request_hash, reference=reference, note=note,
+            request_key=request_key, request_hash=request_hash if request_key else None,
+            reference=reference, note=note,
         )  # fmt: skip
         wallets.put_in(tx, heads.decide(tx, env.now(), to_id), [
             Arrival(
@@ -157,9 +167,11 @@ def _transfer_before(
         {"customer_id": from_id, "id": found[0]},
     )
     assert row is not None
+    asked = withdrawals.by_key(tx, from_id, key)
     return Transferred(
         transfer_id=found[0], txn_id=row["txn_id"], to_id=to_id, amount=money,
-        balance=row["debit_after"], same=True,
+        balance=row["debit_after"], same=True, state=asked.state if asked else "paid",
+        withdrawal_id=asked.id if asked else None,
     )  # fmt: skip
 
 
@@ -226,17 +238,6 @@ def list_conversions(
 ) -> list[Conversion]:
     """A customer's conversions, newest first; the next page begins after the last id."""
     return _conversions(tx, customer_id, limit=limit, after=after)
-
-
-def digest_of(*parts: Any) -> bytes:
-    """What a request key was used with, where the caller did not say."""
-    text = json.dumps(parts, default=str, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
-
-
-def number_of(digest: bytes) -> int:
-    """A digest as the ledger keeps it beside a request key: 63 bits."""
-    return int.from_bytes(digest[:8], "big") >> 1
 
 
 def _target(give: Money, to: str) -> str:

@@ -8,6 +8,8 @@ a frozen or closed one refuses what somebody chooses to do with it.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,6 +20,7 @@ from paydesk import ids
 from paydesk.db.postgres import Tx, jsonb
 from paydesk.env import Env
 from paydesk.errors import (
+    AmountTooLarge,
     Conflict,
     GoodsUsed,
     InsufficientFunds,
@@ -25,7 +28,7 @@ from paydesk.errors import (
     NotFound,
     WalletFrozen,
 )
-from paydesk.flows import heads, ledger
+from paydesk.flows import heads, ledger, rates
 from paydesk.flows.events import NewEvent, emit_many
 from paydesk.flows.ledger import Entry
 from paydesk.rules import fields
@@ -421,6 +424,29 @@ def new_event(
     return NewEvent(
         customer_id=customer_id, type=type, subject_id=subject_id, data=told, at=now, cause=cause
     )
+
+
+# What is asked ---------------------------------------------------------------------------------
+
+
+def check_money(env: Env, money: Money) -> None:
+    """Raises InvalidRequest at zero and below, AmountTooLarge above the limit of one transaction:
+    what the money is worth in the default currency; without a rate nothing limits it."""
+    if money.minor <= 0:
+        raise InvalidRequest("The amount must be above zero.", param="amount")
+    if rates.is_above(env, money, most := env.settings.max_transaction_amount):
+        raise AmountTooLarge(f"At most {most} in one transaction.", param="amount", limit=most)
+
+
+def digest_of(*parts: Any) -> bytes:
+    """What a request key was used with, where the caller did not say."""
+    text = json.dumps(parts, default=str, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+def number_of(digest: bytes) -> int:
+    """A digest as the ledger keeps it beside a request key: 63 bits."""
+    return int.from_bytes(digest[:8], "big") >> 1
 
 
 # Wallets themselves -----------------------------------------------------------------------------

@@ -3,6 +3,9 @@
 requested -> approved -> paid, or rejected or canceled on the way, which gives the money back.
 Above PAYDESK_WITHDRAWAL_APPROVAL_THRESHOLD in a day somebody else than the requester decides.
 Nothing of a wallet that is frozen, or owes by then, is approved or paid out.
+
+A transfer to another customer that is above PAYDESK_TRANSFER_APPROVAL_THRESHOLD waits here too, as
+a withdrawal with `to_id`: its approval moves the money, and it is paid.
 """
 
 from __future__ import annotations
@@ -10,10 +13,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
-from paydesk import ids
+from paydesk import crash, ids
 from paydesk.db.postgres import Tx, jsonb
 from paydesk.env import Env
 from paydesk.errors import (
@@ -24,9 +28,9 @@ from paydesk.errors import (
     NotFound,
 )
 from paydesk.flows import heads, ledger, rates, wallets
+from paydesk.flows.credit_moves import may_move
 from paydesk.flows.events import emit_many
-from paydesk.flows.wallet_moves import check_money, digest_of, number_of
-from paydesk.flows.wallets import Arrival
+from paydesk.flows.wallets import Arrival, check_money, digest_of, number_of
 from paydesk.rules import fields
 from paydesk.rules.money import Money
 from paydesk.rules.persons import are_two, persons_of
@@ -40,13 +44,15 @@ OPEN = ("requested", "approved")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Withdrawal:
     """Money on its way out of a wallet. `destination` is where it is to go, in the customer's
-    words; `decided_by` is None where the amount needed nobody's decision."""
+    words; `decided_by` is None where the amount needed nobody's decision. `to_id`: the customer
+    who gets it, where this is a transfer between wallets."""
 
     id: UUID
     customer_id: UUID
     amount: Money
     state: str
     destination: str
+    to_id: UUID | None
     requested_by: str | None
     decided_by: str | None
     decided_at: datetime | None
@@ -56,6 +62,7 @@ class Withdrawal:
     metadata: dict[str, Any]
     created_at: datetime
     updated_at: datetime
+    request_key: UUID
     request_hash: bytes
     requested_persons: list[str] | None
 
@@ -77,39 +84,70 @@ def request(
     digest = request_hash or digest_of("withdraw", money.minor, money.currency, told, kept)
     with env.db.transaction(customer_id) as tx:
         now = heads.decide(tx, env.now(), customer_id)
-        found = _by_key(tx, customer_id, key)
+        found = by_key(tx, customer_id, key)
         if found is not None:
             if found.request_hash != digest:
                 raise IdempotencyKeyReused("This key stands for another request.")
             return found
         heads.count_day(tx, customer_id, now, 1, env.settings.max_daily_transactions)
-        made = ids.new_owned(customer_id)
         is_free = not needs_approval(tx, env.settings, customer_id, money, now)
-        wallets.take_out(
-            tx, now, customer_id, money, "held", reason="WALLET_WITHDRAWAL", txn_id=made,
-            event=None, subject_id=made, reference=told[:255], request_key=key,
-            request_hash=number_of(digest),
+        one, _, _ = _set_aside(
+            tx, now, customer_id, money, destination=told, reference=told[:255], by=by,
+            persons=persons, state="approved" if is_free else "requested", metadata=kept,
+            request_key=key, digest=digest, number=number_of(digest),
         )  # fmt: skip
-        tx.run(
-            "insert into withdrawals (customer_id, id, currency, amount_minor, state, destination,"
-            " requested_by, requested_persons, decided_at, hold_txn_id, request_key,"
-            " request_hash, metadata, created_at) values (%(customer_id)s, %(id)s, %(currency)s,"
-            " %(minor)s, %(state)s,"
-            " %(destination)s, %(by)s, %(persons)s, %(decided_at)s, %(id)s, %(key)s,"
-            " %(digest)s, %(metadata)s, %(now)s)",
-            {
-                "customer_id": customer_id, "id": made, "currency": money.currency,
-                "minor": money.minor, "state": "approved" if is_free else "requested",
-                "destination": told, "by": by, "persons": persons_of(by, persons),
-                "decided_at": now if is_free else None,
-                "key": key, "digest": digest, "metadata": jsonb(kept), "now": now,
-            },
-        )  # fmt: skip
-        one = get(tx, customer_id, made)
         _tell(tx, now, one, "requested", by)
         if is_free:
             _tell(tx, now, one, "approved", "the threshold", by="the threshold")
         return one
+
+
+def request_transfer(
+    tx: Tx, now: datetime, customer_id: UUID, to_id: UUID, money: Money, *, by: str,
+    persons: Sequence[str] | None, request_key: UUID, request_hash: int,
+    reference: str | None, note: str | None,
+) -> tuple[Withdrawal, UUID, int]:  # fmt: skip
+    """Set money aside that goes to another customer once a person approves it: wallet -> held.
+
+    Answers what waits, the transfer that set it aside, and the balance after that. The head is
+    locked, the day counted. Raises InsufficientFunds, WalletFrozen.
+    """
+    found = _set_aside(
+        tx, now, customer_id, money, destination=ids.show("customer", to_id), to_id=to_id,
+        reference=reference, note=note, by=by, persons=persons, state="requested", metadata={},
+        request_key=request_key, digest=request_hash.to_bytes(8, "big"), number=request_hash,
+    )  # fmt: skip
+    _tell(tx, now, found[0], "requested", by)
+    return found
+
+
+def _set_aside(
+    tx: Tx, now: datetime, customer_id: UUID, money: Money, *, destination: str, by: str,
+    persons: Sequence[str] | None, state: str, metadata: Mapping[str, Any], request_key: UUID,
+    digest: bytes, number: int, reference: str | None, note: str | None = None,
+    to_id: UUID | None = None,
+) -> tuple[Withdrawal, UUID, int]:  # fmt: skip
+    made = ids.new_owned(customer_id)
+    transfer_id, balance = wallets.take_out(
+        tx, now, customer_id, money, "held", reason="WALLET_WITHDRAWAL", txn_id=made,
+        event=None, subject_id=made, reference=reference, note=note, request_key=request_key,
+        request_hash=number,
+    )  # fmt: skip
+    tx.run(
+        "insert into withdrawals (customer_id, id, currency, amount_minor, state, destination,"
+        " to_customer_id, requested_by, requested_persons, decided_at, hold_txn_id, request_key,"
+        " request_hash, metadata, created_at) values (%(customer_id)s, %(id)s, %(currency)s,"
+        " %(minor)s, %(state)s, %(destination)s, %(to_id)s, %(by)s, %(persons)s, %(decided_at)s,"
+        " %(id)s, %(key)s, %(digest)s, %(metadata)s, %(now)s)",
+        {
+            "customer_id": customer_id, "id": made, "currency": money.currency,
+            "minor": money.minor, "state": state, "destination": destination, "to_id": to_id,
+            "by": by, "persons": persons_of(by, persons),
+            "decided_at": now if state == "approved" else None,
+            "key": request_key, "digest": digest, "metadata": jsonb(metadata), "now": now,
+        },
+    )  # fmt: skip
+    return get(tx, customer_id, made), transfer_id, balance
 
 
 def decide(
@@ -121,12 +159,18 @@ def decide(
     `persons`: who is behind the name `by`. Raises ApprovalRequired where that is who asked for it,
     Conflict where it is past that; for an approval also WalletFrozen, and Conflict where the
     wallet owes: rejecting repays it. The same decision by the same person again changes nothing.
+
+    The approval of a transfer moves it: held -> transit, and transit -> wallet in the other's
+    books. Raises TransferNotAllowed, WalletFrozen where the other may not have it any more.
     """
     if decision not in ("approve", "reject"):
         raise InvalidRequest("decision is 'approve' or 'reject'.", param="decision")
     told = fields.optional_text(note, "note", most=500)
-    state = "approved" if decision == "approve" else "rejected"
-    with env.db.transaction(customer_id) as tx:
+    with env.db.read() as tx:
+        to_id = get(tx, customer_id, withdrawal_id).to_id
+    state = "rejected" if decision == "reject" else "approved" if to_id is None else "paid"
+    others = [to_id] if to_id is not None and state == "paid" else []
+    with env.db.transaction(customer_id, *others) as tx:
         now = heads.decide(tx, env.now(), customer_id)
         one = get(tx, customer_id, withdrawal_id)
         if one.state == state and one.decided_by == by:
@@ -136,13 +180,18 @@ def decide(
             raise ApprovalRequired("Somebody else than who asked for it decides.")
         if one.state not in (OPEN if state == "rejected" else ("requested",)):
             raise Conflict(f"This withdrawal is {one.state}.")
-        if state == "approved":
+        changes: dict[str, Any] = {}
+        if state == "rejected":
+            changes = {"txn_id": _give_back(tx, now, one)}
+        else:
             _check_wallet(tx, one)
-        txn_id = _give_back(tx, now, one) if state == "rejected" else None
+        if state == "paid":
+            changes = {"txn_id": _hand_over(env, tx, now, one, by), "paid_at": now}
         moved = _move(tx, one, state, decided_by=by, decided_at=now, decision_note=told,
-                      txn_id=txn_id)  # fmt: skip
+                      **changes)  # fmt: skip
         _tell(tx, now, moved, state, by, by=by)
-        return moved
+        crash.at("withdrawal_before_commit")
+    return moved
 
 
 def cancel(
@@ -205,9 +254,40 @@ def needs_approval(
     rows = tx.all(
         "select currency, sum(amount_minor)::bigint as minor from withdrawals"
         " where customer_id = %(customer_id)s and created_at > %(since)s"
+        " and to_customer_id is null"
         " and state in ('requested', 'approved', 'paid') group by currency",
         {"customer_id": customer_id, "since": now - timedelta(days=1)},
     )
+    return _is_above(tx, settings, most, money, rows, now)
+
+
+def transfer_needs_approval(
+    tx: Tx, settings: Settings, customer_id: UUID, money: Money, now: datetime
+) -> bool:
+    """Whether a transfer waits for another person: where it and what the customer gave others in
+    the last day are above the threshold, or a rate is missing; never where that is 0."""
+    most = settings.transfer_approval_threshold
+    if not most:
+        return False
+    rows = tx.all(
+        "select currency, sum(minor)::bigint as minor from ("
+        " select asset as currency, amount as minor from transfers"
+        "  where customer_id = %(customer_id)s and debit = 2 and credit = 9"
+        "  and effective_at > %(since)s"
+        " union all select currency, amount_minor from withdrawals"
+        "  where customer_id = %(customer_id)s and created_at > %(since)s"
+        "  and to_customer_id is not null and state in ('requested', 'paid')) l"
+        " group by currency",
+        {"customer_id": customer_id, "since": now - timedelta(days=1)},
+    )
+    return _is_above(tx, settings, most, money, rows, now)
+
+
+def _is_above(
+    tx: Tx, settings: Settings, most: Decimal, money: Money, rows: Sequence[Mapping[str, Any]],
+    now: datetime,
+) -> bool:  # fmt: skip
+    """Whether `money` and these sums by currency are above `most` of the default currency."""
     asked = {row["currency"]: row["minor"] for row in rows}
     asked[money.currency] = asked.get(money.currency, 0) + money.minor
     target, total = settings.default_currency, 0
@@ -225,9 +305,10 @@ def needs_approval(
 def get(tx: Tx, customer_id: UUID, withdrawal_id: UUID) -> Withdrawal:
     """One withdrawal. Raises NotFound, also for another customer's."""
     row = tx.one(
-        "select customer_id, id, currency, amount_minor, state, destination, requested_by,"
-        " decided_by, decided_at, decision_note, paid_reference, paid_at, metadata, created_at,"
-        " updated_at, request_hash, requested_persons from withdrawals"
+        "select customer_id, id, currency, amount_minor, state, destination,"
+        " to_customer_id as to_id, requested_by, decided_by, decided_at, decision_note,"
+        " paid_reference, paid_at, metadata, created_at, updated_at, request_key, request_hash,"
+        " requested_persons from withdrawals"
         " where customer_id = %(customer_id)s and id = %(id)s",
         {"customer_id": customer_id, "id": withdrawal_id},
     )
@@ -245,9 +326,10 @@ def list_(
         raise InvalidRequest(f"status is one of {', '.join(STATES)}.", param="status")
     seen = get(tx, ids.customer_of(after), after) if after is not None else None
     rows = tx.all(
-        "select customer_id, id, currency, amount_minor, state, destination, requested_by,"
-        " decided_by, decided_at, decision_note, paid_reference, paid_at, metadata, created_at,"
-        " updated_at, request_hash, requested_persons from withdrawals"
+        "select customer_id, id, currency, amount_minor, state, destination,"
+        " to_customer_id as to_id, requested_by, decided_by, decided_at, decision_note,"
+        " paid_reference, paid_at, metadata, created_at, updated_at, request_key, request_hash,"
+        " requested_persons from withdrawals"
         " where (%(customer_id)s::uuid is null or customer_id = %(customer_id)s)"
         " and (%(state)s::text is null or state = %(state)s)"
         " and (%(at)s::timestamptz is null or (created_at, id) < (%(at)s::timestamptz,"
@@ -258,7 +340,8 @@ def list_(
     return [_withdrawal(row) for row in rows]
 
 
-def _by_key(tx: Tx, customer_id: UUID, key: UUID) -> Withdrawal | None:
+def by_key(tx: Tx, customer_id: UUID, key: UUID) -> Withdrawal | None:
+    """What this request key asked for."""
     row = tx.one(
         "select id from withdrawals where customer_id = %(customer_id)s and request_key = %(key)s",
         {"customer_id": customer_id, "key": key},
@@ -282,6 +365,44 @@ def _give_back(tx: Tx, now: datetime, one: Withdrawal) -> UUID:
             customer_id=one.customer_id, money=one.amount, source="held", txn_id=txn_id,
             reason="WITHDRAWAL_RELEASE", event=None, subject_id=one.id,
             request_key=ids.request_key("withdrawal back", str(one.id)),
+        )
+    ])  # fmt: skip
+    return txn_id
+
+
+def _hand_over(env: Env, tx: Tx, now: datetime, one: Withdrawal, by: str) -> UUID:
+    """What was set aside is in the other customer's wallet, whose head is locked too."""
+    assert one.to_id is not None
+    owner, to_id, money = one.customer_id, one.to_id, one.amount
+    may_move(tx, owner, to_id, env.settings.wallet_transfer_policy, "Money")
+    wallets.refuse_frozen(tx, to_id, money.currency)
+    told = tx.one(
+        "select reference, note from transfers where customer_id = %(customer_id)s"
+        " and request_key = %(key)s", {"customer_id": owner, "key": one.request_key},
+    )  # fmt: skip
+    assert told is not None
+    txn_id, ends, cause = ids.new_owned(owner), {"from": owner, "to": to_id}, {"actor": by}
+    entry = ledger.Entry(
+        id=ids.new_owned(owner), customer_id=owner, debit="held", credit="transit",
+        asset=money.currency, amount=money.minor, reason="WALLET_TRANSFER", txn_id=txn_id,
+        subject_id=to_id, effective_at=now, **told,
+        request_key=ids.request_key("transfer approved", str(one.id)),
+    )  # fmt: skip
+    ledger.post(tx, [entry])
+    wallet = wallets.of(tx, owner, money.currency)
+    assert wallet is not None
+    data = {
+        "amount": money.minor, "currency": money.currency, "balance": wallet.balance,
+        "transfer_id": entry.id, "direction": "out", **ends,
+    }  # fmt: skip
+    emit_many(tx, [
+        wallets.new_event("wallet.transferred", owner, wallet.id, data, now, cause)
+    ])  # fmt: skip
+    wallets.put_in(tx, heads.decide(tx, env.now(), to_id), [
+        Arrival(
+            customer_id=to_id, money=money, source="transit", reason="WALLET_TRANSFER",
+            txn_id=txn_id, event="wallet.transferred", subject_id=owner, cause=cause,
+            data={"direction": "in", **ends}, **told,
         )
     ])  # fmt: skip
     return txn_id
@@ -311,6 +432,8 @@ def _tell(
         "amount": one.amount.minor, "currency": one.amount.currency, "status": what,
         "destination": one.destination, **more,
     }  # fmt: skip
+    if one.to_id is not None:
+        data["to"] = one.to_id
     cause = {"actor": actor}
     emit_many(
         tx, [wallets.new_event(f"withdrawal.{what}", one.customer_id, one.id, data, now, cause)]

@@ -196,6 +196,8 @@ class StatementOut(Out):
 
 
 class WalletTransferOut(Object):
+    """`withdrawal` is what waits, or waited, for another person; none where nobody was asked."""
+
     object: Literal["wallet_transfer"]
     customer: str
     to: str
@@ -204,6 +206,8 @@ class WalletTransferOut(Object):
     currency: str
     balance: int
     balance_decimal: str
+    status: Literal["requested", "paid", "rejected", "canceled"]
+    withdrawal: str | None
 
 
 class RateOut(Object):
@@ -263,7 +267,8 @@ class ConversionOut(Object):
 
 
 class WithdrawalOut(Object):
-    """Who of the staff acted is shown to staff only."""
+    """Who of the staff acted is shown to staff only. `to`: the customer who gets the money, where
+    this is a transfer that waits, or waited, for another person."""
 
     object: Literal["withdrawal"]
     customer: str
@@ -272,6 +277,7 @@ class WithdrawalOut(Object):
     currency: str
     status: Literal["requested", "approved", "paid", "rejected", "canceled"]
     destination: str
+    to: str | None
     requested_by: str | None
     decided_by: str | None
     decided_at: str | None

@@ -182,11 +182,15 @@ def make_wallet(request: Request, body: WalletIn) -> Response:
 
 @wallets_v1.post(
     "/v1/wallets/transfers", response_model=None, summary="Move money to another customer",
-    responses={200: {"model": WalletTransferOut}},
+    responses={200: {"model": WalletTransferOut}, 202: {"model": WalletTransferOut}},
     **cell("customer", "admin", "service", owner="own"),
 )  # fmt: skip
 def transfer(request: Request, body: WalletTransferIn) -> Response:
-    """As far as `WALLET_TRANSFER_POLICY` allows, into the wallet of the same currency."""
+    """As far as `WALLET_TRANSFER_POLICY` allows, into the wallet of the same currency.
+
+    Above a threshold it is 202 `requested`: the money is set aside until another person decides
+    the `withdrawal`.
+    """
     env, who = env_of(request), who_of(request)
     customer_id = owners.owner(env, who, body.customer)
     money = required(request, body)
@@ -195,9 +199,9 @@ def transfer(request: Request, body: WalletTransferIn) -> Response:
     def work() -> Response:
         done = wallet_moves.transfer_now(
             env, customer_id, recipient(request, body.to, "Money"), money, reference=body.reference,
-            note=body.note, **keyed(attempt),
+            note=body.note, by=who.caller, persons=who.persons, **keyed(attempt),
         )  # fmt: skip
-        return reply({
+        shape = {
             "id": ids.show("transfer", done.transfer_id),
             "object": "wallet_transfer",
             "livemode": env.settings.live,
@@ -206,8 +210,11 @@ def transfer(request: Request, body: WalletTransferIn) -> Response:
             **fields.money(done.amount),
             "currency": done.amount.currency,
             **fields.money(Money(done.balance, money.currency, minor=True), "balance"),
+            "status": done.state,
+            "withdrawal": fields.shown("withdrawal", done.withdrawal_id),
             "created_at": fields.instant(env.now()),
-        })  # fmt: skip
+        }  # fmt: skip
+        return reply(shape, 202 if done.state == "requested" else 200)
 
     return once(env, attempt, customer_id, work)
 

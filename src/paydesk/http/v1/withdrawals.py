@@ -33,6 +33,7 @@ def withdrawal_shape(one: Withdrawal, livemode: bool, *, for_staff: bool) -> dic
         "currency": one.amount.currency,
         "status": one.state,
         "destination": one.destination,
+        "to": fields.shown("customer", one.to_id),
         "requested_by": one.requested_by if for_staff else None,
         "decided_by": one.decided_by if for_staff else None,
         "decided_at": fields.instant(one.decided_at),
@@ -117,7 +118,10 @@ def get_withdrawal(request: Request, withdrawal: str) -> Response:
     responses={200: {"model": WithdrawalOut}}, **cell("admin", "finance"),
 )  # fmt: skip
 def decide(request: Request, withdrawal: str, body: DecisionIn) -> Response:
-    """By somebody else than who asked for it; a rejected one's money is in the wallet again."""
+    """By somebody else than who asked for it; a rejected one's money is in the wallet again.
+
+    The approval of a transfer to another customer moves the money, and it is paid.
+    """
     customer_id, found = owned(request, "withdrawal", withdrawal)
     who = who_of(request)
     one = withdrawals.decide(
