@@ -112,8 +112,9 @@ alter table promos validate constraint promos_periods_check;
 
 -- Subscriptions ----------------------------------------------------------------------------------
 
--- period: the number of the current one, counted from anchor, whose boundaries are a pure function
--- of anchor, zone and the plan's interval. runner: who bills, this desk or the provider.
+-- period: the number of the current one. The one that begins at anchor is number anchor_period, and
+-- boundaries from there are a pure function of anchor, zone and the plan's interval. What lies
+-- before it is a trial, or the short first period of calendar billing. runner: who bills, this desk or the provider.
 -- next: a change that waits for the period's end, {plan_id, plan_version, quantity}.
 -- discount: {promo_id, code, percent | minor, left}; left null: for ever.
 -- due_at: the next instant at which something is to be done; infinity where nothing is.
@@ -131,6 +132,7 @@ create table subscriptions (
     currency text not null check (currency = lower(currency) and length(currency) = 3),
     price_minor bigint not null check (price_minor >= 0),
     anchor timestamptz not null,
+    anchor_period integer not null default 0,
     zone text not null default 'UTC',
     period integer not null default 0,
     period_start timestamptz not null,
