@@ -54,7 +54,7 @@ def stands(env, pair) -> tuple[int, int, int]:
     return mine.balance, mine.held, other.balance if other else 0
 
 
-def test_nobody_is_asked_unless_a_threshold_is_set(env, pair):  # S3.15
+def test_nobody_is_asked_unless_a_threshold_is_set(env, pair):
     done = give(env, pair, "100")
     assert (done.state, done.withdrawal_id) == ("paid", None)
     assert stands(env, pair) == (0, 0, 10_000)
