@@ -157,7 +157,7 @@ def test_the_history_is_narrowed_by_status_type_and_time(shop, user, http):
     assert record["payments"][0]["provider_response"]["id"].startswith("re_")
 
 
-def test_the_history_has_every_column_and_every_refund(shop, user, http):
+def test_the_history_has_every_column_and_every_refund(shop, env, user, http):
     """S0.1 S0.2 S0.3 S0.4 S0.5 S0.6 S0.7 S0.8 S0.9 S0.10 S0.11 S0.12 S0.13 S0.15 S0.16 S0.17
     S0.18 S0.19 S0.20 S0.22 S0.32 S0.36 S0.38 C5: rows of the document's table."""
     one, _ = activated(shop, user)
@@ -172,8 +172,14 @@ def test_the_history_has_every_column_and_every_refund(shop, user, http):
     for row in (payment, refund):
         assert set(row) == COLUMNS
         assert all(INSTANT.fullmatch(row[k]) for k in ("created_at", "updated_at", "paid_at"))
-        assert row["payment_intent_id"] == one["payment"]["payment_id"]
         assert (row["service_id"], row["currency"]) == (one["service"]["id"], "USD")
+    assert payment["payment_intent_id"] == one["payment"]["payment_id"]
+    assert refund["payment_intent_id"] == f"refund_{refund['id'].replace('-', '')}"
+    with env.db.read() as tx:
+        rows = tx.all("select id::text, payment_intent_id from services.payments")
+    assert {row["id"]: row["payment_intent_id"] for row in rows} == {
+        row["id"]: row["payment_intent_id"] for row in (payment, refund)
+    }, "the table that reports read says the same, each once"
     assert (payment["status"], payment["amount"]) == ("partially_refunded", 549.99)
     assert (payment["refunded_amount"], payment["refund_reason"]) == (
         100.0, "Customer requested partial refund")  # fmt: skip

@@ -145,6 +145,8 @@ def shape(one: Record, *, for_staff: bool = False) -> dict[str, Any]:
     is_canceled = refund.state in ("rejected", "canceled")
     return found | {
         "id": bare(refund.id),
+        # Unique in the document's table; the view `services.payments` has the same.
+        "payment_intent_id": f"refund_{refund.id.hex}",
         "payment_type": "refund",
         "status": REFUND_STATUS.get(refund.state, refund.state),
         "amount": decimal(refund.amount),
