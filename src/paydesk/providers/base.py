@@ -83,7 +83,8 @@ class Order:
     `expires_in_s` is how long the session should stay payable. `request` is the provider's own
     body, built once by `checkout_request`, kept, and sent unchanged by every repeat.
     `provider_customer` is the provider's own id of the customer, where it has one. `at` is the
-    present by the database's clock, None where only the machine's can be had.
+    present by the database's clock, None where only the machine's can be had. `save_method`: what
+    is paid with is kept for charges while the customer is away.
     """
 
     id: str
@@ -100,6 +101,7 @@ class Order:
     request: Mapping[str, Any] | None = None
     provider_customer: str | None = None
     at: datetime | None = None
+    save_method: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -109,6 +109,8 @@ class Stripe(StripeCalls, StripeCatalog, Provider):
         }
         if order.cancel_url:
             request["cancel_url"] = order.cancel_url
+        if order.save_method:
+            request["payment_intent_data"]["setup_future_usage"] = "off_session"
         request |= _who(order.provider_customer, order.email)
         return request
 
