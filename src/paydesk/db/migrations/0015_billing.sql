@@ -15,9 +15,17 @@ create table clocks (
     now_at timestamptz not null,
     advancing_to timestamptz,
     error text,
+    deleted_at timestamptz,
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
     check (advancing_to >= now_at)
+);
+
+-- Who stands on a clock; it is set when a customer is made, and for good.
+create table clock_customers (
+    clock_id uuid not null references clocks (id),
+    customer_id uuid not null,
+    primary key (clock_id, customer_id)
 );
 
 -- Catalogue --------------------------------------------------------------------------------------
