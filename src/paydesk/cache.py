@@ -30,6 +30,11 @@ def access_key(customer_id: UUID) -> str:
     return f"access:{customer_id.hex}"
 
 
+def subscription_key(customer_id: UUID) -> str:
+    """Under which a customer's subscriptions are kept."""
+    return f"subscriptions:{customer_id.hex}"
+
+
 class Redis:
     """A connection that never raises: after a failure it is left in peace for some seconds."""
 

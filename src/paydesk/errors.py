@@ -5,7 +5,7 @@ PaydeskError
 ├── NotPermitted 403          ├── PaymentFailed 402 (PAY002)
 ├── NotFound 404              ├── InvalidPromoCode 422 (PAY003)
 ├── InvalidRequest 422        ├── InvalidSignature 400 (PAY005)
-├── Conflict 409              ├── CreditLimitExceeded 422 (PAY006)
+├── Conflict 409 (PAY004)     ├── CreditLimitExceeded 422 (PAY006)
 ├── RateLimited 429           ├── TransferNotAllowed 403 (PAY007)
 └── Unavailable 503           └── …
 """
@@ -332,6 +332,13 @@ class CheckoutExpired(Conflict):
     title = "This checkout has expired"
 
 
+class InvalidTransition(Conflict):
+    """A subscription cannot go from its `state` by that `event`."""
+
+    code = "invalid_transition"
+    title = "The subscription's state does not allow this"
+
+
 class SpendNotRefundable(Conflict):
     """More than the spend's remainder was asked back. `refundable` is in whole credits."""
 
@@ -351,6 +358,21 @@ class AlreadyPurchased(Conflict):
 
     code = "already_purchased"
     title = "This was bought before"
+
+
+class SubscriptionAlreadyActive(Conflict):
+    """The customer has a running subscription of this family; `subscription` names it."""
+
+    code = "subscription_already_active"
+    title = "A subscription is active already"
+    legacy_code = "PAY004"
+
+
+class PreviewOutdated(Conflict):
+    """What a change would cost is no longer what the preview said; preview it anew."""
+
+    code = "preview_outdated"
+    title = "The figures have changed"
 
 
 class AccessRequired(PaydeskError):

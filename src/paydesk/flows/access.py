@@ -425,6 +425,25 @@ def reinstate_for(tx: Tx, now: datetime, customer_id: UUID, cause_id: UUID) -> l
     return [row["id"] for row in rows]
 
 
+def revoke_source(
+    tx: Tx, now: datetime, customer_id: UUID, source_id: UUID, cause: str
+) -> list[UUID]:
+    """End all that a subscription opens, for good. The head is locked. Answers the grants."""
+    rows = tx.all(
+        "select g.id, g.customer_id, g.resource_type, g.resource_id, g.source, g.source_id,"
+        " exists (select 1 from access_revocations r where r.customer_id = g.customer_id"
+        "  and r.grant_id = g.id and r.reinstated_at is null) as is_void"
+        " from access_grants g where g.customer_id = %(customer_id)s"
+        " and g.source_id = %(source_id)s and g.expires_at > %(now)s and not exists ("
+        "  select 1 from access_revocations r where r.customer_id = g.customer_id"
+        "  and r.grant_id = g.id and r.cause_id = %(source_id)s and r.reinstated_at is null)"
+        " order by g.id",
+        {"customer_id": customer_id, "source_id": source_id, "now": now},
+    )
+    _revoke(tx, now, rows, cause, source_id)
+    return [row["id"] for row in rows]
+
+
 def _revoke(
     tx: Tx, now: datetime, rows: Iterable[Mapping[str, Any]], cause: str, cause_id: UUID | None,
     *, by: str | None = None, reason: str | None = None,

@@ -17,7 +17,8 @@ from paydesk.flows.events import NewEvent, emit_many
 from paydesk.rules import access as rules
 
 #: Kinds of ids that a grant's source has.
-SOURCES = {"purchase": "purchase", "service": "service", "payment": "payment", "admin": "access"}
+SOURCES = {"purchase": "purchase", "service": "service", "payment": "payment", "admin": "access",
+           "subscription": "subscription"}  # fmt: skip
 
 GRANTS = """
     select id, resource_type as type, resource_id as resource, source, source_id, starts_at,

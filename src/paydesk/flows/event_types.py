@@ -28,6 +28,10 @@ _REFUND = {
     "origin": "desk", "reason": "requested_by_customer", "loss": 0,
 }
 _HOLD = {"amount": 50, "asset": "CREDIT"}
+_SUBSCRIPTION = {
+    "plan": "pro", "status": "active", "quantity": 1, "amount": 1999, "currency": "usd",
+    "period_start": "2026-01-31T00:00:00+00:00", "period_end": "2026-02-28T00:00:00+00:00",
+}
 
 TYPES: dict[str, EventType] = {
     "customer.created": EventType(
@@ -467,5 +471,67 @@ TYPES: dict[str, EventType] = {
         "Reconciliation recorded what the provider's books had and ours had not.",
         "payment",
         {**_PAYMENT, "drift": "status", "reconciliation": "rec_0344QCT8RQJ5T9R7VHA8PSE1H4"},
+    ),
+    "subscription.created": EventType(
+        "A customer subscribed; `status` is incomplete until the first payment came, trialing in"
+        " a trial.",
+        "subscription",
+        {**_SUBSCRIPTION, "status": "incomplete"},
+    ),
+    "subscription.activated": EventType(
+        "The first payment came: it runs.",
+        "subscription",
+        {**_SUBSCRIPTION, "was": "incomplete"},
+    ),
+    "subscription.renewed": EventType(
+        "Another period was paid for; `invoice` is its.",
+        "subscription",
+        {**_SUBSCRIPTION, "invoice": "inv_0344QCT8RQJ5T9R7VHA8PSE1H4"},
+    ),
+    "subscription.updated": EventType(
+        "The plan, the seats, or what will happen at the period's end changed; `changed` names it.",
+        "subscription",
+        {**_SUBSCRIPTION, "changed": ["plan"], "was": "pro"},
+    ),
+    "subscription.past_due": EventType(
+        "A period could not be charged for; `retry_at` says when it is tried again.",
+        "subscription",
+        {**_SUBSCRIPTION, "status": "past_due", "was": "active",
+         "error_code": "insufficient_funds", "retry_at": "2026-02-01T00:00:00+00:00"},
+    ),
+    "subscription.recovered": EventType(
+        "All that was owed is paid: it runs as before.",
+        "subscription",
+        {**_SUBSCRIPTION, "was": "past_due"},
+    ),
+    "subscription.unpaid": EventType(
+        "No try to charge succeeded: it stands still until its invoice is paid.",
+        "subscription",
+        {**_SUBSCRIPTION, "status": "unpaid", "was": "past_due"},
+    ),
+    "subscription.paused": EventType(
+        "Its time stands still, and with it what it opens.",
+        "subscription",
+        {**_SUBSCRIPTION, "status": "paused", "was": "active"},
+    ),
+    "subscription.resumed": EventType(
+        "Its time runs on; the period ends later by the pause.",
+        "subscription",
+        {**_SUBSCRIPTION, "was": "paused"},
+    ),
+    "subscription.trial_will_end": EventType(
+        "The trial ends in three days.",
+        "subscription",
+        {**_SUBSCRIPTION, "status": "trialing", "trial_end": "2026-02-28T00:00:00+00:00"},
+    ),
+    "subscription.canceled": EventType(
+        "It is over, and so is what it opened; `reason` says why.",
+        "subscription",
+        {**_SUBSCRIPTION, "status": "canceled", "was": "active", "reason": "too_expensive"},
+    ),
+    "subscription.expired": EventType(
+        "The first payment never came.",
+        "subscription",
+        {**_SUBSCRIPTION, "status": "expired", "was": "incomplete", "reason": "not_paid"},
     ),
 }
