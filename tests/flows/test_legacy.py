@@ -106,6 +106,13 @@ def test_payments_come_with_their_books_refunds_and_old_numbers(env, dump):
     assert (part.state, part.refunded) == ("partially_refunded", USD("30.00"))
     assert records.shape(payment_records.get(env, part.customer_id, part.id))[
         "payment_method"] == "credit_card"  # fmt: skip
+    with env.db.read() as tx:  # S0.7: the table that reports read says the same.
+        rows = tx.all("select payment_type::text as type, payment_method::text as method"
+                      " from services.payments where customer_id = %(customer_id)s order by 1, 2",
+                      {"customer_id": part.customer_id})  # fmt: skip
+    assert [(row["type"], row["method"]) for row in rows] == [
+        ("refund", "credit_card"), ("subscription", "credit_card"), ("subscription", "stripe"),
+    ]  # fmt: skip
     (back,) = refunds.list_(env, part.customer_id, payment_id=part.id)
     assert (back.state, back.amount, back.reason) == ("succeeded", USD("30.00"), "damaged")
     assert payments.get(env, None, "p-3").error_message == "card declined"
