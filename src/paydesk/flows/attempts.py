@@ -10,10 +10,10 @@ from uuid import UUID
 
 from paydesk import ids
 from paydesk.db.postgres import Tx, jsonb
-from paydesk.flows import provider_customers
+from paydesk.flows import invoice_books, provider_customers
 from paydesk.flows.events import NewEvent, emit_many
 from paydesk.providers.base import RemoteCheckout
-from paydesk.rules.payments import OPEN_STATES
+from paydesk.rules.payments import DEAD_STATES, OPEN_STATES
 from paydesk.tracker import PaymentTracker
 from paydesk.tracker.stores.joined import JoinedStore, ServicePayment
 
@@ -236,6 +236,10 @@ def advance(tx: Tx, now: datetime, items: Sequence[Change]) -> list[ServicePayme
     moved = PaymentTracker(JoinedStore(tx.conn), clock=lambda: now).advance_many(items, now=now)
     done = [one for one in moved if one is not None]
     assert len(done) == len(items), "a payment changed under its customer's lock"
+    for (before, _, _), after in zip(items, done, strict=True):
+        if (after.purpose == invoice_books.PURPOSE and after.state in DEAD_STATES
+                and before.state != after.state):  # fmt: skip
+            invoice_books.failed(tx, now, after)
     return done
 
 

@@ -65,8 +65,8 @@ MAX_CLAIMS = 5
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartCheckout:
     """What is to be bought: exactly one of `pack`, `item`, `service` (keys or ids), `credits`,
-    `wallet` (money to put there) and `amount`. `quantity` is of the item; `service_id` names a
-    service that was left unpaid.
+    `wallet` (money to put there), `invoice` (to pay it) and `amount`. `quantity` is of the item;
+    `service_id` names a service that was left unpaid.
 
     `request_key` names the request: the same key gives the same checkout, and `request_hash`
     tells whether the request is the same too. `payable` names a thing that only one payment at a
@@ -83,6 +83,7 @@ class StartCheckout:
     service: Any = None
     service_id: UUID | None = None
     wallet: Money | None = None
+    invoice: UUID | None = None
     promo: str | None = None
     email: str | None = None
     provider: str | None = None
@@ -516,9 +517,15 @@ def expire_due(env: Env, limit: int = 20) -> int:
     ended = 0
     for row in rows:
         with one_row("sessions", row["payment_id"]):
-            if _lease(env, row["customer_id"], row["id"]):
-                ended += end(env, row["customer_id"], row["payment_id"], "sweep") not in OPEN_STATES
+            ended += expire_one(env, row["customer_id"], row["id"], row["payment_id"])
     return ended
+
+
+def expire_one(env: Env, customer_id: UUID, attempt_id: UUID, payment_id: UUID) -> bool:
+    """End a session whose time is over; whether the payment came to an end."""
+    if not _lease(env, customer_id, attempt_id):
+        return False
+    return end(env, customer_id, payment_id, "sweep") not in OPEN_STATES
 
 
 def _lease(env: Env, customer_id: UUID, attempt_id: UUID) -> bool:

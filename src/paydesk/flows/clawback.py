@@ -238,9 +238,10 @@ def _sale(tx: Tx, payment: ServicePayment) -> _Sale:
         {"customer_id": payment.customer_id, "payment_id": payment.key[1]},
     )
     sold = tx.value(
-        "select coalesce(sum(amount), 0)::bigint from transfers"
-        " where customer_id = %(customer_id)s and subject_id = %(payment_id)s"
-        " and asset = %(asset)s and asset <> 'CREDIT' and reason in ('SALE', 'WALLET_DEPOSIT')",
+        "select coalesce(sum(case when credit = 5 then -amount else amount end), 0)::bigint"
+        " from transfers where customer_id = %(customer_id)s and subject_id = %(payment_id)s"
+        " and asset = %(asset)s and asset <> 'CREDIT'"
+        " and reason in ('SALE', 'TAX', 'WALLET_DEPOSIT')",
         {
             "customer_id": payment.customer_id, "payment_id": payment.key[1],
             "asset": payment.currency,

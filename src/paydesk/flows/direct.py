@@ -67,7 +67,7 @@ DIVISIBLE = frozenset({"payment", "wallet"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewPayment:
-    """What is to be paid (one of pack, credits, item, service, wallet and amount) and how.
+    """What is to be paid (one of pack, credits, item, service, wallet, invoice, amount) and how.
 
     `method`: for `process` a saved method (our id or the provider's) or a provider's token, None
     for the default one; for `create` a word such as cash or bank_transfer. `off_session`: the
@@ -82,6 +82,8 @@ class NewPayment:
     quantity: int = 1
     service: Any = None
     wallet: Money | None = None
+    invoice: UUID | None = None
+    payment_type: str | None = None
     promo: str | None = None
     method: str | UUID | None = None
     provider: str | None = None

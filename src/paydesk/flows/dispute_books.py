@@ -18,11 +18,12 @@ from paydesk.db.postgres import Tx, jsonb
 from paydesk.flows import ledger
 from paydesk.flows.ledger import Entry
 from paydesk.rules.disputes import Posting, unwind
-from paydesk.rules.refunds import Source, from_accounts
+from paydesk.rules.refunds import Source, from_accounts, with_tax
 from paydesk.tracker.stores.joined import ServicePayment
 
-#: Where a payment's money stands, in the order in which it goes back.
-ACCOUNTS = ("deposits", "deferred", "revenue")
+#: Where a payment's money stands, in the order in which it goes back; `with_tax` says how much of
+#: the tax goes with it.
+ACCOUNTS = ("deposits", "deferred", "revenue", "tax")
 #: A loss that captured money covers by now.
 COVERED = "DISPUTE_LOSS_COVERED"
 
@@ -154,7 +155,7 @@ def cover_held(tx: Tx, now: datetime, held: Held, amount: int) -> None:
 
 def sources(tx: Tx, payment: ServicePayment, asset: str, amount: int) -> list[Source]:
     """Where captured money is taken from when it leaves again; all of it."""
-    parts, rest = from_accounts(amount, standing(tx, payment, asset))
+    parts, rest = from_accounts(amount, with_tax(amount, standing(tx, payment, asset)))
     if rest:  # Covered in all, though one account of the payment is overdrawn.
         parts.append(Source("revenue", rest))
     return parts

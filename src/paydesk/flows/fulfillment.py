@@ -25,6 +25,7 @@ from paydesk.flows import (
     attempts,
     credits,
     heads,
+    invoice_books,
     ledger,
     payments,
     promos,
@@ -210,7 +211,7 @@ def _deliver(tx: Tx, now: datetime, terms: list[Terms], settings: Settings) -> l
                 effective_at=now,
             )
             for t in terms
-            if t.revenue_minor and t.payment.purpose != "wallet"
+            if t.revenue_minor and t.payment.purpose not in _OWN_BOOKS
         ],
     )
     return [
@@ -286,6 +287,15 @@ def _fill_wallets(tx: Tx, now: datetime, terms: list[Terms], settings: Settings)
     return {}
 
 
+def _settle_invoices(tx: Tx, now: datetime, terms: list[Terms], settings: Settings) -> Changes:
+    """Invoices are paid, and what was billed goes on."""
+    for t in terms:
+        invoice_books.paid(
+            tx, now, t.payment, txn_id=t.txn_id, came=t.revenue_minor, settings=settings
+        )
+    return {}
+
+
 #: Who hands over what, by the payment's purpose.
 FULFILL: dict[str, Callable[[Tx, datetime, list[Terms], Settings], Changes]] = {
     "credits": _grant_credits,
@@ -293,7 +303,12 @@ FULFILL: dict[str, Callable[[Tx, datetime, list[Terms], Settings], Changes]] = {
     "item": _complete_purchases,
     "service": _activate_services,
     "wallet": _fill_wallets,
+    "invoice": _settle_invoices,
 }
+
+
+#: What posts its own sale, or is none.
+_OWN_BOOKS = frozenset({"wallet", "invoice"})
 
 
 def _kept(payment: ServicePayment) -> int:
@@ -393,17 +408,20 @@ def fulfil_due(env: Env, limit: int = 50) -> int:
     with env.db.read() as tx:
         rows = tx.all(
             "select customer_id, payment_id from fulfillments"
-            " where state = 'due' and try_at <= %(now)s order by try_at limit %(limit)s",
+            " where state = 'due' and try_at <= %(now)s and not exists (select 1 from heads h"
+            "  where h.customer_id = fulfillments.customer_id and h.clock_id is not null)"
+            " order by try_at limit %(limit)s",
             {"now": env.now(), "limit": limit},
         )
     done = 0
     for row in rows:
         with one_row("fulfillment", row["payment_id"]):
-            done += _fulfil_one(env, row["customer_id"], row["payment_id"])
+            done += fulfil_one(env, row["customer_id"], row["payment_id"])
     return done
 
 
-def _fulfil_one(env: Env, customer_id: UUID, payment_id: UUID) -> int:
+def fulfil_one(env: Env, customer_id: UUID, payment_id: UUID) -> int:
+    """Hand over what is due of one payment; answers how many hand-overs were done."""
     with env.db.transaction(customer_id, wait_s=WAIT_S) as tx:
         now = heads.decide(tx, env.now(), customer_id)
         due = tx.one(

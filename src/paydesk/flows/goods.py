@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from paydesk.db.postgres import Tx
-from paydesk.flows import purchases, rates, risk, services, wallets
+from paydesk.flows import invoice_books, purchases, rates, risk, services, wallets
 from paydesk.flows.pricing import Priced
 from paydesk.rules import fields
 from paydesk.rules.payments import handle_of
@@ -30,6 +30,11 @@ def check(tx: Tx, now: datetime, customer_id: UUID, priced: Priced) -> dict[str,
     if priced.goods is None:
         return found
     found["terms"] = priced.terms
+    if priced.purpose == invoice_books.PURPOSE:
+        asked = invoice_books.check_due(
+            tx, customer_id, UUID(priced.goods["invoice"]), priced.total
+        )
+        return found | {"payable": asked.payable}
     if priced.item is None:
         return found
     found["payable"] = priced.item.payable
@@ -84,3 +89,6 @@ def write(tx: Tx, now: datetime, payment: ServicePayment) -> None:
         purchases.write(tx, now, payment, goods)
     elif "service" in goods:
         services.write(tx, now, payment, goods)
+    elif payment.purpose == invoice_books.PURPOSE:
+        row = invoice_books.get(tx, payment.customer_id, invoice_books.invoice_of(payment))
+        invoice_books.begun(tx, row, payment)

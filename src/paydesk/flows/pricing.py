@@ -18,7 +18,7 @@ from paydesk.errors import (
     InvalidRequest,
     PaydeskError,
 )
-from paydesk.flows import catalog, customers, items, promos, rates, risk
+from paydesk.flows import catalog, customers, invoice_books, items, promos, rates, risk
 from paydesk.rules import fields
 from paydesk.rules.money import Money, times
 
@@ -57,7 +57,7 @@ class Priced:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Order:
-    """What is bought, at its full price; one of `pack`, `quote` and none."""
+    """What is bought, at its full price; one of `pack`, `quote`, `invoice` and none."""
 
     price: Money
     purpose: str
@@ -65,6 +65,7 @@ class _Order:
     name: str
     pack: catalog.Pack | None = None
     quote: items.Quote | None = None
+    invoice: invoice_books.InvoiceRow | None = None
     credits: int = 0
 
 
@@ -156,6 +157,8 @@ def _goods(what: StartCheckout, order: _Order) -> dict[str, Any] | None:
     """What will be handed over, as it stands now: later changes of the catalogue do not count."""
     if order.purpose == "wallet":
         return {"wallet": order.price.currency, "amount_minor": order.price.minor}
+    if order.invoice is not None:
+        return invoice_books.goods(order.invoice)
     if order.quote is None:
         return None
     item = order.quote.item
@@ -172,15 +175,18 @@ def _goods(what: StartCheckout, order: _Order) -> dict[str, Any] | None:
 
 def _what(env: Env, what: StartCheckout, who: customers.Customer) -> _Order:
     """The order at its full price: nothing of it comes from the client but what and how many."""
-    asked = [what.pack, what.credits, what.amount, what.item, what.service, what.wallet]
+    asked = [what.pack, what.credits, what.amount, what.item, what.service, what.wallet,
+             what.invoice]  # fmt: skip
     if sum(one is not None for one in asked) != 1:
         raise InvalidRequest(
-            "Give exactly one of pack, credits, item, service, wallet and amount."
+            "Give exactly one of pack, credits, item, service, wallet, invoice and amount."
         )
     if what.quantity != 1 and what.item is None:
         raise InvalidRequest("A quantity is for items.", param="quantity")
     if what.item is not None or what.service is not None:
         return _item(env, what, who)
+    if what.invoice is not None:
+        return _invoice(env, what)
     if what.pack is not None:
         pack = catalog.get_pack(env, what.pack, active_only=True)
         return _Order(price=pack.price, purpose="credits", product=promos.product_of(pack=pack),
@@ -214,6 +220,18 @@ def _item(env: Env, what: StartCheckout, who: customers.Customer) -> _Order:
         raise AmountTooSmall("Nothing would be left to pay.", param=kind)
     return _Order(price=found.price, purpose=item.kind, product=promos.product_of(item=item.key),
                   name=item.name, quote=found)  # fmt: skip
+
+
+def _invoice(env: Env, what: StartCheckout) -> _Order:
+    """What an invoice asks for: nothing is added and no code takes from it."""
+    assert what.invoice is not None
+    if what.promo is not None:
+        raise InvalidPromoCode("This code is not for this product.", reason="wrong_product",
+                               param="code")  # fmt: skip
+    with env.db.read() as tx:
+        row = invoice_books.asked(tx, what.customer_id, what.invoice)
+    return _Order(price=row.money(row.due_minor), purpose=invoice_books.PURPOSE,
+                  product=row.payable, name=invoice_books.name_of(row), invoice=row)  # fmt: skip
 
 
 def _credits(env: Env, asked: int) -> _Order:
@@ -325,6 +343,8 @@ def _hash_goods(what: StartCheckout) -> dict[str, Any]:
     named = {name: str(getattr(one, "key", one)) for name, one in told.items() if one is not None}
     if what.wallet is not None:
         named["wallet"] = str(what.wallet)
+    if what.invoice is not None:
+        named["invoice"] = str(what.invoice)
     if what.payment_type is not None:
         named["payment_type"] = what.payment_type
     return named | ({"quantity": str(what.quantity)} if what.quantity != 1 else {})

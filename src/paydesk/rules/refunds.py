@@ -142,6 +142,19 @@ def from_accounts(amount: int, standing: Sequence[Source]) -> tuple[list[Source]
     return parts, left
 
 
+def with_tax(amount: int, standing: Sequence[Source]) -> list[Source]:
+    """Accounts to take `amount` from, in order: of revenue and tax, which come last, as much of
+    each as it has of the two, half up, so that all of the one goes with all of the other."""
+    stands = {one.account: one.amount for one in standing}
+    revenue, tax = stands.get("revenue", 0), stands.get("tax", 0)
+    before = [one for one in standing if one.account not in ("revenue", "tax")]
+    rest = amount - sum(max(0, one.amount) for one in before)
+    if tax <= 0 or revenue <= 0 or rest >= revenue + tax:
+        return [*before, Source("revenue", revenue), Source("tax", tax)]
+    taken = divide_half_up(max(0, rest) * tax, revenue + tax)
+    return [*before, Source("revenue", max(0, rest) - taken), Source("tax", taken)]
+
+
 def fee_share(fee: int, captured: int, refunded_before: int, amount: int) -> int:
     """The part of the provider's fee that belongs to a refund; providers keep it."""
     return credits_to_take(fee, captured, refunded_before, amount)
