@@ -15,7 +15,7 @@ from paydesk import crash, ids, providers
 from paydesk.errors import Conflict, InvalidRequest, NotSupported
 from paydesk.flows import checkout, credits, direct, events, offline, statements
 from paydesk.flows.checkout import StartCheckout
-from paydesk.providers.manual import check_letter, reference_of
+from paydesk.providers.offline import check_letter, reference_of
 from paydesk.rules.money import HTG, USD
 
 

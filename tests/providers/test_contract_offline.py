@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 from paydesk.flows import offline, payments
+from paydesk.providers.base import BUILT_IN, kinds
 from paydesk.rules.money import HTG, USD
 from paydesk.testing import ProviderBench, ProviderContract
 
@@ -61,3 +62,10 @@ class TestManual(ProviderContract):
 class TestNatCash(ProviderContract):
     def make_bench(self):
         return AgentBench()
+
+
+def test_each_provider_of_the_package_is_one_file():
+    # S3.19
+    kinds_ = kinds()
+    for name, module in BUILT_IN.items():
+        assert module == f"paydesk.providers.{name}" == kinds_[name].__module__

@@ -35,7 +35,7 @@ ENTRY_POINTS = "paydesk.providers"
 BUILT_IN = {
     "stripe": "paydesk.providers.stripe",
     "manual": "paydesk.providers.manual",
-    "natcash": "paydesk.providers.manual",
+    "natcash": "paydesk.providers.natcash",
     "moncash": "paydesk.providers.moncash",
     "paypal": "paydesk.providers.paypal",
     "btcpay": "paydesk.providers.btcpay",
