@@ -43,11 +43,10 @@ def boundary(anchor: datetime, unit: str, count: int, n: int, zone: str = "UTC")
     Boundaries strictly increase with n. Raises InvalidRequest for an unknown unit, count or
     zone, and for dates beyond the calendar (years 1 to 9999).
     """
-    if n == 0:
-        _check(anchor, unit, count)
-        return anchor.astimezone(UTC)
     _check(anchor, unit, count)
     tz = time_zone(zone)
+    if n == 0:
+        return anchor.astimezone(UTC)
     start = anchor.astimezone(tz)
     wall = start.replace(tzinfo=None, fold=0)
     try:
