@@ -326,6 +326,8 @@ def _order(
         provider_customer=provider_customers.ref_of(
             tx, what.customer_id, payment.provider, payment.provider_account
         ),
+        # The periods that follow are charged while the customer is away.
+        save_method=what.invoice is not None and payment.payment_type is not None,
     )
     body = env.providers[payment.provider].checkout_request(order)
     return Order(**{**{f: getattr(order, f) for f in order.__dataclass_fields__}, "request": body})
