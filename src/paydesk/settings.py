@@ -307,6 +307,11 @@ class Settings:
                                         doc="Days before their expiry that a mail tells of credits;"
                                             " 0: none does.")
 
+    # Invoices
+    tax_rounding: str = _named("line", "PAYDESK_TAX_ROUNDING", choices=("line", "rate"),
+                               doc="Taxes of an invoice are rounded for each line, or once for each"
+                                   " rate.")
+
     # Figures
     time_zone: str = _named("UTC", "PAYDESK_TIME_ZONE",
                             doc="IANA name of the business's time zone: the days of reports, such"

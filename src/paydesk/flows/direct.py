@@ -153,7 +153,8 @@ def _priced(
     for _ in range(checkout.MAX_CLAIMS):
         with env.db.read() as tx:
             found = checkout.known_payment(tx, what.customer_id, key, digest)
-            saved = _method(tx, what, env.now(), name) if is_charge and found is None else None
+            now = heads.now(env, what.customer_id, tx)
+            saved = _method(tx, what, now, name) if is_charge and found is None else None
         if found is not None:
             return found
         # The very method that was weighed is charged, whichever is the default by then.
@@ -237,16 +238,23 @@ def _intend(
 
 def _method(tx: Tx, what: NewPayment, now: datetime, name: str) -> dict[str, Any] | None:
     """The row of the method to charge, None for a token that is used once."""
-    try:
-        row = methods.for_charge(tx, what.customer_id, what.method, now)
-    except NotFound:
-        if not isinstance(what.method, str) or _is_ours(what.method):
-            raise
-        methods.checked_token(what.method)
-        return None
-    if row["provider"] != name:
+    row = saved_method(tx, what.customer_id, what.method, now)
+    if row is not None and row["provider"] != name:
         raise InvalidRequest(f"This method is {row['provider']}'s, not {name}'s.", param="method")
     return row
+
+
+def saved_method(
+    tx: Tx, customer_id: UUID, method: str | UUID | None, now: datetime
+) -> dict[str, Any] | None:
+    """The row of a saved method, of any provider; None for a token that is used once."""
+    try:
+        return methods.for_charge(tx, customer_id, method, now)
+    except NotFound:
+        if not isinstance(method, str) or _is_ours(method):
+            raise
+        methods.checked_token(method)
+        return None
 
 
 def _is_ours(ref: str) -> bool:

@@ -28,6 +28,10 @@ _REFUND = {
     "origin": "desk", "reason": "requested_by_customer", "loss": 0,
 }
 _HOLD = {"amount": 50, "asset": "CREDIT"}
+_INVOICE = {
+    "status": "open", "reason": "subscription_cycle", "total": 1999, "due": 1999,
+    "currency": "usd", "subscription_id": "019dfb2e-5f50-8d3c-a1b2-3c4d5e6f7a90", "number": None,
+}
 _SUBSCRIPTION = {
     "plan": "pro", "status": "active", "quantity": 1, "amount": 1999, "currency": "usd",
     "period_start": "2026-01-31T00:00:00+00:00", "period_end": "2026-02-28T00:00:00+00:00",
@@ -242,6 +246,35 @@ TYPES: dict[str, EventType] = {
         "Credits reached their expiry unused.",
         "transfer",
         {**_CREDITS, "batch_id": _BATCH, "expires_at": "2027-01-15T12:00:00+00:00"},
+    ),
+    "invoice.created": EventType(
+        "A draft of an invoice was made.", "invoice", {**_INVOICE, "status": "draft"}
+    ),
+    "invoice.finalized": EventType(
+        "An invoice was fixed: it is open, or paid at once. `balance` is what the customer's"
+        " balance paid of it, or got.",
+        "invoice", {**_INVOICE, "balance": 0},
+    ),
+    "invoice.paid": EventType(
+        "An invoice was paid, by a payment or by the customer's balance.", "invoice",
+        {**_INVOICE, "status": "paid", "paid": 1999, "payment_id": _PAYMENT_ID},
+    ),
+    "invoice.payment_failed": EventType(
+        "A try to charge an invoice failed.", "invoice",
+        {**_INVOICE, "error_code": "insufficient_funds", "payment_id": _PAYMENT_ID,
+         "attempts": 1},
+    ),
+    "invoice.voided": EventType(
+        "An invoice asks for nothing any more.", "invoice", {**_INVOICE, "status": "void"}
+    ),
+    "invoice.marked_uncollectible": EventType(
+        "An invoice was given up; it may still be paid.", "invoice",
+        {**_INVOICE, "status": "uncollectible"},
+    ),
+    "credit_note.created": EventType(
+        "Something was given back of a finalized invoice.", "credit_note",
+        {"invoice_id": "019dfb2e-5f50-8d3c-a1b2-3c4d5e6f7a91", "amount": 500, "refunded": 500,
+         "balance": 0, "written_off": 0, "currency": "usd", "reason": "requested_by_customer"},
     ),
     "purchase.completed": EventType(
         "An item was bought and is the customer's; `restored`: it was taken back and is again.",

@@ -257,6 +257,7 @@ create unique index invoices_draft on invoices (customer_id, subscription_id)
     where state = 'draft' and subscription_id is not null;
 create index invoices_subscription on invoices (customer_id, subscription_id, created_at)
     where subscription_id is not null;
+create index invoices_created on invoices (created_at, id);
 create index invoices_unnumbered on invoices (finalized_at)
     where number is null and state <> 'draft' and runner = 'paydesk';
 create index invoices_try on invoices (try_at) where try_at is not null and clock_id is null;
