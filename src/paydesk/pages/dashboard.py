@@ -23,6 +23,7 @@ from paydesk.flows import (
 )
 from paydesk.pages import charts, look, session, story
 from paydesk.pages.routing import new_router
+from paydesk.rules.payments import DEAD_STATES
 
 router = new_router()
 
@@ -31,6 +32,8 @@ TABS = [
     ("unconfirmed", "Unconfirmed"), ("ended", "Expired"), ("review", "To look at"),
 ]  # fmt: skip
 _OPEN = ("pending", "processing", "requires_action")
+#: While nobody has paid, a checkout can be ended.
+_UNPAID = ("pending", "requires_action")
 _ATTENTION_ICONS = {
     "blocked": "shield-alert", "due": "hourglass", "parked": "webhook", "unknown": "git-compare",
     "review": "triangle-alert",
@@ -38,6 +41,8 @@ _ATTENTION_ICONS = {
 #: What is said after an action, by the word that it leaves in the address.
 NOTICES = {
     "verified": ("ok", "circle-check", "The provider was asked; this is what it says."),
+    "ended": ("ok", "circle-check", "The checkout was ended: it cannot be paid any more."),
+    "late": ("warn", "triangle-alert", "It was paid before it could be ended."),
     "retry": ("ok", "circle-check", "The goods were handed over."),
     "waive": ("ok", "circle-check", "What came was accepted; the goods were handed over."),
     "replayed": ("ok", "circle-check", "The webhook was applied again."),
@@ -215,6 +220,8 @@ def payment(request: Request, ident: str) -> Response:
     env, who = request.app.state.env, session.operator(request)
     found = reports.payment_page(env, ids.parse("payment", ident))
     pay = found.payment
+    # A provider that is configured no more can do nothing.
+    can = env.providers[pay["provider"]].can if pay["provider"] in env.providers else ()
     for entry in found.entries:
         is_credit = entry["asset"] == "CREDIT"
         entry["text"] = (
@@ -227,7 +234,8 @@ def payment(request: Request, ident: str) -> Response:
         checkout_ident=ids.show("checkout", pay["checkout_id"]) if pay["checkout_id"] else "",
         total=look.amount(pay["captured_minor"] or pay["asked_minor"], pay["currency"]),
         method_text=method_text(pay["method"], "not chosen yet"), steps=story.of_payment(found),
-        is_open=pay["state"] in _OPEN, paths=story.PATHS,
+        is_open=pay["state"] in _OPEN, paths=story.PATHS, can_ask="fetch" in can,
+        can_end=pay["state"] in _UNPAID and bool(pay["checkout_id"]) and "expire" in can,
         stuck=[f for f in found.fulfillments if f["state"] in ("due", "blocked")],
     )  # fmt: skip
 
@@ -246,6 +254,17 @@ def verify(request: Request, ident: str, csrf: Annotated[str, Form()] = "") -> R
     session.check_form(request, who, csrf)
     checkout.verify(request.app.state.env, ident, path="admin")
     return look.go(f"/dashboard/payments/{ident}?done=verified")
+
+
+@router.post("/dashboard/payments/{ident}/end")
+def end(request: Request, ident: str, csrf: Annotated[str, Form()] = "") -> Response:
+    """End the session that nobody has paid, at its provider first."""
+    who = session.operator(request)
+    session.check_form(request, who, csrf)
+    payment_id = ids.parse("payment", ident)
+    view = checkout.expire_now(request.app.state.env, ids.customer_of(payment_id), ident)
+    done = "late" if view.payment.paid else "ended" if view.payment.state in DEAD_STATES else ""
+    return look.go(f"/dashboard/payments/{ident}?done={done}")
 
 
 @router.post("/dashboard/payments/{ident}/resolve")
