@@ -9,6 +9,7 @@ from uuid import UUID
 
 from paydesk.errors import InvalidRequest
 from paydesk.rules import access, fields
+from paydesk.rules import dunning as schedules
 from paydesk.rules.money import Money
 
 KINDS = ("plan", "membership")
@@ -19,10 +20,7 @@ ROLLOVER = ("none", "all", "capped")
 #: How what is left of a period counts when a plan changes within it.
 PRORATION = ("seconds", "days", "none", "full")
 WHEN = ("now", "period_end")
-FINAL = ("cancel", "unpaid", "downgrade")
-DUNNING: dict[str, Any] = {"days": [1, 3, 5, 7], "final": "cancel"}
 MAX_GRANTS = 100
-MAX_RETRIES = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +148,7 @@ def check(
         "downgrade": _one_of(downgrade, "downgrade", PRORATION),
         "upgrade_when": _one_of(upgrade_when, "upgrade_when", WHEN),
         "downgrade_when": _one_of(downgrade_when, "downgrade_when", WHEN),
-        "dunning": _dunning(DUNNING if dunning is None else dunning),
+        "dunning": _dunning({} if dunning is None else dunning),
         "grace_days": fields.whole(grace_days, "grace_days", least=0, most=365),
         "product": fields.text(product, "product", most=100, least=0),
     }  # fmt: skip
@@ -208,23 +206,6 @@ def _grants(given: Any) -> list[dict[str, str]]:
 
 def _dunning(given: Any) -> dict[str, Any]:
     """{days, final} and, for `downgrade`, the key of the plan that is taken instead."""
-    if not isinstance(given, Mapping) or given.keys() - {"days", "final", "downgrade_to"}:
-        raise InvalidRequest("dunning has days, final and downgrade_to.", param="dunning")
-    days = given.get("days", DUNNING["days"])
-    if isinstance(days, str) or not isinstance(days, Sequence) or len(days) > MAX_RETRIES:
-        raise InvalidRequest(
-            f"dunning.days is a list of at most {MAX_RETRIES}.", param="dunning.days"
-        )
-    told = [fields.whole(one, "dunning.days", most=365) for one in days]
-    if told != sorted(set(told)):
-        raise InvalidRequest("dunning.days rise from one to the next.", param="dunning.days")
-    final = _one_of(given.get("final", DUNNING["final"]), "dunning.final", FINAL)
-    if (final == "downgrade") != (given.get("downgrade_to") is not None):
-        raise InvalidRequest(
-            "dunning.downgrade_to names the plan of the final action 'downgrade'.",
-            param="dunning.downgrade_to",
-        )
-    found: dict[str, Any] = {"days": told, "final": final}
-    if final == "downgrade":
-        found["downgrade_to"] = fields.text(given["downgrade_to"], "dunning.downgrade_to", most=100)
-    return found
+    if not isinstance(given, Mapping):
+        raise InvalidRequest("dunning is an object of days and final.", param="dunning")
+    return schedules.to_json(schedules.read(given))
