@@ -144,10 +144,10 @@ def next_step(
 ) -> Retry | WaitForMethod | Final:
     """What follows a failure at `now`; `attempts` failed by now, the first one counted.
 
-    The k-th retry is due `days[k - 1]` days (of 24 hours) after the first failure. Where that is
-    past, because nothing ran meanwhile, it comes as long after now as it stands after the try
-    before it: every try is made, and never two in a rush. A code that wants a new method waits
-    for one until the schedule's last day; `stop`, or a schedule that is at its end, is final.
+    The k-th retry is due `days[k - 1]` days (of 24 hours) after the first failure, and never
+    closer to the try before it than the schedule sets them apart: a desk that stood still makes
+    every try, and none in a rush. A code that wants a new method waits for one until the
+    schedule's last day; `stop`, or a schedule that is at its end, is final.
 
     To be asked once after each failure, its answer to be kept. Raises ValueError where nothing
     failed. I26
@@ -159,8 +159,7 @@ def next_step(
         return Final(schedule.final, schedule.downgrade_to)
     if action == "new_method":
         return WaitForMethod(max(now, first_failed_at + timedelta(days=days[-1])))
-    due = first_failed_at + timedelta(days=days[attempts - 1])
-    if due <= now:
-        gap = days[attempts - 1] - (days[attempts - 2] if attempts > 1 else 0)
-        due = now + timedelta(days=gap)
+    earlier = days[attempts - 2] if attempts > 1 else 0
+    apart = timedelta(days=days[attempts - 1] - earlier)
+    due = max(first_failed_at + timedelta(days=days[attempts - 1]), now + apart)
     return Retry(due, len(days) - attempts)
