@@ -21,6 +21,7 @@ from paydesk.flows import (
     customers,
     direct,
     events,
+    heads,
     payment_edits,
     payments,
     pricing,
@@ -243,9 +244,10 @@ class Credits(_Part):
     ) -> Granted:
         """Give credits, for `expires_days` (the setting's number of days unless told) or
         `forever`. Raises CreditLimitExceeded."""
+        whose = customers.resolve(self._env, customer)
         found = credits.grant_now(
-            self._env, customers.resolve(self._env, customer), amount, kind=kind,
-            expires_at=_expiry(self._env, expires_days, forever), note=note, actor=by,
+            self._env, whose, amount, kind=kind,
+            expires_at=_expiry(self._env, whose, expires_days, forever), note=note, actor=by,
             request_key=request_key(key),
             request_hash=_request_hash(amount, kind, expires_days, forever) if key else None,
         )  # fmt: skip
@@ -482,10 +484,11 @@ class Joined(_Part):
     ) -> Granted:
         """As `pay.credits.grant`."""
         env = self._env
+        whose = customers.resolve(env, customer)
         wanted = credits.Grant(
-            customer_id=customers.resolve(env, customer),
+            customer_id=whose,
             amount=fields.whole(amount, "amount"), kind=kind,
-            expires_at=_expiry(env, expires_days, forever), request_key=request_key(key),
+            expires_at=_expiry(env, whose, expires_days, forever), request_key=request_key(key),
         )  # fmt: skip
         with marked(Tx.joined(self._conn)) as tx:
             tx.lock(wanted.customer_id)
@@ -520,13 +523,15 @@ def _request_hash(*told: Any) -> int:
     return int.from_bytes(digest[:8], "big", signed=True)
 
 
-def _expiry(env: Env, expires_days: int | None, forever: bool) -> datetime | None:
+def _expiry(env: Env, whose: UUID, expires_days: int | None, forever: bool) -> datetime | None:
     if forever:
         if expires_days is not None:
             raise InvalidRequest("Give expires_days or forever, not both.", param="expires_days")
         return None
     days = env.settings.credit_expiry_days if expires_days is None else expires_days
-    return env.now() + timedelta(days=fields.whole(days, "expires_days", most=36_500))
+    return heads.now(env, whose) + timedelta(
+        days=fields.whole(days, "expires_days", most=36_500)
+    )
 
 
 def _granted(found: Any) -> Granted:

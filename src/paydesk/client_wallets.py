@@ -17,6 +17,7 @@ from paydesk.env import Env
 from paydesk.errors import HoldClosed, InvalidRequest, NotFound, PaydeskError
 from paydesk.flows import (
     customers,
+    heads,
     holds,
     rates,
     wallet_history,
@@ -344,7 +345,7 @@ class Hold:
     @property
     def status(self) -> str:
         """open, captured, released or expired."""
-        return self._view.status(self._env.now())
+        return self._view.status(heads.now(self._env, self._view.customer_id))
 
     @property
     def expires_at(self) -> datetime:

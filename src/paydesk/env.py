@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from paydesk.clock import Clock
 from paydesk.settings import Settings
@@ -19,12 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Hooks:
-    """Functions of the application, set by the library's front; a setting names them elsewhere.
+    """What the application decides itself, set by the library's front.
 
-    `price_item` is asked what an item costs (flows/items.py says how).
+    `price_item` is asked what an item costs (flows/items.py says how; a setting names it
+    elsewhere). `clock_id`: the clock that new customers stand on, in tests.
     """
 
     price_item: Callable[..., Any] | None = None
+    clock_id: UUID | None = None
 
 
 @dataclass(frozen=True)

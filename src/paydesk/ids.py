@@ -19,6 +19,9 @@ from paydesk.errors import NotFound
 
 TAG_BITS = 40
 RANDOM_BITS = 34
+#: The highest bits of a tag are all set for customers whose clock is moved by hand, so that nobody
+#: else's clock has to be looked for. Older customers may have them by chance.
+_CLOCKED = 0xFFF << (TAG_BITS - 12)
 _TAG_MASK = (1 << TAG_BITS) - 1
 _VERSION = 8 << 76
 _VARIANT = 2 << 62
@@ -91,9 +94,20 @@ def customer_of_tag(tag: int) -> UUID:
     return _assemble(ms, (tag << RANDOM_BITS) | rest)
 
 
-def new_customer() -> UUID:
-    """A random customer id; drawn again by the caller on conflict."""
-    return customer_of_tag(secrets.randbits(TAG_BITS))
+def new_customer(*, clocked: bool = False) -> UUID:
+    """A random customer id; drawn again by the caller on conflict. `clocked`: of a customer whose
+    clock is moved by hand."""
+    tag = secrets.randbits(TAG_BITS)
+    if clocked:
+        return customer_of_tag(tag | _CLOCKED)
+    while tag & _CLOCKED == _CLOCKED:
+        tag = secrets.randbits(TAG_BITS)
+    return customer_of_tag(tag)
+
+
+def may_have_clock(customer_id: UUID) -> bool:
+    """Whether this customer's clock may be moved by hand; no for nearly everybody else."""
+    return (customer_id.int >> 64) & 0xFFF == 0xFFF
 
 
 def tag_of(owned: UUID) -> int:

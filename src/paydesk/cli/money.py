@@ -192,12 +192,14 @@ def credits_grant(
     """Give credits. The customer is made where there is none."""
     from paydesk.flows import credits as flow
     from paydesk.flows import customers as found
+    from paydesk.flows import heads
 
     with context.opened(live=live) as env:
         customer = found.ensure(env, user)
         last = days or env.settings.credit_expiry_days
         done = flow.grant_now(
-            env, customer.uuid, amount, kind=kind, expires_at=env.now() + timedelta(days=last),
+            env, customer.uuid, amount, kind=kind,
+            expires_at=heads.now(env, customer.uuid) + timedelta(days=last),
             request_key=_request_key("grant", customer.id, key),
             actor=causes.actor("cli"),
         )  # fmt: skip

@@ -177,13 +177,13 @@ def wallets_holds(
     output_: Output = "",
 ) -> None:
     """What is set aside of a customer's credits and wallets, and what was, newest first."""
-    from paydesk.flows import customers, holds
+    from paydesk.flows import customers, heads, holds
 
     with context.opened() as env:
         owner = customers.ensure(env, customer, create=False).uuid
         with env.db.read() as tx:
             found = holds.list_(tx, owner, state=state, limit=limit)
-        shown = [_hold(one, env.now()) for one in found]
+        shown = [_hold(one, heads.now(env, owner)) for one in found]
     output.rows(
         shown,
         [Column("HOLD", "id"), Column("STATUS", "status"), Column("AMOUNT", "amount", right=True),
@@ -198,12 +198,12 @@ def wallets_release(
     hold: Annotated[str, typer.Argument(help="Its id, hold_…")], output_: Output = ""
 ) -> None:
     """Give back what is left of a hold that nobody ends."""
-    from paydesk.flows import holds
+    from paydesk.flows import heads, holds
 
     found = ids.parse("hold", hold)
     with context.opened() as env:
         one = holds.release_now(env, ids.customer_of(found), found)
-        shown = _hold(one, env.now())
+        shown = _hold(one, heads.now(env, one.customer_id))
     output.one(shown, output_)
 
 

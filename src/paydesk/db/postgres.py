@@ -65,6 +65,8 @@ _LOCK: LiteralString = """
     order by customer_id for no key update
 """
 _LOCK_FREE: LiteralString = _LOCK + " skip locked"
+#: Only for those who have one, and read after the lock.
+_CLOCKS: LiteralString = "select id, now_at from clocks where id = any(%(ids)s)"
 
 #: How every connection is opened.
 _CONNECTION: dict[str, Any] = {
@@ -94,12 +96,23 @@ def jsonb(value: Any) -> Jsonb:
 
 @dataclass(slots=True)
 class Head:
-    """A customer's locked head. `seq` is the last event's number; `last_at` never goes back."""
+    """A customer's locked head. `seq` is the last event's number; `last_at` never goes back.
+
+    `clock_at`: where the customer's clock stands, if it is moved by hand. `asked_at`: the real
+    instant at which a decision was asked for.
+    """
 
     customer_id: uuid.UUID
     seq: int
     last_at: datetime
     clock_id: uuid.UUID | None
+    clock_at: datetime | None = None
+    asked_at: datetime | None = None
+
+    def instant(self, now: datetime) -> datetime:
+        """The instant to decide at: `now` or what the customer's own clock says, but never before
+        the last decision."""
+        return max(self.last_at, now if self.clock_at is None else self.clock_at)
 
 
 class Tx:
@@ -166,9 +179,17 @@ class Tx:
         for row in rows:
             row["last_at"] = row["last_at"] or BEGINNING
             self.heads[row["customer_id"]] = Head(**row)
+        if clocked := [row for row in rows if row["clock_id"] is not None]:
+            self._read_clocks([row["customer_id"] for row in clocked])
         missing = [one for one in wanted if one not in self.heads]
         if missing and not free_only:
             raise UnknownCustomer(f"No such customer: {missing[0]}")
+
+    def _read_clocks(self, customers: list[uuid.UUID]) -> None:
+        found = self.all(_CLOCKS, {"ids": [self.heads[one].clock_id for one in customers]})
+        instants = {row["id"]: row["now_at"] for row in found}
+        for one in customers:
+            self.heads[one].clock_at = instants[self.heads[one].clock_id]
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:

@@ -114,10 +114,10 @@ def can(env: Env, customer_id: UUID, resource: str, at: datetime | None = None) 
     kind, name = rules.parse(resource)
     kept = _kept(env, customer_id) if at is None and env.cache.is_hearing else None
     if kept is not None:
-        found = rules.decide(*kept, kind, name, env.now())
+        found = rules.decide(*kept, kind, name, heads.now(env, customer_id))
         return shaped(env, customer_id, kind, name, found)
     with env.db.read() as tx:
-        found = verdict(tx, customer_id, kind, name, at or env.now())
+        found = verdict(tx, customer_id, kind, name, at or heads.now(env, customer_id, tx))
     return shaped(env, customer_id, kind, name, found)
 
 
@@ -171,7 +171,7 @@ def _offer(env: Env, customer: UUID | str | None, kind: str, name: str) -> str |
 def get(env: Env, customer_id: UUID, grant_id: UUID) -> GrantView:
     """One grant. Raises NotFound."""
     with env.db.read() as tx:
-        return _one(tx, customer_id, grant_id, env.now())
+        return _one(tx, customer_id, grant_id, heads.now(env, customer_id, tx))
 
 
 def list_(
@@ -185,7 +185,7 @@ def list_(
     after: UUID | None = None,
 ) -> list[GrantView]:
     """A customer's grants, newest first. `active`: only those that hold now, or only others."""
-    now = env.now()
+    now = heads.now(env, customer_id)
     with env.db.read() as tx:
         rows = tx.all(
             _VIEW + _PAGE,
@@ -491,11 +491,11 @@ def end_due(env: Env, limit: int = 100) -> int:
     done = 0
     for row in rows:
         with one_row("access", row["id"]):
-            done += _end(env, row["customer_id"], row["id"])
+            done += end_one(env, row["customer_id"], row["id"])
     return done
 
 
-def _end(env: Env, customer_id: UUID, grant_id: UUID) -> int:
+def end_one(env: Env, customer_id: UUID, grant_id: UUID) -> int:
     """Mark a grant's end; the event only where nothing else goes on giving that access."""
     with env.db.transaction(customer_id, wait_s=WAIT_S) as tx:
         now = heads.decide(tx, env.now(), customer_id)

@@ -12,7 +12,7 @@ from paydesk import ids
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
 from paydesk.errors import Busy, CreditLimitExceeded, IdempotencyKeyReused, InvalidRequest
-from paydesk.flows import ledger
+from paydesk.flows import heads, ledger
 from paydesk.flows.ledger import BatchRow, Entry, Event
 from paydesk.rules.credits import SWEEP_EXPIRIES, check_amount, take_at
 from paydesk.rules.ledger import CREDIT, KINDS
@@ -127,7 +127,7 @@ def grant_now(
         note=note or (f"by {actor}" if actor else None),
     )  # fmt: skip
     with env.db.transaction(customer_id) as tx:
-        now = env.now()
+        now = heads.decide(tx, env.now(), customer_id)
         if expires_at is not None and expires_at <= ledger.last_instant(tx, customer_id, now):
             raise InvalidRequest("expires_at lies in the past.", param="expires_at")
         granted = grant(tx, [wanted], now, settings=env.settings)[0]
@@ -143,14 +143,15 @@ def grant_now(
 
 def settle(tx: Tx, customers: Iterable[UUID], now: datetime) -> None:
     """Book every batch that has ended by now, for customers whose heads are locked."""
-    rows = tx.all(
-        "select customer_id from books_v1(%(customers)s::uuid[], 1::smallint, 'CREDIT', %(now)s)"
-        " where is_due",
-        {"customers": list(customers), "now": now},
-    )
-    for row in rows:
-        while expire(tx, row["customer_id"], now, SWEEP_EXPIRIES)[1]:
-            pass
+    for at, some in ledger.by_instant(tx, customers, now):
+        rows = tx.all(
+            "select customer_id from books_v1(%(customers)s::uuid[], 1::smallint, 'CREDIT',"
+            " %(now)s) where is_due",
+            {"customers": list(some), "now": at},
+        )
+        for row in rows:
+            while expire(tx, row["customer_id"], at, SWEEP_EXPIRIES)[1]:
+                pass
 
 
 def expire(tx: Tx, customer_id: UUID, now: datetime, limit: int) -> tuple[int, bool]:
@@ -181,9 +182,15 @@ def expire_due(env: Env, limit: int = 100) -> int:
     booked = 0
     for row in rows:
         # A customer who is held elsewhere is left to the next sweep.
-        with suppress(Busy), env.db.transaction(row["customer_id"]) as tx:
-            booked += expire(tx, row["customer_id"], now, SWEEP_EXPIRIES)[0]
+        with suppress(Busy):
+            booked += expire_of(env, row["customer_id"])
     return booked
+
+
+def expire_of(env: Env, customer_id: UUID) -> int:
+    """Book the ended batches of one customer, at most so many; answers how many."""
+    with env.db.transaction(customer_id) as tx:
+        return expire(tx, customer_id, env.now(), SWEEP_EXPIRIES)[0]
 
 
 @dataclass(slots=True)

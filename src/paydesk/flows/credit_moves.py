@@ -312,6 +312,8 @@ def transfer(
         if before := _transfer_before(tx, from_id, to_id, request_key, request_hash):
             return before
     is_own = may_move(tx, from_id, to_id, settings.credit_transfer_policy)
+    if tx.heads[from_id].clock_id != tx.heads[to_id].clock_id:
+        raise TransferNotAllowed("Credits cannot be moved between customers of two clocks.")
     if amount > settings.max_transaction_amount:
         raise AmountTooLarge(f"{amount} credits are too many for one transaction.")
     settle(tx, (from_id, to_id), now)

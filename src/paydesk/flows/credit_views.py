@@ -7,6 +7,7 @@ from datetime import datetime
 from uuid import UUID
 
 from paydesk.db.postgres import Tx
+from paydesk.flows import heads
 
 _HISTORY_MAX = 500
 
@@ -63,6 +64,7 @@ class Line:
 
 def balance_total(tx: Tx, customer_id: UUID, now: datetime) -> int:
     """Spendable credits: the stored figure while no batch has ended since, else the sum."""
+    now = heads.seen(tx, now, customer_id)
     row = tx.one(
         "select a.balance, a.next_expiry > greatest(%(now)s, h.last_at) as is_current"
         " from accounts a join heads h using (customer_id)"
@@ -83,6 +85,7 @@ def balance_total(tx: Tx, customer_id: UUID, now: datetime) -> int:
 
 def balance(tx: Tx, customer_id: UUID, now: datetime) -> Balance:
     """Spendable credits by kind and by expiry, from the batches in one snapshot."""
+    now = heads.seen(tx, now, customer_id)
     rows = tx.all(
         "select b.kind, nullif(b.expires_at, 'infinity') as expires_at,"
         " sum(b.remaining)::bigint as amount from batches b join heads h using (customer_id)"
@@ -105,6 +108,7 @@ def batches(
     include_empty: bool = False,
 ) -> list[BatchView]:  # fmt: skip
     """Batches in order of taking; with `now`, ended ones count as empty."""
+    now = now and heads.seen(tx, now, customer_id)
     rows = tx.all(
         "select b.id, b.kind, b.granted, b.owed, b.granted_at,"
         " case when b.expires_at <= %(now)s::timestamptz then 0 else b.remaining end as remaining,"

@@ -30,7 +30,7 @@ from paydesk.errors import (
     NotFound,
     TransactionLimit,
 )
-from paydesk.flows import ledger
+from paydesk.flows import heads, ledger
 from paydesk.flows.credit_grants import Grant, Granted, expire_due, grant, grant_now, settle
 from paydesk.flows.credit_moves import (
     Refunded,
@@ -226,13 +226,28 @@ def _spend(tx: Tx, items: Sequence[Spend], call: _Call) -> list[SpendVerdict]:
     settled: dict[tuple[int, int], int] = {}
     for wave in waves:
         left = [index for index in wave if not _is_repeated(items, index, verdicts, settled)]
-        if left:
-            _call(tx, items, left, call, verdicts)
+        for some, at in _by_instant(tx, items, left, call):
+            _call(tx, items, some, at, verdicts)
         for index in left:
             item, verdict = items[index], verdicts[index]
             if item.request_key is not None and verdict and verdict.status in ("done", "same"):
                 settled[item.customer_id.int, item.request_key.int] = index
     return verdicts  # type: ignore[return-value]
+
+
+def _by_instant(
+    tx: Tx, items: Sequence[Spend], wave: list[int], call: _Call
+) -> list[tuple[list[int], _Call]]:
+    """Whoever has a clock that is moved by hand spends by that one: in a call of its own."""
+    own = [index for index in wave if ids.may_have_clock(items[index].customer_id)]
+    if not own:
+        return [(wave, call)] if wave else []
+    found: dict[datetime, list[int]] = {}
+    clocks = {one: heads.clock_at(tx, one) for one in {items[index].customer_id for index in own}}
+    for index in wave:
+        at = clocks.get(items[index].customer_id) or call.now
+        found.setdefault(at, []).append(index)
+    return [(some, call._replace(now=at)) for at, some in found.items()]
 
 
 def _is_repeated(

@@ -11,7 +11,7 @@ from uuid import UUID
 from paydesk import ids
 from paydesk.db.postgres import BEGINNING, Head, Tx
 from paydesk.env import Env
-from paydesk.errors import InvalidRequest, NotFound
+from paydesk.errors import Conflict, InvalidRequest, NotFound
 from paydesk.flows import events, provider_customers, user_validator
 from paydesk.rules import fields
 
@@ -63,11 +63,13 @@ def ensure(
     name: str | None = None,
     metadata: Mapping[str, Any] | None = None,
     create: bool = True,
+    clock: UUID | None = None,
 ) -> Customer:
     """The customer of our own id (`cus_…` or its UUID) or of the application's, made if absent.
 
     An unknown id of ours is never made: NotFound, as for an unknown external id when `create` is
-    False. E-mail, name and metadata are only for the making; `update` changes them.
+    False. E-mail, name and metadata are only for the making; `update` changes them. `clock`: the
+    one that a new customer stands on, for good; Conflict where an old one stands on another.
     """
     if isinstance(ref, Customer):
         return ref
@@ -80,9 +82,11 @@ def ensure(
         made = (fields.email(email), fields.optional_text(name, "name", most=255),
                 fields.metadata(metadata))  # fmt: skip
         user_validator.check(env, external_id, *made)
-        found = _create(env, external_id, *made)
+        found = _create(env, external_id, *made, clock=clock or env.hooks.clock_id)
     if found is None:
         raise NotFound(f"No such customer: {external_id[:64]!r}.")
+    if clock is not None and found.clock_id != clock:
+        raise Conflict("The customer is here already, and does not stand on this clock.")
     return found
 
 
@@ -216,20 +220,22 @@ def update(
 
 
 def _create(
-    env: Env, external_id: str, email: str | None, name: str | None, metadata: dict[str, str]
-) -> Customer:
+    env: Env, external_id: str, email: str | None, name: str | None, metadata: dict[str, str],
+    clock: UUID | None = None,
+) -> Customer:  # fmt: skip
     while True:
         try:
-            return _insert(env, external_id, email, name, metadata)
+            return _insert(env, external_id, email, name, metadata, clock)
         except _TagTaken:
             continue
 
 
 def _insert(
-    env: Env, external_id: str, email: str | None, name: str | None, metadata: dict[str, str]
-) -> Customer:
+    env: Env, external_id: str, email: str | None, name: str | None, metadata: dict[str, str],
+    clock: UUID | None,
+) -> Customer:  # fmt: skip
     """Claim the external id, then write head and customer; the loser waits, gets the winner's."""
-    customer_id = ids.new_customer()
+    customer_id = ids.new_customer(clocked=clock is not None)
     with env.db.transaction() as tx:
         won = tx.run(
             "insert into customer_refs (external_id, customer_id)"
@@ -241,25 +247,44 @@ def _insert(
             assert found is not None, "a reference without a customer"
             return found
         head = tx.run(
-            "insert into heads (customer_id) values (%(customer_id)s) on conflict do nothing",
-            {"customer_id": customer_id},
+            "insert into heads (customer_id, clock_id) values (%(customer_id)s, %(clock)s)"
+            " on conflict do nothing",
+            {"customer_id": customer_id, "clock": clock},
         )
         if not head:
             raise _TagTaken
-        tx.heads[customer_id] = Head(customer_id, 0, BEGINNING, None)
+        now = env.now() if clock is None else _stand_on(tx, customer_id, clock)
+        tx.heads[customer_id] = Head(
+            customer_id, 0, BEGINNING, clock, clock_at=None if clock is None else now
+        )
         row = tx.one(
             "insert into customers (customer_id, external_id, email, name, owner_id, metadata,"
-            " created_at) values (%(customer_id)s, %(external_id)s, %(email)s, %(name)s,"
-            " %(customer_id)s, %(metadata)s, %(now)s)"
+            " clock_id, created_at) values (%(customer_id)s, %(external_id)s, %(email)s, %(name)s,"
+            " %(customer_id)s, %(metadata)s, %(clock)s, %(now)s)"
             " returning customer_id, external_id, email, name, owner_id, organization_id, metadata,"
             " clock_id, created_at, updated_at",
             {"customer_id": customer_id, "external_id": external_id, "email": email, "name": name,
-             "metadata": metadata, "now": env.now()},
+             "metadata": metadata, "clock": clock, "now": now},
         )  # fmt: skip
         assert row is not None
         events.emit(tx, customer_id, "customer.created", customer_id,
-                    {"external_id": external_id}, at=env.now())  # fmt: skip
+                    {"external_id": external_id}, at=now)  # fmt: skip
     return _customer(row)
+
+
+def _stand_on(tx: Tx, customer_id: UUID, clock: UUID) -> datetime:
+    """Write down who stands on a clock; answers where it stands. Raises NotFound."""
+    now = tx.value(
+        "select now_at from clocks where id = %(id)s and deleted_at is null for share",
+        {"id": clock},
+    )
+    if now is None:
+        raise NotFound(f"No such clock: {ids.show('clock', clock)}.")
+    tx.run(
+        "insert into clock_customers (clock_id, customer_id) values (%(clock)s, %(customer_id)s)",
+        {"clock": clock, "customer_id": customer_id},
+    )
+    return now
 
 
 def _by_external(tx: Tx, external_id: str) -> Customer | None:

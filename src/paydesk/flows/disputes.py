@@ -458,11 +458,12 @@ def warn_due(env: Env, limit: int = 50) -> int:
     warned = 0
     for row in rows:
         with one_row("disputes", row["id"]):
-            warned += _warn(env, row["customer_id"], row["id"])
+            warned += warn(env, row["customer_id"], row["id"])
     return warned
 
 
-def _warn(env: Env, customer_id: UUID, dispute_id: UUID) -> int:
+def warn(env: Env, customer_id: UUID, dispute_id: UUID) -> int:
+    """Say once of a dispute that its evidence is due soon."""
     with env.db.transaction(customer_id, wait_s=WAIT_S) as tx:
         now = heads.decide(tx, env.now(), customer_id)
         changed = tx.run(

@@ -130,6 +130,8 @@ def emit_many(tx: Tx, items: Sequence[NewEvent]) -> list[int]:
         counts[item.customer_id] = counts.get(item.customer_id, 0) + 1
         offsets.append(counts[item.customer_id])
         at = item.at or (head.last_at if head.last_at > BEGINNING else None)
+        if head.clock_at is not None:
+            at = head.instant(head.clock_at)
         instants.append(at)
         if at is not None:
             latest[item.customer_id] = max(at, latest.get(item.customer_id, at))

@@ -1,24 +1,74 @@
-"""A customer's head: the instant that decisions are taken at, and the day's count."""
+"""A customer's head: the instant that decisions are taken at, and the day's count.
+
+What time it is for a customer is asked here and nowhere else: `decide` under the head's lock,
+`now` to look at something. For a customer whose clock is moved by hand both answer that clock.
+"""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import TYPE_CHECKING
 from uuid import UUID
 
+from paydesk import ids
 from paydesk.db.postgres import Tx
 from paydesk.errors import TransactionLimit
 from paydesk.rules.money import Money, times
 
+if TYPE_CHECKING:
+    from paydesk.env import Env
+
 
 def decide(tx: Tx, now: datetime, customer_id: UUID) -> datetime:
-    """The instant to decide at: `now`, but never before the customer's last decision.
+    """The instant to decide at: `now`, or what the customer's own clock says, but never before
+    the customer's last decision.
 
     The head must be locked. The instant is kept there and written with the next event.
     """
     head = tx.heads[customer_id]
-    head.last_at = max(head.last_at, now)
+    head.asked_at = now
+    head.last_at = head.instant(now)
     return head.last_at
+
+
+def real(tx: Tx, now: datetime, customer_id: UUID) -> datetime:
+    """As `decide`, for what happens outside, such as calls of a provider: no clock that is moved
+    by hand moves it. `now` is the instant that `decide` answered."""
+    head = tx.heads[customer_id]
+    if head.clock_id is None:
+        return now
+    return head.asked_at or now
+
+
+def now(env: Env, customer_id: UUID | None, tx: Tx | None = None) -> datetime:
+    """The present as this customer sees it; everybody's where no customer is meant.
+
+    Costs a look-up only for customers whose clock is moved by hand: their ids tell who they are.
+    """
+    at = env.now()
+    if customer_id is None or not ids.may_have_clock(customer_id):
+        return at
+    if tx is not None:
+        return seen(tx, at, customer_id)
+    with env.db.read() as own:
+        return seen(own, at, customer_id)
+
+
+def seen(tx: Tx, now: datetime, customer_id: UUID) -> datetime:
+    """As `now`, for what has no environment."""
+    return clock_at(tx, customer_id) or now
+
+
+def clock_at(tx: Tx, customer_id: UUID) -> datetime | None:
+    """Where the customer's clock stands; None where it is everybody's."""
+    if not ids.may_have_clock(customer_id):
+        return None
+    return tx.value(
+        "select c.now_at from heads h join clocks c on c.id = h.clock_id"
+        " where h.customer_id = %(customer_id)s",
+        {"customer_id": customer_id},
+    )
 
 
 def count_day(tx: Tx, customer_id: UUID, now: datetime, n: int, limit: int) -> int:

@@ -173,16 +173,20 @@ def expire_due(env: Env, limit: int = 100) -> int:
         )
     ended = 0
     for row in rows:
-        with (
-            one_row("holds", row["id"]),
-            env.db.transaction(row["customer_id"], wait_s=WAIT_S) as tx,
-        ):
-            now = heads.decide(tx, env.now(), row["customer_id"])
-            one = get(tx, row["customer_id"], row["id"])
-            if one.state == "open" and now >= one.expires_at:
-                _end(tx, now, one, "expiry", 0, None)
-                ended += 1
+        with one_row("holds", row["id"]):
+            ended += expire_one(env, row["customer_id"], row["id"])
     return ended
+
+
+def expire_one(env: Env, customer_id: UUID, hold_id: UUID) -> bool:
+    """Release a hold whose time is over; whether this call did."""
+    with env.db.transaction(customer_id, wait_s=WAIT_S) as tx:
+        now = heads.decide(tx, env.now(), customer_id)
+        one = get(tx, customer_id, hold_id)
+        is_over = one.state == "open" and now >= one.expires_at
+        if is_over:
+            _end(tx, now, one, "expiry", 0, None)
+        return is_over
 
 
 def get(tx: Tx, customer_id: UUID, hold_id: UUID) -> Hold:

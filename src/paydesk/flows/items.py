@@ -13,7 +13,7 @@ from paydesk import ids
 from paydesk.db.postgres import Tx, jsonb
 from paydesk.env import Env
 from paydesk.errors import InvalidRequest, Misconfigured, NotFound
-from paydesk.flows import catalog_rows, events, trail
+from paydesk.flows import catalog_rows, events, heads, trail
 from paydesk.flows.customers import Customer
 from paydesk.rules import access, fields, pricing
 from paydesk.rules.money import Money
@@ -278,7 +278,7 @@ def quote(env: Env, ref: str | UUID | Item, who: Customer, quantity: int = 1) ->
     count = fields.whole(quantity, "quantity", most=item.most_quantity)
     currency = item.price.currency
     found = pricing.price(
-        item.price.minor, count, currency, who.metadata, env.now(), item.rules
+        item.price.minor, count, currency, who.metadata, heads.now(env, who.uuid), item.rules
     )
     told = [one.as_json() for one in found.applied]
     price = Money(found.total_minor, currency, minor=True)

@@ -23,8 +23,9 @@ from paydesk.errors import Conflict, IdempotencyKeyReused, InvalidRequest
 from paydesk.rules.ledger import CODES, CREDIT, MAX_AMOUNT, NAMES
 
 __all__ = [
-    "CODES", "CREDIT", "NAMES", "BalanceTooLow", "BatchRow", "Entry", "Event", "balances", "draw",
-    "emit", "hash_of", "known", "last_instant", "open_batches", "owe", "post", "uuid_array",
+    "CODES", "CREDIT", "NAMES", "BalanceTooLow", "BatchRow", "Entry", "Event", "balances",
+    "by_instant", "draw", "emit", "hash_of", "known", "last_instant", "open_batches", "owe", "post",
+    "uuid_array",
 ]  # fmt: skip
 
 
@@ -154,14 +155,33 @@ def balances(
 
 
 def last_instant(tx: Tx, customer_id: UUID, now: datetime) -> datetime:
-    """The time to decide by: `now`, or the customer's last decision where that was later."""
-    return max(now, tx.heads[customer_id].last_at) if customer_id in tx.heads else now
+    """The time to decide by: `now` (or what the customer's own clock says), or the customer's
+    last decision where that was later."""
+    return tx.heads[customer_id].instant(now) if customer_id in tx.heads else now
+
+
+def by_instant(
+    tx: Tx, customers: Iterable[UUID], now: datetime
+) -> list[tuple[datetime, set[UUID]]]:
+    """Customers with the instant to decide by: all together, but for those whose clocks are moved
+    by hand."""
+    found: dict[datetime, set[UUID]] = {}
+    for one in customers:
+        head = tx.heads.get(one)
+        is_clocked = head is not None and head.clock_at is not None
+        found.setdefault(last_instant(tx, one, now) if is_clocked else now, set()).add(one)
+    return list(found.items())
 
 
 def emit(tx: Tx, now: datetime, events: Sequence[Event]) -> None:
     """Append events with the next numbers of their customers, and news for the publisher."""
-    if not events:
-        return
+    groups = by_instant(tx, (one.customer_id for one in events), now)
+    for at, customers in groups:
+        is_all = len(groups) == 1
+        _emit(tx, at, events if is_all else [e for e in events if e.customer_id in customers])
+
+
+def _emit(tx: Tx, now: datetime, events: Sequence[Event]) -> None:
     tx.all(
         "select emit_v1(%(now)s, %(customers)s::uuid[], %(ids)s::uuid[], %(types)s::text[],"
         " %(subjects)s::uuid[], %(data)s::text[], %(causes)s::text[])",

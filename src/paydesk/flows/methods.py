@@ -119,7 +119,7 @@ def get(env: Env, customer_id: UUID, ref: str | UUID, *, detached: bool = True) 
         row = find(tx, customer_id, ref)
     if row is None or (row["detached_at"] is not None and not detached):
         raise _missing(ref)
-    return _view(row, env.now())
+    return _view(row, heads.now(env, customer_id))
 
 
 def list_(
@@ -139,7 +139,7 @@ def list_(
             " limit %(limit)s",
             {"customer_id": customer_id, "detached": detached, "limit": MOST_METHODS},
         )
-    now = env.now()
+    now = heads.now(env, customer_id)
     return [_view(row, now) for row in rows]
 
 

@@ -19,7 +19,7 @@ from paydesk import ids
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
 from paydesk.errors import InvalidRequest, Misconfigured, NotFound, PaydeskError
-from paydesk.flows import customers, events, mail_facts, payments, sweeps
+from paydesk.flows import customers, events, heads, mail_facts, payments, sweeps
 from paydesk.flows.events import Event
 from paydesk.notify import brand, mail, receipts, render, words
 from paydesk.notify.render import KINDS, STAFF_KINDS, Rendered
@@ -101,10 +101,11 @@ def enqueue(tx: Tx, env: Env, found: Sequence[Event]) -> int:
     return tx.run(
         "insert into notifications (customer_id, id, kind, dedupe, seq, is_staff, state, try_at,"
         " created_at) select %(customer_id)s, n.id, n.kind, n.dedupe, n.seq,"
-        " n.kind = any(%(staff)s), 'waiting', %(now)s, %(now)s from unnest(%(ids)s::uuid[],"
+        " n.kind = any(%(staff)s), 'waiting', %(now)s, %(at)s from unnest(%(ids)s::uuid[],"
         " %(kinds)s::text[], %(dedupes)s::text[], %(seqs)s::bigint[]) as n (id, kind, dedupe, seq)"
         " on conflict (customer_id, kind, dedupe) do nothing",
         {"customer_id": customer_id, "now": env.now(), "staff": sorted(STAFF_KINDS),
+         "at": heads.now(env, customer_id, tx),
          "ids": [ids.new_owned(customer_id) for _ in rows], "kinds": [r[0] for r in rows],
          "dedupes": [r[1] for r in rows], "seqs": [r[2] for r in rows]},
     )  # fmt: skip
@@ -143,18 +144,19 @@ def tell_expiring(env: Env, limit: int = 200) -> int:
     done = 0
     for row in rows:
         with sweeps.one_row("credits_expiring", row["customer_id"]):
-            done += _tell_one(env, row["customer_id"], row["on_day"].isoformat(), row["credits"])
+            done += tell_one(env, row["customer_id"], row["on_day"].isoformat(), row["credits"])
     return done
 
 
-def _tell_one(env: Env, customer_id: UUID, on_day: str, credits: int) -> int:
+def tell_one(env: Env, customer_id: UUID, on_day: str, credits: int) -> int:
+    """Tell a customer of credits that end on a day; answers whether this call did."""
     with env.db.transaction(customer_id, wait_s=sweeps.WAIT_S) as tx:
         written = tx.run(
             "insert into notifications (customer_id, id, kind, dedupe, state, try_at, created_at)"
             " values (%(customer_id)s, %(id)s, 'credits_expiring', %(day)s, 'waiting', %(now)s,"
-            " %(now)s) on conflict (customer_id, kind, dedupe) do nothing",
+            " %(at)s) on conflict (customer_id, kind, dedupe) do nothing",
             {"customer_id": customer_id, "id": ids.new_owned(customer_id), "day": on_day,
-             "now": env.now()},
+             "now": env.now(), "at": heads.now(env, customer_id, tx)},
         )  # fmt: skip
         if written:
             seq = events.emit(tx, customer_id, "credits.expiring", customer_id,

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from paydesk import ids
 from paydesk.env import Env
+from paydesk.flows import heads
 from paydesk.flows.items import Item
 from paydesk.seals import seal, unseal
 
@@ -25,8 +26,9 @@ def url(env: Env, item: Item, customer: UUID | str | None) -> str:
     not known here yet."""
     told = {"item": item.key}
     if customer is not None:
-        until = env.now() + timedelta(days=LINK_DAYS)
-        named = ids.show("customer", customer) if isinstance(customer, UUID) else customer
+        is_known = isinstance(customer, UUID)
+        until = heads.now(env, customer if is_known else None) + timedelta(days=LINK_DAYS)
+        named = ids.show("customer", customer) if is_known else customer
         content = {"c": named, "exp": int(until.timestamp())}
         told["for"] = seal(env.settings, _PURPOSE, content)
     return f"{env.settings.base_url}/portal/offer?{urlencode(told)}"
@@ -34,5 +36,9 @@ def url(env: Env, item: Item, customer: UUID | str | None) -> str:
 
 def named_by(env: Env, word: str) -> str | None:
     """Whom a link is for; None where it is for nobody, or is too old."""
-    content = unseal(env.settings, _PURPOSE, word, env.now().timestamp()) if word else None
-    return content["c"] if content else None
+    content = unseal(env.settings, _PURPOSE, word, 0.0) if word else None
+    if content is None:
+        return None
+    named = content["c"]
+    owner = ids.parse("customer", named) if ids.looks_like_customer(named) else None
+    return named if heads.now(env, owner).timestamp() < content["exp"] else None

@@ -7,7 +7,16 @@ from uuid import UUID
 
 from paydesk.env import Env
 from paydesk.errors import AlreadyPurchased, InvalidPromoCode
-from paydesk.flows import customers, items, offer_links, pricing, promos, purchases, services
+from paydesk.flows import (
+    customers,
+    heads,
+    items,
+    offer_links,
+    pricing,
+    promos,
+    purchases,
+    services,
+)
 from paydesk.flows.checkout import StartCheckout
 from paydesk.flows.customers import Customer
 from paydesk.flows.items import Item, Quote
@@ -65,7 +74,7 @@ def _state(env: Env, who: Customer, item: Item) -> tuple[str | None, UUID | None
     with env.db.read() as tx:
         try:
             if item.kind == "service":
-                services.check_free(tx, env.now(), who.uuid, item)
+                services.check_free(tx, heads.now(env, who.uuid, tx), who.uuid, item)
             else:
                 purchases.check_free(tx, who.uuid, item)
         except AlreadyPurchased as exc:

@@ -123,8 +123,9 @@ def quote(
     found, price, product = _what(env, pack, credits, price, item)
     with env.db.read() as tx:
         promo = _named(tx, code)
-        _check(tx, promo, who, found, price, now or env.now(), item)
-        held = _reservation(tx, who.uuid, product, now or env.now())
+        now = now or heads.now(env, who.uuid, tx)
+        _check(tx, promo, who, found, price, now, item)
+        held = _reservation(tx, who.uuid, product, now)
         if held is None or held["promo_id"] != promo.uuid:
             _check_limits(tx, promo, who.uuid)
     return Discount(**_gives(promo, price))
@@ -211,7 +212,7 @@ def reserve(
     Raises InvalidPromoCode when a limit is reached, and when the payment's use was given back.
     """
     with env.db.transaction(customer_id) as tx:
-        _reserve(tx, promo_id, customer_id, payment_id, now or env.now())
+        _reserve(tx, promo_id, customer_id, payment_id, now or heads.now(env, customer_id, tx))
         crash.at("promo_before_commit")
     crash.at("promo_after_reserve")
 
@@ -379,24 +380,26 @@ def release_expired(env: Env, *, limit: int = 100) -> int:
     now = env.now()
     with env.db.read() as tx:
         rows = tx.all(
-            _CANDIDATES + " limit %(limit)s",
+            _CANDIDATES + " and not exists (select 1 from heads h where h.customer_id ="
+            " u.customer_id and h.clock_id is not null) limit %(limit)s",
             {"now": now, "old": now - _ORPHAN_AGE, "limit": limit, "payment_id": None},
         )
     done = 0
     for row in rows:
-        with (
-            one_row("promo_uses", row["payment_id"]),
-            env.db.transaction(row["customer_id"], wait_s=WAIT_S) as tx,
-        ):
-            at = heads.decide(tx, env.now(), row["customer_id"])
-            again = tx.one(
-                _CANDIDATES + " and u.promo_id = %(promo_id)s",
-                {"now": now, "old": now - _ORPHAN_AGE, "payment_id": row["payment_id"],
-                 "promo_id": row["promo_id"]},
-            )  # fmt: skip
-            if again is not None:
-                done += _give_back(tx, row["customer_id"], row["promo_id"], row["payment_id"], at)
+        with one_row("promo_uses", row["payment_id"]):
+            done += release_one(env, row["customer_id"], row["payment_id"])
     return done
+
+
+def release_one(env: Env, customer_id: UUID, payment_id: UUID) -> bool:
+    """Give back the use that is reserved for a payment, where it is for nothing any more."""
+    with env.db.transaction(customer_id, wait_s=WAIT_S) as tx:
+        now = heads.decide(tx, env.now(), customer_id)
+        rows = tx.all(
+            _CANDIDATES, {"now": now, "old": now - _ORPHAN_AGE, "payment_id": payment_id}
+        )
+        done = [_give_back(tx, customer_id, r["promo_id"], payment_id, now) for r in rows]
+        return any(done)
 
 
 #: Uses that nobody can pay for any more.

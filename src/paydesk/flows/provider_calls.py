@@ -166,6 +166,7 @@ def intend(
     `request` names the `provider` and has all that `send` needs, so that a repeat is identical.
     """
     assert "provider" in request, "a call's request names its provider"
+    now = heads.real(tx, now, customer_id)
     try_at = now + timedelta(seconds=LEASE_S)
     tx.run(
         "insert into provider_calls (customer_id, id, payment_id, attempt_id, subject_id, action,"
@@ -254,7 +255,7 @@ def resume(
 def _taken(env: Env, customer_id: UUID, call_id: UUID, wait_s: float | None) -> Call | None:
     """The call with its lease in our hands; None where it is settled."""
     with env.db.transaction(customer_id, wait_s=wait_s) as tx:
-        now = heads.decide(tx, env.now(), customer_id)
+        now = heads.real(tx, heads.decide(tx, env.now(), customer_id), customer_id)
         call = read(tx, customer_id, call_id)
         if call.is_settled:
             return None
@@ -336,6 +337,7 @@ def _refused(env: Env, call: Call, code: str, message: str, *, unknown: bool = F
 def _unknown(env: Env, call: Call, error: str) -> None:
     with env.db.transaction(call.customer_id) as tx:
         now = heads.decide(tx, env.now(), call.customer_id)
+        now = heads.real(tx, now, call.customer_id)
         tx.run(
             "update provider_calls set state = 'unknown', error = %(error)s, try_at = %(try_at)s"
             " where customer_id = %(customer_id)s and id = %(id)s and state = 'intended'",

@@ -134,7 +134,7 @@ def preview(
             "select nullif(last_at, '-infinity') from heads where customer_id = %(customer_id)s",
             {"customer_id": customer_id},
         )
-        at = max(filter(None, (now or env.now(), last)))
+        at = max(filter(None, (now or heads.now(env, customer_id, tx), last)))
         left = refund_views.left(tx, payment)
         minor = _amount(payment, amount, left)
         plan = clawback.plan(tx, payment, minor, now=at)
@@ -186,6 +186,17 @@ def request(env: Env, want: WantRefund) -> RefundView:
         raise NotFound(f"No such payment: {ids.show('payment', want.payment_id)}.") from None
     crash.at("refund_after_commit")
     return _carry_on(env, row, call)
+
+
+def ask_in(env: Env, tx: Tx, now: datetime, want: WantRefund) -> _Begun:
+    """`request` inside the transaction of a caller who knows that the key is new; `carry_on` takes
+    the answer once that is committed."""
+    return _ask(env, tx, now, _checked(want))
+
+
+def carry_on(env: Env, begun: _Begun) -> RefundView:
+    """Run the call of a refund that was begun, and answer how it stands."""
+    return _carry_on(env, *begun)
 
 
 def decide(

@@ -174,13 +174,15 @@ def end_due(env: Env, limit: int = 100) -> int:
         )
     done = 0
     for row in rows:
-        with (
-            one_row("services", row["id"]),
-            env.db.transaction(row["customer_id"], wait_s=WAIT_S) as tx,
-        ):
-            now = heads.decide(tx, env.now(), row["customer_id"])
-            done += _end_over(tx, now, row["customer_id"], row["service_type"])
+        with one_row("services", row["id"]):
+            done += end_of(env, row["customer_id"], row["service_type"])
     return done
+
+
+def end_of(env: Env, customer_id: UUID, service_type: str) -> int:
+    """End what is over of one customer's services of this type; answers how many."""
+    with env.db.transaction(customer_id, wait_s=WAIT_S) as tx:
+        return _end_over(tx, heads.decide(tx, env.now(), customer_id), customer_id, service_type)
 
 
 def _end_over(tx: Tx, now: datetime, customer_id: UUID, service_type: str) -> int:
@@ -331,8 +333,10 @@ def list_(
     return [_view(row) for row in rows]
 
 
-#: A service whose time is over shows as ended, whether or not the sweep has been there.
-_STATE = """case when s.state = 'active' and s.expires_at <= %(now)s then 'ended'
+#: A service whose time is over, by its customer's clock, shows as ended, whether or not the sweep
+#: has been there.
+_STATE = """case when s.state = 'active' and s.expires_at <= coalesce((select c.now_at
+        from clocks c where c.id = s.clock_id), %(now)s) then 'ended'
     when s.state = 'pending' and y.state in ('failed', 'expired', 'canceled') then 'canceled'
     else s.state end"""
 _COLUMNS = """select s.id, s.customer_id, s.service_type, s.item_id, s.duration_months,

@@ -356,12 +356,17 @@ def expire_due(env: Env, limit: int = 20) -> int:
     ended = 0
     for one in rows:
         with one_row("setups", one["id"]):
-            with contextlib.suppress(PaydeskError):
-                verify(env, one["customer_id"], one["id"])
-            with env.db.transaction(one["customer_id"]) as tx:
-                now = heads.decide(tx, env.now(), one["customer_id"])
-                row = read(tx, one["customer_id"], one["id"])
-                if row["state"] in OPEN:
-                    _advance(tx, now, row, "canceled", error_code="expired")
+            give_up(env, one["customer_id"], one["id"])
             ended += 1
     return ended
+
+
+def give_up(env: Env, customer_id: UUID, setup_id: UUID) -> None:
+    """A setup whose time is over: asked about once more, then canceled."""
+    with contextlib.suppress(PaydeskError):
+        verify(env, customer_id, setup_id)
+    with env.db.transaction(customer_id) as tx:
+        now = heads.decide(tx, env.now(), customer_id)
+        row = read(tx, customer_id, setup_id)
+        if row["state"] in OPEN:
+            _advance(tx, now, row, "canceled", error_code="expired")

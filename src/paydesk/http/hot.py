@@ -140,7 +140,7 @@ def read_balances(env: Env, wanted: Sequence[UUID]) -> list[int]:
         )
         known = {
             row["customer_id"]: row["balance"]
-            if row["is_current"]
+            if row["is_current"] and not ids.may_have_clock(row["customer_id"])
             else credits.balance_total(tx, row["customer_id"], now)
             for row in rows
         }

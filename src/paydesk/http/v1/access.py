@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from paydesk import ids
-from paydesk.flows import access, customers
+from paydesk.flows import access, customers, heads
 from paydesk.flows.access import GrantView
 from paydesk.http import fields, owners
 from paydesk.http.auth import STAFF
@@ -57,7 +57,7 @@ def check_access(
     """Now, or at an instant: a pure function of what was given and taken."""
     env = env_of(request)
     customer_id = owners.owner(env, who_of(request), customer)
-    when = at or env.now()
+    when = at or heads.now(env, customer_id)
     found = access.can(env, customer_id, resource, when)
     return reply(
         {

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from paydesk import ids
 from paydesk.errors import NotFound, TransferNotAllowed
-from paydesk.flows import credits, customers
+from paydesk.flows import credits, customers, heads
 from paydesk.flows.credits import BatchView, Line
 from paydesk.http import fields, lines, owners
 from paydesk.http.auth import STAFF
@@ -211,5 +211,5 @@ def _moved(
         "customer": ids.show("customer", customer_id),
         "credits": amount,
         "balance": balance,
-        "created_at": fields.instant(env.now()),
+        "created_at": fields.instant(heads.now(env, customer_id)),
     }

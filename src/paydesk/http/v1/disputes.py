@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from paydesk import ids
 from paydesk.errors import InvalidRequest, MalformedRequest
-from paydesk.flows import dispute_evidence, dispute_suggestions, disputes, payments
+from paydesk.flows import dispute_evidence, dispute_suggestions, disputes, heads, payments
 from paydesk.flows.dispute_views import DisputeView, FileView
 from paydesk.http import bodies, fields, owners
 from paydesk.http.fields import DEFAULT_LIMIT, Instant, Limit, reply
@@ -50,7 +50,7 @@ def dispute_shape(one: DisputeView, request: Request) -> dict[str, Any]:
         **fields.money(one.loss, "loss"),
         **fields.money(one.fee, "fee"),
         "due_at": fields.instant(one.due_at),
-        "takes_evidence": one.takes_evidence(env.now()),
+        "takes_evidence": one.takes_evidence(heads.now(env, one.customer_id)),
         "evidence": one.evidence,
         "files": [_file(file) for file in one.files],
         "submitted_at": fields.instant(one.submitted_at),

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from paydesk import ids
 from paydesk.errors import InvalidRequest
-from paydesk.flows import holds
+from paydesk.flows import heads, holds
 from paydesk.flows.holds import Hold
 from paydesk.http import fields, owners
 from paydesk.http.auth import STAFF
@@ -44,7 +44,7 @@ def hold_shape(request: Request, one: Hold) -> dict[str, Any]:
         "customer": ids.show("customer", one.customer_id),
         "asset": "credits" if one.asset == CREDIT else one.asset,
         **sums(amount=one.amount, captured=one.captured, left=one.left),
-        "status": one.status(env.now()),
+        "status": one.status(heads.now(env, one.customer_id)),
         "reason": one.reason,
         "reference": one.reference,
         "metadata": one.metadata,

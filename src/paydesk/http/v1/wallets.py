@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from paydesk import ids
 from paydesk.errors import InvalidRequest
-from paydesk.flows import wallet_history, wallet_moves, wallet_payments, wallets
+from paydesk.flows import heads, wallet_history, wallet_moves, wallet_payments, wallets
 from paydesk.flows.checkout import StartCheckout
 from paydesk.flows.wallet_history import Statement, WalletLine
 from paydesk.flows.wallet_moves import Conversion, Quote
@@ -212,7 +212,7 @@ def transfer(request: Request, body: WalletTransferIn) -> Response:
             **fields.money(Money(done.balance, money.currency, minor=True), "balance"),
             "status": done.state,
             "withdrawal": fields.shown("withdrawal", done.withdrawal_id),
-            "created_at": fields.instant(env.now()),
+            "created_at": fields.instant(heads.now(env, customer_id)),
         }  # fmt: skip
         return reply(shape, 202 if done.state == "requested" else 200)
 
