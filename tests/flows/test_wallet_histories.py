@@ -8,8 +8,9 @@ from __future__ import annotations
 import itertools
 import os
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
@@ -26,6 +27,7 @@ from paydesk.db.postgres import Database
 from paydesk.env import Env
 from paydesk.errors import (
     AmountTooSmall,
+    Conflict,
     GoodsUsed,
     HoldClosed,
     InsufficientCredits,
@@ -61,7 +63,7 @@ _PICK = st.integers(0, 10**6)
 
 @dataclass(eq=False)
 class Aside:
-    """Something set aside: a hold, or a withdrawal where `is_hold` is false."""
+    """Something set aside: a hold, or a withdrawal or waiting transfer where `is_hold` is false."""
 
     user: int
     asset: str
@@ -362,16 +364,37 @@ class WalletHistories(RuleBasedStateMachine):
         if made is not None:
             self.aside.append(Aside(user, code, minor, made, is_hold=False))
 
+    @rule(user=_USERS, code=_CODES, minor=_AMOUNTS)
+    def asks_for_a_transfer(self, user, code, minor):
+        self._tick()
+        asked = replace(self.env.settings, transfer_approval_threshold=Decimal("0.000001"))
+        pair = self.users[user].uuid, self.users[1 - user].uuid
+        made = self._try(
+            lambda: wallet_moves.transfer_now(replace(self.env, settings=asked), *pair,
+                                              Money(minor, code, minor=True), by="user"),
+            InsufficientFunds, self._leave(user, code, minor),
+        )  # fmt: skip
+        if made is not None:
+            with self.env.db.read() as tx:
+                row = withdrawals.get(tx, pair[0], made.withdrawal_id)
+            self.aside.append(Aside(user, code, minor, row, is_hold=False))
+
     @precondition(lambda self: self._has(is_hold=False))
     @rule(pick=_PICK, end=st.sampled_from(["paid", "reject", "cancel"]))
     def ends_a_withdrawal(self, pick, end):
         self._tick()
         one = self._chosen(pick, is_hold=False)
         key = self.users[one.user].uuid, one.row.id
-        self.aside.remove(one)
+        is_possible = end != "paid" or not self.owed[one.user, one.asset]
+        if is_possible:
+            self.aside.remove(one)
         if end == "paid":
-            withdrawals.decide(self.env, *key, "approve", by="ann")
-            withdrawals.mark_paid(self.env, *key, "MC-42", by="ann")
+            found = self._try(lambda: withdrawals.decide(self.env, *key, "approve", by="ann"),
+                              Conflict, is_possible)  # fmt: skip
+            if found is not None and one.row.to_id is not None:
+                self._arrive(1 - one.user, one.asset, one.amount)
+            elif found is not None:
+                withdrawals.mark_paid(self.env, *key, "MC-42", by="ann")
             return
         if end == "reject":
             withdrawals.decide(self.env, *key, "reject", by="ann")
