@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, LiteralString
 
 from paydesk.db.postgres import Database, Tx
-from paydesk.flows import figure_proof
+from paydesk.flows import figure_proof, invoice_proof
 
 _SHOWN = 3
 
@@ -375,10 +375,12 @@ def _check(tx: Tx) -> list[Finding]:
         " exists (select from holds) as holds, exists (select from wallets) as wallets,"
         " exists (select from conversions) as conversions,"
         " exists (select from access_grants) as access_grants,"
-        " exists (select from promo_uses) as promo_uses, exists (select from seals) as seals"
+        " exists (select from promo_uses) as promo_uses, exists (select from seals) as seals,"
+        " exists (select from invoices) as invoices"
     )
     assert filled is not None
-    found = [_finding(tx, one) if filled[one.table] else _nothing(one) for one in CHECKS]
+    checks = CHECKS + tuple(Check(*one) for one in invoice_proof.CHECKS)
+    found = [_finding(tx, one) if filled[one.table] else _nothing(one) for one in checks]
     return found + [_said(name, promise, broken(tx)) for name, promise, broken in FIGURES]
 
 

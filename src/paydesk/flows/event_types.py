@@ -276,6 +276,10 @@ TYPES: dict[str, EventType] = {
         {"invoice_id": "019dfb2e-5f50-8d3c-a1b2-3c4d5e6f7a91", "amount": 500, "refunded": 500,
          "balance": 0, "written_off": 0, "currency": "usd", "reason": "requested_by_customer"},
     ),
+    "credit_note.voided": EventType(
+        "A credit note was taken back, because its refund came to nothing.", "credit_note",
+        {"invoice_id": "019dfb2e-5f50-8d3c-a1b2-3c4d5e6f7a91", "amount": 500, "currency": "usd"},
+    ),
     "purchase.completed": EventType(
         "An item was bought and is the customer's; `restored`: it was taken back and is again.",
         "purchase",

@@ -225,10 +225,15 @@ def use_balance(tx: Tx, now: datetime, row: InvoiceRow, total: int, tax: int) ->
 
 
 def give_balance_back(tx: Tx, now: datetime, row: InvoiceRow) -> None:
-    """A void invoice gives back what the customer's balance paid of it."""
-    if row.balance_minor > 0:
-        post(tx, now, row, ids.new_owned(row.customer_id),
-             [("deposits", "balance", row.balance_minor, "INVOICE_VOID")])  # fmt: skip
+    """A void invoice gives back what the customer's balance paid of it, but for what credit notes
+    gave back while it was open."""
+    before = tx.value(
+        "select coalesce(sum(balance_minor), 0)::bigint from credit_notes"
+        " where customer_id = %(customer_id)s and invoice_id = %(id)s and state = 'issued'",
+        {"customer_id": row.customer_id, "id": row.id},
+    )
+    post(tx, now, row, ids.new_owned(row.customer_id),
+         [("deposits", "balance", max(0, row.balance_minor) - before, "INVOICE_VOID")])  # fmt: skip
 
 
 def _sell(

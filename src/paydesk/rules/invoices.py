@@ -293,22 +293,22 @@ class Note:
 
 
 def note(
-    amount: int, *, refund: int | None, balance: int | None, total: int, credited: int,
+    amount: int, *, refund: int | None, balance: int | None, left: int, due: int,
     refundable: int, is_paid: bool,
 ) -> Note:  # fmt: skip
-    """How a credit note of `amount` is given. Of an open invoice: it is asked for less. Of a paid
-    one: to the payer (`refund`, as far as `refundable`) and to the balance; where neither is said,
-    the payer comes first. Raises InvalidRequest where it does not fit."""
+    """How a credit note of `amount`, at most `left`, is given. Of an open invoice: it asks for
+    less than `due`, then the balance gets back what it paid. Of a paid one: to the payer
+    (`refund`, as far as `refundable`) and to the balance; where neither is said, the payer comes
+    first. Raises InvalidRequest where it does not fit."""
     if amount <= 0:
         raise InvalidRequest("amount must be above zero.", param="amount")
-    if amount > total - credited:
-        raise InvalidRequest(
-            f"Only {total - credited} of this invoice is not credited yet.", param="amount"
-        )
+    if amount > left:
+        raise InvalidRequest(f"Only {left} of this invoice is not given back yet.", param="amount")
     if not is_paid:
         if refund or balance:
             raise InvalidRequest("Nothing was paid that could be given back.", param="refund")
-        return Note(written_off=amount)
+        off = min(amount, due)
+        return Note(written_off=off, balance=amount - off)
     if refund is None:
         refund = min(refundable, amount) if balance is None else amount - balance
     if balance is None:
