@@ -34,6 +34,8 @@ TABS = [
 _OPEN = ("pending", "processing", "requires_action")
 #: While nobody has paid, a checkout can be ended.
 _UNPAID = ("pending", "requires_action")
+#: Of those who may act here, whom the interface lets end one too.
+_ENDERS = ("admin",)
 _ATTENTION_ICONS = {
     "blocked": "shield-alert", "due": "hourglass", "parked": "webhook", "unknown": "git-compare",
     "review": "triangle-alert",
@@ -235,7 +237,8 @@ def payment(request: Request, ident: str) -> Response:
         total=look.amount(pay["captured_minor"] or pay["asked_minor"], pay["currency"]),
         method_text=method_text(pay["method"], "not chosen yet"), steps=story.of_payment(found),
         is_open=pay["state"] in _OPEN, paths=story.PATHS, can_ask="fetch" in can,
-        can_end=pay["state"] in _UNPAID and bool(pay["checkout_id"]) and "expire" in can,
+        can_end=who.role in _ENDERS and pay["state"] in _UNPAID and bool(pay["checkout_id"])
+        and "expire" in can,
         stuck=[f for f in found.fulfillments if f["state"] in ("due", "blocked")],
     )  # fmt: skip
 
@@ -261,6 +264,8 @@ def end(request: Request, ident: str, csrf: Annotated[str, Form()] = "") -> Resp
     """End the session that nobody has paid, at its provider first."""
     who = session.operator(request)
     session.check_form(request, who, csrf)
+    if who.role not in _ENDERS:
+        raise NotPermitted(f"The role {who.role} may not end a checkout.")
     payment_id = ids.parse("payment", ident)
     view = checkout.expire_now(request.app.state.env, ids.customer_of(payment_id), ident)
     done = "late" if view.payment.paid else "ended" if view.payment.state in DEAD_STATES else ""
