@@ -1,0 +1,159 @@
+"""Credit notes: given to the payer, to the balance or by asking for less, never more than was billed."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+from test_invoices import VAT, account, bill, books, charge, line, payer, sdk  # noqa: F401
+
+from paydesk.errors import (
+    Conflict,
+    IdempotencyKeyReused,
+    InvalidRequest,
+    NotRefundable,
+    PaydeskError,
+)
+from paydesk.flows import credit_notes, invoice_numbers, invoices, payments, refunds
+from paydesk.flows.credit_notes import NewNote
+from paydesk.flows.refunds import WantRefund
+from paydesk.rules.money import USD, Money
+
+
+def give(desk, view, **more):
+    return credit_notes.create(desk.env, NewNote(
+        customer_id=view.customer_id, invoice_id=view.id, by="staff:ada",
+        **{"request_key": uuid4(), **more}))  # fmt: skip
+
+
+@pytest.fixture
+def paid(desk, payer):  # noqa: F811
+    """A paid invoice of 100.00 and 20 % tax."""
+    return charge(desk, bill(desk, payer(), line(10_000), taxes=[VAT]))
+
+
+def test_a_refund_of_a_paid_invoice_takes_its_tax_along(desk, paid):  # S1.20 I7
+    note = give(desk, paid, amount=USD("60.00"), reason="requested_by_customer")
+    assert (note.refunded.minor, note.tax.minor, note.refund_status) == (6000, 1000, "succeeded")
+    assert note.number == "CN-000001"
+    user = desk.env and paid
+    assert _account(desk, user, "revenue") == 5000 and _account(desk, user, "tax") == 1000
+    rest = give(desk, paid)
+    assert (rest.amount.minor, rest.tax.minor) == (6000, 1000)
+    assert _account(desk, user, "revenue") == 0 and _account(desk, user, "tax") == 0
+    one = payments.get(desk.env, paid.customer_id, paid.payment_id)
+    assert one.state == "refunded"
+    assert invoices.get(desk.env, None, paid.id).credited.minor == 12_000
+    with pytest.raises(InvalidRequest):
+        give(desk, paid, amount=USD("0.01"))
+
+
+def _account(desk, view, name):
+    class Who:
+        uuid = view.customer_id
+
+    return account(desk, Who, name)
+
+
+def test_a_part_goes_to_the_balance_and_pays_the_next_invoice(desk, paid):
+    note = give(desk, paid, amount=USD("36.00"), balance=USD("12.00"))
+    assert (note.refunded.minor, note.balance.minor, note.tax.minor) == (2400, 1200, 600)
+    assert _account(desk, paid, "balance") == 1200
+
+    class Who:
+        uuid = paid.customer_id
+
+    later = bill(desk, Who, line(2000))
+    assert (later.balance.minor, later.due.minor) == (1200, 800)
+    assert charge(desk, later).status == "paid"
+
+
+def test_an_open_invoice_asks_for_less_and_is_paid_when_nothing_is_left(desk, payer):  # noqa: F811
+    user = payer()
+    view = bill(desk, user, line(10_000), taxes=[VAT])
+    note = give(desk, view, amount=USD("24.00"))
+    assert (note.written_off.minor, note.tax.minor, note.refund_id) == (2400, 400, None)
+    later = charge(desk, view)
+    assert (later.paid.minor, later.status) == (9600, "paid")
+    assert account(desk, user, "revenue") == 8000 and account(desk, user, "tax") == 1600
+    other = bill(desk, user, line(500))
+    give(desk, other)
+    assert invoices.get(desk.env, user.uuid, other.id).status == "paid"
+    assert account(desk, user, "deposits") == 0
+
+
+def test_what_the_balance_paid_of_an_open_invoice_comes_back_to_it(desk, payer):  # noqa: F811
+    user = payer()
+    bill(desk, user, line(-700, kind="adjustment"))
+    view = bill(desk, user, line(1000))
+    note = give(desk, view, amount=USD("5.00"))
+    assert (note.written_off.minor, note.balance.minor) == (300, 200)
+    assert account(desk, user, "balance") == 200
+    assert invoices.get(desk.env, user.uuid, view.id).status == "paid"
+    assert account(desk, user, "revenue") == -700 + 500
+
+
+def test_a_void_after_a_note_gives_back_only_the_rest(desk, payer):  # noqa: F811
+    user = payer()
+    bill(desk, user, line(-700, kind="adjustment"))
+    view = bill(desk, user, line(1000))
+    give(desk, view, amount=USD("1.00"))
+    invoices.void(desk.env, user.uuid, view.id)
+    assert account(desk, user, "balance") == 700
+    with pytest.raises(Conflict):
+        give(desk, view)
+
+
+def test_a_refund_without_a_note_leaves_less_to_note(desk, paid):  # I7
+    refunds.request(desk.env, WantRefund(
+        customer_id=paid.customer_id, payment_id=paid.payment_id, amount=USD("100.00"),
+        by="staff:ada", request_key=uuid4(), request_hash=b"x"))  # fmt: skip
+    with pytest.raises(InvalidRequest):
+        give(desk, paid, amount=USD("20.01"))
+    assert give(desk, paid).amount.minor == 2000
+
+
+def test_lines_of_a_note_are_the_invoices_and_make_up_its_amount(desk, paid):
+    item = paid.items[0].id
+    for bad in ([(uuid4(), 500)], [(item, 0)]):
+        with pytest.raises(InvalidRequest):
+            give(desk, paid, items=bad)
+    note = give(desk, paid, items=[(item, 500)])
+    assert note.amount.minor == 500 and note.items[0]["description"] == "Consulting"
+
+
+def test_the_same_request_is_the_same_note(desk, paid):
+    key = uuid4()
+    first = give(desk, paid, amount=USD("1.00"), request_key=key)
+    assert give(desk, paid, amount=USD("1.00"), request_key=key).id == first.id
+    assert len(credit_notes.list_(desk.env, paid.customer_id, invoice_id=paid.id)) == 1
+    other = bill(desk, type("Who", (), {"uuid": paid.customer_id}), line(100))
+    with pytest.raises(IdempotencyKeyReused):
+        give(desk, other, request_key=key)
+    with pytest.raises(InvalidRequest):
+        give(desk, paid, amount=Money(1, "eur", minor=True))
+
+
+def test_a_refund_that_the_provider_refuses_voids_its_note(desk, paid):
+    one = payments.get(desk.env, paid.customer_id, paid.payment_id)
+    import stripe
+
+    client = stripe.StripeClient(desk.sim.secret_key, base_addresses={"api": desk.sim.url})
+    # Taken back at the provider, and nobody has told us.
+    client.v1.refunds.create({"payment_intent": one.payment_ref})
+    with pytest.raises((PaydeskError, NotRefundable)):
+        give(desk, paid, amount=USD("10.00"), balance=USD("2.00"))
+    [note] = credit_notes.list_(desk.env, paid.customer_id)
+    assert (note.status, note.refund_status) == ("void", "failed")
+    assert _account(desk, paid, "balance") == 0
+    assert invoices.get(desk.env, None, paid.id).credited.minor == 0
+    assert invoice_numbers.number_due(desk.env) >= 0
+
+
+def test_a_note_whose_refund_lives_is_not_taken_back(desk, paid):
+    note = give(desk, paid, amount=USD("10.00"))
+    with pytest.raises(Conflict):
+        credit_notes.void(desk.env, paid.customer_id, note.id, by="staff:ada")
+    assert [r for r in books(desk, type("Who", (), {"uuid": paid.customer_id}))
+            if r[0] == "REFUND"] == [
+        ("REFUND", "revenue", "refunds", 833), ("REFUND", "tax", "refunds", 167)]  # fmt: skip
