@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_timeout
 
 from paydesk.clock import FixedClock
 from paydesk.settings import Settings
@@ -48,6 +49,15 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     }
     for line in [f"--randomly-seed={order}"] * (order is not None) + sorted(told):
         terminalreporter.write_line(f"seed: {line}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_exception_interact(node: Any) -> None:
+    """A failed test's fixtures end in time too. At the first failure the plugin stops its timer
+    for good, so that people may debug; a run that nobody watches would hang."""
+    if isinstance(node, pytest.Item) and not node.config.getoption("usepdb"):
+        limit = pytest_timeout.Settings(60, "signal", False, False)
+        node.config.hook.pytest_timeout_set_timer(item=node, settings=limit)
 
 
 #: What postings made by hand, with no wallet, hold or transfer behind them, do not keep.
