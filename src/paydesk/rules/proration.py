@@ -48,7 +48,8 @@ class Side:
     or in a trial), `credited_minor` what was credited or refunded of that before, `since` when
     it began (None: with the period) and `item` its id, which the credit names. `credits_given`
     are the membership credits that it has given so far, `credits_left` those of them that are
-    unspent, and `credits_total` all that it gives in its time (None: what it has given).
+    unspent, and `credits_total` all that it gives in its time (None: what it has given). After a
+    change that had no charge (policy none) it is still the charge before that pays.
 
     Of the new side: `discount` comes off its charge (give the old one's to carry it on), and
     `credits_given` are the credits of one whole allotment, whose running time is `allotment`
