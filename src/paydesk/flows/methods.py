@@ -276,7 +276,17 @@ def save(
             _write(tx, now, customer_id, provider, account, one, old, metadata)
             events.append(_event(customer_id, old["id"], "updated", one, now))
     emit_many(tx, events)
+    for event in events:
+        if event.type == "payment_method.added":
+            _try_again(tx, now, customer_id, event.subject_id)
     return answer
+
+
+def _try_again(tx: Tx, now: datetime, customer_id: UUID, method_id: UUID) -> None:
+    """What subscriptions owe is tried with a new method at once."""
+    from paydesk.flows import dunning
+
+    dunning.new_method(tx, now, customer_id, method_id)
 
 
 def _rows(tx: Tx, customer_id: UUID, provider: str, account: str) -> list[dict[str, Any]]:
@@ -350,6 +360,7 @@ def make_default(tx: Tx, now: datetime, customer_id: UUID, method_id: UUID) -> N
     )
     if changed:
         emit_many(tx, [_event(customer_id, method_id, "default", None, now)])
+        _try_again(tx, now, customer_id, method_id)
 
 
 def _detach(tx: Tx, now: datetime, rows: Sequence[Mapping[str, Any]]) -> None:

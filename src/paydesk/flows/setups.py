@@ -286,6 +286,10 @@ def finish(
     saved = methods.save(tx, now, customer_id, row["provider"], account, [method],
                          metadata=row["metadata"], revive=True)[method.id]  # fmt: skip
     _advance(tx, now, row, "succeeded", method_id=saved)
+    if row["metadata"].get("subscription_id"):
+        from paydesk.flows import subscription_hooks
+
+        subscription_hooks.method_saved(tx, now, customer_id, row, saved)
     if not row["make_default"]:
         return None
     methods.make_default(tx, now, customer_id, saved)

@@ -1,0 +1,209 @@
+"""Dunning: an invoice that could not be charged is tried again, until it is paid or given up.
+
+`invoices.try_at` is when it is tried next. A new method moves it to now.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from paydesk import crash, ids
+from paydesk.db.postgres import Tx
+from paydesk.env import Env
+from paydesk.errors import NotFound, PaydeskError, PaymentFailed
+from paydesk.flows import access, heads, invoice_books, invoices, methods, plans, provider_calls
+from paydesk.flows import subscription_bills as bills
+from paydesk.flows import subscription_steps as steps
+from paydesk.flows.invoice_books import InvoiceRow
+from paydesk.flows.subscription_steps import Sub
+from paydesk.flows.sweeps import WAIT_S, one_row
+from paydesk.rules import dunning as rules
+from paydesk.rules.invoices import PAYABLE
+from paydesk.rules.plans import Terms
+
+#: What the schedule knows a missing or unusable method by.
+NO_METHOD = "payment_method_not_usable"
+
+
+def schedule(told: Terms) -> rules.Schedule:
+    """The plan's schedule."""
+    kept: Mapping[str, Any] = told.dunning
+    to = kept.get("downgrade_to", kept.get("to"))
+    found = {"days": kept.get("days", [1, 3, 5, 7]), "final": kept.get("final", "cancel")}
+    return rules.read({**found, "downgrade_to": to} if to is not None else found)
+
+
+def failed(tx: Tx, now: datetime, sub: Sub, row: InvoiceRow, code: str | None) -> None:
+    """A try to charge an invoice of a period failed: what follows is decided, once.
+
+    The head is locked; the caller saves `sub`.
+    """
+    if row.first_failed_at is None or row.error_code != code:
+        row = invoice_books.change(
+            tx, row, first_failed_at=row.first_failed_at or now, error_code=code
+        )
+    assert row.first_failed_at is not None
+    attempts = max(1, row.attempts)
+    found = rules.next_step(
+        schedule(steps.terms(tx, sub)), row.first_failed_at, attempts, code, now
+    )
+    if isinstance(found, rules.Final):
+        _give_up(tx, now, sub, row, found)
+        return
+    at = found.at if isinstance(found, rules.Retry) else found.final_at
+    invoice_books.change(tx, row, try_at=at)
+    if sub.state == "unpaid":
+        return
+    steps.move(tx, now, sub, "payment_failed", "past_due", error_code=code,
+               invoice=ids.show("invoice", row.id), attempts=attempts,
+               retry_at=at.isoformat() if isinstance(found, rules.Retry) else None)  # fmt: skip
+
+
+def _give_up(tx: Tx, now: datetime, sub: Sub, row: InvoiceRow, found: rules.Final) -> None:
+    """The plan's last action."""
+    if sub.state == "active":
+        steps.move(tx, now, sub, "payment_failed", None)
+    shown = ids.show("invoice", row.id)
+    if found.action == "downgrade" and found.downgrade_to is not None:
+        with contextlib.suppress(NotFound):
+            _downgrade(tx, now, sub, row, found.downgrade_to)
+            return
+    if found.action == "unpaid":
+        invoice_books.change(tx, row, try_at=None)
+        if sub.state == "past_due":
+            steps.move(tx, now, sub, "gave_up", "unpaid", invoice=shown)
+        access.revoke_source(tx, now, sub.customer_id, sub.id, "cancellation")
+        return
+    invoices.close(tx, now, row, "give_up", "invoice.marked_uncollectible", "uncollectible_at")
+    end_open(tx, now, sub)
+    steps.end(tx, now, sub, "canceled", "payment_failed")
+
+
+def _downgrade(tx: Tx, now: datetime, sub: Sub, row: InvoiceRow, key: str) -> None:
+    """It lives on with the lesser plan, whose first period begins now. Raises NotFound."""
+    plan = plans.plan_in(tx, key)
+    if sub.currency not in plan.terms.prices:
+        raise NotFound(f"Plan {key!r} has no price in {sub.currency}.")
+    invoices.close(tx, now, row, "give_up", "invoice.marked_uncollectible", "uncollectible_at")
+    end_open(tx, now, sub)
+    was, _ = steps.plan_words(tx, sub.plan_id)
+    sub.plan_id, sub.plan_version = plan.uuid, plan.version
+    sub.price_minor = plan.terms.prices[sub.currency].minor
+    sub.quantity = min(max(sub.quantity, plan.terms.least_quantity), plan.terms.most_quantity)
+    sub.anchor, sub.anchor_period, sub.period_end, sub.next = now, sub.period + 1, now, None
+    sub.period_start = min(sub.period_start, now - steps.INSTANT)
+    steps.move(tx, now, sub, "downgraded", "updated", changed=["plan"], plan_was=was,
+               reason="payment_failed")  # fmt: skip
+    access.revoke_source(tx, now, sub.customer_id, sub.id, "cancellation")
+
+
+def end_open(tx: Tx, now: datetime, sub: Sub) -> None:
+    """Nothing that is still asked for is asked for any more."""
+    for one in steps.open_invoices(tx, sub):
+        row = invoice_books.get(tx, sub.customer_id, one["id"])
+        if row.state == "open":
+            invoices.close(
+                tx, now, row, "give_up", "invoice.marked_uncollectible", "uncollectible_at"
+            )
+
+
+# Trying again ----------------------------------------------------------------------------------
+
+
+def new_method(tx: Tx, now: datetime, customer_id: UUID, method_id: UUID) -> None:
+    """A method was added, or made the default: what is owed is tried with it at once."""
+    owing = tx.all(
+        "select id, subscription_id from invoices where customer_id = %(customer_id)s"
+        " and state = 'open' and subscription_id is not null and first_failed_at is not null"
+        " order by created_at limit 100",
+        {"customer_id": customer_id},
+    )
+    for one in owing:
+        row = invoice_books.get(tx, customer_id, one["id"])
+        sub = steps.read(tx, customer_id, one["subscription_id"])
+        if row.reason == "subscription_create" or sub.state in ("canceled", "expired"):
+            continue
+        invoice_books.change(tx, row, try_at=now, error_code=None)
+        if sub.method_id is not None and sub.method_id != method_id:
+            sub.method_id = method_id
+            steps.save(tx, now, sub)
+
+
+def retry_due(env: Env, limit: int = 100) -> int:
+    """Sweep: try every invoice again whose time has come; answers how many were taken up."""
+    with env.db.read() as tx:
+        found = tx.all(
+            "select customer_id, id from invoices where try_at <= %(now)s and clock_id is null"
+            " order by try_at limit %(limit)s",
+            {"now": env.now(), "limit": limit},
+        )
+    done = 0
+    for one in found:
+        with one_row("dunning", one["id"]):
+            done += retry(env, one["customer_id"], one["id"])
+    return done
+
+
+def retry(env: Env, customer_id: UUID, invoice_id: UUID) -> bool:
+    """Charge an invoice again if its time has come, or do what comes last."""
+    with env.db.read() as tx:
+        wanted = invoice_books.find(tx, customer_id, invoice_id)
+    if wanted is not None and wanted.subscription_id is not None:
+        learn_method(env, customer_id)
+    with env.db.transaction(customer_id, wait_s=WAIT_S) as tx:
+        now = heads.decide(tx, env.now(), customer_id)
+        row = invoice_books.find(tx, customer_id, invoice_id)
+        if row is None or row.try_at is None or row.try_at > now:
+            return False
+        call = _again(env, tx, now, row)
+        crash.at("dunning_before_commit")
+    crash.at("dunning_after_commit")
+    if call is not None:
+        with contextlib.suppress(PaymentFailed):  # It stands on the payment and the invoice.
+            provider_calls.run(env, call)
+    return True
+
+
+def _again(
+    env: Env, tx: Tx, now: datetime, row: InvoiceRow
+) -> provider_calls.Call | None:
+    stands = row.state in PAYABLE and row.subscription_id is not None
+    if not stands or invoice_books.under_way(tx, row):
+        invoice_books.change(tx, row, try_at=None)
+        return None
+    assert row.subscription_id is not None
+    sub = steps.read(tx, row.customer_id, row.subscription_id)
+    if rules.action_of(row.error_code) != "retry":
+        # The last day without a method that could be charged.
+        told = schedule(steps.terms(tx, sub))
+        _give_up(tx, now, sub, row, rules.Final(told.final, told.downgrade_to))
+        steps.save(tx, now, sub)
+        return None
+    call = bills.charge(env, tx, now, sub, row)
+    if call is None:
+        row = invoice_books.change(tx, invoice_books.get(tx, *_key(row)), attempts=row.attempts + 1)
+        failed(tx, now, sub, row, NO_METHOD)
+        steps.save(tx, now, sub)
+    return call
+
+
+def _key(row: InvoiceRow) -> tuple[UUID, UUID]:
+    return row.customer_id, row.id
+
+
+def learn_method(env: Env, customer_id: UUID) -> None:
+    """Where no method is known here, ask the providers that know this customer: what a checkout
+    was paid with is saved there. Nobody is stopped by a provider that does not answer."""
+    with env.db.read() as tx:
+        is_known = tx.value(
+            "select exists (select 1 from payment_methods where customer_id = %(customer_id)s"
+            " and is_default and detached_at is null)",
+            {"customer_id": customer_id},
+        )
+    if not is_known:
+        with contextlib.suppress(PaydeskError):
+            methods.list_(env, customer_id, refresh=True)

@@ -1,0 +1,233 @@
+"""Renewals: what is due of a subscription is done, one thing at a time, however late.
+
+A step takes the head, looks again, does the books and writes the payment with its provider call;
+it is committed before the call is sent. Whoever dies after any line leaves it to the sweeps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from paydesk import crash
+from paydesk.db.postgres import Tx
+from paydesk.env import Env
+from paydesk.errors import (
+    AmountTooLarge,
+    AmountTooSmall,
+    PaymentFailed,
+    PaymentInFlight,
+)
+from paydesk.flows import (
+    access,
+    dunning,
+    heads,
+    invoice_books,
+    invoices,
+    memberships,
+    plans,
+    provider_calls,
+    subscription_hooks,
+    subscription_pauses,
+)
+from paydesk.flows import subscription_bills as bills
+from paydesk.flows import subscription_steps as steps
+from paydesk.flows.subscription_steps import Sub
+from paydesk.flows.sweeps import WAIT_S, one_row
+from paydesk.rules import subscriptions as rules
+
+#: When a period waits for the payment of a change that is under way.
+WAIT_FOR_CHANGE = timedelta(minutes=5)
+#: Periods that are caught up with for one subscription in one round of the sweep.
+MOST_AT_ONCE = 50
+
+
+def run_due(env: Env, limit: int = 100) -> int:
+    """Sweep: do what is due of subscriptions and of invoices that failed; answers how much."""
+    with env.db.read() as tx:
+        found = tx.all(
+            "select customer_id, id from subscriptions where clock_id is null"
+            " and due_at < 'infinity' and due_at <= %(now)s order by due_at limit %(limit)s",
+            {"now": env.now(), "limit": limit},
+        )
+    done = 0
+    for one in found:
+        with one_row("renewals", one["id"]):
+            for _ in range(MOST_AT_ONCE):
+                if not step(env, one["customer_id"], one["id"]):
+                    break
+                done += 1
+    return done + dunning.retry_due(env, limit)
+
+
+def step(env: Env, customer_id: UUID, sub_id: UUID) -> bool:
+    """Do the one thing that is due next; whether there was one."""
+    with env.db.read() as tx:
+        sub = steps.read(tx, customer_id, sub_id)
+        found = steps.due(tx, sub)
+    if found is None or found.at > heads.now(env, customer_id):
+        return _put_right(env, customer_id, sub_id)
+    if found.what == "lapse":
+        return _lapse(env, customer_id, sub_id)
+    if found.what in ("renew", "trial_end") and sub.method_id is None:
+        dunning.learn_method(env, customer_id)
+    with env.db.transaction(customer_id, wait_s=WAIT_S) as tx:
+        now = heads.decide(tx, env.now(), customer_id)
+        sub = steps.read(tx, customer_id, sub_id)
+        found = steps.due(tx, sub)
+        if found is None or found.at > now:
+            return False
+        call = _do(env, tx, now, sub, found)
+        crash.at("renewal_before_commit")
+    crash.at("renewal_after_commit")
+    if call is not None:
+        with contextlib.suppress(PaymentFailed):  # It stands on the payment and the invoice.
+            provider_calls.run(env, call)
+    return True
+
+
+def _put_right(env: Env, customer_id: UUID, sub_id: UUID) -> bool:
+    """The row said that something was due, and nothing is: it says the right instant again."""
+    with env.db.transaction(customer_id, wait_s=WAIT_S) as tx:
+        now = heads.decide(tx, env.now(), customer_id)
+        sub = steps.read(tx, customer_id, sub_id)
+        right = steps.due_at(tx, sub)
+        if sub.due_at != right and (right is None or right > now):
+            steps.save(tx, now, sub)
+    return False
+
+
+def _lapse(env: Env, customer_id: UUID, sub_id: UUID) -> bool:
+    from paydesk.flows import subscriptions
+
+    try:
+        subscriptions.lapse(env, customer_id, sub_id)
+    except PaymentInFlight:  # It is looked at again when the payment has ended.
+        with env.db.transaction(customer_id, wait_s=WAIT_S) as tx:
+            now = heads.decide(tx, env.now(), customer_id)
+            steps.postpone(tx, steps.read(tx, customer_id, sub_id), now + WAIT_FOR_CHANGE)
+        return False
+    return True
+
+
+def _do(
+    env: Env, tx: Tx, now: datetime, sub: Sub, found: rules.Due
+) -> provider_calls.Call | None:
+    call = None
+    if found.what in ("renew", "trial_end"):
+        return _renew(env, tx, now, sub)
+    if found.what == "trial_notice":
+        sub.told = {**sub.told, "trial": now.isoformat()}
+        assert sub.trial_end is not None
+        steps.tell(tx, now, sub, "trial_will_end", trial_end=sub.trial_end.isoformat())
+    elif found.what == "cancel":
+        dunning.end_open(tx, now, sub)
+        steps.end(tx, now, sub, "canceled", sub.cancel_reason or "requested")
+    elif found.what == "resume":
+        subscription_pauses.resumed(tx, now, sub)
+    elif found.what == "credits":
+        sub.credits_month += 1
+        memberships.give(tx, now, sub, steps.terms(tx, sub), sub.credits_month,
+                         steps.payment_of_period(tx, sub), env.settings)  # fmt: skip
+    steps.save(tx, now, sub)
+    return call
+
+
+# A period begins -------------------------------------------------------------------------------
+
+
+def _renew(env: Env, tx: Tx, now: datetime, sub: Sub) -> provider_calls.Call | None:
+    """The next period: its invoice, once, and the charge for it."""
+    if sub.next is not None and "invoice" in sub.next:
+        row = invoice_books.find(tx, sub.customer_id, UUID(sub.next["invoice"]))
+        if row is not None and row.state == "open" and invoice_books.under_way(tx, row):
+            steps.postpone(tx, sub, now + WAIT_FOR_CHANGE)
+            return None
+        sub.next = None
+    is_trial = sub.state == "trialing"
+    if is_trial and not _has_method(tx, sub, now) and _costs(sub):
+        steps.end(tx, now, sub, "lapsed", "no_payment_method")
+        steps.save(tx, now, sub)
+        return None
+    _take_next(tx, now, sub)
+    _move_on(tx, sub)
+    if is_trial:
+        steps.move(tx, now, sub, "paid", None)
+    told, span = steps.terms(tx, sub), (sub.period_start, sub.period_end)
+    discount = bills.use_discount(sub)
+    steps.save(tx, now, sub)
+    row = bills.bill(
+        env, tx, now, sub, "subscription_cycle", [bills.period_item(tx, sub, told, *span)],
+        key=("cycle", str(sub.period)), cycle=sub.period, period=span, discount=discount,
+    )  # fmt: skip
+    crash.at("renewal_invoiced")
+    fresh = steps.read(tx, *sub.key)
+    fresh.latest_invoice_id = row.id
+    call = None
+    if row.state == "open":
+        call = _charge(env, tx, now, fresh, row)
+    steps.save(tx, now, fresh)
+    return call
+
+
+def _charge(
+    env: Env, tx: Tx, now: datetime, sub: Sub, row: invoice_books.InvoiceRow
+) -> provider_calls.Call | None:
+    """Intend the charge; what no provider charges for is waived, and no method is a failed try."""
+    try:
+        call = bills.charge(env, tx, now, sub, row)
+    except (AmountTooSmall, AmountTooLarge):
+        row = invoices.close(
+            tx, now, row, "give_up", "invoice.marked_uncollectible", "uncollectible_at"
+        )
+        steps.save(tx, now, sub)
+        subscription_hooks.paid(tx, now, row, None, env.settings)
+        fresh = steps.read(tx, *sub.key)
+        for name in sub.__slots__:
+            setattr(sub, name, getattr(fresh, name))
+        return None
+    if call is None:
+        row = invoice_books.change(
+            tx, invoice_books.get(tx, sub.customer_id, row.id), attempts=row.attempts + 1
+        )
+        dunning.failed(tx, now, sub, row, dunning.NO_METHOD)
+    return call
+
+
+def _move_on(tx: Tx, sub: Sub) -> None:
+    number = sub.period + 1
+    start, end = steps.bounds(sub, steps.terms(tx, sub), number)
+    sub.period, sub.period_start, sub.period_end, sub.credits_month = number, start, end, 0
+
+
+def _take_next(tx: Tx, now: datetime, sub: Sub) -> None:
+    """A change that waited for the period's end takes effect."""
+    if sub.next is None:
+        return
+    wanted, before = sub.next, steps.terms(tx, sub)
+    was, _ = steps.plan_words(tx, sub.plan_id)
+    sub.next = None
+    sub.plan_id, sub.plan_version = UUID(wanted["plan_id"]), wanted["plan_version"]
+    sub.quantity = wanted["quantity"]
+    after = steps.terms(tx, sub)
+    sub.price_minor = plans.price(after, sub.currency).minor
+    if (before.interval_unit, before.interval_count) != (after.interval_unit, after.interval_count):
+        sub.anchor, sub.anchor_period = sub.period_end, sub.period + 1
+    changed = ["plan"] if before.plan_id != after.plan_id else ["quantity"]
+    if before.plan_id != after.plan_id:
+        access.revoke_source(tx, now, sub.customer_id, sub.id, "cancellation")
+    steps.tell(tx, now, sub, "updated", changed=changed, plan_was=was)
+
+
+def _has_method(tx: Tx, sub: Sub, now: datetime) -> bool:
+    return bool(tx.value(
+        "select exists (select 1 from payment_methods where customer_id = %(customer_id)s"
+        " and detached_at is null and (is_default or id = %(id)s))",
+        {"customer_id": sub.customer_id, "id": sub.method_id},
+    ))  # fmt: skip
+
+
+def _costs(sub: Sub) -> bool:
+    return sub.price_minor > 0
+

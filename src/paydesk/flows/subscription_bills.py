@@ -1,0 +1,94 @@
+"""Invoices of subscriptions: what a period costs, written, asked for, and paid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from paydesk import ids
+from paydesk.db.postgres import Tx
+from paydesk.env import Env
+from paydesk.flows import invoices, provider_calls
+from paydesk.flows import subscription_steps as steps
+from paydesk.flows.invoice_books import InvoiceRow
+from paydesk.flows.subscription_steps import Sub
+from paydesk.rules import periods, proration
+from paydesk.rules.invoices import Discount, NewItem
+from paydesk.rules.plans import Terms
+
+
+def bill(
+    env: Env, tx: Tx, now: datetime, sub: Sub, reason: str, items: Sequence[NewItem], *,
+    key: Sequence[str], cycle: int | None = None,
+    period: tuple[datetime, datetime] | None = None, discount: Discount | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> InvoiceRow:  # fmt: skip
+    """Write and finalize an invoice; one that asks for nothing is paid at once, and what it pays
+    for is given then: `sub` has to be read anew after that. The head is locked."""
+    draft = invoices.write(
+        tx, now, settings=env.settings, customer_id=sub.customer_id, subscription_id=sub.id,
+        reason=reason, currency=sub.currency, items=list(items), cycle=cycle, period=period,
+        discount=discount, metadata=dict(metadata or {}),
+        request_key=ids.request_key("subscription", str(sub.id), *key),
+    )  # fmt: skip
+    return invoices.finalize(tx, now, sub.customer_id, draft.id, settings=env.settings)
+
+
+def charge(
+    env: Env, tx: Tx, now: datetime, sub: Sub, row: InvoiceRow, *, off_session: bool = True
+) -> provider_calls.Call | None:
+    """Intend the charge of an open invoice; None where there is nothing to charge with."""
+    return invoices.intend_payment(
+        env, tx, now, row, method_id=sub.method_id, off_session=off_session
+    )
+
+
+def period_item(
+    tx: Tx, sub: Sub, told: Terms, start: datetime, end: datetime
+) -> NewItem:
+    """The line of a whole period, or of the part of one that calendar billing begins with."""
+    _, name = steps.plan_words(tx, sub.plan_id)
+    full = sub.price_minor * sub.quantity
+    amount, why = full, {
+        "rule": "quantity x unit price", "unit_minor": sub.price_minor, "quantity": sub.quantity,
+        "plan_version": sub.plan_version,
+    }  # fmt: skip
+    if end == sub.anchor and told.billing == "calendar":
+        whole = periods.period(sub.anchor, told.interval_unit, told.interval_count, -1, sub.zone)
+        policy = "days" if told.upgrade == "days" else "seconds"
+        part = proration.share(*whole, start, policy, sub.zone)
+        amount = proration.portion(full, part)
+        why |= {
+            "rule": f"short first period, by {policy}", "full_minor": full,
+            "part": [part.numerator, part.denominator],
+            "whole_period": [one.isoformat() for one in whole],
+        }  # fmt: skip
+    return NewItem(
+        kind="recurring", description=name, amount_minor=amount, quantity=sub.quantity,
+        unit_minor=sub.price_minor, period=(start, end), plan=(sub.plan_id, sub.plan_version),
+        product=told.product, why=why,
+    )  # fmt: skip
+
+
+def use_discount(sub: Sub) -> Discount | None:
+    """What the subscription's promo code takes off the next period; one that is counted counts
+    down."""
+    kept = sub.discount
+    if kept is None or (kept.get("left") is not None and kept["left"] <= 0):
+        return None
+    if kept.get("left") is not None:
+        sub.discount = {**kept, "left": kept["left"] - 1}
+    if not (kept.get("percent") or kept.get("minor")):
+        return None
+    return discount_of(kept)
+
+
+def discount_of(kept: Mapping[str, Any]) -> Discount:
+    """A kept promo code as an invoice takes it off."""
+    return Discount(
+        description=kept["code"], minor=kept.get("minor"),
+        percent_micros=kept["percent"] * 10_000 if kept.get("percent") else None,
+        why={"promo": ids.show("promo", UUID(kept["promo_id"]))},
+    )  # fmt: skip

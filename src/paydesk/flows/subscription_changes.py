@@ -1,0 +1,378 @@
+"""Changes of a subscription: plan and seats, now or at the period's end; canceling and its undoing.
+
+A change that costs something takes effect when it is paid: until then, and where the payment
+fails, everything stays as it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from paydesk import causes, crash, ids
+from paydesk.db.postgres import Tx
+from paydesk.env import Env
+from paydesk.errors import (
+    Conflict,
+    InvalidRequest,
+    NotFound,
+    PaymentFailed,
+    PaymentInFlight,
+    PaymentMethodNotUsable,
+    PreviewOutdated,
+)
+from paydesk.flows import (
+    access,
+    dunning,
+    heads,
+    invoice_books,
+    invoices,
+    memberships,
+    methods,
+    payments,
+    provider_calls,
+)
+from paydesk.flows import subscription_bills as bills
+from paydesk.flows import subscription_charges as charges
+from paydesk.flows import subscription_steps as steps
+from paydesk.flows.invoice_books import InvoiceRow
+from paydesk.flows.subscription_charges import EPOCH, MICROSECOND, ChangePreview, Weighed
+from paydesk.flows.subscription_steps import Sub
+from paydesk.flows.subscription_views import SubscriptionView, get
+from paydesk.rules import fields, proration
+from paydesk.rules import subscriptions as rules
+from paydesk.rules.money import Money
+from paydesk.settings import Settings
+
+__all__ = [
+    "ChangePreview", "cancel", "change", "failed", "paid", "preview", "reactivate", "set_method",
+]  # fmt: skip
+
+#: So long a preview holds: a change that expects it is reckoned for the preview's instant.
+PREVIEW_LIFE = timedelta(hours=1)
+
+
+def preview(
+    env: Env, customer_id: UUID, sub_id: UUID, *, plan: Any = None, quantity: int | None = None,
+    at: str | None = None,
+) -> ChangePreview:  # fmt: skip
+    """What a change would cost. Nothing changes. Raises as `change`."""
+    with env.db.read() as tx:
+        sub = steps.read(tx, customer_id, sub_id)
+        now = heads.now(env, customer_id, tx)
+        return charges.weigh(env, tx, now, sub, plan=plan, quantity=quantity, at=at).preview
+
+
+def change(
+    env: Env, customer_id: UUID, sub_id: UUID, *, plan: Any = None, quantity: int | None = None,
+    at: str | None = None, expect: ChangePreview | str | None = None,
+    request_key: UUID | None = None,
+) -> SubscriptionView:  # fmt: skip
+    """Change plan or seats: now (`at`), at the period's end, or as the plan has it.
+
+    `expect`: a preview of the last hour, or its token; where the figures moved since, it is
+    refused. What it costs is charged at once, and the change takes effect with the payment. What
+    is given back goes to the customer's balance. Raises NotFound, InvalidRequest, Conflict,
+    PreviewOutdated, PaymentInFlight, PaymentMethodNotUsable, PaymentFailed (nothing changed),
+    ProviderUnavailable and OutcomeUnknown.
+    """
+    key = request_key or uuid4()
+    with env.db.transaction(customer_id) as tx:
+        now = heads.decide(tx, env.now(), customer_id)
+        sub = steps.read(tx, customer_id, sub_id)
+        call = None
+        if not _was_done(tx, sub, key):
+            call = _change(env, tx, now, sub, plan, quantity, at, expect, key)
+        crash.at("change_before_commit")
+    crash.at("change_after_commit")
+    if call is not None:
+        with contextlib.suppress(PaymentFailed):  # It stands on the payment.
+            provider_calls.run(env, call)
+        _raise_failed(env, call)
+    return get(env, customer_id, sub_id)
+
+
+def _was_done(tx: Tx, sub: Sub, key: UUID) -> bool:
+    """Whether this very request was carried out, or is under way."""
+    if sub.told.get("changed") == str(key):
+        return True
+    invoice_key = ids.request_key("subscription", str(sub.id), "change", str(key))
+    return invoice_books.same(tx, sub.customer_id, invoice_key, None, None) is not None
+
+
+def _raise_failed(env: Env, call: provider_calls.Call) -> None:
+    assert call.payment_id is not None
+    found = payments.get(env, call.customer_id, call.payment_id)
+    if found.state == "failed":
+        raise PaymentFailed(
+            found.error_message or "The charge failed: nothing changed.",
+            payment_id=ids.show("payment", found.id), provider_code=found.error_code,
+        )  # fmt: skip
+
+
+def _change(
+    env: Env, tx: Tx, now: datetime, sub: Sub, plan: Any, quantity: int | None, at: str | None,
+    expect: ChangePreview | str | None, key: UUID,
+) -> provider_calls.Call | None:  # fmt: skip
+    if sub.next is not None and "invoice" in sub.next:
+        row = invoice_books.find(tx, sub.customer_id, UUID(sub.next["invoice"]))
+        if row is not None and row.state == "open":
+            raise PaymentInFlight("Another change waits for its payment.")
+    moment = _moment(now, sub, expect)
+    found = charges.weigh(env, tx, now, sub, plan=plan, quantity=quantity, at=at, moment=moment)
+    if expect is not None and found.preview.token != _token(expect):
+        raise PreviewOutdated("The change would cost another sum now: preview it anew.")
+    sub.told = {**sub.told, "changed": str(key)}
+    if found.when == "period_end":
+        sub.next = _next(found)
+        steps.tell(tx, now, sub, "updated", changed=["next"], plan_next=found.plan.key,
+                   quantity_next=found.quantity)  # fmt: skip
+        steps.save(tx, now, sub)
+        return None
+    if not found.items and not found.restart:
+        sub.next = None
+        _apply(tx, now, sub, _next(found), None, env.settings, key)
+        steps.save(tx, now, sub)
+        return None
+    return _bill(env, tx, now, sub, found, moment or now, key)
+
+
+def _moment(now: datetime, sub: Sub, expect: ChangePreview | str | None) -> datetime | None:
+    """The instant that the preview was reckoned for. Raises PreviewOutdated."""
+    if expect is None:
+        return None
+    head = _token(expect).partition(".")[0]
+    if not (head.isascii() and head.isdigit() and len(head) < 20):
+        raise InvalidRequest("expect is the token of a preview.", param="expect")
+    moment = EPOCH + int(head) * MICROSECOND
+    if not max(now - PREVIEW_LIFE, sub.period_start) <= moment <= now:
+        raise PreviewOutdated("The preview is too old: preview the change anew.")
+    return moment
+
+
+def _token(expect: ChangePreview | str) -> str:
+    return expect.token if isinstance(expect, ChangePreview) else str(expect)
+
+
+def _next(found: Weighed) -> dict[str, Any]:
+    return {
+        "plan_id": str(found.plan.uuid), "plan_version": found.terms.version,
+        "plan": found.plan.key, "quantity": found.quantity,
+    }  # fmt: skip
+
+
+def _bill(
+    env: Env, tx: Tx, now: datetime, sub: Sub, found: Weighed, moment: datetime, key: UUID
+) -> provider_calls.Call | None:
+    """Write what it costs or gives back, and the call that charges it. What costs nothing now
+    takes effect at once."""
+    invoice_key = ids.request_key("subscription", str(sub.id), "change", str(key))
+    sub.next = {
+        **_next(found), "key": str(invoice_key), "at": moment.isoformat(),
+        "restart": [one.isoformat() for one in found.period] if found.restart else None,
+        "credits_back": found.credits_back, "credits_given": found.credits_given,
+        "before": [str(sub.plan_id), sub.plan_version, sub.quantity, sub.period],
+    }  # fmt: skip
+    steps.save(tx, now, sub)
+    row = bills.bill(
+        env, tx, now, sub, "subscription_update", found.items, key=("change", str(key)),
+        cycle=sub.period + 1 if found.restart else None, period=(moment, found.period[1]),
+    )  # fmt: skip
+    fresh = steps.read(tx, *sub.key)
+    fresh.latest_invoice_id = row.id
+    call = None
+    if row.state == "open":
+        assert fresh.next is not None
+        fresh.next = {**fresh.next, "invoice": str(row.id)}
+        steps.save(tx, now, fresh)
+        call = bills.charge(env, tx, now, fresh, row, off_session=False)
+        if call is None:
+            raise PaymentMethodNotUsable("There is no method to charge.", param="method")
+    else:
+        steps.save(tx, now, fresh)
+    return call
+
+
+# With the payment ------------------------------------------------------------------------------
+
+
+def paid(
+    tx: Tx, now: datetime, sub: Sub, row: InvoiceRow, payment_id: UUID | None, settings: Settings
+) -> None:
+    """The invoice of a change is paid: it takes effect. The caller saves `sub`."""
+    wanted = sub.next
+    if wanted is None or wanted.get("key") != str(row.request_key):
+        return
+    sub.next = None
+    stands = [str(sub.plan_id), sub.plan_version, sub.quantity, sub.period]
+    if wanted["before"] != stands:
+        raise Conflict("The subscription has changed since: give the payment back.")
+    _apply(tx, now, sub, wanted, payment_id, settings, row.id)
+
+
+def _apply(
+    tx: Tx, now: datetime, sub: Sub, wanted: dict[str, Any], payment_id: UUID | None,
+    settings: Settings, key: UUID,
+) -> None:  # fmt: skip
+    was, _ = steps.plan_words(tx, sub.plan_id)
+    seats, version = sub.quantity, (str(sub.plan_id), sub.plan_version)
+    if wanted.get("credits_back"):
+        memberships.take_back(tx, now, sub, wanted["credits_back"], "change",
+                              steps.payment_of_period(tx, sub))  # fmt: skip
+    sub.plan_id, sub.plan_version = UUID(wanted["plan_id"]), wanted["plan_version"]
+    sub.quantity = wanted["quantity"]
+    told = steps.terms(tx, sub)
+    sub.price_minor = told.prices[sub.currency].minor
+    if wanted.get("restart"):
+        start, end = (datetime.fromisoformat(one) for one in wanted["restart"])
+        sub.period += 1
+        sub.anchor, sub.anchor_period, sub.credits_month = start, sub.period, 0
+        sub.period_start, sub.period_end = start, end
+    changed = [name for name, differs in (
+        ("plan", version[0] != wanted["plan_id"]), ("terms", version[1] != wanted["plan_version"]),
+        ("quantity", seats != wanted["quantity"]), ("period", bool(wanted.get("restart"))),
+    ) if differs]  # fmt: skip
+    if {"plan", "terms", "period"} & set(changed):
+        source = payment_id or steps.payment_of_period(tx, sub)
+        access.revoke_source(tx, now, sub.customer_id, sub.id, "cancellation")
+        steps.give_access(tx, now, sub, told, steps.until_of(told, sub.period_end), source)
+    if wanted.get("credits_given"):
+        memberships.grant(
+            tx, now, sub, told, wanted["credits_given"], sub.credits_month, payment_id,
+            ids.request_key("change", str(sub.id), str(key)), settings,
+        )  # fmt: skip
+    if changed:
+        steps.tell(tx, now, sub, "updated", changed=changed, plan_was=was, quantity_was=seats)
+
+
+def failed(tx: Tx, now: datetime, sub: Sub, row: InvoiceRow) -> None:
+    """The charge of a change failed: nothing changes, and nothing is owed. The caller saves."""
+    if sub.next is not None and sub.next.get("invoice") == str(row.id):
+        sub.next = None
+    if row.state == "open":
+        invoices.close(tx, now, row)
+
+
+# Canceling -------------------------------------------------------------------------------------
+
+
+def cancel(
+    env: Env, customer_id: UUID, sub_id: UUID, *, at: str = "period_end",
+    reason: str | None = None, refund: str | None = None, by: str | None = None,
+) -> SubscriptionView:  # fmt: skip
+    """End it at the period's end, or now: then what it opens is shut at once. Safe to repeat.
+
+    `refund` with `now`: "unused" gives back what was paid for the rest of the period, to the
+    payer. Raises NotFound, InvalidRequest, Conflict (it is over), and what a refund raises.
+    """
+    if at not in charges.WHEN:
+        raise InvalidRequest("at is 'now' or 'period_end'.", param="at")
+    if refund not in (None, "unused") or (refund and at != "now"):
+        raise InvalidRequest("refund is 'unused', with at 'now'.", param="refund")
+    reason = fields.optional_text(reason, "reason", most=255)
+    with env.db.transaction(customer_id) as tx:
+        now = heads.decide(tx, env.now(), customer_id)
+        sub = steps.read(tx, customer_id, sub_id)
+        if sub.state in rules.ENDED:
+            if at == "now" or sub.cancel_reason == reason:
+                return get(env, customer_id, sub_id)
+            raise Conflict(f"This subscription is {sub.state} already.")
+        back = _unused(tx, now, sub) if refund else None
+        if at == "now" or sub.state in ("incomplete", "unpaid", "paused"):
+            _cancel_now(tx, now, sub, reason)
+        elif sub.cancel_at is None:
+            sub.cancel_at, sub.canceled_at = sub.period_end, now
+            sub.cancel_reason = reason
+            steps.tell(tx, now, sub, "updated", changed=["cancel_at"], reason=reason,
+                       cancel_at=sub.cancel_at.isoformat())  # fmt: skip
+        steps.save(tx, now, sub)
+    if back is not None:
+        _give_back(env, sub, *back, by or causes.actor("desk"))
+    return get(env, customer_id, sub_id)
+
+
+def _cancel_now(tx: Tx, now: datetime, sub: Sub, reason: str | None) -> None:
+    sub.cancel_reason = reason
+    dunning.end_open(tx, now, sub)
+    steps.end(tx, now, sub, "canceled", reason or "requested")
+
+
+def _unused(tx: Tx, now: datetime, sub: Sub) -> tuple[UUID, Money] | None:
+    """What is left of the running charge: (payment, amount); None where nothing is."""
+    paid_for = charges.charged(tx, sub)
+    if paid_for is None or paid_for.payment_id is None or sub.state == "trialing":
+        return None
+    told = steps.terms(tx, sub)
+    policy = told.downgrade if told.downgrade in ("seconds", "days") else "seconds"
+    rest = proration.unused(
+        charges.old_side(tx, sub, told, paid_for), now, policy=policy, zone=sub.zone
+    )
+    if rest.amount_minor <= 0:
+        return None
+    return paid_for.payment_id, Money(rest.amount_minor, sub.currency, minor=True)
+
+
+def _give_back(env: Env, sub: Sub, payment_id: UUID, amount: Money, by: str) -> None:
+    """Refund the unused part, once for the subscription, as far as the payment goes."""
+    from paydesk.flows import refunds
+
+    left = payments.get(env, sub.customer_id, payment_id).refundable
+    amount = min(amount, left, key=lambda one: one.minor)
+    if amount.minor <= 0:
+        return
+    key = ids.request_key("subscription", str(sub.id), "unused")
+    refunds.request(env, refunds.WantRefund(
+        customer_id=sub.customer_id, payment_id=payment_id, by=by, amount=amount,
+        reason="requested_by_customer", force=True, request_key=key, request_hash=key.bytes,
+    ))  # fmt: skip
+
+
+def reactivate(env: Env, customer_id: UUID, sub_id: UUID) -> SubscriptionView:
+    """Take a cancellation at the period's end back, before it comes. Safe to repeat.
+
+    Raises NotFound, Conflict (it is over).
+    """
+    with env.db.transaction(customer_id) as tx:
+        now = heads.decide(tx, env.now(), customer_id)
+        sub = steps.read(tx, customer_id, sub_id)
+        if sub.state in rules.ENDED:
+            raise Conflict(f"This subscription is {sub.state}: subscribe anew.")
+        if sub.cancel_at is not None:
+            sub.cancel_at = sub.canceled_at = sub.cancel_reason = None
+            steps.tell(tx, now, sub, "updated", changed=["cancel_at"])
+            steps.save(tx, now, sub)
+    return get(env, customer_id, sub_id)
+
+
+def set_method(
+    env: Env, customer_id: UUID, sub_id: UUID, method: str | UUID | None
+) -> SubscriptionView:
+    """Charge this method from now on (None: whichever is the default); what is owed is tried with
+    it at once. Raises NotFound, PaymentMethodNotUsable, Conflict (it is over)."""
+    with env.db.transaction(customer_id) as tx:
+        now = heads.decide(tx, env.now(), customer_id)
+        sub = steps.read(tx, customer_id, sub_id)
+        if sub.state in rules.ENDED:
+            raise Conflict(f"This subscription is {sub.state} already.")
+        chosen = None
+        if method is not None:
+            chosen = methods.for_charge(tx, customer_id, method, now)["id"]
+        if sub.method_id != chosen:
+            sub.method_id = chosen
+            steps.tell(tx, now, sub, "updated", changed=["method"])
+            steps.save(tx, now, sub)
+            if chosen is not None:
+                dunning.new_method(tx, now, customer_id, chosen)
+    return get(env, customer_id, sub_id)
+
+
+def find(env: Env, customer_id: UUID | None, ref: Any) -> tuple[UUID, UUID]:
+    """(customer, id) of a subscription by its id, or the view. Raises NotFound."""
+    sub_id = getattr(ref, "id", ref)
+    sub_id = ids.parse("subscription", sub_id) if isinstance(sub_id, str) else sub_id
+    whose = ids.customer_of(sub_id)
+    if customer_id not in (None, whose):
+        raise NotFound(f"No such subscription: {str(ref)[:64]!r}.")
+    return whose, sub_id

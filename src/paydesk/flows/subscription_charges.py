@@ -1,0 +1,325 @@
+"""What a running period was charged, and what a change of it would cost: preview and change ask
+the same function."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from paydesk import ids
+from paydesk.db.postgres import Tx
+from paydesk.env import Env
+from paydesk.errors import Conflict, InvalidRequest
+from paydesk.flows import invoice_views, ledger, memberships, plans, tax_rates
+from paydesk.flows import subscription_steps as steps
+from paydesk.flows.plans import Plan
+from paydesk.flows.subscription_steps import Sub
+from paydesk.rules import fields, periods, proration
+from paydesk.rules import invoices as invoice_rules
+from paydesk.rules.invoices import NewItem
+from paydesk.rules.money import Money
+from paydesk.rules.plans import Terms
+
+WHEN = ("now", "period_end")
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+#: States in which a plan may be changed; what is owed is paid first.
+CHANGEABLE = frozenset({"active", "trialing"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeLine:
+    """A line that a change would have. `amount` is below zero for what is credited."""
+
+    kind: str
+    description: str
+    amount: Money
+    period: tuple[datetime, datetime] | None
+    why: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangePreview:
+    """What a change would cost. `total` is the lines' sum with taxes; `due_now` what is charged at
+    once, after the customer's balance; `credit` what is put on that balance. `at` is the instant
+    it was reckoned for, `next_at` when the next period is billed, for `next_amount` before taxes.
+    `credits_back` and `credits_given` are membership credits. `token` stands for all of it."""
+
+    subscription_id: UUID
+    plan: str
+    quantity: int
+    when: str
+    lines: tuple[ChangeLine, ...]
+    total: Money
+    credit: Money
+    due_now: Money
+    next_at: datetime
+    next_amount: Money
+    credits_back: int
+    credits_given: int
+    at: datetime
+    token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weighed:
+    """A change as it would be made. `restart`: the cycle begins anew."""
+
+    plan: Plan
+    terms: Terms
+    quantity: int
+    price_minor: int
+    when: str
+    restart: bool
+    period: tuple[datetime, datetime]
+    items: tuple[NewItem, ...]
+    credits_back: int
+    credits_given: int
+    preview: ChangePreview
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charged:
+    """What pays for the running time: the last charge of it. `paid_minor` is after discounts,
+    `credited_minor` what was credited or refunded of it since."""
+
+    item_id: UUID
+    invoice_id: UUID
+    payment_id: UUID | None
+    paid_minor: int
+    credited_minor: int
+    is_discounted: bool
+    start: datetime
+    end: datetime
+    charged_at: datetime
+
+
+_CHARGED = """
+    select i.id, i.invoice_id, v.payment_id, i.amount_minor, i.period_start, i.period_end, i.why,
+        v.finalized_at, v.total_minor, coalesce((select sum(d.amount_minor) from invoice_items d
+            where d.customer_id = %(customer_id)s and d.of_item = i.id
+            and d.kind = 'discount'), 0)::bigint as discount,
+        coalesce((select -sum(c.amount_minor) from invoice_items c join invoices w
+            on w.customer_id = c.customer_id and w.id = c.invoice_id
+            where c.customer_id = %(customer_id)s and c.of_item = i.id
+            and c.kind = 'proration_credit' and w.state = 'paid'), 0)::bigint as credited,
+        greatest(v.credited_minor, coalesce((select p.refunded_minor from payments p
+            where p.customer_id = %(customer_id)s and p.id = v.payment_id), 0)) as refunded
+    from invoice_items i join invoices v on v.customer_id = i.customer_id and v.id = i.invoice_id
+    where i.customer_id = %(customer_id)s and v.subscription_id = %(id)s and v.state = 'paid'
+    and i.kind in ('recurring', 'proration_charge') and i.period_end > i.period_start
+    and (v.cycle = %(cycle)s or (v.reason = 'subscription_update' and v.finalized_at >= (
+        select f.finalized_at from invoices f where f.customer_id = %(customer_id)s
+        and f.subscription_id = %(id)s and f.cycle = %(cycle)s)))
+    order by v.finalized_at desc, v.id desc, i.position desc limit 1
+"""
+
+
+def charged(tx: Tx, sub: Sub) -> Charged | None:
+    """The charge that pays for the running time; None where nothing was paid for it."""
+    row = tx.one(
+        _CHARGED, {"customer_id": sub.customer_id, "id": sub.id, "cycle": sub.period}
+    )
+    if row is None:
+        return None
+    paid = row["amount_minor"] + row["discount"]
+    gone = row["credited"] + min(row["refunded"], max(0, row["total_minor"]))
+    return Charged(
+        item_id=row["id"], invoice_id=row["invoice_id"], payment_id=row["payment_id"],
+        paid_minor=max(0, paid), credited_minor=min(max(0, paid), gone),
+        is_discounted=bool(row["discount"]) or "promo" in row["why"], start=row["period_start"],
+        end=row["period_end"], charged_at=row["finalized_at"],
+    )  # fmt: skip
+
+
+def whole_period(sub: Sub, told: Terms) -> tuple[datetime, datetime]:
+    """The period that the running time is a part of, of a short first one the whole one."""
+    if sub.period_end == sub.anchor and sub.period < sub.anchor_period and (
+        told.billing == "calendar" and sub.period_start >= periods.boundary(
+            sub.anchor, told.interval_unit, told.interval_count, -1, sub.zone)
+    ):  # fmt: skip
+        return periods.period(sub.anchor, told.interval_unit, told.interval_count, -1, sub.zone)
+    return sub.period_start, sub.period_end
+
+
+def old_side(tx: Tx, sub: Sub, told: Terms, paid: Charged | None) -> proration.Side:
+    """The running plan as it is left."""
+    _, name = steps.plan_words(tx, sub.plan_id)
+    shared: dict[str, Any] = {
+        "plan": name, "unit_minor": sub.price_minor, "quantity": sub.quantity,
+        "period": whole_period(sub, told),
+    }  # fmt: skip
+    if paid is None:
+        return proration.Side(**shared)
+    given = left = 0
+    total = None
+    if told.credits:
+        given, left = memberships.given_in(tx, sub, paid.charged_at)
+        total = given + told.credits * sub.quantity * _later(sub, told)
+    # A pause moves the time that was paid for: it ends where the period does.
+    return proration.Side(
+        **shared, paid_minor=paid.paid_minor, credited_minor=paid.credited_minor,
+        since=sub.period_end - (paid.end - paid.start), item=paid.item_id,
+        credits_given=given, credits_left=left, credits_total=total,
+    )  # fmt: skip
+
+
+def _later(sub: Sub, told: Terms) -> int:
+    """Allocations of the running period that are still to come."""
+    count, number = 0, sub.credits_month
+    while steps.allotment(sub, told, number)[1] < sub.period_end and count < 200:
+        count, number = count + 1, number + 1
+    return count
+
+
+# A change --------------------------------------------------------------------------------------
+
+
+def weigh(
+    env: Env, tx: Tx, now: datetime, sub: Sub, *, plan: Any = None, quantity: int | None = None,
+    at: str | None = None, moment: datetime | None = None,
+) -> Weighed:  # fmt: skip
+    """What this change is and costs, at `moment` (now). Nothing is written.
+
+    Raises NotFound, InvalidRequest (nothing changes, seats, currency), Conflict (its state).
+    """
+    if sub.state not in CHANGEABLE:
+        raise Conflict(f"A subscription that is {sub.state} cannot be changed.")
+    if at is not None and at not in WHEN:
+        raise InvalidRequest("at is 'now' or 'period_end'.", param="at")
+    wanted = plans.plan_in(tx, plan if plan is not None else sub.plan_id,
+                           active_only=plan is not None)  # fmt: skip
+    if wanted.family != sub.family:
+        raise InvalidRequest(
+            f"{wanted.key} is of another family: subscribe to it instead.", param="plan"
+        )
+    is_same = plan is None or wanted.uuid == sub.plan_id
+    told = steps.terms(tx, sub) if plan is None else wanted.terms
+    seats = fields.whole(sub.quantity if quantity is None else quantity, "quantity",
+                         least=told.least_quantity, most=told.most_quantity)  # fmt: skip
+    price = plans.price(told, sub.currency).minor
+    changes = (wanted.uuid, told.version, seats) != (sub.plan_id, sub.plan_version, sub.quantity)
+    if not changes and sub.next is None:
+        raise InvalidRequest("Nothing would change.", param="quantity" if is_same else "plan")
+    before = steps.terms(tx, sub)
+    intervals = [(one.interval_unit, one.interval_count) for one in (before, told)]
+    is_up = proration.is_upgrade(
+        sub.price_minor * sub.quantity, intervals[0], price * seats, intervals[1]
+    )
+    when = at or (before.upgrade_when if is_up else before.downgrade_when)
+    if sub.state == "trialing" or not changes:
+        when = "now"
+    moment = moment or now
+    restart = when == "now" and sub.state == "active" and intervals[0] != intervals[1]
+    span = sub.period_start, sub.period_end
+    if restart:
+        span = moment, periods.boundary(moment, *intervals[1], 1, sub.zone)
+    if when == "period_end" or sub.state == "trialing" or not changes:
+        result = proration.Result((), 0, 0, 0)
+    else:
+        result = _prorate(tx, sub, before, wanted.name, told, price, seats, moment,
+                          before.upgrade if is_up else before.downgrade,
+                          span if restart else None)  # fmt: skip
+    items = _items(result, sub, wanted, told)
+    shown = _preview(env, tx, now, sub, wanted.key, seats, when, items, result, moment, span,
+                     price)  # fmt: skip
+    return Weighed(
+        plan=wanted, terms=told, quantity=seats, price_minor=price, when=when, restart=restart,
+        period=span, items=items, credits_back=result.credits_back,
+        credits_given=result.credits_given, preview=shown,
+    )  # fmt: skip
+
+
+def _prorate(
+    tx: Tx, sub: Sub, before: Terms, name: str, told: Terms, price: int, seats: int,
+    moment: datetime, policy: str, fresh: tuple[datetime, datetime] | None,
+) -> proration.Result:  # fmt: skip
+    paid = charged(tx, sub)
+    old = old_side(tx, sub, before, paid)
+    discount = None
+    kept = sub.discount or {}
+    if (paid is not None and paid.is_discounted) or kept.get("left", 0) is None:
+        discount = proration.Discount(
+            percent_micros=kept["percent"] * 10_000 if kept.get("percent") else 0,
+            minor=kept.get("minor") or 0,
+        )
+    new = proration.Side(
+        plan=name, unit_minor=price, quantity=seats, period=fresh or whole_period(sub, before),
+        credits_given=told.credits * seats, discount=discount,
+        allotment=None if fresh else _allotment(sub, before, told),
+    )  # fmt: skip
+    return proration.change(old, new, moment, policy=policy, zone=sub.zone,
+                            restart=fresh is not None, fresh_period=fresh)  # fmt: skip
+
+
+def _allotment(sub: Sub, before: Terms, told: Terms) -> tuple[datetime, datetime] | None:
+    if not told.credits or not steps.gives_monthly(told):
+        return None
+    return steps.allotment(sub, before, sub.credits_month)
+
+
+def _items(
+    result: proration.Result, sub: Sub, plan: Plan, told: Terms
+) -> tuple[NewItem, ...]:
+    """Lines as the invoice has them: a discount is in the line that it comes off."""
+    off = {line.of: line for line in result.lines if line.kind == "discount"}
+    found = []
+    for index, line in enumerate(result.lines):
+        if line.kind == "discount":
+            continue
+        amount, why = line.amount_minor, dict(line.why)
+        if index in off:
+            amount += off[index].amount_minor
+            kept = sub.discount or {}
+            why |= {"charge_minor": line.amount_minor, "discount": off[index].why,
+                    "discount_minor": -off[index].amount_minor,
+                    "promo": ids.show("promo", UUID(kept["promo_id"]))}  # fmt: skip
+        is_old = line.kind == "proration_credit"
+        found.append(
+            NewItem(
+                kind=line.kind, description=proration.describe(line), amount_minor=amount,
+                quantity=line.quantity, unit_minor=line.unit_minor, period=line.period,
+                plan=(sub.plan_id, sub.plan_version) if is_old else (plan.uuid, told.version),
+                of=line.of if isinstance(line.of, UUID) else None, product=told.product, why=why,
+            )
+        )  # fmt: skip
+    return tuple(found)
+
+
+def _preview(
+    env: Env, tx: Tx, now: datetime, sub: Sub, key: str, seats: int, when: str,
+    items: tuple[NewItem, ...], result: proration.Result, moment: datetime,
+    span: tuple[datetime, datetime], price: int,
+) -> ChangePreview:  # fmt: skip
+    """The figures, with taxes and balance as the invoice would have them."""
+
+    def money(minor: int) -> Money:
+        return Money(minor, sub.currency, minor=True)
+
+    country = invoice_views.buyer(tx, sub.customer_id, {}).get("country") or ""
+    held = {p: tax_rates.find(tx, country, p, now) for p in {one.product for one in items}}
+    whole = invoice_rules.taxed(items, held, rounding=env.settings.tax_rounding)
+    total = invoice_rules.summed(whole).total
+    stands = ledger.balances(tx, [sub.customer_id], "balance", sub.currency)[sub.customer_id]
+    due = max(0, total - max(0, stands))
+    figures = [str(sub.id), sub.period, key, seats, when, price, total, due,
+               [[one.kind, one.amount_minor] for one in whole],
+               result.credits_back, result.credits_given]  # fmt: skip
+    digest = hashlib.sha256(json.dumps(figures).encode()).hexdigest()[:32]
+    micros = (moment - EPOCH) // MICROSECOND
+    return ChangePreview(
+        subscription_id=sub.id, plan=key, quantity=seats, when=when,
+        lines=tuple(
+            ChangeLine(kind=one.kind, description=one.description, amount=money(one.amount_minor),
+                       period=one.period, why=one.why)
+            for one in whole
+        ),
+        total=money(total), credit=money(max(0, -total)), due_now=money(due),
+        next_at=span[1], next_amount=money(price * seats), credits_back=result.credits_back,
+        credits_given=result.credits_given, at=moment, token=f"{micros}.{digest}",
+    )  # fmt: skip

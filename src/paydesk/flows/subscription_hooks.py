@@ -1,0 +1,125 @@
+"""What follows for a subscription when its invoice is paid, a try failed, or a method was saved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from paydesk import ids
+from paydesk.db.postgres import Tx
+from paydesk.errors import AlreadyPurchased, NotFound, SubscriptionAlreadyActive
+from paydesk.flows import dunning, invoices, memberships, subscription_promos, subscription_trials
+from paydesk.flows import subscription_steps as steps
+from paydesk.flows.invoice_books import InvoiceRow
+from paydesk.flows.subscription_steps import Sub
+from paydesk.rules import periods
+from paydesk.rules import subscriptions as rules
+from paydesk.settings import Settings
+from paydesk.tracker.stores.joined import ServicePayment
+
+
+def paid(
+    tx: Tx, now: datetime, row: InvoiceRow, payment: ServicePayment | None, settings: Settings
+) -> None:
+    """An invoice is paid: what it was for is given. The head is locked.
+
+    Raises AlreadyPurchased where the subscription is over, or another one runs: a person gives
+    the money back.
+    """
+    if row.subscription_id is None or row.runner != "paydesk":
+        return
+    sub = steps.read(tx, row.customer_id, row.subscription_id)
+    if not rules.may(sub.state, "paid"):
+        raise AlreadyPurchased(f"This subscription is {sub.state}: refund the payment.")
+    payment_id = payment.key[1] if payment is not None else None
+    if row.reason == "subscription_update":
+        from paydesk.flows import subscription_changes
+
+        subscription_changes.paid(tx, now, sub, row, payment_id, settings)
+    elif row.cycle is not None:
+        _period_paid(tx, now, sub, row, payment_id, settings)
+    steps.save(tx, now, sub)
+
+
+def _period_paid(
+    tx: Tx, now: datetime, sub: Sub, row: InvoiceRow, payment_id: UUID | None, settings: Settings
+) -> None:
+    before, shown = sub.state, ids.show("invoice", row.id)
+    told = steps.terms(tx, sub)
+    if before in ("incomplete", "expired"):
+        try:
+            steps.check_free(tx, sub.customer_id, sub.family, but=sub.id)
+        except SubscriptionAlreadyActive as exc:
+            raise AlreadyPurchased(f"{exc.detail} Refund the payment.") from exc
+        subscription_promos.confirm(tx, sub)
+    still_open = steps.open_invoices(tx, sub, but=[row.id])
+    if before == "unpaid" and row.cycle == sub.period and not still_open:
+        _begin_again(sub, told, now)
+    if row.cycle == sub.period:
+        start, end = sub.period_start, sub.period_end
+        steps.give_access(tx, now, sub, told, steps.until_of(told, end), payment_id)
+        if start <= now:
+            memberships.give(tx, now, sub, told, 0, payment_id, settings)
+    if row.cycle == 0 or before in ("incomplete", "expired"):
+        memberships.give_bonus(tx, now, sub, payment_id, settings)
+    if before in ("past_due", "unpaid") and still_open:
+        return
+    if before == "paused":
+        return
+    type = {"incomplete": "activated", "expired": "activated"}.get(before, "renewed")
+    steps.move(tx, now, sub, "paid", type, invoice=shown)
+    if before in ("past_due", "unpaid"):
+        steps.tell(tx, now, sub, "recovered", was=before, invoice=shown)
+
+
+def _begin_again(sub: Sub, told: Any, now: datetime) -> None:
+    """It stood still unpaid: what is paid for at last begins now."""
+    sub.anchor, sub.anchor_period, sub.period_start = now, sub.period, now
+    sub.period_end = periods.boundary(now, told.interval_unit, told.interval_count, 1, sub.zone)
+    sub.credits_month = 0
+
+
+def failed(tx: Tx, now: datetime, row: InvoiceRow, payment: ServicePayment) -> None:
+    """A payment for an invoice ended without money. The head is locked."""
+    if row.subscription_id is None or row.runner != "paydesk":
+        return
+    sub = steps.read(tx, row.customer_id, row.subscription_id)
+    if row.reason == "subscription_update":
+        from paydesk.flows import subscription_changes
+
+        subscription_changes.failed(tx, now, sub, row)
+    elif sub.state in ("active", "past_due", "unpaid", "trialing") and row.state == "open":
+        if payment.state != "failed" and row.first_failed_at is None:
+            return  # A page that nobody paid on is no failed try.
+        dunning.failed(tx, now, sub, row, payment.error_code)
+    else:
+        return
+    steps.save(tx, now, sub)
+
+
+def method_saved(
+    tx: Tx, now: datetime, customer_id: UUID, setup: Mapping[str, Any], method_id: UUID
+) -> None:
+    """A setup is finished; where a subscription waits for it, its trial begins."""
+    shown = (setup["metadata"] or {}).get("subscription_id")
+    if not shown:
+        return
+    try:
+        sub = steps.read(tx, customer_id, ids.parse("subscription", shown))
+    except NotFound:
+        return
+    if sub.state != "incomplete" or not sub.told.get("trial_days"):
+        return
+    try:
+        steps.check_free(tx, sub.customer_id, sub.family, but=sub.id)
+    except SubscriptionAlreadyActive:
+        return  # The method is saved all the same; this one lapses.
+    sub.method_id = method_id
+    subscription_trials.begin(tx, now, sub, sub.told["trial_days"])
+    steps.save(tx, now, sub)
+
+
+invoices.ON_PAID.append(paid)
+invoices.ON_FAILED.append(failed)

@@ -1,0 +1,373 @@
+"""Subscriptions inside a transaction: their rows, their states, and what a paid period gives.
+
+The customer's head is locked wherever something is written. Nothing here calls a provider.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from paydesk import ids
+from paydesk.cache import subscription_key
+from paydesk.db.postgres import Tx, jsonb
+from paydesk.errors import NotFound, SubscriptionAlreadyActive
+from paydesk.flows import access
+from paydesk.flows.access import NewGrant
+from paydesk.flows.events import NewEvent, emit_many
+from paydesk.rules import periods, plans
+from paydesk.rules import subscriptions as rules
+from paydesk.rules.plans import Terms
+
+#: A subscription whose first payment does not come is given up after so long.
+LIFE = timedelta(hours=23)
+#: A period is never shorter.
+INSTANT = timedelta(seconds=1)
+
+
+@dataclass(slots=True, kw_only=True)
+class Sub:
+    """A row of `subscriptions`, changed in memory and written by `save`."""
+
+    customer_id: UUID
+    id: UUID
+    version: int = 0
+    state: str
+    runner: str = "paydesk"
+    plan_id: UUID
+    plan_version: int
+    family: str
+    quantity: int = 1
+    currency: str
+    price_minor: int
+    anchor: datetime
+    anchor_period: int = 0
+    zone: str = "UTC"
+    period: int = 0
+    period_start: datetime
+    period_end: datetime
+    credits_month: int = 0
+    trial_start: datetime | None = None
+    trial_end: datetime | None = None
+    cancel_at: datetime | None = None
+    canceled_at: datetime | None = None
+    cancel_reason: str | None = None
+    ended_at: datetime | None = None
+    end_reason: str | None = None
+    paused_at: datetime | None = None
+    resume_at: datetime | None = None
+    next: dict[str, Any] | None = None
+    discount: dict[str, Any] | None = None
+    method_id: UUID | None = None
+    provider: str
+    provider_account: str = ""
+    provider_ref: str | None = None
+    latest_invoice_id: UUID | None = None
+    told: dict[str, Any]
+    due_at: datetime | None = None
+    metadata: dict[str, Any]
+    request_key: UUID
+    request_hash: bytes
+    clock_id: UUID | None = None
+    created_at: datetime
+
+    @property
+    def key(self) -> tuple[UUID, UUID]:
+        return self.customer_id, self.id
+
+
+_NAMES = tuple(one.name for one in fields(Sub))
+_JSON = frozenset({"next", "discount", "told", "metadata"})
+_ONES = """
+    select
+        customer_id, id, version, state, runner, plan_id, plan_version, family, quantity,
+        currency, price_minor, anchor, anchor_period, zone, period, period_start, period_end,
+        credits_month, trial_start, trial_end, cancel_at, canceled_at, cancel_reason, ended_at,
+        end_reason, paused_at, resume_at, next, discount, method_id, provider, provider_account,
+        provider_ref, latest_invoice_id, told, nullif(due_at, 'infinity') as due_at, metadata,
+        request_key, request_hash, clock_id, created_at
+    from subscriptions where customer_id = %(customer_id)s
+"""
+_NEWEST = " order by created_at desc, id desc limit 200"
+_INSERT = """
+    insert into subscriptions (
+        customer_id, id, version, state, runner, plan_id, plan_version, family, quantity,
+        currency, price_minor, anchor, anchor_period, zone, period, period_start, period_end,
+        credits_month, trial_start, trial_end, cancel_at, canceled_at, cancel_reason, ended_at,
+        end_reason, paused_at, resume_at, next, discount, method_id, provider, provider_account,
+        provider_ref, latest_invoice_id, told, due_at, metadata, request_key, request_hash,
+        clock_id, created_at)
+    values (
+        %(customer_id)s, %(id)s, %(version)s, %(state)s, %(runner)s, %(plan_id)s,
+        %(plan_version)s, %(family)s, %(quantity)s, %(currency)s, %(price_minor)s, %(anchor)s,
+        %(anchor_period)s, %(zone)s, %(period)s, %(period_start)s, %(period_end)s,
+        %(credits_month)s, %(trial_start)s, %(trial_end)s, %(cancel_at)s, %(canceled_at)s,
+        %(cancel_reason)s, %(ended_at)s, %(end_reason)s, %(paused_at)s, %(resume_at)s, %(next)s,
+        %(discount)s, %(method_id)s, %(provider)s, %(provider_account)s, %(provider_ref)s,
+        %(latest_invoice_id)s, %(told)s, %(due_at)s, %(metadata)s, %(request_key)s,
+        %(request_hash)s, %(clock_id)s, %(created_at)s)
+"""
+_UPDATE = """
+    update subscriptions set version = version + 1,
+        state = %(state)s, plan_id = %(plan_id)s, plan_version = %(plan_version)s, quantity =
+        %(quantity)s, currency = %(currency)s, price_minor = %(price_minor)s, anchor =
+        %(anchor)s, anchor_period = %(anchor_period)s, zone = %(zone)s, period = %(period)s,
+        period_start = %(period_start)s, period_end = %(period_end)s, credits_month =
+        %(credits_month)s, trial_start = %(trial_start)s, trial_end = %(trial_end)s, cancel_at =
+        %(cancel_at)s, canceled_at = %(canceled_at)s, cancel_reason = %(cancel_reason)s,
+        ended_at = %(ended_at)s, end_reason = %(end_reason)s, paused_at = %(paused_at)s,
+        resume_at = %(resume_at)s, next = %(next)s, discount = %(discount)s, method_id =
+        %(method_id)s, provider = %(provider)s, provider_account = %(provider_account)s,
+        latest_invoice_id = %(latest_invoice_id)s, told = %(told)s, due_at = %(due_at)s,
+        metadata = %(metadata)s
+    where customer_id = %(customer_id)s and id = %(id)s and version = %(version)s
+"""
+
+
+def read(tx: Tx, customer_id: UUID, sub_id: UUID) -> Sub:
+    """The row as it stands. Raises NotFound."""
+    row = tx.one(_ONES + " and id = %(id)s", {"customer_id": customer_id, "id": sub_id})
+    if row is None:
+        raise NotFound(f"No such subscription: {ids.show('subscription', sub_id)}.")
+    return Sub(**row)
+
+
+def of_customer(
+    tx: Tx, customer_id: UUID, *, family: str | None = None, states: Iterable[str] | None = None
+) -> list[Sub]:
+    """The customer's, newest first; of a family, in some states."""
+    found = tx.all(
+        _ONES + " and (%(family)s::text is null or family = %(family)s)"
+        " and (%(states)s::text[] is null or state = any(%(states)s))" + _NEWEST,
+        {"customer_id": customer_id, "family": family,
+         "states": None if states is None else sorted(states)},
+    )  # fmt: skip
+    return [Sub(**row) for row in found]
+
+
+def of_key(tx: Tx, customer_id: UUID, request_key: UUID) -> Sub | None:
+    """The one that this request made."""
+    row = tx.one(
+        _ONES + " and request_key = %(key)s", {"customer_id": customer_id, "key": request_key}
+    )
+    return Sub(**row) if row else None
+
+
+def write(tx: Tx, sub: Sub) -> None:
+    """Insert a new row; `touch` has set when it is due."""
+    tx.run(_INSERT, _values(sub))
+    tx.stale.add(subscription_key(sub.customer_id))
+
+
+def save(tx: Tx, now: datetime, sub: Sub) -> None:
+    """Write what changed in memory, with the instant that it is due next.
+
+    Raises SubscriptionAlreadyActive where another one of the family runs.
+    """
+    sub.due_at = due_at(tx, sub)
+    if sub.state in rules.LIVE:
+        check_free(tx, sub.customer_id, sub.family, but=sub.id)
+    changed = tx.run(_UPDATE, _values(sub))
+    assert changed == 1, "a subscription changed under its customer's lock"
+    sub.version += 1
+    tx.stale.add(subscription_key(sub.customer_id))
+
+
+def _values(sub: Sub) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name in _NAMES:
+        value = getattr(sub, name)
+        if name in _JSON and value is not None:
+            value = jsonb(value)
+        found[name] = value
+    found["due_at"] = sub.due_at or "infinity"
+    return found
+
+
+def check_free(tx: Tx, customer_id: UUID, family: str, but: UUID | None = None) -> None:
+    """Raises SubscriptionAlreadyActive where the customer has one of this family."""
+    found = tx.value(
+        "select id from subscriptions where customer_id = %(customer_id)s"
+        " and family = %(family)s and state = any(%(live)s)"
+        " and (%(but)s::uuid is null or id <> %(but)s) limit 1",
+        {"customer_id": customer_id, "family": family, "live": sorted(rules.LIVE), "but": but},
+    )
+    if found is not None:
+        raise already_active(found)
+
+
+def already_active(sub_id: UUID) -> SubscriptionAlreadyActive:
+    shown = ids.show("subscription", sub_id)
+    return SubscriptionAlreadyActive(
+        f"{shown} runs already; change its plan instead.", subscription=shown
+    )
+
+
+# Terms and time --------------------------------------------------------------------------------
+
+#: Terms never change: kept by plan and version.
+_terms: dict[tuple[UUID, int], Terms] = {}
+_MOST_TERMS = 10_000
+_TERMS = (
+    "select interval_unit, interval_count, prices, billing, trial_days, trial_needs_method,"
+    " grants, credits, credits_rollover, credits_cap, least_quantity, most_quantity, upgrade,"
+    " downgrade, upgrade_when, downgrade_when, dunning, grace_days, product from plan_versions"
+    " where plan_id = %(plan_id)s and version = %(version)s"
+)
+
+
+def terms_of(tx: Tx, plan_id: UUID, version: int) -> Terms:
+    """What was agreed on. Raises NotFound."""
+    found = _terms.get((plan_id, version))
+    if found is None:
+        row = tx.one(_TERMS, {"plan_id": plan_id, "version": version})
+        if row is None:
+            raise NotFound(f"No version {version} of {ids.show('plan', plan_id)}.", param="plan")
+        found = plans.terms_of(plan_id, version, row)
+        if len(_terms) >= _MOST_TERMS:
+            _terms.clear()
+        _terms[plan_id, version] = found
+    return found
+
+
+def terms(tx: Tx, sub: Sub) -> Terms:
+    return terms_of(tx, sub.plan_id, sub.plan_version)
+
+
+def plan_words(tx: Tx, plan_id: UUID) -> tuple[str, str]:
+    """A plan's (key, name)."""
+    row = tx.one("select key, name from plans where id = %(id)s", {"id": plan_id})
+    return (row["key"], row["name"]) if row else ("", "")
+
+
+def bounds(sub: Sub, told: Terms, number: int) -> tuple[datetime, datetime]:
+    """Where period `number` begins and ends; the one before the anchor's own ends there."""
+    if number < sub.anchor_period:
+        return sub.period_end, sub.anchor
+    return periods.period(
+        sub.anchor, told.interval_unit, told.interval_count, number - sub.anchor_period, sub.zone
+    )
+
+
+def _schedule(sub: Sub, told: Terms) -> rules.Schedule:
+    number = sub.period - sub.anchor_period
+    # A short or lengthened period counts its months from its own start.
+    anchor, number = (sub.anchor, number) if number >= 0 else (sub.period_start, 0)
+    return rules.Schedule(
+        state=sub.state, anchor=anchor, unit=told.interval_unit, count=told.interval_count,
+        zone=sub.zone, period=number, period_end=sub.period_end, runner=sub.runner,
+        credits=told.credits, credits_month=sub.credits_month, trial_end=sub.trial_end,
+        notice_told="trial" in sub.told, cancel_at=sub.cancel_at, resume_at=sub.resume_at,
+        lapse_at=sub.created_at + LIFE,
+    )  # fmt: skip
+
+
+def allotment(sub: Sub, told: Terms, number: int) -> tuple[datetime, datetime]:
+    """The time that the running period's `number`-th giving of credits is for."""
+    of = _schedule(sub, told)
+    found = periods.allotments(of.anchor, of.unit, of.count, of.period, of.zone)
+    starts = [one for one in found if one < sub.period_end][: number + 2]
+    start = max(starts[min(number, len(starts) - 1)], sub.period_start)
+    return start, starts[number + 1] if number + 1 < len(starts) else sub.period_end
+
+
+def due(tx: Tx, sub: Sub) -> rules.Due | None:
+    """What is to be done next, and when; None where nothing is."""
+    return rules.due_at(_schedule(sub, terms(tx, sub)))
+
+
+def due_at(tx: Tx, sub: Sub) -> datetime | None:
+    found = due(tx, sub)
+    return found.at if found else None
+
+
+# Moving ----------------------------------------------------------------------------------------
+
+
+def move(tx: Tx, now: datetime, sub: Sub, event: str, type: str | None, **more: Any) -> None:
+    """Bring it into the state that `event` leads to, and tell of it as `type`."""
+    before = sub.state
+    sub.state = rules.move(sub.state, event)
+    if sub.state in rules.ENDED:
+        sub.ended_at, sub.cancel_at, sub.next, sub.resume_at = now, None, None, None
+    elif before in rules.ENDED:
+        sub.ended_at, sub.canceled_at, sub.end_reason, sub.cancel_reason = None, None, None, None
+    if type is not None:
+        tell(tx, now, sub, type, was=before, **more)
+
+
+def tell(tx: Tx, now: datetime, sub: Sub, type: str, **more: Any) -> None:
+    """Write an event about it, with how it stands."""
+    key, _ = plan_words(tx, sub.plan_id)
+    data = {
+        "plan": key, "status": sub.state, "quantity": sub.quantity,
+        "amount": sub.price_minor * sub.quantity, "currency": sub.currency,
+        "period_start": sub.period_start.isoformat(), "period_end": sub.period_end.isoformat(),
+        **{name: value for name, value in more.items() if value is not None},
+    }  # fmt: skip
+    emit_many(tx, [NewEvent(customer_id=sub.customer_id, type=f"subscription.{type}",
+                            subject_id=sub.id, data=data, at=now)])  # fmt: skip
+
+
+def end(tx: Tx, now: datetime, sub: Sub, event: str, reason: str) -> None:
+    """It is over: what it gives ends now, and nothing more is asked for."""
+    sub.end_reason = reason
+    if sub.canceled_at is None:
+        sub.canceled_at = now
+    move(tx, now, sub, event, "expired" if event == "lapsed" else "canceled", reason=reason)
+    access.revoke_source(tx, now, sub.customer_id, sub.id, "cancellation")
+
+
+# What a period gives ---------------------------------------------------------------------------
+
+
+def give_access(
+    tx: Tx, now: datetime, sub: Sub, told: Terms, until: datetime, payment_id: UUID | None
+) -> None:
+    """Open what the plan opens until an instant."""
+    if until <= now:
+        return
+    access.give(tx, now, [
+        NewGrant(
+            customer_id=sub.customer_id, type=one["type"], resource=one["id"],
+            source="subscription", source_id=sub.id, payment_id=payment_id, starts_at=now,
+            expires_at=until,
+        )
+        for one in told.grants
+    ])  # fmt: skip
+
+
+def until_of(told: Terms, period_end: datetime) -> datetime:
+    """How long a period opens things: a little longer, so that a late payment closes nothing."""
+    return period_end + timedelta(days=told.grace_days)
+
+
+def payment_of_period(tx: Tx, sub: Sub) -> UUID | None:
+    """The payment of the running period's invoice."""
+    return tx.value(
+        "select payment_id from invoices where customer_id = %(customer_id)s"
+        " and subscription_id = %(id)s and cycle = %(cycle)s and state = 'paid'",
+        {"customer_id": sub.customer_id, "id": sub.id, "cycle": sub.period},
+    )
+
+
+def open_invoices(tx: Tx, sub: Sub, but: Iterable[UUID] = ()) -> list[Mapping[str, Any]]:
+    """What is still asked for, oldest first."""
+    return list(tx.all(
+        "select id, reason, cycle from invoices where customer_id = %(customer_id)s"
+        " and subscription_id = %(id)s and state = 'open' and id <> all(%(but)s::uuid[])"
+        " order by created_at, id limit 100",
+        {"customer_id": sub.customer_id, "id": sub.id, "but": list(but)},
+    ))  # fmt: skip
+
+
+def postpone(tx: Tx, sub: Sub, until: datetime) -> None:
+    """Look at it again later than it is due."""
+    tx.run(
+        "update subscriptions set due_at = %(until)s, version = version + 1"
+        " where customer_id = %(customer_id)s and id = %(id)s",
+        {"customer_id": sub.customer_id, "id": sub.id, "until": until},
+    )
