@@ -458,7 +458,7 @@ def test_one_credit_is_not_told_in_the_plural():
     ["山田太郎", "김철수", "محمد الفارسي", "שרה כהן", "Ελένη", "Наталья", "नेहा", "สมชาย", "🎉🚀"],
 )
 def test_names_of_every_script_have_letters_on_the_receipt(name):
-    fonts = receipts._fonts()
+    fonts = receipts.fonts()
     plain = receipts.pdf("en", FACTS["receipt"] | {"name": "N"})
     shown = receipts.pdf("en", FACTS["receipt"] | {"name": name})
     assert fonts.families() and len(shown) > len(plain), "a typeface of its own came along"

@@ -6,8 +6,6 @@ writes, finalizes and asks for the money in one transaction of its own.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,6 +35,7 @@ from paydesk.flows import (
     provider_calls,
     provider_customers,
     rates,
+    tax_rates,
 )
 from paydesk.flows.checkout import CheckoutView, StartCheckout
 from paydesk.flows.direct import NewPayment
@@ -214,7 +213,7 @@ def finalize(
     buyer = invoice_views.buyer(tx, customer_id, row.buyer)
     items = invoice_views.items_of(tx, customer_id, invoice_id)
     lines = [one.as_new() for one in items]
-    find, country = taxes or _taxes(), buyer.get("country") or ""
+    find, country = taxes or tax_rates.find, buyer.get("country") or ""
     held = {p: find(tx, country, p, now) for p in sorted({one.product for one in lines})}
     whole = rules.taxed(lines, held, rounding=settings.tax_rounding, keys=[i.id for i in items])
     _write_items(tx, now, row, whole[len(lines) :], len(lines))
@@ -230,12 +229,6 @@ def finalize(
         row = invoice_books.settle_nothing_due(tx, now, row, settings)
     crash.at("invoice_before_commit")
     return row
-
-
-def _taxes() -> Taxes:
-    if importlib.util.find_spec("paydesk.flows.tax_rates") is None:
-        return lambda tx, country, product, at: ()
-    return importlib.import_module("paydesk.flows.tax_rates").find
 
 
 # Asking for the money --------------------------------------------------------------------------

@@ -155,7 +155,7 @@ def pdf(locale: str, facts: Facts, logo: brand.Logo | None = None) -> bytes:
     }  # fmt: skip
     return typst.compile(
         (files("paydesk.notify") / "templates" / "receipt.typ").read_bytes(),
-        font_paths=_fonts(), format="pdf",
+        font_paths=fonts(), format="pdf",
         sys_inputs={"facts": json.dumps(told, ensure_ascii=False)},
     )  # fmt: skip
 
@@ -177,7 +177,7 @@ def _footer(w: Any, facts: Facts) -> str:
 
 
 @functools.cache
-def _fonts() -> Any:
+def fonts() -> Any:
     """Our typefaces, then the machine's; read once."""
     import typst
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from babel import Locale
 
+from paydesk.notify.invoice_words import INVOICE_WORDS
+
 LOCALES = ("en", "fr", "ht")
 
 #: Key -> sentence by language. Names in braces are filled in; every language has the same ones.
@@ -351,6 +353,7 @@ WORDS: dict[str, dict[str, str]] = {
         "fr": "Espèces ou virement",
         "ht": "Lajan kach oswa transfè labank",
     },
+    **INVOICE_WORDS,
 }  # fmt: skip
 
 #: Names that are the same in every language: cards, wallets, providers.

@@ -12,10 +12,12 @@ def routers() -> list[APIRouter]:
     from paydesk.http.v1.catalog import customers_v1, packs_v1
     from paydesk.http.v1.catalog_sync import catalog_v1
     from paydesk.http.v1.checkouts import checkouts_v1
+    from paydesk.http.v1.credit_notes import credit_notes_v1
     from paydesk.http.v1.credits import credits_v1
     from paydesk.http.v1.disputes import disputes_v1
     from paydesk.http.v1.events import events_v1
     from paydesk.http.v1.holds import holds_v1
+    from paydesk.http.v1.invoices import invoices_v1
     from paydesk.http.v1.items import items_v1
     from paydesk.http.v1.keys import keys_v1
     from paydesk.http.v1.notifications import notifications_v1
@@ -42,4 +44,5 @@ def routers() -> list[APIRouter]:
         webhook_endpoints_v1, notifications_v1, receipts_v1, items_v1, purchases_v1, services_v1,
         access_v1, wallets_v1, withdrawals_v1, rates_v1, holds_v1, refunds_v1, disputes_v1,
         reports_v1, reconciliations_v1, catalog_v1,
+        invoices_v1, credit_notes_v1,
     ]  # fmt: skip
