@@ -200,7 +200,7 @@ def test_metadata_of_a_session_can_be_changed_and_sessions_are_found_by_status(s
         ({"success_url": None}, "success_url", "parameter_missing"),
         ({"success_url": "javascript:alert(1)"}, "success_url", "url_invalid"),
         ({"cancel_url": "shop"}, "cancel_url", "url_invalid"),
-        ({"mode": "subscription"}, "mode", None),
+        ({"mode": "subscription"}, "line_items", None),
         ({"mode": "gift"}, "mode", None),
         ({"customer": "cus_nobody"}, "customer", "resource_missing"),
         ({"customer_email": "nobody"}, "customer_email", "email_invalid"),

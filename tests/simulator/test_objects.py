@@ -75,7 +75,7 @@ def test_a_lookup_key_names_one_price_and_moves_when_asked(client):
 
 @pytest.mark.parametrize(
     "more",
-    [{"recurring": {"interval": "month"}}, {"unit_amount_decimal": "9.5"},
+    [{"recurring": {"interval": "month", "usage_type": "metered"}}, {"unit_amount_decimal": "9.5"},
      {"unit_amount": -1}, {"custom_unit_amount": {"enabled": True}}],
 )
 def test_a_price_the_simulator_cannot_charge_is_refused(client, more):

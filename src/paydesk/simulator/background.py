@@ -1,4 +1,4 @@
-"""What happens by itself as time passes: sessions, holds and disputes end, refunds finish."""
+"""What happens by itself as time passes: sessions and holds end, refunds finish, clocks move."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 from typing import Any
 
 from .engine import Call, Simulator
-from .objects import checkout, confirmation, disputes, refunds
+from .objects import checkout, confirmation, disputes, refunds, test_clocks
 
 log = logging.getLogger("paydesk.simulator")
 
@@ -24,7 +24,11 @@ def run_due(call: Call) -> int:
 
 def _run_one(call: Call, item: dict[str, Any]) -> None:
     kind = item["object"]
-    if kind == "checkout.session" and item["status"] == "open":
+    if kind in test_clocks.DUE:
+        _bill(call, item)
+    elif kind == test_clocks.KIND:
+        test_clocks.go_on(call, item)
+    elif kind == "checkout.session" and item["status"] == "open":
         checkout.expire(call, item)
     elif kind == "payment_intent" and item["status"] == "requires_capture":
         confirmation.cancel(call, item, "automatic")
@@ -34,6 +38,15 @@ def _run_one(call: Call, item: dict[str, Any]) -> None:
         refunds.finish_pending(call, item)
     else:
         call.save(item)
+
+
+def _bill(call: Call, item: dict[str, Any]) -> None:
+    """What is due of a subscription or an invoice, as of the time at which it was due."""
+    due_at, current = call.tx.due_of(item["id"]), call.tx.get(item["id"])
+    if current is not None and due_at is not None and due_at <= call.now:
+        with call.at(due_at):
+            test_clocks.DUE[item["object"]](call, current)
+            call.finish()
 
 
 async def run(sim: Simulator) -> None:

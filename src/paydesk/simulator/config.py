@@ -12,6 +12,8 @@ from typing import Any
 BACKOFF_S = (1.0, 5.0, 30.0, 120.0, 600.0, 3600.0, 3600.0 * 6)
 FAULT_KINDS = ("429", "500", "500_after", "slow", "timeout_after", "drop_after", "drop_before")
 MAX_DUPLICATES = 100
+#: What becomes of a subscription whose invoice could not be charged at the last attempt.
+AFTER_RETRIES = ("cancel", "unpaid", "past_due")
 _VERSION = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}(\.[a-z]+)?\Z")
 
 
@@ -70,6 +72,8 @@ class Switches:
     concurrency: int = 8
     event_version: str | None = None
     clock_offset_s: int = 0
+    retry_days: list[float] = field(default_factory=lambda: [3.0, 5.0, 7.0])
+    after_retries: str = "cancel"
     faults: list[Fault] = field(default_factory=list)
 
     def change(self, changes: dict[str, Any]) -> None:
@@ -92,6 +96,12 @@ def _check_switch(name: str, value: Any) -> Any:
         return [_fault(item) for item in _list(name, value)]
     if name == "backoff_s":
         return [_number(name, item) for item in _list(name, value)]
+    if name == "retry_days":
+        return [_number(name, item) for item in _list(name, value)]
+    if name == "after_retries":
+        if value not in AFTER_RETRIES:
+            raise ValueError(f"after_retries is one of {', '.join(AFTER_RETRIES)}")
+        return value
     if name == "muted_types":
         if not all(isinstance(item, str) for item in _list(name, value)):
             raise ValueError("muted_types is a list of event types such as charge.*")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
@@ -26,7 +27,13 @@ INCLUDABLE = {
     ("customer", "sources"): "/v1/customers/{id}/sources",
     ("customer", "subscriptions"): "/v1/customers/{id}/subscriptions",
     ("customer", "tax_ids"): "/v1/customers/{id}/tax_ids",
+    ("invoice", "payments"): "/v1/invoice_payments?invoice={id}",
 }
+#: Lines of an invoice that are shown with it; all of them have a list of their own.
+LINES_SHOWN = 10
+
+#: States of a subscription that has ended.
+SUBSCRIPTION_OVER = ("canceled", "incomplete_expired")
 
 Handler = Callable[["Call"], dict[str, Any]]
 #: Every operation the simulator has, by "METHOD /path".
@@ -92,9 +99,22 @@ class Call:
         version = self.sim.switches.event_version or shapes.version()
         data: dict[str, Any] = {"object": self.older(item, version)}
         if previous is not None:
-            data["previous_attributes"] = previous
-        pinned = {one: self.older(item, one) for one in self._pinned(version)}
-        self._record(type, data, version, pinned)
+            data["previous_attributes"] = self.older_changes(item, previous, version)
+        others = self._pinned(version)
+        pinned = {one: self.older(item, one) for one in others}
+        before = {} if previous is None else {
+            one: self.older_changes(item, previous, one) for one in others
+        }
+        self._record(type, data, version, pinned, before)
+
+    def older_changes(
+        self, item: dict[str, Any], previous: dict[str, Any], version: str
+    ) -> dict[str, Any]:
+        """`previous_attributes` in the shapes of an older version."""
+        if version >= shapes.version() or item["object"] not in ("subscription", "invoice"):
+            return previous
+        was, now = self.older({**item, **previous}, version), self.older(item, version)
+        return {name: value for name, value in was.items() if now.get(name) != value}
 
     def tell(self, type: str, item: dict[str, Any]) -> None:
         """Record an event of an object as it is handed in: it need not exist, and every endpoint
@@ -108,7 +128,8 @@ class Call:
         return sorted(one for one in found if one not in (None, version))
 
     def _record(
-        self, type: str, data: dict[str, Any], version: str, pinned: dict[str, dict[str, Any]]
+        self, type: str, data: dict[str, Any], version: str, pinned: dict[str, dict[str, Any]],
+        previous: dict[str, dict[str, Any]] | None = None,
     ) -> None:
         event: dict[str, Any] = {
             "id": ids.new("event"),
@@ -123,6 +144,8 @@ class Call:
         }
         if pinned:
             event["_versions"] = pinned
+        if previous:
+            event["_previous"] = previous
         self.tx.put(event)
         self.sim.plan_deliveries(self.tx, event)
 
@@ -133,9 +156,44 @@ class Call:
             return shown
         kind = versions.lists_inside(item["object"], version)
         inside = self.tx.scan(kind, link=(item["object"], item["id"])) if kind else ()
+        # What was recorded in an event has no private fields any more; the stored object has.
+        stored = self.tx.get(item["id"]) if "id" in item else None
         return versions.downgrade(
-            shown, version, [self.older(one, version) for one in inside], item.get("_dispute")
+            shown, version, [self.older(one, version) for one in inside],
+            {**(stored or {}), **item},
         )
+
+    @contextlib.contextmanager
+    def at(self, instant: int) -> Iterator[None]:
+        """Do what is inside as of another time: that of a test clock."""
+        before, self.now = self.now, instant
+        try:
+            yield
+        finally:
+            self.now = before
+
+    @contextlib.contextmanager
+    def rehearsal(self) -> Iterator[None]:
+        """Do what is inside for its result alone: nothing is kept, nobody is told."""
+        silent, waiting = self.silent, list(self.deferred)
+        self.silent = True
+        self.tx.sql.execute("savepoint rehearsal")
+        try:
+            yield
+        finally:
+            self.tx.sql.execute("rollback to rehearsal")
+            self.tx.sql.execute("release rehearsal")
+            self.silent, self.deferred[:] = silent, waiting
+
+    def later(self, do: Callable[[], None]) -> None:
+        """Do something after the answer, as of the present time of this call."""
+        instant = self.now
+
+        def run() -> None:
+            with self.at(instant):
+                do()
+
+        self.deferred.append(run)
 
     def finish(self) -> None:
         """Do what comes after the answer: balance transactions of an asynchronous capture."""
@@ -277,6 +335,8 @@ class Simulator:
             ).fetchone()[0]
         elif kind == "file":
             shown["url"] = f"{base_url}/v1/files/{item['id']}/contents"
+        elif kind == "invoice" and "_lines" in item:
+            _add_lines(shown, item, base_url)
         elif kind == "dispute" and "_transactions" in item:
             booked = [tx.get(one) for one in item["_transactions"]]
             shown["balance_transactions"] = [self.show(tx, one, base_url) for one in booked if one]
@@ -295,12 +355,21 @@ class Simulator:
         shown = self.show(tx, event, base_url)
         if version is None or version == event["api_version"]:
             return shown
-        told = event.get("_versions", {}).get(version)
-        if told is None and version < event["api_version"]:
-            told = self.open_call(tx, base_url=base_url).older(event["data"]["object"], version)
-        if told is None:
+        data = event["data"]
+        told, previous = event.get("_versions", {}).get(version), data.get("previous_attributes")
+        if told is not None:
+            previous = event.get("_previous", {}).get(version, previous)
+        elif version < event["api_version"]:
+            call = self.open_call(tx, base_url=base_url)
+            told = call.older(data["object"], version)
+            if previous is not None:
+                previous = call.older_changes(data["object"], previous, version)
+        else:
             return shown
-        return {**shown, "api_version": version, "data": {**shown["data"], "object": told}}
+        data = {**data, "object": told}
+        if previous is not None:
+            data["previous_attributes"] = previous
+        return {**shown, "api_version": version, "data": data}
 
     def _expand(self, call: Call, shown: Any, path: str) -> None:
         names = path.split(".")
@@ -322,6 +391,9 @@ class Simulator:
         url = INCLUDABLE.get((shown.get("object", ""), name))
         if url is not None and name not in shown:
             shown[name] = self._included(call, shown, name, url.format(id=shown["id"]))
+        elif (shown.get("object"), name) == ("invoice", "confirmation_secret"):
+            shown[name] = _confirmation_secret(call, shown)
+            return
         value = shown.get(name)
         if isinstance(value, str):
             value = shown[name] = self._fetched(call, shown, name, path)
@@ -343,6 +415,12 @@ class Simulator:
             data = stored.get("_line_items", [])[:10]
         elif name == "refunds":
             data = list(call.tx.scan("refund", link=("charge", shown["id"])))[:10]
+        elif name == "payments":
+            known = (call.tx.get(shown["id"]) or {}).get("_payments", [])
+            data = [one for name in known if (one := call.tx.get(name))]
+        elif name == "subscriptions":
+            found = call.tx.scan("subscription", link=("customer", shown["id"]))
+            data = [one for one in found if one["status"] not in SUBSCRIPTION_OVER][:10]
         return {
             "object": "list", "data": [call.show(one) for one in data], "has_more": False,
             "url": url,
@@ -405,6 +483,32 @@ def _expandable(shown: dict[str, Any], name: str) -> bool:
     if isinstance(node, dict) and "u" in node:
         return any(isinstance(choice, dict) and "r" in choice for choice in node["u"])
     return isinstance(node, dict) and "x" in node
+
+
+def _add_lines(shown: dict[str, Any], invoice: dict[str, Any], base_url: str) -> None:
+    """The first lines of an invoice, and where its page and its PDF are once it is final."""
+    lines = invoice["_lines"]
+    shown["lines"] = {
+        "object": "list", "data": [public(line) for line in lines[:LINES_SHOWN]],
+        "has_more": len(lines) > LINES_SHOWN, "url": f"/v1/invoices/{invoice['id']}/lines",
+    }
+    if invoice["status"] != "draft":
+        page = f"{base_url}/i/{invoice['id']}"
+        shown |= {"hosted_invoice_url": page, "invoice_pdf": f"{page}/pdf"}
+
+
+def public(item: dict[str, Any]) -> dict[str, Any]:
+    """An object without its private fields."""
+    return {name: value for name, value in item.items() if name[0] != "_"}
+
+
+def _confirmation_secret(call: Call, shown: dict[str, Any]) -> dict[str, Any] | None:
+    """What a browser confirms the payment of an open invoice with."""
+    invoice = call.tx.get(shown["id"]) or {}
+    intent = call.tx.get(invoice.get("_intent") or "")
+    if intent is None or invoice["status"] != "open":
+        return None
+    return {"client_secret": intent["client_secret"], "type": "payment_intent"}
 
 
 def _linked(action: dict[str, Any], intent_id: str, base_url: str) -> dict[str, Any]:

@@ -16,7 +16,11 @@ PREFIXES = {
     "dispute": "du_1",
     "event": "evt_1",
     "file": "file_1",
+    "invoice": "in_1",
+    "invoice_payment": "inpay_1",
+    "invoiceitem": "ii_1",
     "item": "li_1",
+    "line_item": "il_1",
     "payment_intent": "pi_3",
     "payment_method": "pm_1",
     "payout": "po_1",
@@ -26,10 +30,15 @@ PREFIXES = {
     "request": "req_",
     "setup_attempt": "setatt_1",
     "setup_intent": "seti_1",
+    "subscription": "sub_1",
+    "subscription_item": "si_",
+    "test_helpers.test_clock": "clock_1",
     "webhook_endpoint": "we_1",
 }
 #: Random characters after the prefix, where it is not 23.
-LENGTHS = {"checkout.session": 56, "customer": 14, "product": 14, "request": 14}
+LENGTHS = {
+    "checkout.session": 56, "customer": 14, "product": 14, "request": 14, "subscription_item": 14,
+}
 
 
 def new(kind: str) -> str:

@@ -52,12 +52,18 @@ create table if not exists idempotency (
     body blob not null,
     created integer not null
 );
+create table if not exists clock_due (
+    id text primary key,
+    clock text not null,
+    due_at integer not null
+);
+create index if not exists clock_due_clock on clock_due (clock, due_at);
 create table if not exists contents (
     id text primary key,
     body blob not null
 );
 """
-TABLES = ("objects", "deliveries", "idempotency", "contents")
+TABLES = ("objects", "deliveries", "idempotency", "contents", "clock_due")
 BATCH = 200
 
 
@@ -76,8 +82,14 @@ class Transaction:
         return json.loads(row[1])
 
     def put(self, item: dict[str, Any], *, due_at: int | None = None, hidden: bool = False) -> None:
-        """Insert or replace; `due_at` is when the background timer has to look at it."""
+        """Insert or replace; `due_at` is when the background timer has to look at it.
+
+        What belongs to a test clock is due by that clock alone, so the timer leaves it.
+        """
         kind = item["object"]
+        if item.get("test_clock") and kind != "event":
+            self._put_on_clock(item, due_at)
+            due_at = None
         self.sql.execute(
             "insert into objects (id, kind, customer, payment_intent, charge, due_at, hidden, data)"
             " values (?, ?, ?, ?, ?, ?, ?, ?) on conflict (id) do update set"
@@ -91,8 +103,35 @@ class Transaction:
             ),
         )
 
+    def _put_on_clock(self, item: dict[str, Any], due_at: int | None) -> None:
+        if due_at is None:
+            self.sql.execute("delete from clock_due where id = ?", (item["id"],))
+            return
+        self.sql.execute(
+            "insert or replace into clock_due (id, clock, due_at) values (?, ?, ?)",
+            (item["id"], item["test_clock"], due_at),
+        )
+
+    def next_on_clock(self, clock: str, until: int) -> tuple[str, int] | None:
+        """What is due next by a test clock, and when; None where nothing is up to then."""
+        return self.sql.execute(
+            "select id, due_at from clock_due where clock = ? and due_at <= ?"
+            " order by due_at, id limit 1",
+            (clock, until),
+        ).fetchone()
+
+    def due_of(self, object_id: str) -> int | None:
+        """When something happens to an object by itself."""
+        row = self.sql.execute(
+            "select coalesce((select due_at from clock_due where id = :id),"
+            " (select due_at from objects where id = :id))",
+            {"id": object_id},
+        ).fetchone()
+        return row[0]
+
     def remove(self, object_id: str) -> None:
         self.sql.execute("delete from objects where id = ?", (object_id,))
+        self.sql.execute("delete from clock_due where id = ?", (object_id,))
 
     def keep_content(self, object_id: str, content: bytes) -> None:
         """The bytes of an uploaded file, beside the object that tells of it."""

@@ -181,7 +181,4 @@ def _belonging(call: Call, item: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _keep(call: Call, item: dict[str, Any]) -> None:
     """Save without losing the time at which something happens to it by itself."""
-    due_at = call.tx.sql.execute(
-        "select due_at from objects where id = ?", (item["id"],)
-    ).fetchone()
-    call.save(item, due_at=due_at[0] if due_at else None)
+    call.save(item, due_at=call.tx.due_of(item["id"]))

@@ -14,6 +14,8 @@ PRODUCT_FIELDS = (
     "description", "images", "package_dimensions", "shippable", "statement_descriptor",
     "tax_code", "unit_label", "url",
 )
+#: The greatest number of intervals in a period of three years.
+LONGEST_INTERVAL = {"day": 1095, "week": 156, "month": 36, "year": 3}
 PRICE_UNSIMULATED = {
     "tiers": "tiered prices", "tiers_mode": "tiered prices",
     "custom_unit_amount": "prices the customer chooses", "currency_options": "currency options",
@@ -50,8 +52,6 @@ def make_price(call: Call, given: dict[str, Any], product: str, param: str = "")
     def named(name: str) -> str:
         return f"{param}[{name}]" if param else name
 
-    if given.get("recurring"):
-        raise not_simulated("recurring prices", named("recurring"))
     currency = money.check_currency(given["currency"], named("currency"))
     amount, exact = _unit_amount(given, named("unit_amount"))
     price = {
@@ -67,12 +67,33 @@ def make_price(call: Call, given: dict[str, Any], product: str, param: str = "")
         "metadata": listing.merged_metadata({}, given.get("metadata")),
         "nickname": given.get("nickname"),
         "product": product,
+        "recurring": _recurring(given.get("recurring"), named("recurring")),
         "tax_behavior": given.get("tax_behavior", "unspecified"),
-        "type": "one_time",
+        "type": "recurring" if given.get("recurring") else "one_time",
         "unit_amount": amount,
         "unit_amount_decimal": exact,
     }
     return call.save(price)
+
+
+def _recurring(given: dict[str, Any] | None, param: str) -> dict[str, Any] | None:
+    """How often a recurring price is charged: at most every three years, as at Stripe."""
+    if not given:
+        return None
+    if given.get("usage_type", "licensed") != "licensed" or given.get("meter"):
+        raise not_simulated("metered prices", f"{param}[usage_type]")
+    if given.get("trial_period_days"):
+        raise not_simulated("trials of prices", f"{param}[trial_period_days]")
+    count = given.get("interval_count", 1)
+    if not 1 <= count <= LONGEST_INTERVAL[given["interval"]]:
+        raise StripeError(
+            "Recurring prices must have an interval of at most three years.",
+            code="parameter_invalid_integer", param=f"{param}[interval_count]",
+        )
+    return {
+        "interval": given["interval"], "interval_count": count, "meter": None,
+        "usage_type": "licensed",
+    }
 
 
 def _unit_amount(given: dict[str, Any], param: str) -> tuple[int, str]:
@@ -252,11 +273,12 @@ def update_price(call: Call) -> dict[str, Any]:
 @operation("GET /v1/prices")
 def list_prices(call: Call) -> dict[str, Any]:
     params = call.params
+    rhythm = (params.get("recurring") or {}).items()
 
     def keep(price: dict[str, Any]) -> bool:
         return (
             not price.get("_inline")
-            and not params.get("recurring")  # there are one-time prices only
+            and all((price["recurring"] or {}).get(name) == value for name, value in rhythm)
             and ("lookup_keys" not in params or price["lookup_key"] in params["lookup_keys"])
             and all(
                 params.get(name, price[name]) == price[name]

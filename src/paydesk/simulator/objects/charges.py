@@ -53,6 +53,7 @@ def make(
         "outcome": _outcome(card, decline),
         "paid": paid,
         "payment_intent": intent["id"],
+        "_invoice": intent.get("_invoice"),
         "payment_method": method["id"],
         "payment_method_details": {
             "card": _card_details(call, intent, method, captured, authenticated), "type": "card",
@@ -152,7 +153,7 @@ def settle_later(call: Call, charge_id: str) -> None:
         settle(call, charge)
         call.emit("charge.updated", charge, {"balance_transaction": None})
 
-    call.deferred.append(book_it)
+    call.later(book_it)
 
 
 def book(

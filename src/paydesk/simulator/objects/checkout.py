@@ -9,6 +9,7 @@ from ..engine import Call, operation
 from ..errors import StripeError
 from . import (
     catalog,
+    checkout_subscriptions,
     confirmation,
     customers,
     listing,
@@ -28,13 +29,19 @@ UNSIMULATED = {
     "optional_items": "optional items", "customer_account": "customer accounts",
     "saved_payment_method_options": "saved payment methods on the hosted page",
     "shipping_address_collection": "shipping addresses",
-    "shipping_options": "shipping options", "subscription_data": "subscriptions",
+    "shipping_options": "shipping options",
     "payment_method_configuration": "payment method configurations",
 }
 #: What belongs to the other mode.
 ELSEWHERE = {
-    "payment": ("setup_intent_data",),
-    "setup": ("line_items", "payment_intent_data", "submit_type", "invoice_creation"),
+    "payment": ("setup_intent_data", "subscription_data"),
+    "setup": (
+        "line_items", "payment_intent_data", "submit_type", "invoice_creation",
+        "subscription_data",
+    ),
+    "subscription": (
+        "setup_intent_data", "payment_intent_data", "customer_creation", "invoice_creation",
+    ),
 }
 LINE_UNSIMULATED = {
     "adjustable_quantity": "adjustable quantities", "dynamic_tax_rates": "tax rates",
@@ -82,7 +89,7 @@ def create(call: Call) -> dict[str, Any]:
         "ui_mode": "hosted_page",
         "url": None,
         "_merchant": (params.get("branding_settings") or {}).get("display_name"),
-        **(_priced(call, params) if mode == "payment" else _to_set_up(params)),
+        **_of_mode(call, params, mode),
     }
     if params.get("customer"):
         session["customer_creation"] = None
@@ -96,9 +103,28 @@ def create(call: Call) -> dict[str, Any]:
     return call.save(session, due_at=expires_at)
 
 
-def _priced(call: Call, params: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a session in payment mode: its lines and what they come to."""
+def _of_mode(call: Call, params: dict[str, Any], mode: str) -> dict[str, Any]:
+    if mode == "setup":
+        return _to_set_up(params)
     lines = _lines(call, params["line_items"])
+    if mode == "payment":
+        return _priced(call, params, lines)
+    given = checkout_subscriptions.fields(call, params, lines)
+    three_d_secure = {"card": {"request_three_d_secure": _three_d_secure(params)}}
+    given["_intent"]["payment_method_options"] = three_d_secure
+    return given | {"customer_creation": "always"}
+
+
+def _priced(
+    call: Call, params: dict[str, Any], lines: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """The fields of a session in payment mode: its lines and what they come to."""
+    if any(line["price"]["recurring"] for line in lines):
+        raise StripeError(
+            "You specified `payment` mode but passed a recurring price. Either switch to "
+            "`subscription` mode or use only one-time prices.",
+            param="line_items",
+        )
     total = sum(line["amount_total"] for line in lines)
     currency = lines[0]["currency"]
     least = money.MINIMUM_MINOR.get(currency, 1)
@@ -150,11 +176,9 @@ def _add_setup_intent(call: Call, session: dict[str, Any], params: dict[str, Any
 
 def _check(call: Call, params: dict[str, Any]) -> None:
     mode = params.get("mode", "payment")
-    if mode not in ("payment", "setup"):
-        raise errors.not_simulated(f"Checkout Sessions in {mode} mode", "mode")
     if params.get("ui_mode", "hosted_page") != "hosted_page":
         raise errors.not_simulated("embedded Checkout pages", "ui_mode")
-    for name in ("line_items", "success_url") if mode == "payment" else ("success_url",):
+    for name in ("success_url",) if mode == "setup" else ("line_items", "success_url"):
         if not params.get(name):
             raise errors.missing_param(name)
     for name in ELSEWHERE[mode]:
@@ -333,7 +357,7 @@ def list_all(call: Call) -> dict[str, Any]:
             all(session[name] == value for name, value in links)
             and params.get("status", session["status"]) == session["status"]
             and (email is None or details.get("email") == email)
-            and not params.get("subscription")
+            and params.get("subscription", session["subscription"]) == session["subscription"]
             and not params.get("payment_link")
         )
 
@@ -405,16 +429,22 @@ def pay(
 
 def needs_method(session: dict[str, Any]) -> bool:
     """Whether its page asks for a card: not where nothing is due."""
-    return session["mode"] == "setup" or session["amount_total"] > 0
+    if session["mode"] == "payment":
+        return session["amount_total"] > 0
+    return session["payment_method_collection"] == "always" or bool(session["amount_total"])
 
 
 def intent_of(call: Call, session: dict[str, Any]) -> dict[str, Any] | None:
     """The session's payment or setup intent; in payment mode there is none before an attempt."""
-    intent_id = session["payment_intent"] or session["setup_intent"]
+    intent_id = session["payment_intent"] or session["setup_intent"] or session.get("_intent_id")
     return call.tx.get(intent_id) if intent_id else None
 
 
 def _make_intent(call: Call, session: dict[str, Any]) -> dict[str, Any]:
+    if session["mode"] == "subscription" and not session["amount_total"]:
+        intent = checkout_subscriptions.setup_intent(call, session, _customer(call, session))
+        session["_intent_id"] = intent["id"]
+        return intent
     intent = payment_intents.make(
         call,
         {
@@ -425,7 +455,9 @@ def _make_intent(call: Call, session: dict[str, Any]) -> dict[str, Any]:
     )
     intent["_session"] = session["id"]
     call.save(intent)
-    session["payment_intent"] = intent["id"]
+    # In subscription mode it is the invoice that tells of the payment, not the session.
+    name = "_intent_id" if session["mode"] == "subscription" else "payment_intent"
+    session[name] = intent["id"]
     return intent
 
 
@@ -465,6 +497,8 @@ def _complete(
     }
     if intent and intent["object"] == "payment_intent" and intent["status"] == "succeeded":
         session["payment_status"] = "paid"
+    if session["mode"] == "subscription":
+        checkout_subscriptions.begin(call, session, session["customer"], intent)
     _keep(call, session)
     call.emit("checkout.session.completed", session)
     return session

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from .. import cards, errors, ids, money
@@ -14,6 +15,8 @@ AUTHENTICATION_FAILED = (
     "The provided PaymentMethod has failed authentication. You can provide payment_method_data or "
     "a new PaymentMethod to attempt to fulfill this PaymentIntent again."
 )
+#: Told of every attempt to pay an intent, once its own events are out.
+OUTCOMES: list[Callable[[Call, dict[str, Any]], None]] = []
 CONFIRMABLE = ("requires_payment_method", "requires_confirmation", "requires_action")
 
 
@@ -33,7 +36,9 @@ def attempt(
     card = payment_methods.card_of(method)
     intent |= {"payment_method": method["id"], "last_payment_error": None, "next_action": None}
     if _needs_authentication(intent, method, card, off_session) and not authenticated:
-        if off_session or intent.get("_error_on_requires_action"):
+        # Billing asks the owner of the card where the bank wants that; others are refused.
+        refused = off_session and not intent.get("_invoice")
+        if refused or intent.get("_error_on_requires_action"):
             raise _declined(call, intent, method, cards.DECLINES["authentication_required"])
         return _ask_for_authentication(call, intent)
     if card.decline is not None:
@@ -62,7 +67,13 @@ def _ask_for_authentication(call: Call, intent: dict[str, Any]) -> dict[str, Any
     intent |= {"status": "requires_action", "next_action": next_action(intent)}
     call.save(intent)
     call.emit("payment_intent.requires_action", intent)
+    _told(call, intent)
     return intent
+
+
+def _told(call: Call, intent: dict[str, Any]) -> None:
+    for hear in OUTCOMES:
+        hear(call, intent)
 
 
 def next_action(intent: dict[str, Any]) -> dict[str, Any]:
@@ -121,6 +132,7 @@ def _declined(
     call.emit("charge.failed", charge)
     call.emit("payment_intent.payment_failed", intent)
     error.fields["payment_intent"] = call.show(intent)
+    _told(call, intent)
     return error
 
 
@@ -150,6 +162,7 @@ def _succeed(
         charges.settle_later(call, charge["id"])
     if not manual:
         disputes.after_success(call, charge["id"])
+    _told(call, intent)
     return intent
 
 
@@ -183,6 +196,7 @@ def authenticate(call: Call, intent: dict[str, Any], passed: bool) -> dict[str, 
     }
     call.save(intent)
     call.emit("payment_intent.payment_failed", intent)
+    _told(call, intent)
     return intent
 
 

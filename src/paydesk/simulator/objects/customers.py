@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from .. import errors, ids, shapes
 from ..engine import Call, operation
-from . import listing, payment_methods, search
+from . import listing, payment_methods, search, test_clocks
 
 FIELDS = (
     "address", "business_name", "description", "individual_name", "name", "phone",
@@ -15,8 +16,9 @@ FIELDS = (
 SETTINGS = ("custom_fields", "default_payment_method", "footer", "rendering_options")
 UNSIMULATED = {
     "cash_balance": "cash balances", "source": "sources", "tax_id_data": "tax ids of customers",
-    "test_clock": "test clocks",
 }
+#: What has to end before a customer is deleted.
+BEFORE_DELETION: list[Callable[[Call, dict[str, Any]], None]] = []
 
 
 def make(call: Call, **given: Any) -> dict[str, Any]:
@@ -50,7 +52,14 @@ def create(call: Call) -> dict[str, Any]:
     given: dict[str, Any] = {"metadata": listing.merged_metadata({}, params.get("metadata"))}
     given["email"] = listing.check_email(params.get("email"), "email")
     _assign(given, params)
-    customer = make(call, **given)
+    if params.get("test_clock"):
+        return test_clocks.of_new_customer(call, lambda: _create(call, given))
+    return _create(call, given)
+
+
+def _create(call: Call, given: dict[str, Any]) -> dict[str, Any]:
+    params = call.params
+    customer = make(call, test_clock=params.get("test_clock"), **given)
     if params.get("payment_method"):
         method = payment_methods.attach(call, params["payment_method"], customer["id"])
         if _default_in(params) == params["payment_method"]:  # a name such as pm_card_visa
@@ -127,7 +136,13 @@ def update(call: Call) -> dict[str, Any]:
 
 @operation("DELETE /v1/customers/{customer}")
 def delete(call: Call) -> dict[str, Any]:
-    customer = living(call, call.path["customer"], "id", 404)
+    return remove(call, living(call, call.path["customer"], "id", 404))
+
+
+def remove(call: Call, customer: dict[str, Any]) -> dict[str, Any]:
+    """Delete a customer: what runs for it ends, what is saved for it is let go."""
+    for end in BEFORE_DELETION:
+        end(call, customer)
     call.emit("customer.deleted", customer)
     for method in list(call.tx.scan("payment_method", link=("customer", customer["id"]))):
         call.save({**method, "customer": None})
@@ -138,9 +153,10 @@ def delete(call: Call) -> dict[str, Any]:
 
 @operation("GET /v1/customers")
 def list_all(call: Call) -> dict[str, Any]:
-    email = call.params.get("email")
+    email, clock = call.params.get("email"), call.params.get("test_clock")
     return listing.page(
-        call, "customer", "/v1/customers", keep=lambda c: not email or c["email"] == email
+        call, "customer", "/v1/customers",
+        keep=lambda c: (not email or c["email"] == email) and c["test_clock"] == clock,
     )
 
 
@@ -172,3 +188,6 @@ def living(
     if customer.get("deleted"):
         raise errors.missing_object("customer", customer_id, param, status)
     return customer
+
+
+test_clocks.REMOVE_CUSTOMER.append(remove)

@@ -60,7 +60,7 @@ def after_success(call: Call, charge_id: str) -> None:
         inquiry = reason == "inquiry"
         bring_against(call, now, reason="general" if inquiry else reason, inquiry=inquiry)
 
-    call.deferred.append(bring)
+    call.later(bring)
 
 
 def bring_against(
@@ -259,7 +259,7 @@ def update(call: Call) -> dict[str, Any]:
         call.emit("charge.dispute.updated", dispute, previous)
     outcome = TELLING.get((dispute["evidence"]["uncategorized_text"] or "").strip())
     if submit and outcome:
-        call.deferred.append(lambda: _follow(call, dispute["id"], outcome))
+        call.later(lambda: _follow(call, dispute["id"], outcome))
     return dispute
 
 

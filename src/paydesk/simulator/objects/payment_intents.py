@@ -210,6 +210,12 @@ def _due(intent: dict[str, Any]) -> int | None:
 
 
 def refuse_checkout(intent: dict[str, Any], verb: str) -> None:
+    if intent.get("_invoice") and verb != "confirm":
+        raise StripeError(
+            f"You cannot {verb} this {_named(intent)} because it was created by an Invoice. Void "
+            "the invoice instead, or let the customer pay it.",
+            code=f"{intent['object']}_unexpected_state",
+        )
     if intent.get("_session"):
         raise StripeError(
             f"You cannot {verb} this {_named(intent)} because it was created by a Checkout "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from .. import cards, errors, ids
@@ -13,6 +14,8 @@ from . import confirmation, payment_methods
 AUTHENTICATION_FAILED = (
     "The latest attempt to set up the payment method has failed because authentication failed."
 )
+#: Told of every intent that succeeded.
+SUCCEEDED: list[Callable[[Call, dict[str, Any]], None]] = []
 CANCELABLE = ("requires_payment_method", "requires_confirmation", "requires_action")
 
 
@@ -59,6 +62,8 @@ def _succeed(
     if attached:
         call.emit("payment_method.attached", method)
     call.emit("setup_intent.succeeded", intent)
+    for hear in SUCCEEDED:
+        hear(call, intent)
     return intent
 
 
