@@ -21,6 +21,7 @@ MODULES = {
     "client_parts": ["Packs", "Promos", "Credits", "Payments", "Customers", "Events", "Joined"],
     "client_wallets": ["Wallets", "Rates", "Holds"],
     "client_refunds": ["Refunds"],
+    "client_invoices": ["Invoices", "CreditNotes"],
     "client_analytics": ["Analytics"],
     "client_catalog": ["Catalog"],
     "client_disputes": ["Disputes", "Reconciliations"],
@@ -53,8 +54,8 @@ IMPORTS = {
     "uuid": ["UUID"],
     "psycopg": [],
     "paydesk": [
-        "client_analytics", "client_catalog", "client_disputes", "client_goods", "client_methods",
-        "client_parts", "client_refunds", "client_wallets",
+        "client_analytics", "client_catalog", "client_disputes", "client_goods",
+        "client_invoices", "client_methods", "client_parts", "client_refunds", "client_wallets",
     ],
     "paydesk.client": ["Paydesk"],
     "paydesk.client_analytics": ["Frame", "When"],
@@ -64,6 +65,8 @@ IMPORTS = {
     "paydesk.client_disputes_async": [],
     "paydesk.client_goods": ["ItemRef"],
     "paydesk.client_goods_async": [],
+    "paydesk.client_invoices": ["CreditNote", "Invoice", "InvoiceRef", "NoteRef"],
+    "paydesk.client_invoices_async": [],
     "paydesk.client_methods": ["MethodRef", "PaymentMethod", "Setup"],
     "paydesk.client_methods_async": [],
     "paydesk.client_parts": ["CustomerRef", "PackRef"],
@@ -84,6 +87,7 @@ IMPORTS = {
     "paydesk.flows.customers": ["Customer"],
     "paydesk.flows.holds": ["Hold as HoldView"],
     "paydesk.flows.items": ["Item", "PriceHook", "Quote as ItemQuote"],
+    "paydesk.flows.plans": ["Plan"],
     "paydesk.flows.purchases": ["PurchaseView"],
     "paydesk.flows.rates": ["Imported"],
     "paydesk.flows.reconcile": ["Drift", "Reconciliation"],
@@ -140,6 +144,8 @@ FRONT_CLASS = '''class AsyncPaydesk:
         self.rates = AsyncRates(self._threads, self.paydesk.rates)
         self.holds = AsyncHolds(self._threads, self.paydesk.holds)
         self.refunds = AsyncRefunds(self._threads, self.paydesk.refunds)
+        self.invoices = AsyncInvoices(self._threads, self.paydesk.invoices)
+        self.credit_notes = AsyncCreditNotes(self._threads, self.paydesk.credit_notes)
         self.analytics = AsyncAnalytics(self._threads, self.paydesk.analytics)
         self.methods = AsyncMethods(self._threads, self.paydesk.methods)
         self.catalog = AsyncCatalog(self._threads, self.paydesk.catalog)

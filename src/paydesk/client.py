@@ -16,6 +16,7 @@ from paydesk.client_analytics import Analytics
 from paydesk.client_catalog import Catalog
 from paydesk.client_disputes import Disputes, Reconciliations
 from paydesk.client_goods import AccessGrants, ItemRef, Items, Purchases, Services, can
+from paydesk.client_invoices import CreditNotes, Invoices
 from paydesk.client_methods import MethodRef, Methods, Setups, method_ref
 from paydesk.client_parts import (
     Credits,
@@ -89,6 +90,8 @@ class Paydesk:
         self.rates = Rates(self._open)
         self.holds = Holds(self._open)
         self.refunds = Refunds(self._open)
+        self.invoices = Invoices(self._open)
+        self.credit_notes = CreditNotes(self._open)
         self.analytics = Analytics(self._open)
         self.methods = Methods(self._open)
         self.catalog = Catalog(self._open)

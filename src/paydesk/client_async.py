@@ -18,6 +18,7 @@ from paydesk.client_catalog_async import AsyncCatalog
 from paydesk.client_disputes_async import AsyncDisputes, AsyncReconciliations
 from paydesk.client_goods import ItemRef
 from paydesk.client_goods_async import AsyncAccessGrants, AsyncItems, AsyncPurchases, AsyncServices
+from paydesk.client_invoices_async import AsyncCreditNotes, AsyncInvoices
 from paydesk.client_methods import MethodRef
 from paydesk.client_methods_async import AsyncMethods, AsyncSetups
 from paydesk.client_parts import CustomerRef, PackRef
@@ -79,6 +80,8 @@ class AsyncPaydesk:
         self.rates = AsyncRates(self._threads, self.paydesk.rates)
         self.holds = AsyncHolds(self._threads, self.paydesk.holds)
         self.refunds = AsyncRefunds(self._threads, self.paydesk.refunds)
+        self.invoices = AsyncInvoices(self._threads, self.paydesk.invoices)
+        self.credit_notes = AsyncCreditNotes(self._threads, self.paydesk.credit_notes)
         self.analytics = AsyncAnalytics(self._threads, self.paydesk.analytics)
         self.methods = AsyncMethods(self._threads, self.paydesk.methods)
         self.catalog = AsyncCatalog(self._threads, self.paydesk.catalog)

@@ -1,4 +1,4 @@
-"""Credit notes: given to the payer, to the balance or by asking for less, never more than was billed."""
+"""Credit notes: given to the payer, to the balance or by asking for less, never too much."""
 
 from __future__ import annotations
 

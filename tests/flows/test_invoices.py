@@ -168,7 +168,9 @@ def test_a_credit_with_tax_puts_both_on_the_balance(desk, make):
     view = bill(desk, user, line(-1000, kind="proration_credit"), taxes=[VAT])
     assert (view.total.minor, view.tax.minor, view.balance.minor) == (-1200, -200, -1200)
     assert books(desk, user) == [
-        ("INVOICE_CREDIT", "revenue", "balance", 1000), ("INVOICE_CREDIT_TAX", "tax", "balance", 200)]
+        ("INVOICE_CREDIT", "revenue", "balance", 1000),
+        ("INVOICE_CREDIT_TAX", "tax", "balance", 200),
+    ]
     assert account(desk, user, "balance") == 1200
 
 

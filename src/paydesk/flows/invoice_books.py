@@ -116,12 +116,12 @@ _CHANGING = (
     "metadata", "request_key",
 )  # fmt: skip
 _JSON = frozenset({"seller", "buyer", "metadata"})
-_UPDATE: Any = (
-    "update invoices set version = version + 1, "
-    + ", ".join(f"{name} = %({name})s" for name in _CHANGING)
-    + f" where customer_id = %(customer_id)s and id = %(id)s returning {COLUMNS}"
-)
-_SELECT: Any = f"select {COLUMNS} from invoices where customer_id = %(customer_id)s"
+_UPDATE: Any = " ".join([
+    "update invoices set", ", ".join(f"{name} = %({name})s" for name in _CHANGING),
+    ", version = version + 1 where customer_id = %(customer_id)s and id = %(id)s returning",
+    COLUMNS,
+])  # fmt: skip
+_SELECT: Any = " ".join(["select", COLUMNS, "from invoices where customer_id = %(customer_id)s"])
 
 
 def find(tx: Tx, customer_id: UUID, invoice_id: UUID) -> InvoiceRow | None:

@@ -8,10 +8,11 @@ from typing import LiteralString
 CHECKS: tuple[tuple[str, str, str, LiteralString], ...] = (
     (
         "invoice_lines_add_up", "I13: an invoice's lines add up to its total", "invoices",
-        "select v.customer_id, v.id, v.total_minor, v.subtotal_minor, v.discount_minor, v.tax_minor,"
-        " i.total from invoices v left join (select customer_id, invoice_id,"
+        "select v.customer_id, v.id, v.total_minor, v.subtotal_minor, v.discount_minor,"
+        " v.tax_minor, i.total from invoices v left join (select customer_id, invoice_id,"
         "  sum(amount_minor) as total,"
-        "  coalesce(sum(amount_minor) filter (where kind not in ('discount', 'tax')), 0) as subtotal,"
+        "  coalesce(sum(amount_minor) filter (where kind not in ('discount', 'tax')), 0)"
+        "   as subtotal,"
         "  coalesce(-sum(amount_minor) filter (where kind = 'discount'), 0) as discount,"
         "  coalesce(sum((why->>'tax_minor')::bigint) filter (where kind = 'tax'), 0) as tax"
         "  from invoice_items group by customer_id, invoice_id) i"

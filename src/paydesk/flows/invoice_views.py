@@ -194,9 +194,10 @@ def items_of_many(tx: Tx, keys: list[tuple[UUID, UUID]]) -> dict[UUID, list[Item
         amount = Money(row.pop("amount_minor"), currency, minor=True)
         found.setdefault(row.pop("invoice_id"), []).append(
             ItemView(
-                **row, amount=amount,
+                **row,
+                amount=amount,
                 unit=None if unit is None else Money(unit, currency, minor=True),
-            )  # fmt: skip
+            )
         )
     return found
 
@@ -304,5 +305,7 @@ _FILTERS = (
     "  or (created_at, id) < (%(cursor_at)s::timestamptz, %(cursor)s::uuid))"
     " order by created_at desc, id desc limit %(limit)s"
 )
-_ONES: Any = f"select {COLUMNS} from invoices where customer_id = %(customer_id)s" + _FILTERS
-_EVERYBODYS: Any = f"select {COLUMNS} from invoices where true" + _FILTERS
+_ONES: Any = " ".join(
+    ["select", COLUMNS, "from invoices where customer_id = %(customer_id)s", _FILTERS]
+)
+_EVERYBODYS: Any = " ".join(["select", COLUMNS, "from invoices where true", _FILTERS])

@@ -182,13 +182,14 @@ def pdf(locale: str, paper: Paper, *, color: str, base_url: str, contact: str | 
     w = partial(words.say, locale)
     about = f"{paper.seller[0]} · {base_url}"
     questions = w("questions", contact=contact) if contact else ""
-    footer = "\n".join(one for one in (paper.memo, about, questions) if one)
+    footer = "\n".join(one for one in (about, questions) if one)
     told = {
         "title": paper.title, "locale": locale, "color": color, "business": paper.seller[0],
         "logo": list(logo.content) if logo else None, "address": paper.seller[1:],
         "customer": [w("billed_to"), *paper.buyer], "facts": paper.facts,
         "headline": paper.headline, "heads": paper.heads, "lines": paper.lines,
-        "sums": paper.sums, "total": paper.total, "after": paper.after, "note": paper.test,
+        "sums": paper.sums, "total": paper.total, "after": paper.after,
+        "note": paper.test, "memo": paper.memo,
         "footer": footer, "page": w("page", page="{page}", pages="{pages}"),
     }  # fmt: skip
     return typst.compile(
