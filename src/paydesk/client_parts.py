@@ -24,11 +24,13 @@ from paydesk.flows import (
     heads,
     payment_edits,
     payments,
+    plans,
     pricing,
     promos,
 )
 from paydesk.flows.checkout import StartCheckout
 from paydesk.flows.customers import Customer
+from paydesk.flows.plans import Plan
 from paydesk.results import (
     Balance,
     Batch,
@@ -111,10 +113,14 @@ class Promos(_Part):
         percent_off: int | None = None,
         amount_off: Money | None = None,
         bonus_credits: int | None = None,
+        free_trial_days: int | None = None,
+        duration: str = "once",
+        duration_periods: int | None = None,
         cap: int | None = None,
         per_customer: int | None = None,
         min_purchase: Money | None = None,
         packs: Iterable[str | Pack] | None = None,
+        plans: Iterable[str | Plan] | None = None,
         first_purchase: bool = False,
         customers: Iterable[str | Customer] | None = None,
         match_metadata: Mapping[str, Any] | None = None,
@@ -123,11 +129,13 @@ class Promos(_Part):
         active: bool = True,
         metadata: Mapping[str, Any] | None = None,
     ) -> Promo:
-        """Make the code, or make it so; uses so far still count."""
+        """Make the code, or make it so; uses so far still count. Of a subscription a discount
+        takes off the first period, `repeating` for `duration_periods`, or `forever`."""
         return promos.upsert_promo(
             self._env, code, percent_off=percent_off, amount_off=amount_off,
-            bonus_credits=bonus_credits, cap=cap, per_customer=per_customer,
-            min_purchase=min_purchase, packs=packs, first_purchase=first_purchase,
+            bonus_credits=bonus_credits, free_trial_days=free_trial_days, duration=duration,
+            duration_periods=duration_periods, cap=cap, per_customer=per_customer,
+            min_purchase=min_purchase, packs=packs, plans=plans, first_purchase=first_purchase,
             customers=customers, match_metadata=match_metadata, starts_at=starts_at,
             expires_at=expires_at, active=active, metadata=metadata,
         )  # fmt: skip
@@ -157,11 +165,18 @@ class Promos(_Part):
         item: Any = None,
         quantity: int = 1,
         service: Any = None,
+        plan: str | UUID | Plan | None = None,
         price: Money | None = None,
     ) -> Discount:
         """What the code would take off the price that a checkout of this would ask; reserves
-        nothing. `price` is a plain amount. Raises InvalidPromoCode."""
+        nothing. `price` is a plain amount, or that of all seats of a `plan`. Raises
+        InvalidPromoCode."""
         who = customers.ensure(self._env, customer)
+        if plan is not None:
+            sold = plans.get(self._env, plan, active_only=True)
+            seats = None if quantity == 1 else quantity
+            price = price or plans.price_of(self._env, sold, quantity=seats)
+            return promos.quote(self._env, code, who, plan=sold, price=price)
         return promos.quote(
             self._env, code, who,
             **_product(self._env, who, pack, credits, item, quantity, service, price),

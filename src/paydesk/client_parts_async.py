@@ -13,6 +13,7 @@ from paydesk import client_parts
 from paydesk.client_parts import CustomerRef, PackRef
 from paydesk.client_threads import AsyncListing, Threads
 from paydesk.flows.customers import Customer
+from paydesk.flows.plans import Plan
 from paydesk.results import (
     Balance,
     Batch,
@@ -82,10 +83,14 @@ class AsyncPromos:
         percent_off: int | None = None,
         amount_off: Money | None = None,
         bonus_credits: int | None = None,
+        free_trial_days: int | None = None,
+        duration: str = 'once',
+        duration_periods: int | None = None,
         cap: int | None = None,
         per_customer: int | None = None,
         min_purchase: Money | None = None,
         packs: Iterable[str | Pack] | None = None,
+        plans: Iterable[str | Plan] | None = None,
         first_purchase: bool = False,
         customers: Iterable[str | Customer] | None = None,
         match_metadata: Mapping[str, Any] | None = None,
@@ -94,11 +99,13 @@ class AsyncPromos:
         active: bool = True,
         metadata: Mapping[str, Any] | None = None,
     ) -> Promo:
-        """Make the code, or make it so; uses so far still count."""
+        """Make the code, or make it so; uses so far still count. Of a subscription a discount
+        takes off the first period, `repeating` for `duration_periods`, or `forever`."""
         return await self._threads.run(
             self._part.upsert, code, percent_off=percent_off, amount_off=amount_off,
-            bonus_credits=bonus_credits, cap=cap, per_customer=per_customer,
-            min_purchase=min_purchase, packs=packs, first_purchase=first_purchase,
+            bonus_credits=bonus_credits, free_trial_days=free_trial_days, duration=duration,
+            duration_periods=duration_periods, cap=cap, per_customer=per_customer,
+            min_purchase=min_purchase, packs=packs, plans=plans, first_purchase=first_purchase,
             customers=customers, match_metadata=match_metadata, starts_at=starts_at,
             expires_at=expires_at, active=active, metadata=metadata,
         )  # fmt: skip
@@ -128,13 +135,15 @@ class AsyncPromos:
         item: Any = None,
         quantity: int = 1,
         service: Any = None,
+        plan: str | UUID | Plan | None = None,
         price: Money | None = None,
     ) -> Discount:
         """What the code would take off the price that a checkout of this would ask; reserves
-        nothing. `price` is a plain amount. Raises InvalidPromoCode."""
+        nothing. `price` is a plain amount, or that of all seats of a `plan`. Raises
+        InvalidPromoCode."""
         return await self._threads.run(
             self._part.validate, code, customer, pack=pack, credits=credits, item=item,
-            quantity=quantity, service=service, price=price,
+            quantity=quantity, service=service, plan=plan, price=price,
         )  # fmt: skip
 
     async def apply(

@@ -84,11 +84,16 @@ def _promo(promo: Any) -> dict[str, Any]:
     gives = (
         f"{promo.percent_off}%" if promo.kind == "percent"
         else str(promo.amount_off) if promo.kind == "fixed"
+        else f"{promo.free_trial_days} days free" if promo.kind == "free_trial"
         else f"+{promo.bonus_credits} credits"
     )  # fmt: skip
+    if promo.duration != "once":
+        times = f"{promo.duration_periods} times" if promo.duration_periods else "for ever"
+        gives = f"{gives} {times}"
     return {
         "code": promo.code, "gives": gives, "used": promo.used, "cap": promo.cap,
         "per_customer": promo.per_customer, "packs": list(promo.packs or []),
+        "plans": list(promo.plans or []),
         "expires_at": promo.expires_at, "active": promo.active, "id": promo.id,
     }  # fmt: skip
 
@@ -106,8 +111,8 @@ def promos_list(
     columns = [
         Column("CODE", "code"), Column("GIVES", "gives"), Column("USED", "used", right=True),
         Column("OF", "cap", right=True), Column("EACH", "per_customer", right=True, rank=1),
-        Column("PACKS", "packs", rank=2), Column("ENDS", "expires_at", rank=1),
-        Column("ACTIVE", "active", rank=2),
+        Column("PACKS", "packs", rank=2), Column("PLANS", "plans", rank=2),
+        Column("ENDS", "expires_at", rank=1), Column("ACTIVE", "active", rank=2),
     ]  # fmt: skip
     output.rows([_promo(p) for p in found], columns, output_)
 
@@ -118,24 +123,38 @@ def promos_create(
     percent: Annotated[int | None, typer.Option(help="Percent off.", min=1, max=100)] = None,
     off: Annotated[str | None, typer.Option(help="Amount off, like 5.00.")] = None,
     credits: Annotated[int | None, typer.Option(help="Credits on top.", min=1)] = None,
+    free_trial_days: Annotated[
+        int | None, typer.Option(help="Days of a plan for nothing.", min=1, max=730)
+    ] = None,
+    duration: Annotated[
+        str, typer.Option(help="Of a plan's periods: once, repeating or forever.")
+    ] = "once",
+    periods: Annotated[
+        int | None, typer.Option(help="How many periods, with --duration repeating.", min=1)
+    ] = None,
     cap: Annotated[int | None, typer.Option(help="Uses in all.", min=1)] = None,
     each: Annotated[int | None, typer.Option(help="Uses per customer.", min=1)] = None,
     pack: Annotated[list[str] | None, typer.Option(help="Only for this pack; repeatable.")] = None,
+    plan: Annotated[list[str] | None, typer.Option(help="Only for this plan; repeatable.")] = None,
     least: Annotated[str | None, typer.Option(help="Smallest purchase, like 20.00.")] = None,
     first: Annotated[bool, typer.Option("--first", help="Only the first purchase.")] = False,
     days: Annotated[int | None, typer.Option(help="Days until it ends.", min=1)] = None,
     output_: Output = "",
 ) -> None:
-    """Make a code, or make it so: exactly one of --percent, --off and --credits."""
+    """Make a code, or make it so: one of --percent, --off, --credits and --free-trial-days."""
     from paydesk.flows import promos as flow
 
-    if sum(given is not None for given in (percent, off, credits)) != 1:
-        raise InvalidRequest("Give exactly one of --percent, --off and --credits.")
+    if sum(given is not None for given in (percent, off, credits, free_trial_days)) != 1:
+        raise InvalidRequest(
+            "Give exactly one of --percent, --off, --credits and --free-trial-days."
+        )
     with context.opened() as env:
         currency = env.settings.default_currency
         found = flow.upsert_promo(
             env, code, percent_off=percent, amount_off=amount(off, currency) if off else None,
-            bonus_credits=credits, cap=cap, per_customer=each, packs=pack or None,
+            bonus_credits=credits, free_trial_days=free_trial_days, duration=duration,
+            duration_periods=periods, cap=cap, per_customer=each, packs=pack or None,
+            plans=plan or None,
             min_purchase=amount(least, currency) if least else None, first_purchase=first,
             expires_at=env.now() + timedelta(days=days) if days else None,
         )  # fmt: skip

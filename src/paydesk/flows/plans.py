@@ -245,10 +245,11 @@ def list_(
     ]  # fmt: skip
 
 
-def price_of(env: Env, plan: Plan, currency: str | None = None) -> Money:
-    """What one seat costs for one period now, in the default currency where none is named.
-    Raises InvalidRequest."""
-    return price(plan.terms, currency, env.settings.default_currency)
+def price_of(env: Env, plan: Plan, currency: str | None = None, quantity: int | None = None) -> Money:
+    """What so many seats, by default the fewest that are sold, cost for one period now, in the
+    default currency where none is named. Raises InvalidRequest."""
+    quantity = plan.terms.least_quantity if quantity is None else quantity
+    return rules.total(plan.terms, currency, quantity, env.settings.default_currency)
 
 
 def archive(env: Env, ref: str | UUID | Plan) -> Plan:

@@ -13,6 +13,7 @@ from paydesk.db.postgres import Tx
 from paydesk.env import Env
 from paydesk.errors import Conflict, InvalidRequest, NotFound
 from paydesk.flows import catalog, trail
+from paydesk.flows import plans as catalog_plans
 from paydesk.flows.customers import Customer
 from paydesk.rules import fields
 from paydesk.rules import promo as rules
@@ -22,7 +23,11 @@ from paydesk.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Promo:
-    """A code and its terms. `used` counts the uses that are reserved or done."""
+    """A code and its terms. `used` counts the uses that are reserved or done.
+
+    Of a subscription a discount takes off the first period (`duration` once), so many of them
+    (repeating, `duration_periods`), or all (forever). A single purchase has one period.
+    """
 
     uuid: UUID
     code: str
@@ -30,10 +35,14 @@ class Promo:
     percent_off: int | None
     amount_off: Money | None
     bonus_credits: int | None
+    free_trial_days: int | None
+    duration: str
+    duration_periods: int | None
     cap: int | None
     per_customer: int | None
     min_purchase: Money | None
     packs: tuple[str, ...] | None
+    plans: tuple[str, ...] | None
     first_purchase: bool
     customers: tuple[str, ...] | None
     match_metadata: dict[str, str]
@@ -60,6 +69,7 @@ class Promo:
             bonus_credits=self.bonus_credits,
             min_purchase_minor=self.min_purchase.minor if self.min_purchase else None,
             packs=frozenset(self.packs) if self.packs is not None else None,
+            plans=frozenset(self.plans) if self.plans is not None else None,
             first_purchase=self.first_purchase,
             customers=frozenset(self.customers) if self.customers is not None else None,
             match_metadata=self.match_metadata,
@@ -70,7 +80,8 @@ class Promo:
 
     def __repr__(self) -> str:
         gives = {"percent": f"{self.percent_off} %", "fixed": str(self.amount_off),
-                 "bonus_credits": f"{self.bonus_credits} credits"}[self.kind]  # fmt: skip
+                 "bonus_credits": f"{self.bonus_credits} credits",
+                 "free_trial": f"{self.free_trial_days} days free"}[self.kind]  # fmt: skip
         of = f" of {self.cap}" if self.cap is not None else ""
         return f"<Promo {self.code} {gives}, used {self.used}{of}>"
 
@@ -82,10 +93,14 @@ def upsert_promo(
     percent_off: int | None = None,
     amount_off: Money | None = None,
     bonus_credits: int | None = None,
+    free_trial_days: int | None = None,
+    duration: str = "once",
+    duration_periods: int | None = None,
     cap: int | None = None,
     per_customer: int | None = None,
     min_purchase: Money | None = None,
     packs: Iterable[str | catalog.Pack] | None = None,
+    plans: Iterable[str | catalog_plans.Plan] | None = None,
     first_purchase: bool = False,
     customers: Iterable[str | Customer] | None = None,
     match_metadata: Mapping[str, Any] | None = None,
@@ -96,12 +111,16 @@ def upsert_promo(
 ) -> Promo:
     """Make the code, or make it so: every term is set as given here; uses so far still count.
 
-    Exactly one of `percent_off`, `amount_off` and `bonus_credits`. A minimum purchase binds the
-    code to its currency. Raises InvalidRequest, and Conflict for a code that would be taken for
-    another one (upper and lower case, or another Unicode form).
+    Exactly one of `percent_off`, `amount_off`, `bonus_credits` and `free_trial_days`, which is
+    for plans alone. A minimum purchase binds the code to its currency. Raises InvalidRequest, and
+    Conflict for a code that would be taken for another one (upper and lower case, or another
+    Unicode form).
     """
     shown = rules.check_code(code)
-    gives = _gives(env.settings, percent_off, amount_off, bonus_credits)
+    gives = _gives(env.settings, percent_off, amount_off, bonus_credits, free_trial_days)
+    gives |= _lasts(gives["kind"], duration, duration_periods)
+    if free_trial_days is not None and packs is not None:
+        raise InvalidRequest("A free trial is for plans, not for packs.", param="packs")
     bound = _one_currency(amount_off, min_purchase)
     if starts_at and expires_at and expires_at <= starts_at:
         raise InvalidRequest("expires_at must be after starts_at.", param="expires_at")
@@ -117,6 +136,7 @@ def upsert_promo(
         else fields.whole(per_customer, "per_customer"),
         "min_purchase": min_purchase.minor if min_purchase else None,
         "packs": None if packs is None else [catalog.get_pack(env, one).key for one in packs],
+        "plans": None if plans is None else [catalog_plans.get(env, one).key for one in plans],
         "first_purchase": bool(first_purchase),
         "customers": None if customers is None else [_customer_text(one) for one in customers],
         "match_metadata": fields.metadata(match_metadata, "match_metadata"),
@@ -143,17 +163,21 @@ def upsert_promo(
 
 _UPSERT = """
     insert into promos (id, code, code_norm, kind, percent_off, amount_off_minor, currency,
-        bonus_credits, cap, per_customer, min_purchase_minor, packs, first_purchase, customers,
-        match_metadata, starts_at, expires_at, active, metadata, created_at)
+        bonus_credits, trial_days, duration, duration_periods, cap, per_customer,
+        min_purchase_minor, packs, plans, first_purchase, customers, match_metadata, starts_at,
+        expires_at, active, metadata, created_at)
     values (%(id)s, %(code)s, %(norm)s, %(kind)s, %(percent_off)s, %(amount_off)s, %(currency)s,
-        %(bonus_credits)s, %(cap)s, %(per_customer)s, %(min_purchase)s, %(packs)s,
-        %(first_purchase)s, %(customers)s, %(match_metadata)s, %(starts_at)s, %(expires_at)s,
-        %(active)s, %(metadata)s, %(now)s)
+        %(bonus_credits)s, %(trial_days)s, %(duration)s, %(duration_periods)s, %(cap)s,
+        %(per_customer)s, %(min_purchase)s, %(packs)s, %(plans)s, %(first_purchase)s,
+        %(customers)s, %(match_metadata)s, %(starts_at)s, %(expires_at)s, %(active)s,
+        %(metadata)s, %(now)s)
     on conflict (code_norm) do update set kind = excluded.kind,
         percent_off = excluded.percent_off, amount_off_minor = excluded.amount_off_minor,
-        currency = excluded.currency, bonus_credits = excluded.bonus_credits, cap = excluded.cap,
+        currency = excluded.currency, bonus_credits = excluded.bonus_credits,
+        trial_days = excluded.trial_days, duration = excluded.duration,
+        duration_periods = excluded.duration_periods, cap = excluded.cap,
         per_customer = excluded.per_customer, min_purchase_minor = excluded.min_purchase_minor,
-        packs = excluded.packs, first_purchase = excluded.first_purchase,
+        packs = excluded.packs, plans = excluded.plans, first_purchase = excluded.first_purchase,
         customers = excluded.customers, match_metadata = excluded.match_metadata,
         starts_at = excluded.starts_at, expires_at = excluded.expires_at,
         active = excluded.active, metadata = excluded.metadata
@@ -173,9 +197,10 @@ def promo_in(tx: Tx, ref: str | UUID | Promo) -> Promo:
     uuid, norm = _either(ref)
     row = tx.one(
         "select p.id, p.code, p.kind, p.percent_off, p.amount_off_minor, p.currency,"
-        " p.bonus_credits, p.cap, p.per_customer, p.min_purchase_minor, p.packs,"
-        " p.first_purchase, p.customers, p.match_metadata, p.starts_at, p.expires_at, p.active,"
-        " p.metadata, p.created_at, p.updated_at, coalesce(c.used, 0) as used from promos p"
+        " p.bonus_credits, p.trial_days, p.duration, p.duration_periods, p.cap, p.per_customer,"
+        " p.min_purchase_minor, p.packs, p.plans, p.first_purchase, p.customers,"
+        " p.match_metadata, p.starts_at, p.expires_at, p.active, p.metadata,"
+        " p.created_at, p.updated_at, coalesce(c.used, 0) as used from promos p"
         " left join promo_counts c on c.promo_id = p.id"
         " where p.id = %(uuid)s or p.code_norm = %(norm)s",
         {"uuid": uuid, "norm": norm},
@@ -193,8 +218,9 @@ def list_promos(
     with env.db.read() as tx:
         rows = tx.all(
             "select p.id, p.code, p.kind, p.percent_off, p.amount_off_minor, p.currency,"
-            " p.bonus_credits, p.cap, p.per_customer, p.min_purchase_minor, p.packs,"
-            " p.first_purchase, p.customers, p.match_metadata, p.starts_at, p.expires_at,"
+            " p.bonus_credits, p.trial_days, p.duration, p.duration_periods, p.cap,"
+            " p.per_customer, p.min_purchase_minor, p.packs, p.plans, p.first_purchase,"
+            " p.customers, p.match_metadata, p.starts_at, p.expires_at,"
             " p.active, p.metadata, p.created_at, p.updated_at, coalesce(c.used, 0) as used"
             " from promos p left join promo_counts c on c.promo_id = p.id"
             " where (p.active or %(all)s) and (%(before)s::uuid is null or p.id < %(before)s)"
@@ -205,16 +231,24 @@ def list_promos(
 
 
 def _gives(
-    settings: Settings, percent_off: int | None, amount_off: Money | None, bonus: int | None
-) -> dict[str, Any]:
+    settings: Settings, percent_off: int | None, amount_off: Money | None, bonus: int | None,
+    free_days: int | None,
+) -> dict[str, Any]:  # fmt: skip
     """The kind of code and its one value, within the settings' bounds.
 
     The bounds of fixed amounts are in the default currency and hold for codes in it alone.
     """
-    given = [value for value in (percent_off, amount_off, bonus) if value is not None]
+    given = [value for value in (percent_off, amount_off, bonus, free_days) if value is not None]
     if len(given) != 1:
-        raise InvalidRequest("Give one of percent_off, amount_off and bonus_credits.")
-    found: dict[str, Any] = {"percent_off": None, "amount_off": None, "bonus_credits": None}
+        raise InvalidRequest(
+            "Give one of percent_off, amount_off, bonus_credits and free_trial_days."
+        )
+    found: dict[str, Any] = dict.fromkeys(
+        ("percent_off", "amount_off", "bonus_credits", "trial_days")
+    )
+    if free_days is not None:
+        days = fields.whole(free_days, "free_trial_days", most=730)
+        return {**found, "kind": "free_trial", "trial_days": days}
     if percent_off is not None:
         least, most = settings.promo_percent_min, min(settings.promo_percent_max, 100)
         value = fields.whole(percent_off, "percent_off", least=least, most=most)
@@ -232,6 +266,20 @@ def _gives(
         if not low <= amount_off <= high:
             raise InvalidRequest(f"amount_off must be {low} to {high}.", param="amount_off")
     return {**found, "kind": "fixed", "amount_off": amount_off.minor}
+
+
+def _lasts(kind: str, duration: str, periods: int | None) -> dict[str, Any]:
+    """For how many periods of a subscription the code takes something off."""
+    if duration not in rules.DURATIONS:
+        raise InvalidRequest("duration is 'once', 'repeating' or 'forever'.", param="duration")
+    if (duration == "repeating") != (periods is not None):
+        raise InvalidRequest(
+            "duration_periods says how often a repeating code is used.", param="duration_periods"
+        )
+    if duration != "once" and kind not in rules.DISCOUNTS:
+        raise InvalidRequest("Only percent_off and amount_off have a duration.", param="duration")
+    most = None if periods is None else fields.whole(periods, "duration_periods", most=1_200)
+    return {"duration": duration, "duration_periods": most}
 
 
 def _one_currency(amount_off: Money | None, min_purchase: Money | None) -> str | None:
@@ -280,10 +328,14 @@ def _promo(row: Mapping[str, Any]) -> Promo:
         percent_off=row["percent_off"],
         amount_off=money(row["amount_off_minor"]),
         bonus_credits=row["bonus_credits"],
+        free_trial_days=row["trial_days"],
+        duration=row["duration"],
+        duration_periods=row["duration_periods"],
         cap=row["cap"],
         per_customer=row["per_customer"],
         min_purchase=money(row["min_purchase_minor"]),
         packs=None if row["packs"] is None else tuple(row["packs"]),
+        plans=None if row["plans"] is None else tuple(row["plans"]),
         first_purchase=row["first_purchase"],
         customers=None if row["customers"] is None else tuple(row["customers"]),
         match_metadata=row["match_metadata"] or {},

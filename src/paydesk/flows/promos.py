@@ -17,8 +17,9 @@ from paydesk import crash, ids
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
 from paydesk.errors import InvalidPromoCode, NotFound
-from paydesk.flows import catalog, customers, events, heads
+from paydesk.flows import catalog, customers, events, heads, plans
 from paydesk.flows.customers import Customer
+from paydesk.flows.plans import Plan
 from paydesk.flows.promo_codes import Promo, get_promo, list_promos, promo_in, upsert_promo
 from paydesk.flows.sweeps import WAIT_S, one_row
 from paydesk.rules import promo as rules
@@ -32,6 +33,7 @@ __all__ = [
     "claim",
     "confirm",
     "drop",
+    "for_plan",
     "get_promo",
     "let_go",
     "list_promos",
@@ -47,12 +49,16 @@ __all__ = [
 
 #: A use reserved this long ago for a payment that never came to be is given back: no checkout
 #: takes that long between the two transactions.
-_ORPHAN_AGE = timedelta(minutes=15)
+ORPHAN_AGE = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Discount:
-    """What a code takes off a price, and the credits that it adds. Nothing is reserved by it."""
+    """What a code takes off a price, and the credits that it adds. Nothing is reserved by it.
+
+    Of a subscription: off the first period (`duration` once), `periods` of them, or all; and the
+    days of its trial.
+    """
 
     promo_id: UUID
     code: str
@@ -60,6 +66,9 @@ class Discount:
     price: Money
     discount: Money
     bonus_credits: int
+    free_trial_days: int = 0
+    duration: str = "once"
+    periods: int | None = None
 
     @property
     def discount_minor(self) -> int:
@@ -114,12 +123,21 @@ def quote(
     credits: int | None = None,
     price: Money | None = None,
     item: str | None = None,
+    plan: Plan | UUID | str | None = None,
     now: datetime | None = None,
 ) -> Discount:
     """What the code would give this customer now; reserves nothing. `price` with `credits`, with
-    the key of an `item`, or alone, where no pack names it. Raises InvalidPromoCode with a
-    `reason` of rules.REFUSALS."""
+    the key of an `item`, or alone, where no pack names it; of a `plan`, that of all seats, by
+    default one in the default currency. Raises InvalidPromoCode with a `reason` of
+    rules.REFUSALS."""
     who = customers.ensure(env, customer)
+    if plan is not None:
+        sold = plans.get(env, plan, active_only=True)
+        price = price or plans.price_of(env, sold)
+        with env.db.read() as tx:
+            promo = for_plan(tx, code, who, sold, price, now or heads.now(env, who.uuid, tx))
+            _check_limits(tx, promo, who.uuid)
+        return Discount(**_gives(promo, price))
     found, price, product = _what(env, pack, credits, price, item)
     with env.db.read() as tx:
         promo = _named(tx, code)
@@ -129,6 +147,16 @@ def quote(
         if held is None or held["promo_id"] != promo.uuid:
             _check_limits(tx, promo, who.uuid)
     return Discount(**_gives(promo, price))
+
+
+def for_plan(
+    tx: Tx, code: str, who: Customer, plan: Plan, price: Money, now: datetime
+) -> Promo:
+    """The code, where this customer may subscribe with it at this price; its limits are counted
+    apart, when the subscription is written. Raises InvalidPromoCode."""
+    promo = _named(tx, code)
+    _check(tx, promo, who, None, price, now, None, plan)
+    return promo
 
 
 # Reserving -------------------------------------------------------------------------------------
@@ -380,9 +408,8 @@ def release_expired(env: Env, *, limit: int = 100) -> int:
     now = env.now()
     with env.db.read() as tx:
         rows = tx.all(
-            _CANDIDATES + " and not exists (select 1 from heads h where h.customer_id ="
-            " u.customer_id and h.clock_id is not null) limit %(limit)s",
-            {"now": now, "old": now - _ORPHAN_AGE, "limit": limit, "payment_id": None},
+            _CANDIDATES + _NO_CLOCK + " limit %(limit)s",
+            {"now": now, "old": now - ORPHAN_AGE, "limit": limit, "payment_id": None},
         )
     done = 0
     for row in rows:
@@ -396,12 +423,15 @@ def release_one(env: Env, customer_id: UUID, payment_id: UUID) -> bool:
     with env.db.transaction(customer_id, wait_s=WAIT_S) as tx:
         now = heads.decide(tx, env.now(), customer_id)
         rows = tx.all(
-            _CANDIDATES, {"now": now, "old": now - _ORPHAN_AGE, "payment_id": payment_id}
+            _CANDIDATES, {"now": now, "old": now - ORPHAN_AGE, "payment_id": payment_id}
         )
         done = [_give_back(tx, customer_id, r["promo_id"], payment_id, now) for r in rows]
         return any(done)
 
 
+#: Those who have a clock of their own are left to it.
+_NO_CLOCK = """ and not exists (select 1 from heads h where h.customer_id = u.customer_id
+    and h.clock_id is not null)"""
 #: Uses that nobody can pay for any more.
 _CANDIDATES = """
     select u.promo_id, u.payment_id, u.customer_id from promo_uses u
@@ -473,7 +503,7 @@ def _named(tx: Tx, code: str) -> Promo:
 
 def _check(
     tx: Tx, promo: Promo, who: Customer, pack: catalog.Pack | None, price: Money, now: datetime,
-    item: str | None,
+    item: str | None, plan: Plan | None = None,
 ) -> None:  # fmt: skip
     """Everything but the limits. Raises InvalidPromoCode."""
     if item is not None and promo.bonus_credits:
@@ -482,6 +512,7 @@ def _check(
         price_minor=price.minor,
         currency=price.currency,
         pack=pack.key if pack else None,
+        plan=plan.key if plan else None,
         customer_ids=(who.external_id, who.id),
         metadata=who.metadata,
         has_purchased=promo.first_purchase and _has_purchased(tx, who.uuid),
@@ -545,7 +576,7 @@ def _reservation(tx: Tx, customer_id: UUID, product: str, now: datetime) -> Any:
 
 
 def _gives(promo: Promo, price: Money) -> dict[str, Any]:
-    taken = rules.discount(promo.terms, price.minor, price.currency)
+    taken = price.minor and rules.discount(promo.terms, price.minor, price.currency)
     return {
         "promo_id": promo.uuid,
         "code": promo.code,
@@ -553,6 +584,9 @@ def _gives(promo: Promo, price: Money) -> dict[str, Any]:
         "price": price,
         "discount": Money(taken, price.currency, minor=True),
         "bonus_credits": promo.bonus_credits or 0,
+        "free_trial_days": promo.free_trial_days or 0,
+        "duration": promo.duration,
+        "periods": promo.duration_periods,
     }
 
 

@@ -95,6 +95,16 @@ def price(terms: Terms, currency: str | None, default: str | None = None) -> Mon
     return found
 
 
+def total(terms: Terms, currency: str | None, quantity: int, default: str | None = None) -> Money:
+    """What so many seats cost for one period. Raises InvalidRequest for a number of seats that is
+    not sold."""
+    seats = fields.whole(
+        quantity, "quantity", least=terms.least_quantity, most=terms.most_quantity
+    )
+    each = price(terms, currency, default)
+    return Money(each.minor * seats, each.currency, minor=True)
+
+
 def check(
     *,
     price: Money | None = None,

@@ -17,6 +17,9 @@ from paydesk.errors import InvalidRequest
 from paydesk.rules.money import STRIPE_SCALE, divide_half_up, exponent, parse_minor
 
 MAX_CODE_LENGTH = 64
+#: For how many periods of a subscription a code is used; and the kinds that take off a price.
+DURATIONS = ("once", "repeating", "forever")
+DISCOUNTS = ("percent", "fixed")
 
 #: The least that can be charged, major units. https://docs.stripe.com/currencies#minimum-and-maximum-charge-amounts
 _LEAST_CHARGE = {
@@ -85,7 +88,8 @@ def least_charge(currency: str) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What a code gives and to whom. `packs`, `customers` None: all of them."""
+    """What a code gives and to whom. `packs`, `plans`, `customers` None: all of them; with packs
+    alone, or plans alone, nothing of the other kind. A free trial is for plans only."""
 
     kind: str
     percent_off: int | None = None
@@ -94,6 +98,7 @@ class Terms:
     bonus_credits: int | None = None
     min_purchase_minor: int | None = None
     packs: frozenset[str] | None = None
+    plans: frozenset[str] | None = None
     first_purchase: bool = False
     customers: frozenset[str] | None = None
     match_metadata: Mapping[str, str] = field(default_factory=dict)
@@ -104,12 +109,14 @@ class Terms:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Purchase:
-    """What is to be bought and by whom. `pack` is the pack's key, None without one;
-    `customer_ids` are all names of the customer; `has_purchased`: money was captured before."""
+    """What is to be bought and by whom. `pack` is the pack's key, `plan` the plan's, None without
+    one; `customer_ids` are all names of the customer; `has_purchased`: money was captured before.
+    """
 
     price_minor: int
     currency: str
     pack: str | None
+    plan: str | None = None
     customer_ids: Iterable[str] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
     has_purchased: bool = False
@@ -142,7 +149,7 @@ def refusal(terms: Terms, purchase: Purchase, now: datetime) -> str | None:
         return "not_started"
     if terms.expires_at is not None and now >= terms.expires_at:
         return "expired"
-    if terms.packs is not None and purchase.pack not in terms.packs:
+    if not _is_for(terms, purchase):
         return "wrong_product"
     if terms.currency is not None and terms.currency != purchase.currency:
         return "wrong_currency"
@@ -154,8 +161,17 @@ def refusal(terms: Terms, purchase: Purchase, now: datetime) -> str | None:
         return "not_eligible"
     if terms.first_purchase and purchase.has_purchased:
         return "not_first_purchase"
-    if terms.kind != "bonus_credits" and not discount(
-        terms, purchase.price_minor, purchase.currency
+    if terms.kind in DISCOUNTS and not (
+        purchase.price_minor > 0 and discount(terms, purchase.price_minor, purchase.currency)
     ):
         return "no_discount"
     return None
+
+
+def _is_for(terms: Terms, purchase: Purchase) -> bool:
+    """Whether the code is for this product."""
+    if terms.kind == "free_trial" and purchase.plan is None:
+        return False
+    if terms.packs is None and terms.plans is None:
+        return True
+    return purchase.pack in (terms.packs or ()) or purchase.plan in (terms.plans or ())

@@ -11,8 +11,12 @@ def routers() -> list[APIRouter]:
     from paydesk.http.compat.credits import credits
     from paydesk.http.compat.learning import learning
     from paydesk.http.compat.learning_methods import learning_methods
+    from paydesk.http.compat.plans import compat_memberships, compat_plans
     from paydesk.http.compat.services import services
     from paydesk.http.compat.wallets import wallets
     from paydesk.http.compat.wallets_analytics import wallets_analytics
 
-    return [credits, bookings, learning, learning_methods, services, wallets_analytics, wallets]
+    return [
+        credits, bookings, compat_memberships, learning, learning_methods, compat_plans, services,
+        wallets_analytics, wallets,
+    ]  # fmt: skip

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from paydesk import ids
 from paydesk.errors import InvalidPromoCode, InvalidRequest
-from paydesk.flows import catalog, checkout, customers, pricing, promos
+from paydesk.flows import catalog, checkout, customers, plans, pricing, promos
 from paydesk.flows import credits as credit_flows
 from paydesk.flows.catalog import Pack
 from paydesk.flows.checkout import StartCheckout
@@ -19,6 +19,7 @@ from paydesk.flows.promos import Discount, Promo
 from paydesk.http import fields
 from paydesk.http.auth import STAFF
 from paydesk.http.compat import records
+from paydesk.http.compat.plans import membership
 from paydesk.http.compat.shapes import (
     CamelIn,
     CamelOut,
@@ -36,7 +37,8 @@ from paydesk.http.v1.credits import keyed, recipient
 
 bookings = router("bookings")
 
-KINDS = {"percent": "PERCENTAGE", "fixed": "FIXED_AMOUNT", "bonus_credits": "BONUS_CREDITS"}
+KINDS = {"percent": "PERCENTAGE", "fixed": "FIXED_AMOUNT", "bonus_credits": "BONUS_CREDITS",
+         "free_trial": "FREE_TRIAL"}  # fmt: skip
 BUYERS = ("customer", "admin", "service")
 UserId = Annotated[str | None, Query(alias="userId", max_length=255)]
 
@@ -70,6 +72,7 @@ class PromoAsked(CamelIn):
     pack_id: Ref | None = None
     credits: WholeNumber | None = None
     amount: DecimalNumber | None = None
+    membership_id: Ref | None = None
     user_id: Ref | None = None
 
 
@@ -130,6 +133,7 @@ class CodeOut(CamelOut):
     bonus_credits: int
     percent_off: int | None = None
     amount_off: float | None = None
+    trial_days: int | None = None
     applied: bool | None = None
     expires_at: str | None = None
 
@@ -340,6 +344,10 @@ def apply(request: Request, body: PromoAsked) -> Response:
     customer_id = owner(env, who, body.user_id)
     product = _product(request, body, customer_id) or _only_pack(env, body.code)
     attempt = attempt_of(request, who, moves_money=False)
+    if body.membership_id is not None:
+        raise InvalidRequest(
+            "A code for a membership is given when subscribing to it.", param="membershipId"
+        )
 
     def work() -> Response:
         found = promos.apply(env, body.code, customer_id, **product)
@@ -353,11 +361,17 @@ def _product(
     request: Request, body: PromoAsked, customer_id: UUID
 ) -> dict[str, Any] | None:
     price = amount_of(body.amount, env_of(request).settings.default_currency)
-    given = sum(one is not None for one in (body.pack_id, body.credits, price))
+    given = sum(
+        one is not None for one in (body.pack_id, body.credits, price, body.membership_id)
+    )
     if given > 1:
-        raise InvalidRequest("Name one of packId, credits and amount.", param="packId")
+        raise InvalidRequest(
+            "Name one of packId, credits, amount and membershipId.", param="packId"
+        )
     if not given:
         return None
+    if body.membership_id is not None:
+        return {"plan": membership(env_of(request), body.membership_id)}
     pack = None
     if body.pack_id is not None:
         pack = catalog.get_pack(env_of(request), _pack_ref(body.pack_id), active_only=True)
@@ -367,11 +381,13 @@ def _product(
 
 
 def _usable(env: Any, code: str, customer_id: UUID) -> Promo:
-    """The code, where there is a pack on sale that this user could use it for."""
+    """The code, where there is a pack or a membership that this user could use it for."""
     refusal: InvalidPromoCode | None = None
-    for pack in catalog.list_packs(env):
+    sold: list[dict[str, Any]] = [{"pack": pack} for pack in catalog.list_packs(env)]
+    sold += [{"plan": one} for one in plans.list_(env, public_only=True, kind="membership")]
+    for product in sold:
         try:
-            found = promos.quote(env, code, customer_id, pack=pack)
+            found = promos.quote(env, code, customer_id, **product)
             return promos.get_promo(env, found.promo_id)
         except InvalidPromoCode as exc:
             refusal = refusal or exc
@@ -395,6 +411,7 @@ def _promo_shape(one: Discount) -> dict[str, Any]:
         "amount": fields.plain_number(one.total),
         "currency": one.total.currency.upper(),
         "bonusCredits": one.bonus_credits,
+        **({"trialDays": one.free_trial_days} if one.kind == "free_trial" else {}),
     }
 
 
@@ -406,4 +423,5 @@ def _terms_shape(one: Promo) -> dict[str, Any]:
         "percentOff": one.percent_off,
         "amountOff": None if one.amount_off is None else fields.plain_number(one.amount_off),
         "bonusCredits": one.bonus_credits or 0,
+        **({"trialDays": one.free_trial_days} if one.kind == "free_trial" else {}),
     }

@@ -62,17 +62,22 @@ class PackIn(Strict):
 
 
 class PromoIn(Strict):
-    """A code as it shall be: exactly one of percent_off, amount_off and bonus_credits."""
+    """A code as it shall be: exactly one of percent_off, amount_off, bonus_credits and
+    free_trial_days, which is for plans."""
 
     percent_off: int | None = Field(default=None, ge=1, le=100)
     amount_off: Minor | None = None
     amount_off_decimal: DecimalText | None = None
     currency: Currency | None = None
     bonus_credits: Credits | None = None
+    free_trial_days: int | None = Field(default=None, ge=1, le=730)
+    duration: Literal["once", "repeating", "forever"] = "once"
+    duration_periods: int | None = Field(default=None, ge=1, le=1_200)
     cap: int | None = Field(default=None, ge=1, le=2**31 - 1)
     per_customer: int | None = Field(default=None, ge=1, le=2**31 - 1)
     min_amount: Minor | None = None
     packs: list[Ref] | None = Field(default=None, max_length=100)
+    plans: list[Ref] | None = Field(default=None, max_length=100)
     first_purchase: bool = False
     customers: list[Ref] | None = Field(default=None, max_length=1000)
     match_metadata: Metadata | None = None
@@ -83,8 +88,8 @@ class PromoIn(Strict):
 
 
 class PromoAsk(Strict):
-    """A code and what it is to be used for: a pack, so many credits, an item, a service, or an
-    amount. The price is the one that a checkout would ask of this customer now."""
+    """A code and what it is to be used for: a pack, so many credits, an item, a service, a plan,
+    or an amount. The price is the one that a checkout would ask of this customer now."""
 
     code: Code
     customer: Ref | None = None
@@ -93,6 +98,7 @@ class PromoAsk(Strict):
     item: Ref | None = None
     quantity: int = Field(default=1, ge=1, le=10**6)
     service: Ref | None = None
+    plan: Ref | None = None
     amount: Minor | None = None
     amount_decimal: DecimalText | None = None
     currency: Currency | None = None
@@ -214,17 +220,21 @@ class PackOut(Object):
 class PromoOut(Object):
     object: Literal["promo"]
     code: str
-    kind: Literal["percent", "fixed", "bonus_credits"]
+    kind: Literal["percent", "fixed", "bonus_credits", "free_trial"]
     percent_off: int | None
     amount_off: int | None
     amount_off_decimal: str | None
     currency: str | None
     bonus_credits: int | None
+    free_trial_days: int | None
+    duration: Literal["once", "repeating", "forever"]
+    duration_periods: int | None
     cap: int | None
     used: int
     per_customer: int | None
     min_amount: int | None
     packs: list[str] | None
+    plans: list[str] | None
     first_purchase: bool
     customers: list[str] | None
     match_metadata: dict[str, str] | None
@@ -248,6 +258,9 @@ class QuoteOut(Out):
     discount_decimal: str
     currency: str
     bonus_credits: int
+    free_trial_days: int
+    duration: Literal["once", "repeating", "forever"]
+    duration_periods: int | None
     reserved_until: str | None
 
 

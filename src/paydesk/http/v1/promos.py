@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from paydesk import ids
 from paydesk.errors import InvalidRequest
-from paydesk.flows import pricing, promos
+from paydesk.flows import plans, pricing, promos
 from paydesk.flows.checkout import StartCheckout
 from paydesk.flows.promos import Discount, Promo, Reservation
 from paydesk.http import fields, owners
@@ -36,11 +36,15 @@ def promo_shape(one: Promo, livemode: bool) -> dict[str, Any]:
         "amount_off_decimal": str(off.decimal) if off else None,
         "currency": (off or least).currency if off or least else None,  # type: ignore[union-attr]
         "bonus_credits": one.bonus_credits,
+        "free_trial_days": one.free_trial_days,
+        "duration": one.duration,
+        "duration_periods": one.duration_periods,
         "cap": one.cap,
         "used": one.used,
         "per_customer": one.per_customer,
         "min_amount": least.minor if least else None,
         "packs": None if one.packs is None else list(one.packs),
+        "plans": None if one.plans is None else list(one.plans),
         "first_purchase": one.first_purchase,
         "customers": None if one.customers is None else list(one.customers),
         "match_metadata": one.match_metadata,
@@ -64,6 +68,9 @@ def quote_shape(one: Discount, livemode: bool) -> dict[str, Any]:
         **fields.money(one.discount, "discount"),
         "currency": one.total.currency,
         "bonus_credits": one.bonus_credits,
+        "free_trial_days": one.free_trial_days,
+        "duration": one.duration,
+        "duration_periods": one.periods,
         "reserved_until": fields.instant(until),
     }
 
@@ -108,9 +115,11 @@ def put_promo(request: Request, promo: str, body: PromoIn) -> Response:
     least = fields.money_of(body.min_amount, None, body.currency, default)
     one = promos.upsert_promo(
         env, promo, percent_off=body.percent_off, amount_off=off,
-        bonus_credits=body.bonus_credits, cap=body.cap, per_customer=body.per_customer,
-        min_purchase=least, packs=body.packs, first_purchase=body.first_purchase,
-        customers=body.customers, match_metadata=body.match_metadata, starts_at=body.starts_at,
+        bonus_credits=body.bonus_credits, free_trial_days=body.free_trial_days,
+        duration=body.duration, duration_periods=body.duration_periods, cap=body.cap,
+        per_customer=body.per_customer, min_purchase=least, packs=body.packs, plans=body.plans,
+        first_purchase=body.first_purchase, customers=body.customers,
+        match_metadata=body.match_metadata, starts_at=body.starts_at,
         expires_at=body.expires_at, active=body.active, metadata=body.metadata,
     )  # fmt: skip
     return reply(promo_shape(one, env.settings.live))
@@ -138,6 +147,10 @@ def apply_promo(request: Request, body: PromoAsk) -> Response:
     customer_id = owners.owner(env, who, body.customer)
 
     def work() -> Response:
+        if body.plan is not None:
+            raise InvalidRequest(
+                "A code for a plan is given when subscribing to it.", param="plan"
+            )
         product = _product(request, body, customer_id)
         found = promos.apply(env, body.code, customer_id, **product)
         return reply(quote_shape(found, env.settings.live))
@@ -150,11 +163,15 @@ def _product(request: Request, body: PromoAsk, customer_id: UUID) -> dict[str, A
     amount = fields.money_of(
         body.amount, body.amount_decimal, body.currency, env.settings.default_currency
     )
-    asked = (body.pack, body.credits, body.item, body.service, amount)
+    asked = (body.pack, body.credits, body.item, body.service, body.plan, amount)
     if sum(one is not None for one in asked) != 1:
         raise InvalidRequest(
-            "Say what it is for: one of pack, credits, item, service and amount.", param="pack"
+            "Say what it is for: one of pack, credits, item, service, plan and amount.",
+            param="pack",
         )
+    if body.plan is not None:
+        plan = plans.get(env, body.plan, active_only=True)
+        return {"plan": plan, "price": plans.price_of(env, plan, body.currency, body.quantity)}
     return pricing.product(env, StartCheckout(
         customer_id=customer_id, pack=body.pack, credits=body.credits, item=body.item,
         quantity=body.quantity, service=body.service, amount=amount,
