@@ -10,8 +10,8 @@ from typing import Any
 from paydesk.errors import InvalidRequest
 
 FINALS = ("cancel", "unpaid", "downgrade")
-#: Retries of one invoice. Card networks fine more than 15 tries of one card in 30 days.
-#: https://docs.stripe.com/declines/card
+#: Retries of one invoice: card networks limit how often one card is tried in 30 days (Visa to
+#: 15, lately to 20), and the customer's own tries count too.
 MOST_RETRIES = 12
 #: The last retry, in days after the first failure.
 MOST_DAYS = 90
@@ -22,7 +22,7 @@ approve_with_id call_issuer card_velocity_exceeded do_not_honor duplicate_transa
 generic_decline insufficient_funds issuer_not_available no_action_taken not_permitted
 processing_error reenter_transaction security_violation service_not_allowed testmode_decline
 try_again_later withdrawal_count_limit_exceeded
-card_declined rate_limit provider_unavailable
+card_declined card_decline_rate_limit_exceeded provider_unavailable rate_limit
 """.split()
 #: This card will not pay, or its holder must do something first: wait for another method, or for
 #: the customer to pay on the page of the invoice.
@@ -33,17 +33,21 @@ incorrect_number incorrect_pin incorrect_zip invalid_account invalid_amount inva
 invalid_expiry_month invalid_expiry_year invalid_number invalid_pin lost_card
 new_account_information_available offline_pin_required online_or_offline_pin_required pickup_card
 pin_try_exceeded restricted_card stolen_card transaction_not_allowed
-confirm_card_data payment_method_not_usable
+account_closed bank_account_restricted confirm_card_data no_account payer_action_required
+payer_cannot_pay payment_intent_authentication_failure payment_method_not_usable
 """.split()
 #: The holder forbade it, or the merchant's own list blocks him: ask no more.
-_STOP = "merchant_blacklist revocation_of_all_authorizations revocation_of_authorization " \
-        "stop_payment_order".split()  # fmt: skip
+_STOP = """
+debit_not_authorized merchant_blacklist revocation_of_all_authorizations
+revocation_of_authorization stop_payment_order
+""".split()
 
 #: What a decline code means for the next try: "retry", "new_method" or "stop". Stripe's decline
 #: codes and advice codes (https://docs.stripe.com/declines/codes), among them those that Stripe
 #: itself does not retry without a new method
-#: (https://docs.stripe.com/billing/revenue-recovery/smart-retries), and our own words where a
-#: provider gives no such code. A code that is not here is retried on schedule.
+#: (https://docs.stripe.com/billing/revenue-recovery/smart-retries); failures of bank debits
+#: (https://docs.stripe.com/error-codes); PayPal's; and our own words where a provider gives no
+#: such code. A code that is not here is retried on schedule.
 ACTIONS: dict[str, str] = {
     **dict.fromkeys(_RETRY, "retry"),
     **dict.fromkeys(_NEW_METHOD, "new_method"),
