@@ -57,6 +57,9 @@ POINTS: dict[str, str] = {
     "dunning_after_commit": "another try for an invoice is committed, nothing was sent",
     "change_before_commit": "a change of plan is written, not committed",
     "change_after_commit": "a change's invoice and charge are committed, nothing was sent",
+    "clock_after_move": "a clock stands at the instant of a due row, which is not done",
+    "clock_after_step": "what was due on a clock is done, the next was not looked for",
+    "clock_before_finish": "nothing is due on a clock any more, it has not arrived",
     "publish_before_commit": "events were read, the feed's position is not committed",
     "publish_after_commit": "the feed's position is committed, nothing was pushed",
 }

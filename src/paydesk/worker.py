@@ -17,6 +17,7 @@ from paydesk.errors import PaydeskError
 from paydesk.flows import (
     access,
     checkout,
+    clocks,
     credits,
     disputes,
     events,
@@ -68,6 +69,7 @@ SWEEPS: list[tuple[str, Sweep, float]] = [
     ("webhook_history", webhook_deliveries.forget, 300.0),
     ("services", services.end_due, 10.0),
     ("access", access.end_due, 10.0),
+    ("clocks", clocks.run_due, 1.0),
     ("refunds", refunds.ask_pending, 60.0),
     ("disputes", disputes.warn_due, 60.0),
     ("reconciliation", reconcile.nightly, 10.0),
