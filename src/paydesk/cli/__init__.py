@@ -14,8 +14,10 @@ from paydesk.cli import (
     desk,
     disputes,
     imports,
+    invoices,
     listen,
     money,
+    plans,
     provider,
     rates,
     reconcile,
@@ -43,6 +45,7 @@ app = typer.Typer(
 service.add_to(app)
 money.add_to(app)
 catalogue.add_to(app)
+plans.add_to(app)
 catalog_sync.add_to(app)
 rates.add_to(app)
 reports.add_to(app)
@@ -50,6 +53,7 @@ wallets.add_to(app)
 disputes.add_to(app)
 reconcile.add_to(app)
 refunds.add_to(app)
+invoices.add_to(app)
 desk.add_to(app)
 provider.add_to(app)
 audit.add_to(app)
