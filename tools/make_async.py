@@ -24,9 +24,11 @@ MODULES = {
     "client_invoices": ["Invoices", "CreditNotes"],
     "client_analytics": ["Analytics"],
     "client_catalog": ["Catalog"],
+    "client_clocks": ["Clocks"],
     "client_disputes": ["Disputes", "Reconciliations"],
     "client_methods": ["Methods", "Setups"],
     "client_goods": ["Items", "Purchases", "Services", "AccessGrants"],
+    "client_plans": ["Plans", "TaxRates"],
 }
 #: Methods that do no I/O, or are written by hand below.
 AS_THEY_ARE = {"on", "price_item"}
@@ -48,19 +50,22 @@ from __future__ import annotations
 IMPORTS = {
     "asyncio": [],
     "collections.abc": ["Callable", "Iterable", "Mapping", "Sequence"],
-    "datetime": ["date", "datetime"],
+    "datetime": ["date", "datetime", "timedelta"],
     "decimal": ["Decimal"],
     "typing": ["Any"],
     "uuid": ["UUID"],
     "psycopg": [],
     "paydesk": [
-        "client_analytics", "client_catalog", "client_disputes", "client_goods",
-        "client_invoices", "client_methods", "client_parts", "client_refunds", "client_wallets",
+        "client_analytics", "client_catalog", "client_clocks", "client_disputes", "client_goods",
+        "client_invoices", "client_methods", "client_parts", "client_plans", "client_refunds",
+        "client_wallets",
     ],
     "paydesk.client": ["Paydesk"],
     "paydesk.client_analytics": ["Frame", "When"],
     "paydesk.client_analytics_async": [],
     "paydesk.client_catalog_async": [],
+    "paydesk.client_clocks": ["ClockRef"],
+    "paydesk.client_clocks_async": [],
     "paydesk.client_disputes": ["APPLICATION", "Dispute", "DisputeRef"],
     "paydesk.client_disputes_async": [],
     "paydesk.client_goods": ["ItemRef"],
@@ -71,6 +76,8 @@ IMPORTS = {
     "paydesk.client_methods_async": [],
     "paydesk.client_parts": ["CustomerRef", "PackRef"],
     "paydesk.client_parts_async": [],
+    "paydesk.client_plans": ["PlanRef"],
+    "paydesk.client_plans_async": [],
     "paydesk.client_refunds": ["PaymentRef", "Refund", "RefundRef"],
     "paydesk.client_refunds_async": [],
     "paydesk.client_threads": ["AsyncHold", "AsyncListing", "Threads"],
@@ -84,10 +91,11 @@ IMPORTS = {
         "Change as CatalogChange", "Drift as CatalogDrift",
         "Progress as SyncProgress", "Synced as CatalogSynced",
     ],
+    "paydesk.flows.clocks": ["ClockView"],
     "paydesk.flows.customers": ["Customer"],
     "paydesk.flows.holds": ["Hold as HoldView"],
     "paydesk.flows.items": ["Item", "PriceHook", "Quote as ItemQuote"],
-    "paydesk.flows.plans": ["Plan"],
+    "paydesk.flows.plans": ["Plan", "Terms"],
     "paydesk.flows.purchases": ["PurchaseView"],
     "paydesk.flows.rates": ["Imported"],
     "paydesk.flows.reconcile": ["Drift", "Reconciliation"],
@@ -103,6 +111,7 @@ IMPORTS = {
     ],
     "paydesk.rules.money": ["Money"],
     "paydesk.rules.rates": ["Rate"],
+    "paydesk.rules.taxes": ["Rate as TaxRate"],
     "paydesk.settings": ["Settings"],
 }
 #: Modules of others, in the order in which they are imported.
@@ -135,8 +144,11 @@ FRONT_CLASS = '''class AsyncPaydesk:
         self.credits = AsyncCredits(self._threads, self.paydesk.credits)
         self.payments = AsyncPayments(self._threads, self.paydesk.payments)
         self.customers = AsyncCustomers(self._threads, self.paydesk.customers)
+        self.clocks = AsyncClocks(self._threads, self.paydesk.clocks)
         self.events = AsyncEvents(self._threads, self.paydesk.events)
         self.items = AsyncItems(self._threads, self.paydesk.items)
+        self.plans = AsyncPlans(self._threads, self.paydesk.plans)
+        self.tax_rates = AsyncTaxRates(self._threads, self.paydesk.tax_rates)
         self.purchases = AsyncPurchases(self._threads, self.paydesk.purchases)
         self.services = AsyncServices(self._threads, self.paydesk.services)
         self.access = AsyncAccessGrants(self._threads, self.paydesk.access)

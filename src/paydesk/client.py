@@ -14,6 +14,7 @@ import psycopg
 from paydesk.assemble import build_env
 from paydesk.client_analytics import Analytics
 from paydesk.client_catalog import Catalog
+from paydesk.client_clocks import Clocks
 from paydesk.client_disputes import Disputes, Reconciliations
 from paydesk.client_goods import AccessGrants, ItemRef, Items, Purchases, Services, can
 from paydesk.client_invoices import CreditNotes, Invoices
@@ -32,6 +33,7 @@ from paydesk.client_parts import (
     request_key,
     spent,
 )
+from paydesk.client_plans import Plans, TaxRates
 from paydesk.client_refunds import PaymentRef, Refund, Refunds
 from paydesk.client_wallets import Hold, Holds, Rates, Wallets, begin_hold
 from paydesk.clock import Clock
@@ -81,8 +83,11 @@ class Paydesk:
         self.credits = Credits(self._open)
         self.payments = Payments(self._open)
         self.customers = Customers(self._open)
+        self.clocks = Clocks(self._open)
         self.events = Events(self._open)
         self.items = Items(self._open)
+        self.plans = Plans(self._open)
+        self.tax_rates = TaxRates(self._open)
         self.purchases = Purchases(self._open)
         self.services = Services(self._open)
         self.access = AccessGrants(self._open)

@@ -31,6 +31,7 @@ from paydesk.client_parts_async import (
     AsyncPayments,
     AsyncPromos,
 )
+from paydesk.client_plans_async import AsyncPlans, AsyncTaxRates
 from paydesk.client_refunds import PaymentRef, Refund
 from paydesk.client_refunds_async import AsyncRefunds
 from paydesk.client_threads import AsyncHold, Threads
@@ -73,6 +74,8 @@ class AsyncPaydesk:
         self.customers = AsyncCustomers(self._threads, self.paydesk.customers)
         self.events = AsyncEvents(self._threads, self.paydesk.events)
         self.items = AsyncItems(self._threads, self.paydesk.items)
+        self.plans = AsyncPlans(self._threads, self.paydesk.plans)
+        self.tax_rates = AsyncTaxRates(self._threads, self.paydesk.tax_rates)
         self.purchases = AsyncPurchases(self._threads, self.paydesk.purchases)
         self.services = AsyncServices(self._threads, self.paydesk.services)
         self.access = AsyncAccessGrants(self._threads, self.paydesk.access)

@@ -11,6 +11,7 @@ from paydesk.cli import (
     audit,
     catalog_sync,
     catalogue,
+    clock,
     desk,
     disputes,
     imports,
@@ -55,6 +56,7 @@ reconcile.add_to(app)
 refunds.add_to(app)
 invoices.add_to(app)
 desk.add_to(app)
+clock.add_to(app)
 provider.add_to(app)
 audit.add_to(app)
 users.add_to(app)
