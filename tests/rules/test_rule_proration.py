@@ -564,19 +564,24 @@ class Membership(RuleBasedStateMachine):
             lot["used"] += taken
             many -= taken
 
-    @rule(plan=st.sampled_from(plans), policy=POLICIES)
-    def move(self, plan, policy):
+    def leave(self, new, policy, **restart):
+        """The change, and what becomes of the charge that is left."""
         lot = self.lots[-1]
         old = replace(self.side, paid_minor=lot["paid"], credits_given=lot["given"],
                       credits_left=lot["given"] - lot["used"], credits_total=lot["total"],
                       since=getattr(self, "since", None))  # fmt: skip
+        found = change(old, new, self.now, policy=policy, **restart)
+        assert 0 <= found.credits_back <= old.credits_left
+        lot["credited"] += charged(found) - found.net_minor
+        lot["back"] += found.credits_back
+        return found
+
+    @rule(plan=st.sampled_from(plans), policy=POLICIES)
+    def move(self, plan, policy):
         price, credits = plan
         new = Side(plan="P", unit_minor=price, period=self.period, credits_given=credits,
                    allotment=self.windows[self.month])  # fmt: skip
-        found = change(old, new, self.now, policy=policy)
-        lot["credited"] += charged(found) - found.net_minor
-        assert 0 <= found.credits_back <= old.credits_left
-        lot["back"] = found.credits_back
+        found = self.leave(new, policy)
         later = credits * (self.months - 1 - self.month)
         self.lots.append({"paid": charged(found), "total": found.credits_given + later,
                           "given": found.credits_given, "used": 0, "back": 0,
@@ -585,6 +590,28 @@ class Membership(RuleBasedStateMachine):
         # At the plan's own price the credits are worth what is charged, within a unit.
         if credits and policy != "full" and self.months == 1:
             assert price * found.credits_given <= credits * (charged(found) + 1)
+
+    @rule(plan=st.sampled_from(plans))
+    def wait_for_the_next_period(self, plan):
+        """Policy none: nothing moves, neither money nor credits."""
+        before = [dict(lot) for lot in self.lots]
+        price, credits = plan
+        new = Side(plan="P", unit_minor=price, period=self.period, credits_given=credits)
+        assert self.leave(new, "none") == Result((), 0, 0, 0)
+        assert self.lots == before
+
+    @precondition(lambda self: len(self.lots) < 12)
+    @rule(plan=st.sampled_from(plans), policy=st.sampled_from(proration.POLICIES),
+          months=st.sampled_from([1, 3, 12]))  # fmt: skip
+    def change_the_interval(self, plan, policy, months):
+        """The cycle begins anew, with a whole charge and all of a month's credits."""
+        price, credits = plan
+        fresh = periods.period(self.now, "month", months, 0)
+        new = Side(plan="P", unit_minor=price, period=fresh, credits_given=credits)
+        found = self.leave(new, policy, restart=True, fresh_period=fresh)
+        assert (charged(found), found.credits_given) == (price, credits)
+        self.start, self.months, self.cycle, self.since = self.now, months, 0, None
+        self.renew_with(plan)
 
     @precondition(lambda self: self.cycle < 4)
     @rule(plan=st.sampled_from(plans))
@@ -603,5 +630,5 @@ class Membership(RuleBasedStateMachine):
             assert kept_and_used * lot["paid"] <= lot["total"] * (lot["paid"] - lot["credited"])
 
 
-Membership.TestCase.settings = settings(deadline=None, max_examples=120, stateful_step_count=30)
+Membership.TestCase.settings = settings(deadline=None, max_examples=60, stateful_step_count=30)
 TestMembership = Membership.TestCase
