@@ -43,7 +43,8 @@ def test_an_event_happens_to_the_object_that_is_named(sandbox, client):
 
 @pytest.mark.parametrize(
     "type, kind",
-    [("invoice.paid", "invoice"), ("customer.subscription.created", "subscription"),
+    [("invoice.overdue", "invoice"),
+     ("customer.subscription.pending_update_applied", "subscription"),
      ("coupon.created", "coupon"), ("payment_intent.processing", "payment_intent"),
      ("charge.pending", "charge")],
 )  # fmt: skip
@@ -98,7 +99,7 @@ def test_an_endpoint_that_pins_a_version_gets_what_was_handed_in_as_it_is(loose)
      ({"type": "charge.refunded", "amount": "ten"}, "not of type int"),
      ({"type": "charge.refunded", "what": 1}, "there is no what"),
      ({"type": "moon.risen", "object": []}, "JSON object"),
-     ({"type": "invoice.paid", "of": "in_nothing"}, "no object"),
+     ({"type": "invoice.overdue", "of": "in_nothing"}, "no object"),
      ({"type": "charge.refunded", "version": "never"}, "event_version")],
 )  # fmt: skip
 def test_what_cannot_be_is_said_in_words(sandbox, given, words):

@@ -19,6 +19,7 @@ from .config import Config
 from .engine import Simulator, encode
 from .errors import StripeError
 from .faults import Faults
+from .invoice_page import InvoicePages
 from .pages import Pages
 
 log = logging.getLogger("paydesk.simulator")
@@ -53,6 +54,7 @@ def create_app(config: Config | None = None, sim: Simulator | None = None) -> St
                 await asyncio.to_thread(simulator.store.close)
 
     api, pages, switches = Api(simulator), Pages(simulator), control.Control(simulator)
+    invoices = InvoicePages(pages)
 
     async def call_api(request: Request) -> Response:
         return await api(request)
@@ -67,6 +69,8 @@ def create_app(config: Config | None = None, sim: Simulator | None = None) -> St
             Route("/v1/{rest:path}", call_api, methods=API_METHODS),
             Route("/v2/{rest:path}", call_api, methods=API_METHODS),
             Route("/c/pay/{session_id}", pages.checkout, methods=["GET", "POST"]),
+            Route("/i/{invoice}", invoices.page, methods=["GET", "POST"]),
+            Route("/i/{invoice}/pdf", invoices.pdf, methods=["GET"]),
             Route("/3d_secure/{intent}", pages.three_d_secure, methods=["GET", "POST"]),
             Route("/static/{name}", pages.static, methods=["GET"]),
             Route("/_sim/config", switches.config, methods=["GET", "POST"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import Any
 
@@ -50,11 +51,23 @@ def _bill(call: Call, item: dict[str, Any]) -> None:
 
 
 async def run(sim: Simulator) -> None:
-    """Look every second until cancelled."""
-    while True:
-        try:
-            while await asyncio.wrap_future(sim.store.submit(sim.work(run_due))):
-                pass
-        except Exception:
-            log.exception("the timer could not do its work")
-        await asyncio.sleep(PERIOD_S)
+    """Look every second, and at once where there is something to do, until cancelled."""
+    awake, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def look() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop may be closed already
+            loop.call_soon_threadsafe(awake.set)
+
+    sim.look = look
+    try:
+        while True:
+            awake.clear()
+            try:
+                while await asyncio.wrap_future(sim.store.submit(sim.work(run_due))):
+                    pass
+            except Exception:
+                log.exception("the timer could not do its work")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(awake.wait(), PERIOD_S)
+    finally:
+        sim.look = lambda: None

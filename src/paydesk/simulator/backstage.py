@@ -11,9 +11,18 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+from . import cards, invoice_page
 from .engine import Call
 from .errors import StripeError
-from .objects import authentication, disputes, payouts, refunds
+from .objects import (
+    authentication,
+    disputes,
+    invoicing,
+    payment_methods,
+    payouts,
+    refunds,
+)
+from .objects import subscription_life as life
 
 Action = Callable[..., dict[str, Any]]
 #: Actions by the name of their path.
@@ -136,6 +145,47 @@ def decide_dispute(call: Call, dispute: str, outcome: str) -> dict[str, Any]:
     if outcome not in ("won", "lost", "warning_closed", "escalated"):
         raise ValueError("outcome is won, lost, warning_closed or escalated")
     return disputes.decide(call, named(call, "dispute", dispute), outcome)
+
+
+@action
+def pay_invoice(
+    call: Call, invoice: str, card: str = "4242424242424242"
+) -> dict[str, Any]:
+    """The customer pays an invoice on its hosted page with a test card."""
+    found = named(call, "invoice", invoice)
+    if found["status"] not in ("open", "uncollectible"):
+        raise ValueError(f"the invoice is {found['status']}")
+    try:
+        return invoice_page.pay(call, found, cards.by_number(card))
+    except StripeError:  # what the bank refuses is to be seen in the invoice and its events
+        return named(call, "invoice", invoice)
+
+
+@action
+def renew(call: Call, subscription: str, card: str | None = None) -> dict[str, Any]:
+    """The present period of a subscription ends at once and its invoice is charged, as it will
+    be on the day; `card` is a test card that is its method from now on. Returns the invoice.
+
+    What happens bears the time at which it would happen. A subscription on a test clock is
+    renewed by advancing that.
+    """
+    found = named(call, "subscription", subscription)
+    if found["test_clock"] or life.next_due(found) is None:
+        raise ValueError("only a running subscription without a test clock can be renewed")
+    if card is not None:
+        method = payment_methods.make(call, cards.by_number(card))
+        payment_methods.attach(call, method["id"], found["customer"])
+        life.change(call, found, default_payment_method=method["id"])
+    end = life.period_of(found)[1]
+    while (due := life.next_due(found)) is not None and due <= end:
+        with call.at(due):
+            life.go_on(call, found)
+        found = named(call, "subscription", subscription)
+    invoice = named(call, "invoice", found["latest_invoice"])
+    if invoice["status"] == "draft" and invoice["auto_advance"]:
+        with call.at(invoice["automatically_finalizes_at"]):
+            invoicing.go_on(call, invoice)
+    return named(call, "invoice", invoice["id"])
 
 
 @action

@@ -9,13 +9,13 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from . import api, background, backstage, delivery, shapes, tampering, triggers
+from . import api, background, backstage, billing_triggers, delivery, shapes, tampering, triggers
 from .engine import Call, Simulator
 from .errors import StripeError
 from .objects import webhook_endpoints
 from .store import Transaction
 
-assert tampering.__doc__  # importing it registers its actions
+assert tampering.__doc__ and billing_triggers.__doc__  # importing them registers what they have
 DELIVER_FIELDS = {"events", "types", "again", "order", "seed"}
 
 

@@ -222,7 +222,9 @@ class Simulator:
         self.counts: dict[str, int] = {}
         #: Called from the store's thread once deliveries that are due were committed.
         self.wake: Callable[[], None] = lambda: None
-        self._planned = False
+        #: Called likewise once there is work for the timer that need not wait for its next look.
+        self.look: Callable[[], None] = lambda: None
+        self._planned = self._hurried = False
         self.store.after_commit = self._committed
 
     def now(self) -> int:
@@ -236,7 +238,14 @@ class Simulator:
         """Note, inside a transaction, that deliveries were planned or released."""
         self._planned = True
 
+    def hurry(self) -> None:
+        """Note, inside a transaction, that the timer has something to do at once."""
+        self._hurried = True
+
     def _committed(self) -> None:
+        if self._hurried:
+            self._hurried = False
+            self.look()
         if self._planned:
             self._planned = False
             self.wake()

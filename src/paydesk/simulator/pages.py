@@ -61,6 +61,7 @@ class Outcome:
     intent: dict[str, Any] | None = None
     card: TestCard | None = None
     error: StripeError | None = None
+    invoice: dict[str, Any] | None = None
 
 
 class Pages:
@@ -74,11 +75,11 @@ class Pages:
         )
         self.templates.filters["money"] = money.shown
 
-    async def _do(self, request: Request, work: Any) -> Outcome:
+    async def do(self, request: Request, work: Any) -> Outcome:
         unit = self.sim.work(work, base_url=api.base_url(self.sim, request))
         return await asyncio.shield(asyncio.wrap_future(self.sim.store.submit(unit)))
 
-    def _page(self, template: str, status: int = 200, **values: Any) -> Response:
+    def page(self, template: str, status: int = 200, **values: Any) -> Response:
         html = self.templates.get_template(template).render(
             merchant=values.pop("merchant", None) or self.sim.config.merchant, **values
         )
@@ -89,7 +90,7 @@ class Pages:
         session_id = request.path_params["session_id"]
         if request.method == "POST":
             return await self._submit(request, session_id)
-        found = await self._do(request, lambda call: _look(call, session_id))
+        found = await self.do(request, lambda call: _look(call, session_id))
         session = found.session
         if session is None or session["status"] != "open":
             return self._closed(session)
@@ -118,7 +119,7 @@ class Pages:
         offered = [cards.CARDS[number] for number in cards.OFFERED]
         if typed.card is not None and typed.card not in offered:
             offered.append(typed.card)
-        return self._page(
+        return self.page(
             "checkout.html", status, merchant=session["_merchant"], session=session, typed=typed,
             offered=offered, all_cards=list(cards.CARDS.values()),
             email_fixed=bool(session["customer_email"]), card_wanted=checkout.needs_method(session),
@@ -126,20 +127,22 @@ class Pages:
 
     def _closed(self, session: dict[str, Any] | None) -> Response:
         if session is None:
-            return self._page("message.html", 404, title="There is no such checkout",
+            return self.page("message.html", 404, title="There is no such checkout",
                               text="The link is not complete, or the sandbox was reset.")
         merchant, back = session["_merchant"], session["cancel_url"]
         if session["status"] == "expired":
-            return self._page(
+            return self.page(
                 "message.html", 410, title="This checkout has expired", merchant=merchant,
                 text="Nothing was charged. Start again from the shop.", link=back,
                 link_text="Back to the shop",
             )
         title, done = "Your card is saved", "It was saved once"
-        if session["mode"] == "payment":
+        if session["mode"] == "subscription":
+            title, done = "Your subscription has begun", "It was begun once"
+        elif session["mode"] == "payment":
             title = "This payment is complete"
             done = f"{money.shown(session['amount_total'], session['currency'])} was paid once"
-        return self._page(
+        return self.page(
             "message.html", title=title, merchant=merchant, good=True,
             text=f"{done}; there is nothing more to do here.", link=_success_url(session),
             link_text="Continue to the shop",
@@ -150,16 +153,16 @@ class Pages:
         try:
             given = forms.parse(await api.read_body(request, MAX_FORM))
         except StripeError as error:
-            return self._page("message.html", error.status, title="The form could not be read",
+            return self.page("message.html", error.status, title="The form could not be read",
                               text=str(error))
-        found = await self._do(request, lambda call: _look(call, session_id))
+        found = await self.do(request, lambda call: _look(call, session_id))
         session = found.session
         if session is None:
             return _json(404, "unknown") if json_wanted else self._closed(None)
         if session["status"] == "open":
             typed = read_form(session, given, self.sim.now())
             if not typed.problems:
-                found = await self._do(request, lambda call: _pay(call, session_id, typed))
+                found = await self.do(request, lambda call: _pay(call, session_id, typed))
                 session = found.session or session
                 if found.error is not None:
                     typed.problems["form"] = str(found.error)
@@ -194,17 +197,17 @@ class Pages:
             outcome = given.get("outcome")
             if outcome in ("complete", "fail"):
                 passed = outcome == "complete"
-                found = await self._do(
+                found = await self.do(
                     request, lambda call: _authenticate(call, intent_id, passed)
                 )
                 return self._after_authentication(found, json_wanted)
-        found = await self._do(request, lambda call: _look_at_intent(call, intent_id))
+        found = await self.do(request, lambda call: _look_at_intent(call, intent_id))
         if found.intent is None:
-            return self._page("message.html", 404, title="There is nothing to authenticate",
+            return self.page("message.html", 404, title="There is nothing to authenticate",
                               text="The link is not complete, or the sandbox was reset.")
         if found.intent["status"] != "requires_action":
             return self._after_authentication(found, json_wanted)
-        return self._page(
+        return self.page(
             "three_d_secure.html", intent=found.intent, card=found.card,
             merchant=(found.session or {}).get("_merchant"),
         )
@@ -212,7 +215,7 @@ class Pages:
     def _after_authentication(self, found: Outcome, json_wanted: bool) -> Response:
         intent, session = found.intent, found.session
         if intent is None:
-            return self._page("message.html", 404, title="There is nothing to authenticate",
+            return self.page("message.html", 404, title="There is nothing to authenticate",
                               text="The link is not complete, or the sandbox was reset.")
         paid = intent["status"] in ("succeeded", "requires_capture")
         if session is not None:
@@ -228,7 +231,7 @@ class Pages:
         if url:
             return _redirect(url)
         title = "Authenticated" if paid else "Not authenticated"
-        return self._page("message.html", title=title, text="You may close this page.", good=paid)
+        return self.page("message.html", title=title, text="You may close this page.", good=paid)
 
     async def static(self, request: Request) -> Response:
         name = request.path_params["name"]
@@ -240,7 +243,7 @@ class Pages:
         )
 
     async def home(self, request: Request) -> Response:
-        return self._page(
+        return self.page(
             "message.html", title="A Stripe that runs on this machine",
             text="This is the sandbox's payment provider: its API is under /v1, its checkout pages "
             "under /c/pay, its switches under /_sim. No money moves here.",

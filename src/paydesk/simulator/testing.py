@@ -17,7 +17,7 @@ from .app import create_app
 from .cli import Payment
 from .config import Config, Webhook
 from .engine import Simulator, Upload
-from .objects import authentication
+from .objects import authentication, test_clocks
 from .store import Transaction
 
 SECRET_KEY = "sk_test_sandbox_of_the_tests"
@@ -104,6 +104,18 @@ class Sandbox:
     def trigger(self, type: str, **given: Any) -> list[dict[str, Any]]:
         """Make an event of this type happen (triggers.py); returns every event that came of it."""
         return triggers.trigger(self.sim, self.url, type, **given)
+
+    def advance_clock(self, clock_id: str, to: int) -> dict[str, Any]:
+        """Move a test clock to a time, in as many steps as Stripe allows; returns it when ready."""
+        while (clock := self.get(clock_id))["frozen_time"] < to:
+            if clock["status"] == "ready":
+                reachable = self.sim.store.call(
+                    self.sim.work(lambda call, one=clock: test_clocks.latest(call, one))
+                )
+                path = f"/v1/test_helpers/test_clocks/{clock_id}/advance"
+                self.request("POST", path, {"frozen_time": min(to, reachable)})
+            self.run_due()
+        return clock
 
     def refund(
         self, payment: str, amount: int | None = None, *, reason: str | None = None,

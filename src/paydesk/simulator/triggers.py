@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from . import backstage, ids, requests, shapes
+from . import background, backstage, ids, requests, shapes
 from .engine import Call, Simulator
 from .errors import StripeError
 from .objects import confirmation
@@ -61,6 +61,11 @@ class Scene:
         return self.sim.store.call(
             self.sim.work(lambda call: backstage.run(call, name, given), base_url=self.base_url)
         )
+
+    def go_on(self) -> None:
+        """Let happen what is due now, a test clock's way to its time included."""
+        while self.sim.store.call(self.sim.work(background.run_due)):
+            pass
 
     def found(self, *kinds: str) -> dict[str, Any] | None:
         """The object that was named, where it is of one of these kinds; None where none was."""

@@ -291,6 +291,11 @@ def _intent_moved(call: Call, intent: dict[str, Any]) -> None:
     invoice = call.tx.get(intent.get("_invoice") or "", "invoice")
     if invoice is None or invoice["status"] not in ("open", "uncollectible"):
         return
+    with test_clocks.time_of(call, invoice, changing=False):
+        _follow(call, invoice, intent)
+
+
+def _follow(call: Call, invoice: dict[str, Any], intent: dict[str, Any]) -> None:
     if intent["status"] == "succeeded":
         settled(call, invoice, intent)
     elif intent["status"] == "requires_action":

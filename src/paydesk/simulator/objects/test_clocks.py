@@ -102,7 +102,7 @@ def advance(call: Call) -> dict[str, Any]:
             f"{clock['frozen_time']}.",
             param="frozen_time",
         )
-    if target > _limit(call, clock):
+    if target > latest(call, clock):
         raise StripeError(
             "You cannot advance a test clock by more than two intervals of the shortest "
             "subscription on it, or by more than two years where there is none. Advance it in "
@@ -115,6 +115,7 @@ def advance(call: Call) -> dict[str, Any]:
     }
     _keep(call, clock)
     call.emit(f"{KIND}.advancing", clock)
+    call.sim.hurry()
     return clock
 
 
@@ -122,7 +123,7 @@ def customers_of(call: Call, clock: dict[str, Any]) -> list[dict[str, Any]]:
     return [one for one in call.tx.scan("customer") if one["test_clock"] == clock["id"]]
 
 
-def _limit(call: Call, clock: dict[str, Any]) -> int:
+def latest(call: Call, clock: dict[str, Any]) -> int:
     """The latest time it may be advanced to at once."""
     start, ends = clock["frozen_time"], []
     for customer in customers_of(call, clock):
