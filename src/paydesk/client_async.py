@@ -15,6 +15,7 @@ import psycopg
 from paydesk.client import Paydesk
 from paydesk.client_analytics_async import AsyncAnalytics
 from paydesk.client_catalog_async import AsyncCatalog
+from paydesk.client_clocks_async import AsyncClocks
 from paydesk.client_disputes_async import AsyncDisputes, AsyncReconciliations
 from paydesk.client_goods import ItemRef
 from paydesk.client_goods_async import AsyncAccessGrants, AsyncItems, AsyncPurchases, AsyncServices
@@ -72,6 +73,7 @@ class AsyncPaydesk:
         self.credits = AsyncCredits(self._threads, self.paydesk.credits)
         self.payments = AsyncPayments(self._threads, self.paydesk.payments)
         self.customers = AsyncCustomers(self._threads, self.paydesk.customers)
+        self.clocks = AsyncClocks(self._threads, self.paydesk.clocks)
         self.events = AsyncEvents(self._threads, self.paydesk.events)
         self.items = AsyncItems(self._threads, self.paydesk.items)
         self.plans = AsyncPlans(self._threads, self.paydesk.plans)

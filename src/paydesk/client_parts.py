@@ -17,6 +17,7 @@ from paydesk.env import Env
 from paydesk.errors import InsufficientCredits, InvalidRequest
 from paydesk.flows import (
     catalog,
+    clocks,
     credits,
     customers,
     direct,
@@ -29,6 +30,7 @@ from paydesk.flows import (
     promos,
 )
 from paydesk.flows.checkout import StartCheckout
+from paydesk.flows.clocks import ClockView
 from paydesk.flows.customers import Customer
 from paydesk.flows.plans import Plan
 from paydesk.results import (
@@ -406,9 +408,14 @@ class Customers(_Part):
         metadata: Mapping[str, Any] | None = None,
         owner: CustomerRef | None = None,
         organization: CustomerRef | None = None,
+        clock: str | UUID | ClockView | None = None,
     ) -> Customer:
-        """Make the customer of the application's own id, or change what is given."""
-        found = customers.ensure(self._env, external_id, email=email, name=name, metadata=metadata)
+        """Make the customer of the application's own id, or change what is given. `clock`: one
+        that is moved by hand, which a new customer stands on for good."""
+        found = customers.ensure(
+            self._env, external_id, email=email, name=name, metadata=metadata,
+            clock=None if clock is None else clocks.id_of(clock),
+        )  # fmt: skip
         told: dict[str, Any] = {
             "email": email, "name": name, "owner": owner, "organization": organization,
             "metadata": None if metadata is None else fields.metadata(metadata),

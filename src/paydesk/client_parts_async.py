@@ -12,6 +12,7 @@ from uuid import UUID
 from paydesk import client_parts
 from paydesk.client_parts import CustomerRef, PackRef
 from paydesk.client_threads import AsyncListing, Threads
+from paydesk.flows.clocks import ClockView
 from paydesk.flows.customers import Customer
 from paydesk.flows.plans import Plan
 from paydesk.results import (
@@ -341,11 +342,13 @@ class AsyncCustomers:
         metadata: Mapping[str, Any] | None = None,
         owner: CustomerRef | None = None,
         organization: CustomerRef | None = None,
+        clock: str | UUID | ClockView | None = None,
     ) -> Customer:
-        """Make the customer of the application's own id, or change what is given."""
+        """Make the customer of the application's own id, or change what is given. `clock`: one
+        that is moved by hand, which a new customer stands on for good."""
         return await self._threads.run(
             self._part.upsert, external_id, email=email, name=name, metadata=metadata, owner=owner,
-            organization=organization,
+            organization=organization, clock=clock,
         )  # fmt: skip
 
     async def get(self, customer: CustomerRef) -> Customer:

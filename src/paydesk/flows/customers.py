@@ -101,6 +101,12 @@ def ensure_imported(env: Env, external_id: str) -> UUID:
     return (found or _create(env, name, None, None, {})).uuid
 
 
+def is_here(env: Env, external_id: str) -> bool:
+    """Whether there is a customer of this external id."""
+    with env.db.read() as tx:
+        return _by_external(tx, external(external_id)) is not None
+
+
 def resolve(env: Env, ref: str | UUID | Customer, *, create: bool = True) -> UUID:
     """Only the customer's UUID, from memory where it is known: for hot paths.
 

@@ -3,7 +3,8 @@
     def test_a_pack_is_sold(pay, clock): ...
 
 Each test has a database of its own on a real, embedded PostgreSQL, and a simulator of Stripe in
-this process. Time stands until the test moves it.
+this process. Time stands until the test moves it: `clock.advance(days=31)` does on the way, in due
+order, everything that falls due for the test's customers.
 """
 
 from __future__ import annotations
@@ -18,17 +19,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from paydesk import Paydesk
-    from paydesk.clock import FixedClock
+    from paydesk.testing.desk_clock import DeskClock
 
 _WEBHOOK_SECRET = "whsec_of_an_applications_tests"
 
 
 @pytest.fixture
-def clock() -> FixedClock:
-    """A clock that stands at the present minute: `clock.advance(days=31)`."""
-    from paydesk.clock import FixedClock
+def clock() -> DeskClock:
+    """A clock that stands at the present minute: `clock.advance(days=31)`. With `pay`, all its
+    customers stand on it."""
+    from paydesk.testing.desk_clock import DeskClock
 
-    return FixedClock(datetime.now(UTC).replace(second=0, microsecond=0))
+    return DeskClock(datetime.now(UTC).replace(second=0, microsecond=0))
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +44,7 @@ def paydesk_simulator() -> Iterator[Any]:
 
 
 @pytest.fixture
-def pay(clock: FixedClock, paydesk_simulator: Any, tmp_path: Path) -> Iterator[Paydesk]:
+def pay(clock: DeskClock, paydesk_simulator: Any, tmp_path: Path) -> Iterator[Paydesk]:
     """An empty desk. Handlers run when the test says `pay.deliver()`."""
     from paydesk import Paydesk, Settings
     from paydesk.testing import databases
@@ -56,4 +58,5 @@ def pay(clock: FixedClock, paydesk_simulator: Any, tmp_path: Path) -> Iterator[P
             stripe_webhook_secret=_WEBHOOK_SECRET,
         )
         with Paydesk(settings, clock=clock, background=False) as desk:
+            clock.move_with_it(desk)
             yield desk

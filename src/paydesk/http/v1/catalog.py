@@ -8,6 +8,7 @@ from fastapi import Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from paydesk import ids
 from paydesk.errors import InvalidRequest
 from paydesk.flows import catalog, customers
 from paydesk.flows.catalog import Pack
@@ -35,6 +36,7 @@ def customer_shape(one: Customer, livemode: bool) -> dict[str, Any]:
         "owner": one.owner_id,
         "organization": one.organization_id,
         "metadata": one.metadata,
+        "clock": fields.shown("clock", one.clock_id),
         "created_at": fields.instant(one.created_at),
         "updated_at": fields.instant(one.updated_at),
     }
@@ -71,11 +73,15 @@ def create_customer(request: Request, body: CustomerIn) -> Response:
 
     def work() -> Response:
         started = env.now()
+        clock = None if body.clock is None else ids.parse("clock", body.clock)
+        was_here = clock is not None and customers.is_here(env, body.external_id)
         one = customers.ensure(
             env, customers.external(body.external_id), email=body.email, name=body.name,
             metadata=body.metadata,
+            clock=clock,
         )  # fmt: skip
-        status = 201 if one.created_at >= started else 200
+        is_new = one.created_at >= started if clock is None else not was_here
+        status = 201 if is_new else 200
         return reply(customer_shape(one, live), status, {"Location": f"/v1/customers/{one.id}"})
 
     return once(env, attempt_of(request, who_of(request), moves_money=False), None, work)

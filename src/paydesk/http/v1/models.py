@@ -34,6 +34,7 @@ class CustomerIn(Strict):
     email: Email | None = None
     name: Name | None = None
     metadata: Metadata = Field(default_factory=dict)
+    clock: Ref | None = Field(None, description="One that is moved by hand, in the sandbox.")
 
 
 class CustomerChange(Strict):
@@ -198,6 +199,7 @@ class CustomerOut(Object):
     owner: str
     organization: str | None
     metadata: dict[str, str]
+    clock: str | None
     updated_at: str
 
 
