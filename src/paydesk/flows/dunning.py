@@ -6,9 +6,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from paydesk import crash, ids
@@ -31,10 +29,7 @@ NO_METHOD = "payment_method_not_usable"
 
 def schedule(told: Terms) -> rules.Schedule:
     """The plan's schedule."""
-    kept: Mapping[str, Any] = told.dunning
-    to = kept.get("downgrade_to", kept.get("to"))
-    found = {"days": kept.get("days", [1, 3, 5, 7]), "final": kept.get("final", "cancel")}
-    return rules.read({**found, "downgrade_to": to} if to is not None else found)
+    return rules.read(told.dunning)
 
 
 def failed(tx: Tx, now: datetime, sub: Sub, row: InvoiceRow, code: str | None) -> None:

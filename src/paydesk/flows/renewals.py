@@ -146,7 +146,7 @@ def _renew(env: Env, tx: Tx, now: datetime, sub: Sub) -> provider_calls.Call | N
             return None
         sub.next = None
     is_trial = sub.state == "trialing"
-    if is_trial and not _has_method(tx, sub, now) and _costs(sub):
+    if is_trial and not steps.has_method(tx, sub) and _costs(sub):
         steps.end(tx, now, sub, "lapsed", "no_payment_method")
         steps.save(tx, now, sub)
         return None
@@ -218,14 +218,6 @@ def _take_next(tx: Tx, now: datetime, sub: Sub) -> None:
     if before.plan_id != after.plan_id:
         access.revoke_source(tx, now, sub.customer_id, sub.id, "cancellation")
     steps.tell(tx, now, sub, "updated", changed=changed, plan_was=was)
-
-
-def _has_method(tx: Tx, sub: Sub, now: datetime) -> bool:
-    return bool(tx.value(
-        "select exists (select 1 from payment_methods where customer_id = %(customer_id)s"
-        " and detached_at is null and (is_default or id = %(id)s))",
-        {"customer_id": sub.customer_id, "id": sub.method_id},
-    ))  # fmt: skip
 
 
 def _costs(sub: Sub) -> bool:

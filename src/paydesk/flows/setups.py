@@ -289,7 +289,7 @@ def finish(
     if row["metadata"].get("subscription_id"):
         from paydesk.flows import subscription_hooks
 
-        subscription_hooks.method_saved(tx, now, customer_id, row, saved)
+        subscription_hooks.method_saved(tx, now, customer_id, row)
     if not row["make_default"]:
         return None
     methods.make_default(tx, now, customer_id, saved)

@@ -100,7 +100,7 @@ def failed(tx: Tx, now: datetime, row: InvoiceRow, payment: ServicePayment) -> N
 
 
 def method_saved(
-    tx: Tx, now: datetime, customer_id: UUID, setup: Mapping[str, Any], method_id: UUID
+    tx: Tx, now: datetime, customer_id: UUID, setup: Mapping[str, Any]
 ) -> None:
     """A setup is finished; where a subscription waits for it, its trial begins."""
     shown = (setup["metadata"] or {}).get("subscription_id")
@@ -116,7 +116,6 @@ def method_saved(
         steps.check_free(tx, sub.customer_id, sub.family, but=sub.id)
     except SubscriptionAlreadyActive:
         return  # The method is saved all the same; this one lapses.
-    sub.method_id = method_id
     subscription_trials.begin(tx, now, sub, sub.told["trial_days"])
     steps.save(tx, now, sub)
 

@@ -364,6 +364,15 @@ def open_invoices(tx: Tx, sub: Sub, but: Iterable[UUID] = ()) -> list[Mapping[st
     ))  # fmt: skip
 
 
+def has_method(tx: Tx, sub: Sub) -> bool:
+    """Whether there is something to charge."""
+    return bool(tx.value(
+        "select exists (select 1 from payment_methods where customer_id = %(customer_id)s"
+        " and detached_at is null and (is_default or id = %(id)s))",
+        {"customer_id": sub.customer_id, "id": sub.method_id},
+    ))  # fmt: skip
+
+
 def postpone(tx: Tx, sub: Sub, until: datetime) -> None:
     """Look at it again later than it is due."""
     tx.run(

@@ -50,4 +50,5 @@ def begin(tx: Tx, now: datetime, sub: Sub, days: int) -> None:
     subscription_promos.confirm(tx, sub)
     # Where something will be charged at its end, that may take its time.
     end = sub.period_end
-    steps.give_access(tx, now, sub, told, steps.until_of(told, end) if sub.method_id else end, None)
+    until = steps.until_of(told, end) if steps.has_method(tx, sub) else end
+    steps.give_access(tx, now, sub, told, until, None)
