@@ -61,16 +61,4 @@ INVOICE_WORDS: dict[str, dict[str, str]] = {
         "en": "Taken back: nothing was credited", "fr": "Repris : rien n’a été crédité",
         "ht": "Reprann: anyen pa kredite",
     },
-    "pay_now": {"en": "Pay {amount}", "fr": "Payer {amount}", "ht": "Peye {amount}"},
-    "download": {"en": "Download PDF", "fr": "Télécharger le PDF", "ht": "Telechaje PDF la"},
-    "paid_thanks": {
-        "en": "This invoice is paid. Thank you.",
-        "fr": "Cette facture est payée. Merci.",
-        "ht": "Fakti sa a peye. Mèsi.",
-    },
-    "under_way": {
-        "en": "A payment for this invoice is under way.",
-        "fr": "Un paiement pour cette facture est en cours.",
-        "ht": "Gen yon peman k ap fèt pou fakti sa a.",
-    },
 }  # fmt: skip

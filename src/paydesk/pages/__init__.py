@@ -15,6 +15,7 @@ from paydesk.pages import (
     checkout,
     dashboard,
     docs,
+    invoice,
     look,
     mailbox,
     offline,
@@ -57,7 +58,7 @@ def theme(
     return answer
 
 
-for part in (checkout, offline, portal, sandbox, mailbox, docs, dashboard):
+for part in (checkout, invoice, offline, portal, sandbox, mailbox, docs, dashboard):
     router.include_router(part.router)
 
 
@@ -66,5 +67,5 @@ def nothing_here(request: Request) -> Response:
     raise NotFound("There is no such page.")
 
 
-for _prefix in ("/dashboard", "/checkout", "/portal", "/dev"):
+for _prefix in ("/dashboard", "/checkout", "/invoice", "/portal", "/dev"):
     router.add_api_route(f"{_prefix}/{{rest:path}}", nothing_here, methods=["GET"])

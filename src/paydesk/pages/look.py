@@ -65,6 +65,11 @@ STATES: dict[str, tuple[str, str]] = {
     "reserved": ("Reserved", "info"),
     "used": ("Used", "ok"),
     "released": ("Released", ""),
+    # invoices
+    "draft": ("Draft", ""),
+    "paid": ("Paid", "ok"),
+    "void": ("Void", ""),
+    "uncollectible": ("Uncollectible", "warn"),
 }
 
 
