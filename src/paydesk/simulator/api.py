@@ -182,7 +182,9 @@ async def _form(request: Request) -> tuple[dict[str, Any], Upload | None]:
             "Invalid request (check that your POST content type is "
             "application/x-www-form-urlencoded)."
         )
-    return forms.parse(body), None
+    # The SDK puts the parameters of a deletion into the address, others into the form.
+    query = request.scope["query_string"] if request.method == "DELETE" and not body else b""
+    return forms.parse(body or query), None
 
 
 async def _parts(request: Request, body: bytes) -> tuple[dict[str, Any], Upload | None]:
