@@ -93,6 +93,8 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
         "customer": "$owner", "pack": "creator", "promo": "SAVE", "email": "a@example.com",
         "description": "a word", "reference": "R-8", "metadata": {"a": "b"},
         "success_url": "https://example.com/a", "cancel_url": "https://example.com/b"},
+    ("post", "/v1/clocks"): {"name": "nightly"},
+    ("post", "/v1/clocks/{clock}/advance"): {"by": "1d"},
     ("post", "/v1/conversions"): {**AMOUNT, "customer": "$owner", "to": "htg"},
     ("post", "/v1/conversions/quote"): {**AMOUNT, "to": "htg"},
     ("post", "/v1/credits/grant"): {"customer": "$owner", "credits": 1, "reason": "a word"},
@@ -135,6 +137,10 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("post", "/v1/payments/{payment}/refunds"): {"amount": 1, "reason": "a word", "note": "why",
                                                  "metadata": {"a": "b"}},
     ("post", "/v1/payments/{payment}/resolve"): {"action": "waive"},
+    ("put", "/v1/plans/{plan}"): {
+        "name": "Pro", "amount": 1999, "currency": "usd", "description": "a word",
+        "grants": [{"type": "course", "id": "python"}], "product": "software",
+        "dunning": {"days": [1, 3], "final": "cancel"}, "metadata": {"a": "b"}},
     ("post", "/v1/promos/apply"): {"code": "SAVE", "customer": "$owner", "pack": "creator"},
     ("post", "/v1/promos/validate"): {"code": "SAVE", "customer": "$owner", "pack": "creator"},
     ("put", "/v1/promos/{promo}"): {
@@ -187,6 +193,8 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("post", "/v1/withdrawals"): {**AMOUNT, "customer": "$owner", "destination": "MonCash 7",
                                   "metadata": {"a": "b"}},
     ("post", "/v1/withdrawals/{withdrawal}/decide"): {"decision": "reject", "note": "why"},
+    ("post", "/v1/tax-rates"): {"name": "VAT", "percent": "19", "country": "XX",
+                                "product": "software", "inclusive": True},
     ("post", "/v1/withdrawals/{withdrawal}/paid"): {"reference": "R-9"},
 }  # fmt: skip
 
@@ -203,10 +211,11 @@ def world(http: Any, sim: Any, make: Any, owner: str = "user_1") -> World:
     _ok(asked(http, "patch", f"/v1/customers/{kin.id}", json={"owner": owner}))
     make.credits(user, 5_000)
     _fill(http.env, user.uuid, Money(100_000_00, "usd", minor=True))
+    _ok(asked(http, "put", "/v1/plans/pro", json=BODIES["put", "/v1/plans/{plan}"]))
     _ok(asked(http, "post", "/v1/rates", json=BODIES["post", "/v1/rates"]))
     made.ids = {
         "customer": user.id, "user": owner, "user_id": owner, "pack": "creator", "promo": "SAVE",
-        "item": "course", "provider": "stripe", "report": "payments",
+        "item": "course", "provider": "stripe", "report": "payments", "plan": "pro",
     }  # fmt: skip
     _buy(made, sim)
     _own(made, sim)
@@ -260,6 +269,8 @@ def _desk(made: World) -> None:
     post = lambda path: _ok(asked(made.http, "post", path, json=made.body("post", path)))  # noqa: E731
     made.ids["key"] = post("/v1/keys")["id"]
     made.ids["endpoint"] = post("/v1/webhook_endpoints")["id"]
+    made.ids["tax_rate"] = post("/v1/tax-rates")["id"]
+    made.ids["clock"] = post("/v1/clocks")["id"]
     made.ids["reconciliation"] = post("/v1/reconciliations")["id"]
     person = {**BODIES["post", "/v1/staff"], "email": f"rosa-{made.owner}@example.com"}
     made.ids["staff"] = _ok(asked(made.http, "post", "/v1/staff", json=person))["id"]

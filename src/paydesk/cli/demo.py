@@ -1,10 +1,10 @@
-"""The small catalogue of the sandbox: packs, items, a service and codes to try with."""
+"""The small catalogue of the sandbox: packs, items, a service, plans and codes to try with."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from paydesk.flows import catalog, items, promos
+from paydesk.flows import catalog, items, plans, promos
 from paydesk.rules.money import EUR, USD
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def load(env: Env) -> None:
             catalog.upsert_pack(env, key, name=name, credits=credits, price=price,
                                 expires_days=days, position=position)  # fmt: skip
     _load_items(env)
+    _load_plans(env)
     codes = {promo.code for promo in promos.list_promos(env, include_inactive=True)}
     if "WELCOME10" not in codes:
         promos.upsert_promo(env, "WELCOME10", percent_off=10)
@@ -33,6 +34,8 @@ def load(env: Env) -> None:
                             min_purchase=USD("20.00"))  # fmt: skip
     if "EXTRA25" not in codes:
         promos.upsert_promo(env, "EXTRA25", bonus_credits=25, packs=["studio"], per_customer=1)
+    if "TRY30" not in codes:
+        promos.upsert_promo(env, "TRY30", free_trial_days=30, plans=["pro"], per_customer=1)
 
 
 def _load_items(env: Env) -> None:
@@ -50,3 +53,23 @@ def _load_items(env: Env) -> None:
     if env.settings.premium_membership_item not in known:
         items.upsert(env, env.settings.premium_membership_item, name="Premium Membership",
                      price=USD("549.99"), kind="service", duration_months=6, position=2)
+
+
+def _load_plans(env: Env) -> None:
+    """A plan by the month and by the year, one with seats, and a membership with credits."""
+    known = {plan.key for plan in plans.list_(env, include_inactive=True)}
+    if "pro" not in known:
+        plans.upsert(env, "pro", name="Pro", prices=[USD("19.99"), EUR("18.49")], trial_days=14,
+                     grants=["course:*", "lab:*"])  # fmt: skip
+    if "pro-yearly" not in known:
+        plans.upsert(env, "pro-yearly", name="Pro, by the Year", price=USD("199.00"), position=1,
+                     interval="year", grants=["course:*", "lab:*"])  # fmt: skip
+    if "team" not in known:
+        plans.upsert(env, "team", name="Team", price=USD("14.50"), position=2, least_quantity=3,
+                     most_quantity=50)  # fmt: skip
+    if "gold" not in known:
+        plans.upsert(
+            env, "gold", name="Gold Membership", kind="membership", price=USD("29.00"),
+            position=3, credits=300, credits_rollover="capped", credits_cap=900,
+            grants=["lounge"],
+        )  # fmt: skip

@@ -257,7 +257,7 @@ def _lines(desk: Desk, took_s: float) -> Iterator[str]:
     yield _line("Database", *_database(desk))
     yield _line("Token", _token(settings), "customer user_123, 12 h")
     if desk.has_demo:
-        yield _line("Demo", "4 packs, 3 items, 3 codes", "--no-demo to start empty")
+        yield _line("Demo", "4 packs, 3 items, 4 plans, 4 codes", "--no-demo to start empty")
     yield ""
     yield "  [dim]Ctrl-C stops everything. Events as they happen:[/dim]"
 

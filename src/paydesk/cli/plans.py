@@ -24,7 +24,9 @@ def add_to(app: typer.Typer) -> None:
 def _plan(one: Any) -> dict[str, Any]:
     return {
         "key": one.key, "name": one.name, "kind": one.kind, "version": one.version,
-        "price": one.terms.price_words(), "trial_days": one.terms.trial_days,
+        "price": one.terms.price_words(),
+        "prices": {code: price.minor for code, price in one.terms.prices.items()},
+        "trial_days": one.terms.trial_days,
         "credits": one.terms.credits, "family": one.family, "active": one.active,
         "public": one.public, "id": one.id,
     }  # fmt: skip
