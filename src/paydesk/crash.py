@@ -57,6 +57,8 @@ POINTS: dict[str, str] = {
     "dunning_after_commit": "another try for an invoice is committed, nothing was sent",
     "change_before_commit": "a change of plan is written, not committed",
     "change_after_commit": "a change's invoice and charge are committed, nothing was sent",
+    "refill_after_look": "a refill was decided on, its payment is not written",
+    "refill_before_commit": "a refill's payment and its count are written, not committed",
     "clock_after_move": "a clock stands at the instant of a due row, which is not done",
     "clock_after_step": "what was due on a clock is done, the next was not looked for",
     "clock_before_finish": "nothing is due on a clock any more, it has not arrived",

@@ -62,6 +62,7 @@ PREFIXES = {
     "invoice": "inv",
     "invoice_item": "ii",
     "credit_note": "cn",
+    "refill": "rfl",
     "plan": "plan",  # *
     "tax_rate": "txr",  # *
     "clock": "clock",  # *

@@ -306,6 +306,11 @@ class Settings:
     credits_expiring_days: int = _named(7, "PAYDESK_CREDITS_EXPIRING_DAYS", least=0,
                                         doc="Days before their expiry that a mail tells of credits;"
                                             " 0: none does.")
+    payment_reminder_days: int = _named(3, "PAYDESK_PAYMENT_REMINDER_DAYS", least=0, most=365,
+                                        doc="Days after which a mail reminds of what a person has"
+                                            " yet to pay, and again after as many; 0: none does.")
+    payment_reminder_most: int = _named(2, "PAYDESK_PAYMENT_REMINDER_MOST", least=1, most=20,
+                                        doc="Most reminders of one payment or invoice.")
 
     # Invoices
     tax_rounding: str = _named("line", "PAYDESK_TAX_ROUNDING", choices=("line", "rate"),

@@ -30,7 +30,9 @@ from paydesk.rules.payments import DEAD_STATES
 from paydesk.settings import Settings
 
 #: Modules that register what is theirs when they are imported.
-MODULES: tuple[str, ...] = ()
+MODULES: tuple[str, ...] = (
+    "paydesk.flows.refill_steps", "paydesk.flows.reminders", "paydesk.flows.renewals",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

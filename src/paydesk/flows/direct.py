@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -72,6 +72,7 @@ class NewPayment:
     `method`: for `process` a saved method (our id or the provider's) or a provider's token, None
     for the default one; for `create` a word such as cash or bank_transfer. `off_session`: the
     customer is away and can open no page. `return_url`: where a bank's page leads back to.
+    `guard` is called where the payment is written, with the head locked: what it raises undoes it.
     """
 
     customer_id: UUID
@@ -98,6 +99,7 @@ class NewPayment:
     payable: str | None = None
     request_key: UUID | None = None
     request_hash: bytes | None = None
+    guard: Callable[[Tx, datetime, Priced], None] | None = field(default=None, compare=False)
 
     def order(self, provider: str | None) -> StartCheckout:
         """The same order as a checkout has it, for its price."""
@@ -213,6 +215,8 @@ def _intend(
                 tx, customer_id, priced.product, now, priced.payment_id
             ) is None:
                 return None
+            if what.guard is not None:
+                what.guard(tx, now, priced)
             checkout.check_reference(tx, customer_id, what.reference)
             checkout.check_limits(env, tx, priced, customer_id, now)
             bought = goods.check(tx, now, customer_id, priced)

@@ -36,6 +36,10 @@ _SUBSCRIPTION = {
     "plan": "pro", "status": "active", "quantity": 1, "amount": 1999, "currency": "usd",
     "period_start": "2026-01-31T00:00:00+00:00", "period_end": "2026-02-28T00:00:00+00:00",
 }
+_REFILL = {
+    "what": "credits", "status": "active", "threshold": 50, "pack": "creator", "credits": None,
+    "amount": None, "currency": None,
+}
 
 TYPES: dict[str, EventType] = {
     "customer.created": EventType(
@@ -279,6 +283,43 @@ TYPES: dict[str, EventType] = {
     "credit_note.voided": EventType(
         "A credit note was taken back, because its refund came to nothing.", "credit_note",
         {"invoice_id": "019dfb2e-5f50-8d3c-a1b2-3c4d5e6f7a91", "amount": 500, "currency": "usd"},
+    ),
+    "refill.set": EventType(
+        "A refill was set: a method is charged when the balance falls below `threshold`.",
+        "refill", _REFILL,
+    ),
+    "refill.off": EventType(
+        "A refill was turned off.", "refill", {**_REFILL, "status": "off"}
+    ),
+    "refill.succeeded": EventType(
+        "A refill was paid and is there; `paid` is what it cost, `balance` what there is now.",
+        "refill",
+        {**_REFILL, "payment_id": _PAYMENT_ID, "paid": 899, "paid_currency": "usd",
+         "balance": 162},
+    ),
+    "refill.failed": EventType(
+        "A refill could not be bought; `retry_at` says when it is tried again, `failures` how often"
+        " it failed in a row.",
+        "refill",
+        {**_REFILL, "payment_id": _PAYMENT_ID, "error_code": "insufficient_funds", "failures": 1,
+         "retry_at": "2026-02-01T00:00:00+00:00"},
+    ),
+    "refill.paused": EventType(
+        "A refill waits: for a new method (`reason` payment_method), or to be set again (failures,"
+        " stopped).",
+        "refill",
+        {**_REFILL, "status": "paused", "reason": "payment_method", "error_code": "expired_card",
+         "failures": 1},
+    ),
+    "payment.reminder": EventType(
+        "Somebody was to be reminded of a payment that waits for him, for the `number`-th time.",
+        "payment",
+        {**_PAYMENT, "status": "pending", "number": 1},
+    ),
+    "invoice.reminder": EventType(
+        "Somebody was to be reminded of an open invoice, for the `number`-th time.",
+        "invoice",
+        {**_INVOICE, "reminder": 1},
     ),
     "purchase.completed": EventType(
         "An item was bought and is the customer's; `restored`: it was taken back and is again.",

@@ -413,6 +413,12 @@ def _move_on(
             " set try_at = coalesce(feeds.try_at, excluded.try_at)",
             arrays,
         )
+        # Whose balance may have fallen is looked at, so that nothing is asked of who spends.
+        tx.run(
+            "update refills set woken = true where customer_id = any(%(customers)s)"
+            " and state = 'active' and not woken",
+            arrays,
+        )
         crash.at("publish_before_commit")
     crash.at("publish_after_commit")
     return [_Moved(row["customer_id"], row["before"], row["seq"]) for row in rows]

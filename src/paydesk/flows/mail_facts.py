@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from paydesk import ids
 from paydesk.env import Env
-from paydesk.flows import payments, webhook_endpoints
+from paydesk.flows import invoice_books, payments, webhook_endpoints
 from paydesk.flows.customers import Customer
 from paydesk.flows.events import Event
 from paydesk.flows.payments import PaymentView
@@ -130,6 +130,44 @@ def _disabled(env: Env, customer: Customer, event: Event) -> dict[str, Any]:
             "days": env.settings.webhook_disable_days}  # fmt: skip
 
 
+def _refill_paused(env: Env, customer: Customer, event: Event) -> dict[str, Any]:
+    return {name: event.data.get(name) for name in ("reason", "error_code", "currency")}
+
+
+def _payment_reminder(env: Env, customer: Customer, event: Event) -> dict[str, Any]:
+    """What the payer has yet to pay, and the page that says how. Raises Nobody once it came."""
+    one = payments.get(env, customer.uuid, event.subject_id)
+    if one.state != "pending":
+        raise Nobody("It waits no more.")
+    with env.db.read() as tx:
+        row = tx.one(
+            "select id, secret, email from checkouts where customer_id = %(customer_id)s"
+            " and id = %(id)s",
+            {"customer_id": customer.uuid, "id": one.checkout_id},
+        )
+    page = f"{env.settings.base_url}/checkout/{ids.show('checkout', row['id'])}" if row else None
+    return {
+        "email": (row["email"] if row else None) or customer.email, "amount": one.amount.minor,
+        "currency": one.currency, "number": ids.show("payment", one.id), "label": "payment",
+        "reference": one.reference, "since": _local(env, one.created_at),
+        "pay_url": f"{page}?s={row['secret']}" if row else None, "livemode": one.livemode,
+    }  # fmt: skip
+
+
+def _invoice_reminder(env: Env, customer: Customer, event: Event) -> dict[str, Any]:
+    """An open invoice and its page. Raises Nobody once it is not open any more."""
+    with env.db.read() as tx:
+        row = invoice_books.get(tx, customer.uuid, event.subject_id)
+    if row.state != "open":
+        raise Nobody("It is not open any more.")
+    assert row.finalized_at is not None, "what is open was finalized"
+    return {
+        "amount": row.due_minor, "currency": row.currency, "number": row.number,
+        "label": "invoice_number", "reference": None, "since": _local(env, row.finalized_at),
+        "pay_url": f"{env.settings.base_url}/invoice/{ids.show('invoice', row.id)}?s={row.secret}",
+    }  # fmt: skip
+
+
 def _at(env: Env, event: Event) -> str:
     return _local(env, event.created_at)
 
@@ -143,4 +181,6 @@ _GATHER: dict[str, Callable[[Env, Customer, Event], dict[str, Any]]] = {
     "receipt": _receipt, "payment_failed": _failed, "refund": _refund, "credits_low": _low,
     "credits_expiring": _expiring, "dispute_opened": _dispute, "dispute_due_soon": _dispute,
     "refund_failed": _refund_failed, "endpoint_disabled": _disabled,
+    "refill_paused": _refill_paused, "payment_reminder": _payment_reminder,
+    "invoice_reminder": _invoice_reminder,
 }  # fmt: skip

@@ -283,10 +283,11 @@ def save(
 
 
 def _try_again(tx: Tx, now: datetime, customer_id: UUID, method_id: UUID) -> None:
-    """What subscriptions owe is tried with a new method at once."""
-    from paydesk.flows import dunning
+    """What subscriptions owe is tried with a new method at once, and refills go on with it."""
+    from paydesk.flows import dunning, refills
 
     dunning.new_method(tx, now, customer_id, method_id)
+    refills.new_method(tx, now, customer_id, method_id)
 
 
 def _rows(tx: Tx, customer_id: UUID, provider: str, account: str) -> list[dict[str, Any]]:

@@ -39,6 +39,9 @@ KIND_OF = {
     "dispute.opened": "dispute_opened",
     "dispute.due_soon": "dispute_due_soon",
     "webhook_endpoint.disabled": "endpoint_disabled",
+    "refill.paused": "refill_paused",
+    "payment.reminder": "payment_reminder",
+    "invoice.reminder": "invoice_reminder",
 }
 MAX_TRIES = 8
 _LEASE = timedelta(minutes=2)

@@ -18,7 +18,8 @@ from paydesk.notify import formats, receipts, words
 from paydesk.notify.brand import COLOR, Logo
 
 KINDS = ("receipt", "refund", "payment_failed", "credits_low", "credits_expiring",
-         "dispute_opened", "dispute_due_soon", "refund_failed", "endpoint_disabled")  # fmt: skip
+         "dispute_opened", "dispute_due_soon", "refund_failed", "endpoint_disabled",
+         "refill_paused", "payment_reminder", "invoice_reminder")  # fmt: skip
 #: Kinds that go to the staff, in the desk's own language.
 STAFF_KINDS = frozenset(
     {"dispute_opened", "dispute_due_soon", "refund_failed", "endpoint_disabled"}
@@ -180,10 +181,34 @@ def _disabled(w: Any, locale: str, f: Facts) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _refill_paused(w: Any, locale: str, f: Facts) -> dict[str, Any]:
+    is_wallet = f["currency"] is not None
+    facts = []
+    if reason := _DECLINES.get(f.get("error_code") or ""):
+        facts.append((w("reason"), w(reason)))
+    return {
+        "facts": facts, "what": w("refill_wallet" if is_wallet else "refill_credits"),
+        "text": "refill_paused_method" if f["reason"] == "payment_method" else "refill_paused_text",
+    }  # fmt: skip
+
+
+def _reminder(w: Any, locale: str, f: Facts) -> dict[str, Any]:
+    amount = formats.amount(f["amount"], f["currency"], locale)
+    facts = [(w("amount"), amount)]
+    if f.get("number"):
+        facts.append((w(f["label"]), f["number"]))
+    if f.get("reference"):
+        facts.append((w("reference"), f["reference"]))
+    return {"amount": amount, "date": formats.day_of(f["since"], locale), "facts": facts,
+            "pay_url": f.get("pay_url") or f.get("account_url")}  # fmt: skip
+
+
 _SHOWN = {
     "receipt": _receipt, "refund": _refund, "payment_failed": _failed, "credits_low": _low,
     "credits_expiring": _expiring, "dispute_opened": _dispute, "dispute_due_soon": _dispute,
     "refund_failed": _refund_failed, "endpoint_disabled": _disabled,
+    "refill_paused": _refill_paused, "payment_reminder": _reminder,
+    "invoice_reminder": _reminder,
 }  # fmt: skip
 
 

@@ -297,6 +297,76 @@ WORDS: dict[str, dict[str, str]] = {
     },
     "due": {"en": "Evidence due by", "fr": "Preuves avant le", "ht": "Prèv anvan"},
     "open_payment": {"en": "Open the payment", "fr": "Ouvrir le paiement", "ht": "Louvri peman an"},
+    # refill_paused
+    "refill_credits": {"en": "credits", "fr": "crédits", "ht": "kredi"},
+    "refill_wallet": {"en": "wallet", "fr": "portefeuille", "ht": "bous"},
+    "refill_paused_subject": {
+        "en": "Automatic refills of your {what} have paused",
+        "fr": "La recharge automatique de vos fonds est suspendue ({what})",
+        "ht": "Rechaj otomatik la kanpe ({what})",
+    },
+    "refill_paused_heading": {
+        "en": "Automatic refills have paused",
+        "fr": "La recharge automatique est suspendue",
+        "ht": "Rechaj otomatik la kanpe",
+    },
+    "refill_paused_method": {
+        "en": "Your payment method could not be charged, so nothing was refilled. As soon as you"
+              " add another one, refills go on by themselves.",
+        "fr": "Votre moyen de paiement n’a pas pu être débité : rien n’a été rechargé. Dès que"
+              " vous en ajoutez un autre, la recharge reprend d’elle-même.",
+        "ht": "Nou pa t ka pran lajan sou mwayen peman ou a, kidonk anyen pa rechaje. Depi ou"
+              " ajoute yon lòt, rechaj la ap kontinye poukont li.",
+    },
+    "refill_paused_text": {
+        "en": "Your payment method could not be charged, so nothing was refilled. No more is tried"
+              " until you turn automatic refills on again.",
+        "fr": "Votre moyen de paiement n’a pas pu être débité : rien n’a été rechargé. Plus rien"
+              " n’est tenté jusqu’à ce que vous réactiviez la recharge automatique.",
+        "ht": "Nou pa t ka pran lajan sou mwayen peman ou a, kidonk anyen pa rechaje. Nou p ap"
+              " eseye ankò jiskaske ou remete rechaj otomatik la.",
+    },
+    "refill_again": {
+        "en": "See your account", "fr": "Voir votre compte", "ht": "Gade kont ou",
+    },
+    # payment_reminder, invoice_reminder
+    "payment_reminder_subject": {
+        "en": "Reminder: your payment of {amount} to {business}",
+        "fr": "Rappel : votre paiement de {amount} à {business}",
+        "ht": "Rapèl: peman {amount} ou a bay {business}",
+    },
+    "payment_reminder_heading": {
+        "en": "Your payment has not arrived yet",
+        "fr": "Votre paiement ne nous est pas encore parvenu",
+        "ht": "Peman ou an poko rive",
+    },
+    "payment_reminder_text": {
+        "en": "We have been waiting for your payment of {amount} since {date}. If you have paid,"
+              " you need do nothing: it may take some days to arrive.",
+        "fr": "Nous attendons votre paiement de {amount} depuis le {date}. Si vous avez déjà payé,"
+              " vous n’avez rien à faire : il peut mettre quelques jours à arriver.",
+        "ht": "N ap tann peman {amount} ou a depi {date}. Si ou peye deja, ou pa bezwen fè anyen:"
+              " li ka pran kèk jou pou l rive.",
+    },
+    "invoice_reminder_subject": {
+        "en": "Reminder: an invoice of {amount} from {business} is open",
+        "fr": "Rappel : une facture de {amount} de {business} est à payer",
+        "ht": "Rapèl: gen yon fakti {amount} nan men {business} ki poko peye",
+    },
+    "invoice_reminder_heading": {
+        "en": "An invoice is still open",
+        "fr": "Une facture reste à payer",
+        "ht": "Gen yon fakti ki poko peye",
+    },
+    "invoice_reminder_text": {
+        "en": "Your invoice of {date} is still open: {amount} is to be paid. If you have paid, you"
+              " need do nothing.",
+        "fr": "Votre facture du {date} reste ouverte : {amount} à payer. Si vous avez déjà payé,"
+              " vous n’avez rien à faire.",
+        "ht": "Fakti ou a ki gen dat {date} poko peye: gen {amount} pou peye. Si ou peye deja, ou"
+              " pa bezwen fè anyen.",
+    },
+    "pay_now": {"en": "Pay now", "fr": "Payer maintenant", "ht": "Peye kounye a"},
     # endpoint_disabled, to staff
     "endpoint_disabled_subject": {
         "en": "Webhooks to {host} were stopped",
