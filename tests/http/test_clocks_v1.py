@@ -1,0 +1,88 @@
+"""v1: clocks: made, advanced in the background, deleted; customers who stand on them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from http_support import problem_of
+
+from paydesk.http import fields
+from paydesk.worker import Worker
+
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def made(http):
+    """A clock, made over HTTP."""
+    return http.post("/v1/clocks", json={"name": "nightly"}).json()
+
+
+def test_an_advance_is_worked_off_in_the_background(http, env, made, make, clock):
+    answer = http.post("/v1/customers", json={"external_id": "c1", "clock": made["id"]})
+    assert (answer.status_code, answer.json()["clock"]) == (201, made["id"])
+    assert http.post("/v1/customers",
+                     json={"external_id": "c1", "clock": made["id"]}).status_code == 200
+    assert http.post("/v1/customers", json={"external_id": "c2"}).json()["clock"] is None
+    for name in ("c1", "c2"):
+        http.post("/v1/credits/grant", json={
+            "customer": name, "credits": 9, "expires_at": fields.instant(clock.now() + 30 * DAY)})
+    path = f"/v1/clocks/{made['id']}"
+    far = clock.now() + 800 * DAY
+    begun = http.post(f"{path}/advance", json={"to": fields.instant(far)})
+    assert (begun.status_code, begun.json()["status"]) == (202, "advancing")
+    assert begun.json()["now"] == made["now"]
+    assert problem_of(http.post(f"{path}/advance", json={"by": "1d"}), 409, "conflict")
+    Worker(env).run_once("clocks")
+    assert http.get(path).json() == {
+        **made, "status": "ready", "now": fields.instant(far), "customers": 1}  # fmt: skip
+    balances = [http.get("/v1/credits/balance", params={"customer": c}).json()["balance"]
+                for c in ("c1", "c2")]  # fmt: skip
+    assert balances == [0, 9]
+    spend = http.post("/v1/credits/spend", json={"customer": "c1", "credits": 1})
+    assert spend.json()["code"] == "insufficient_credits"
+
+
+def test_a_clock_never_goes_back_and_lengths_are_read_strictly(http, env, made, clock):
+    path = f"/v1/clocks/{made['id']}/advance"
+    http.post(path, json={"by": "1d12h"})
+    Worker(env).run_once("clocks")
+    assert http.get(f"/v1/clocks/{made['id']}").json()["now"] == fields.instant(
+        clock.now() + timedelta(hours=36))  # fmt: skip
+    for body in ({"to": made["now"]}, {}, {"by": "1d", "to": "2030-01-01T00:00:00Z"},
+                 {"by": "12h1d"}, {"by": "a day"}, {"by": "-1d"}, {"by": "999999999w"}):
+        assert problem_of(http.post(path, json=body), 422, "invalid_request"), body
+
+
+def test_clocks_are_listed_and_deleted(http, env, made):
+    second = http.post("/v1/clocks", json={}).json()
+    page = http.get("/v1/clocks").json()
+    assert [one["id"] for one in page["data"]] == [second["id"], made["id"]]
+    gone = http.delete(f"/v1/clocks/{made['id']}")
+    assert gone.json()["status"] == "deleted"
+    assert [one["id"] for one in http.get("/v1/clocks").json()["data"]] == [second["id"]]
+    assert problem_of(http.post(f"/v1/clocks/{made['id']}/advance", json={"by": "1d"}), 409,
+                      "conflict")  # fmt: skip
+    assert problem_of(
+        http.post("/v1/customers", json={"external_id": "late", "clock": made["id"]}), 404,
+        "not_found",
+    )
+    assert problem_of(http.get("/v1/clocks/clock_none"), 404, "not_found")
+
+
+def test_a_view_of_a_clocked_customer_shows_his_time(http, env, made, clock):
+    http.post("/v1/customers", json={"external_id": "c1", "clock": made["id"]})
+    http.post("/v1/access", json={"customer": "c1", "resource": "course:go", "days": 10})
+    hold_of = {"customer": "c1", "credits": 5, "minutes": 30}
+    http.post("/v1/credits/grant", json={"customer": "c1", "credits": 9})
+    hold = http.post("/v1/holds", json=hold_of).json()
+    clock.advance(days=20)
+    asked = {"customer": "c1", "resource": "course:go"}
+    found = http.get("/v1/access/check", params=asked).json()
+    assert (found["allowed"], found["at"]) == (True, made["now"])
+    assert http.get(f"/v1/holds/{hold['id']}").json()["status"] == "open"
+    http.post(f"/v1/clocks/{made['id']}/advance", json={"by": "11d"})
+    Worker(env).run_once("clocks")
+    assert http.get("/v1/access/check", params=asked).json()["allowed"] is False
+    assert http.get(f"/v1/holds/{hold['id']}").json()["status"] == "expired"
