@@ -34,7 +34,11 @@ VERIFY = [
 SWEEP = ["apply_after_fetch", "apply_before_commit", "apply_after_commit"]
 #: Places of other parts, which die in tests of their own.
 ELSEWHERE = {"spend_before_step", "spend_before_commit", "spend_after_commit",
+             "refill_after_look", "refill_before_commit",
              "clock_after_move", "clock_after_step", "clock_before_finish",
+             "subscribe_before_commit", "subscribe_after_commit", "renewal_invoiced",
+             "renewal_before_commit", "renewal_after_commit", "dunning_before_commit",
+             "dunning_after_commit", "change_before_commit", "change_after_commit",
              "publish_before_commit", "publish_after_commit", "old_call_before_settle",
              "refund_before_commit", "refund_after_commit", "withdrawal_before_commit",
              "reconcile_after_drifts", "reconcile_after_repair", "statement_line_taken",

@@ -48,6 +48,16 @@ FACTS: dict[str, dict[str, Any]] = {
     "refund_failed": BASE | PAYMENT | {"customer": "user_123", "reason": "lost_or_stolen_card"},
     "endpoint_disabled": BASE | {"url": "https://hooks.example.com/in", "reason": "failing",
                                  "days": 5},
+    "refill_paused": BASE | {"reason": "payment_method", "error_code": "expired_card",
+                             "currency": None},
+    "payment_reminder": BASE | {"amount": 5000, "currency": "htg", "reference": "PD2345",
+                                "number": "pay_0344QCT8RQJ5T9R7VHA8PSE1H4", "label": "payment",
+                                "since": "2026-11-18T08:41:07+00:00",
+                                "pay_url": BASE["account_url"]},
+    "invoice_reminder": BASE | {"amount": 1999, "currency": "usd", "reference": None,
+                                "number": "INV-000017", "label": "invoice_number",
+                                "since": "2026-11-18T08:41:07+00:00",
+                                "pay_url": BASE["account_url"]},
 }  # fmt: skip
 #: A picture of one pixel, after the first bytes of a PNG.
 _PIXEL = base64.b64decode(
@@ -365,7 +375,8 @@ def test_every_mail_is_whole_in_every_language(kind, locale):
     if kind != "endpoint_disabled":
         link = BASE["base_url"] if kind in render.STAFF_KINDS else BASE["account_url"]
         assert link in shown.html and link in shown.text
-        bare = render.mail(kind, locale, FACTS[kind] | {"account_url": ""}, with_pdf=False)
+        bare = render.mail(kind, locale, FACTS[kind] | {"account_url": "", "pay_url": None},
+                           with_pdf=False)
         assert kind in render.STAFF_KINDS or "<a " not in bare.html
 
 

@@ -108,10 +108,11 @@ class RefillView:
         return f"<Refill {ids.show('refill', self.id)} {self.what} {self.state}>"
 
 
-_COLUMNS: LiteralString = (
-    "id, customer_id, what, asset, threshold, pack, credits, amount_minor, method_id, day_count,"
+_READ: LiteralString = (
+    "select id, customer_id, what, asset, threshold, pack, credits, amount_minor, method_id, day_count,"
     " month_count, day_minor, month_minor, pause_after, state, pause_reason, number, payment_id,"
     " failures, error_code, retry_at, last_at, set_by, created_at, updated_at"
+    " from refills where "
 )
 
 
@@ -258,7 +259,7 @@ def list_(
     whose: LiteralString = "true" if customer_id is None else "customer_id = %(customer_id)s"
     with env.db.read() as tx:
         rows = tx.all(
-            "select " + _COLUMNS + " from refills where " + whose +
+            _READ + whose +
             " and (%(state)s::text is null or state = %(state)s)"
             " and (%(at)s::timestamptz is null or (created_at, id) < (%(at)s, %(last)s))"
             " order by created_at desc, id desc limit %(limit)s",
@@ -271,8 +272,7 @@ def list_(
 def read(tx: Tx, customer_id: UUID, refill_id: UUID) -> RefillView:
     """The row. Raises NotFound."""
     row = tx.one(
-        "select " + _COLUMNS + " from refills where customer_id = %(customer_id)s"
-        " and id = %(id)s",
+        _READ + "customer_id = %(customer_id)s and id = %(id)s",
         {"customer_id": customer_id, "id": refill_id},
     )
     if row is None:
@@ -282,8 +282,7 @@ def read(tx: Tx, customer_id: UUID, refill_id: UUID) -> RefillView:
 
 def _find(tx: Tx, customer_id: UUID, what: str) -> RefillView | None:
     row = tx.one(
-        "select " + _COLUMNS + " from refills where customer_id = %(customer_id)s"
-        " and what = %(what)s",
+        _READ + "customer_id = %(customer_id)s and what = %(what)s",
         {"customer_id": customer_id, "what": what},
     )
     return RefillView(**row) if row else None
