@@ -29,6 +29,7 @@ MODULES = {
     "client_methods": ["Methods", "Setups"],
     "client_goods": ["Items", "Purchases", "Services", "AccessGrants"],
     "client_plans": ["Plans", "TaxRates"],
+    "client_subscriptions": ["Subscriptions"],
 }
 #: Methods that do no I/O, or are written by hand below.
 AS_THEY_ARE = {"on", "price_item"}
@@ -58,7 +59,7 @@ IMPORTS = {
     "paydesk": [
         "client_analytics", "client_catalog", "client_clocks", "client_disputes", "client_goods",
         "client_invoices", "client_methods", "client_parts", "client_plans", "client_refunds",
-        "client_wallets",
+        "client_subscriptions", "client_wallets",
     ],
     "paydesk.client": ["Paydesk"],
     "paydesk.client_analytics": ["Frame", "When"],
@@ -80,6 +81,8 @@ IMPORTS = {
     "paydesk.client_plans_async": [],
     "paydesk.client_refunds": ["PaymentRef", "Refund", "RefundRef"],
     "paydesk.client_refunds_async": [],
+    "paydesk.client_subscriptions": ["ChangePreview", "Subscription", "SubscriptionRef"],
+    "paydesk.client_subscriptions_async": [],
     "paydesk.client_threads": ["AsyncHold", "AsyncListing", "Threads"],
     "paydesk.client_wallets": ["HoldRef", "WithdrawalRef"],
     "paydesk.client_wallets_async": [],
@@ -101,6 +104,7 @@ IMPORTS = {
     "paydesk.flows.reconcile": ["Drift", "Reconciliation"],
     "paydesk.flows.refunds": ["Preview"],
     "paydesk.flows.services": ["ServiceView"],
+    "paydesk.flows.subscription_views": ["Why"],
     "paydesk.flows.wallet_history": ["Statement as WalletStatement", "WalletLine"],
     "paydesk.flows.wallet_moves": ["Conversion", "Quote", "Transferred as MoneyTransferred"],
     "paydesk.flows.wallets": ["Wallet"],
@@ -149,6 +153,7 @@ FRONT_CLASS = '''class AsyncPaydesk:
         self.items = AsyncItems(self._threads, self.paydesk.items)
         self.plans = AsyncPlans(self._threads, self.paydesk.plans)
         self.tax_rates = AsyncTaxRates(self._threads, self.paydesk.tax_rates)
+        self.subscriptions = AsyncSubscriptions(self._threads, self.paydesk.subscriptions)
         self.purchases = AsyncPurchases(self._threads, self.paydesk.purchases)
         self.services = AsyncServices(self._threads, self.paydesk.services)
         self.access = AsyncAccessGrants(self._threads, self.paydesk.access)

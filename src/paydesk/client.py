@@ -33,8 +33,9 @@ from paydesk.client_parts import (
     request_key,
     spent,
 )
-from paydesk.client_plans import Plans, TaxRates
+from paydesk.client_plans import PlanRef, Plans, TaxRates
 from paydesk.client_refunds import PaymentRef, Refund, Refunds
+from paydesk.client_subscriptions import Subscription, Subscriptions, subscribe
 from paydesk.client_wallets import Hold, Holds, Rates, Wallets, begin_hold
 from paydesk.clock import Clock
 from paydesk.delivery import Delivery, Handler
@@ -88,6 +89,7 @@ class Paydesk:
         self.items = Items(self._open)
         self.plans = Plans(self._open)
         self.tax_rates = TaxRates(self._open)
+        self.subscriptions = Subscriptions(self._open)
         self.purchases = Purchases(self._open)
         self.services = Services(self._open)
         self.access = AccessGrants(self._open)
@@ -193,6 +195,36 @@ class Paydesk:
             email=who.email, metadata=metadata or {}, description=description,
             reference=reference, payable=payable, request_key=request_key(key),
         )))  # fmt: skip
+
+    def subscribe(
+        self,
+        customer: CustomerRef,
+        plan: PlanRef,
+        *,
+        quantity: int = 1,
+        currency: str | None = None,
+        promo: str | None = None,
+        trial_days: int | None = None,
+        method: MethodRef | None = None,
+        hosted: bool = False,
+        provider: str | None = None,
+        success_url: str | None = None,
+        cancel_url: str | None = None,
+        zone: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        key: str | None = None,
+    ) -> Subscription:
+        """Subscribe to a plan. A saved method is charged at once; without one, or with `hosted`,
+        send the customer to `url`, where it is paid or, before a trial, a method is saved.
+
+        The same `key` subscribes once. Raises SubscriptionAlreadyActive, InvalidPromoCode,
+        InvalidRequest, NotSupported, PaymentMethodNotUsable and other PaydeskErrors.
+        """
+        return subscribe(
+            self.env, customer, plan, quantity=quantity, currency=currency, promo=promo,
+            trial_days=trial_days, method=method, hosted=hosted, provider=provider,
+            success_url=success_url, cancel_url=cancel_url, zone=zone, metadata=metadata, key=key,
+        )  # fmt: skip
 
     def refund(
         self,

@@ -32,9 +32,12 @@ from paydesk.client_parts_async import (
     AsyncPayments,
     AsyncPromos,
 )
+from paydesk.client_plans import PlanRef
 from paydesk.client_plans_async import AsyncPlans, AsyncTaxRates
 from paydesk.client_refunds import PaymentRef, Refund
 from paydesk.client_refunds_async import AsyncRefunds
+from paydesk.client_subscriptions import Subscription
+from paydesk.client_subscriptions_async import AsyncSubscriptions
 from paydesk.client_threads import AsyncHold, Threads
 from paydesk.client_wallets_async import AsyncHolds, AsyncRates, AsyncWallets
 from paydesk.clock import Clock
@@ -78,6 +81,7 @@ class AsyncPaydesk:
         self.items = AsyncItems(self._threads, self.paydesk.items)
         self.plans = AsyncPlans(self._threads, self.paydesk.plans)
         self.tax_rates = AsyncTaxRates(self._threads, self.paydesk.tax_rates)
+        self.subscriptions = AsyncSubscriptions(self._threads, self.paydesk.subscriptions)
         self.purchases = AsyncPurchases(self._threads, self.paydesk.purchases)
         self.services = AsyncServices(self._threads, self.paydesk.services)
         self.access = AsyncAccessGrants(self._threads, self.paydesk.access)
@@ -188,6 +192,36 @@ class AsyncPaydesk:
             off_session=off_session, capture=capture, return_url=return_url, provider=provider,
             metadata=metadata, description=description, reference=reference, payable=payable,
             key=key,
+        )  # fmt: skip
+
+    async def subscribe(
+        self,
+        customer: CustomerRef,
+        plan: PlanRef,
+        *,
+        quantity: int = 1,
+        currency: str | None = None,
+        promo: str | None = None,
+        trial_days: int | None = None,
+        method: MethodRef | None = None,
+        hosted: bool = False,
+        provider: str | None = None,
+        success_url: str | None = None,
+        cancel_url: str | None = None,
+        zone: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        key: str | None = None,
+    ) -> Subscription:
+        """Subscribe to a plan. A saved method is charged at once; without one, or with `hosted`,
+        send the customer to `url`, where it is paid or, before a trial, a method is saved.
+
+        The same `key` subscribes once. Raises SubscriptionAlreadyActive, InvalidPromoCode,
+        InvalidRequest, NotSupported, PaymentMethodNotUsable and other PaydeskErrors.
+        """
+        return await self._threads.run(
+            self.paydesk.subscribe, customer, plan, quantity=quantity, currency=currency,
+            promo=promo, trial_days=trial_days, method=method, hosted=hosted, provider=provider,
+            success_url=success_url, cancel_url=cancel_url, zone=zone, metadata=metadata, key=key,
         )  # fmt: skip
 
     async def refund(
