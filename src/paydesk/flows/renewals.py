@@ -21,6 +21,7 @@ from paydesk.errors import (
 )
 from paydesk.flows import (
     access,
+    clock_sources,
     dunning,
     heads,
     invoice_books,
@@ -223,3 +224,18 @@ def _take_next(tx: Tx, now: datetime, sub: Sub) -> None:
 def _costs(sub: Sub) -> bool:
     return sub.price_minor > 0
 
+
+# Customers whose clock is moved by hand --------------------------------------------------------
+
+clock_sources.register(clock_sources.Due(
+    name="renewals", rank=30, step=step,
+    find="select t.due_at, t.customer_id, t.id from clock_customers k"
+    " join subscriptions t using (customer_id) where k.clock_id = %(clock_id)s"
+    " and t.due_at < 'infinity' and t.due_at <= %(until)s",
+))  # fmt: skip
+clock_sources.register(clock_sources.Due(
+    name="dunning", rank=31, step=dunning.retry,
+    find="select t.try_at as due_at, t.customer_id, t.id from clock_customers k"
+    " join invoices t using (customer_id) where k.clock_id = %(clock_id)s"
+    " and t.try_at <= %(until)s",
+))  # fmt: skip
