@@ -352,3 +352,23 @@ def test_the_doctor_sees_an_invoice_that_does_not_add_up(desk, make, database):
         tx.run("update invoices set total_minor = total_minor - 1 where customer_id = %(c)s",
                {"c": user.uuid})  # fmt: skip
     assert bad == ["invoice_lines_add_up"] and view.total.minor == 1999
+
+
+def test_the_learning_familys_table_tells_status_period_and_document(desk, payer):  # S1.8 S1.50
+    user = payer()
+    span = (datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC))
+    paid = charge(desk, bill(desk, user, line(1999), taxes=[VAT], period=span))
+    given_up = bill(desk, user, line(100))
+    invoices.mark_uncollectible(desk.env, user.uuid, given_up.id)
+    gone = bill(desk, user, line(100))
+    invoices.void(desk.env, user.uuid, gone.id)
+    rows = desk.all(
+        "select user_id, invoice_number, amount::text, amount_paid::text, currency, status,"
+        " period_start, period_end, invoice_pdf_url from learning.invoices order by created_at, id"
+    )
+    assert [r["status"] for r in rows] == ["paid", "open", "void"]
+    first = rows[0]
+    assert (first["user_id"], first["currency"]) == (user.external_id, "USD")
+    assert (float(first["amount"]), float(first["amount_paid"])) == (23.99, 23.99)
+    assert (first["period_start"], first["period_end"]) == span
+    assert first["invoice_pdf_url"] == paid.pdf_url

@@ -93,11 +93,6 @@ class InvoiceRow:
         return f"invoice:{self.id}"
 
     @property
-    def owed_minor(self) -> int:
-        """What is still asked for: credit notes of an open invoice ask for less."""
-        return self.due_minor if self.state in rules.PAYABLE else 0
-
-    @property
     def payment_type(self) -> str | None:
         return {"subscription_create": "subscription", "subscription_cycle": "renewal",
                 "subscription_update": "upgrade"}.get(self.reason)  # fmt: skip
@@ -112,7 +107,8 @@ _CHANGING = (
     "state", "reason", "cycle", "subtotal_minor", "discount_minor", "tax_minor", "total_minor",
     "balance_minor", "due_minor", "paid_minor", "credited_minor", "period_start", "period_end",
     "number", "payment_id", "attempts", "first_failed_at", "try_at", "error_code", "due_at",
-    "finalized_at", "paid_at", "voided_at", "uncollectible_at", "seller", "buyer", "memo", "txn_id",
+    "finalized_at", "paid_at", "voided_at", "uncollectible_at", "hosted_url",
+    "pdf_url", "seller", "buyer", "memo", "txn_id",
     "metadata", "request_key",
 )  # fmt: skip
 _JSON = frozenset({"seller", "buyer", "metadata"})

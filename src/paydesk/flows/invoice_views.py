@@ -203,20 +203,24 @@ def items_of_many(tx: Tx, keys: list[tuple[UUID, UUID]]) -> dict[UUID, list[Item
 
 
 def page_url(base_url: str, row: InvoiceRow) -> str | None:
-    """The hosted page; a draft has none."""
+    """The hosted page, at the desk's address of today; a draft has none."""
     if row.runner == "provider":
         return row.hosted_url
-    if row.state == "draft":
-        return None
-    return f"{base_url}/invoice/{ids.show('invoice', row.id)}?s={row.secret}"
+    return None if row.state == "draft" else page_of(base_url, row)
 
 
 def pdf_url(base_url: str, row: InvoiceRow) -> str | None:
-    """The document; a draft has none."""
+    """The document, at the desk's address of today; a draft has none."""
     if row.runner == "provider":
         return row.pdf_url
-    if row.state == "draft":
-        return None
+    return None if row.state == "draft" else pdf_of(base_url, row)
+
+
+def page_of(base_url: str, row: InvoiceRow) -> str:
+    return f"{base_url}/invoice/{ids.show('invoice', row.id)}?s={row.secret}"
+
+
+def pdf_of(base_url: str, row: InvoiceRow) -> str:
     return f"{base_url}/invoice/{ids.show('invoice', row.id)}/pdf?s={row.secret}"
 
 

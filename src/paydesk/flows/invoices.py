@@ -219,8 +219,10 @@ def finalize(
     _write_items(tx, now, row, whole[len(lines) :], len(lines))
     sums = rules.summed(whole)
     used = invoice_books.use_balance(tx, now, row, sums.total, sums.tax)
+    base = settings.base_url
     row = _write_sums(
-        tx, row, sums, state="open", balance_minor=used, due_minor=max(0, sums.total - used),
+        tx, row, sums, state="open", hosted_url=invoice_views.page_of(base, row),
+        pdf_url=invoice_views.pdf_of(base, row), balance_minor=used, due_minor=max(0, sums.total - used),
         finalized_at=now, due_at=row.due_at or now, seller=invoice_views.seller(settings),
         buyer=buyer, try_at=try_at if sums.total > used else None,
     )  # fmt: skip

@@ -347,3 +347,51 @@ create trigger subscriptions_touch before update on subscriptions
     for each row execute function touch_updated_at();
 create trigger invoices_touch before update on invoices
     for each row execute function touch_updated_at();
+
+-- The learning family's table, as its others are. What was given up may still be paid.
+create view learning.invoices as
+select
+    i.id,
+    c.external_id as user_id,
+    i.subscription_id,
+    i.provider_ref as stripe_invoice_id,
+    i.number as invoice_number,
+    services.major(i.total_minor, i.currency) as amount,
+    services.major(i.paid_minor + greatest(i.balance_minor, 0), i.currency) as amount_paid,
+    upper(i.currency) as currency,
+    case i.state when 'uncollectible' then 'open' else i.state end as status,
+    i.period_start,
+    i.period_end,
+    i.due_at as due_date,
+    i.paid_at,
+    i.pdf_url as invoice_pdf_url,
+    i.created_at,
+    i.updated_at
+from invoices i
+join customers c on c.customer_id = i.customer_id
+where i.state <> 'draft';
+grant select on learning.invoices to paydesk_app;
+
+-- The learning family's table of plans on sale: at the price in dollars, else at the first.
+create view learning.subscription_plans as
+select
+    p.id,
+    p.key,
+    p.name,
+    p.description,
+    services.major(c.minor, c.currency) as price,
+    upper(c.currency) as currency,
+    v.interval_unit as interval,
+    v.interval_count,
+    v.trial_days,
+    v.grants as features,
+    p.active as is_active,
+    p.created_at,
+    p.updated_at
+from plans p
+join plan_versions v on v.plan_id = p.id and v.version = p.version
+cross join lateral (
+    select key as currency, value::bigint as minor from jsonb_each_text(v.prices)
+    order by (key = 'usd') desc, key limit 1
+) c
+where p.kind = 'plan';
