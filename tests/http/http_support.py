@@ -63,7 +63,7 @@ def running(env: Any, **settings: Any) -> Iterator[str]:
         finally:
             app.state.feeds.stop()
             one.should_exit = True
-            thread.join(20)
+            thread.join(60)
             assert not thread.is_alive(), "the server did not stop"
 
 

@@ -7,13 +7,12 @@ from typing import Any
 import pytest
 from fastapi.routing import APIRoute
 from http_support import problem_of
+from service_document import DOCUMENT
 from starlette.routing import Route, WebSocketRoute
 
-from paydesk.http import app as application
 from paydesk.http import auth, live
 from paydesk.http.routes import Route as OurRoute
 
-DOCUMENT = application.document()
 OPERATIONS = [
     (path, method, operation["x-access"])
     for path, item in DOCUMENT["paths"].items()

@@ -7,11 +7,10 @@ import random
 from typing import Any
 
 from http_support import problem_of
+from service_document import DOCUMENT
 
-from paydesk.http import app as application
 from paydesk.http import bodies
 
-DOCUMENT = application.document()
 BODIED = sorted(
     (path, method)
     for path, item in DOCUMENT["paths"].items()

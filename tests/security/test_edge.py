@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 
 import pytest
 from http_support import OWN_KEY, Client, problem_of, running
+from service_document import DOCUMENT
 from starlette.routing import Route
 from starlette.websockets import WebSocketDisconnect
 
-from paydesk.http import app as application
 from paydesk.http import edge, limits, live, server
 from paydesk.http.app import create_app
 
@@ -193,7 +193,7 @@ def test_two_hosts_are_one_too_many(env):
 @pytest.mark.timeout(300)
 def test_every_address_and_every_page_answers_with_the_security_headers(env, sim):
     # S1.5: refusals, pages, files, methods that are not there.
-    paths = {path for path in application.document()["paths"] if path != live.STREAM_PATH}
+    paths = {path for path in DOCUMENT["paths"] if path != live.STREAM_PATH}
     app = create_app(env)
     paths |= {r.path for r in app.routes if isinstance(r, Route) and r.path != live.STREAM_PATH}
     wrong = []
@@ -227,7 +227,7 @@ def test_preflights_answer_named_origins_on_every_address_and_nobody_else(env):
     asked = {"Access-Control-Request-Method": "POST",
              "Access-Control-Request-Headers": "authorization,content-type,idempotency-key"}
     with Client(create_app(named)) as client:
-        for path in application.document()["paths"]:
+        for path in DOCUMENT["paths"]:
             found = client.options(path, headers={**asked, "Origin": origin})
             assert found.status_code == 200, path
             assert found.headers["access-control-allow-origin"] == origin

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from service_document import DOCUMENT
+
 from paydesk import ids
 from paydesk.flows import heads, ledger, wallets
-from paydesk.http import app as application
 from paydesk.rules.money import Money
 
-DOCUMENT = application.document()
 OPERATIONS: list[tuple[str, str, dict[str, Any]]] = [
     (method, path, operation)
     for path, item in sorted(DOCUMENT["paths"].items())
