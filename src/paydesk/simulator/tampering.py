@@ -15,9 +15,12 @@ from .objects import confirmation, customers, listing, payment_intents, payment_
 
 #: What may not be set: other objects find the object by it.
 FIXED = ("id", "object")
+#: Where the types of an object's events do not begin with its kind.
+EVENTS_OF = {"dispute": "charge.dispute", "subscription": "customer.subscription"}
 #: Objects that an event of their own tells about when they change.
 TOLD = (
     "charge", "customer", "payment_method", "price", "product", "refund", "charge.dispute",
+    "customer.subscription", "invoice",
 )
 
 
@@ -85,7 +88,7 @@ def alter(call: Call, id: str, set: dict[str, Any], event: bool = False) -> dict
         shapes.validate(item["object"], shown)
     except (shapes.ShapeMismatch, KeyError) as error:
         raise ValueError(str(error)) from None
-    kind = {"dispute": "charge.dispute"}.get(item["object"], item["object"])
+    kind = EVENTS_OF.get(item["object"], item["object"])
     if event and kind not in TOLD:
         raise ValueError(f"no event tells that a {kind} changed")
     _keep(call, item)
