@@ -116,6 +116,14 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("post", "/v1/holds"): {"customer": "$owner", "credits": 1, "reason": "a word",
                             "reference": "R-1", "metadata": {"a": "b"}},
     ("post", "/v1/holds/{hold}/capture"): {"amount": 1},
+    ("post", "/v1/credit-notes"): {"invoice": "$invoice", "amount": 1, "reason": "a word",
+                                   "memo": "why"},
+    ("post", "/v1/invoices"): {
+        "customer": "$owner", "currency": "usd", "memo": "a word", "metadata": {"a": "b"},
+        "items": [{"description": "a word", "amount": 5}],
+        "buyer": {"name": "Ada", "country": "fr"}},
+    ("post", "/v1/invoices/{invoice}/checkout"): {"success_url": "https://example.com/a"},
+    ("post", "/v1/invoices/{invoice}/pay"): {"payment_method": "$method"},
     ("put", "/v1/items/{item}"): ITEM,
     ("post", "/v1/keys"): {"name": "shop", "role": "support"},
     ("post", "/v1/keys/{key}/roll"): {"overlap_hours": 720},
@@ -260,6 +268,10 @@ def _own(made: World, sim: Any) -> None:
         "conversion": post("/v1/conversions", {**AMOUNT, "to": "htg"})["id"],
         "withdrawal": post("/v1/withdrawals", {**AMOUNT, "destination": "MonCash 7"})["id"],
     }
+    items = [{"description": "Consulting", "amount": 500}]
+    made.ids["invoice"] = post("/v1/invoices", {"currency": "usd", "items": items})["id"]
+    note = {"invoice": made.ids["invoice"], "amount": 100}
+    made.ids["credit_note"] = _ok(asked(made.http, "post", "/v1/credit-notes", json=note))["id"]
     wallets = _ok(asked(made.http, "get", f"/v1/wallets?customer={made.owner}"))["data"]
     made.ids["wallet"] = next(one["id"] for one in wallets if one["currency"] == "usd")
 
