@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -60,14 +61,12 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+@lru_cache(maxsize=1)
 def modules() -> dict[str, tuple[Path, ast.Module]]:
     found = {}
     for path in sorted(SOURCE.rglob("*.py")):
         found[module_name(path)] = (path, ast.parse(path.read_text(encoding="utf-8")))
     return found
-
-
-MODULES = modules()
 
 
 def floor_of(name: str) -> int:
@@ -80,7 +79,7 @@ def is_type_checking(node: ast.AST) -> bool:
 
 def imports_of(name: str, *, top_only: bool = False) -> set[str]:
     """Modules of ours that this module imports; without those only for the type checker."""
-    path, tree = MODULES[name]
+    path, tree = modules()[name]
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     found: set[str] = set()
     todo: list[ast.AST] = [tree]
@@ -101,14 +100,14 @@ def imports_of(name: str, *, top_only: bool = False) -> set[str]:
                 base = ".".join([*parts, *([node.module] if node.module else [])])
             for alias in node.names:
                 whole = f"{base}.{alias.name}"
-                found.add(whole if whole in MODULES else base)
-    return {n for n in found if n in MODULES and n != name}
+                found.add(whole if whole in modules() else base)
+    return {n for n in found if n in modules() and n != name}
 
 
 def test_imports_point_down_only():  # S3.14 S4.1
     """A module imports from its own floor or a lower one; parts that stand apart stay apart."""
     wrong = []
-    for name in MODULES:
+    for name in modules():
         for other in imports_of(name):
             if name == "paydesk" or other == "paydesk":
                 continue
@@ -120,14 +119,14 @@ def test_imports_point_down_only():  # S3.14 S4.1
 def test_the_tracker_and_the_simulator_import_nothing_else_of_ours():
     """S2.8: both are portable parts."""
     for part in ("paydesk.tracker", "paydesk.simulator"):
-        for name in MODULES:
+        for name in modules():
             if name == part or name.startswith(part + "."):
                 outside = {o for o in imports_of(name) if not (o + ".").startswith(part + ".")}
                 assert outside <= {"paydesk"}, (name, outside)
 
 
 def test_no_import_makes_a_circle():
-    graph = {name: imports_of(name, top_only=True) - {"paydesk"} for name in MODULES}
+    graph = {name: imports_of(name, top_only=True) - {"paydesk"} for name in modules()}
     done: set[str] = set()
 
     def visit(name: str, trail: tuple[str, ...]) -> None:
@@ -144,7 +143,7 @@ def test_no_import_makes_a_circle():
 
 def test_functions_and_files_stay_small():
     wrong = []
-    for path, tree in MODULES.values():
+    for path, tree in modules().values():
         lines = path.read_text(encoding="utf-8").count("\n")
         if lines > MAX_FILE_LINES:
             wrong.append(f"{path.name}: {lines} lines")
@@ -160,7 +159,7 @@ def test_rules_hold_no_clock_no_float_and_no_input_or_output():
     forbidden = {"time", "datetime.datetime.now", "os", "io", "socket", "random", "secrets",
                  "psycopg", "httpx", "pathlib", "threading", "asyncio", "logging"}
     wrong = []
-    for name, (path, tree) in MODULES.items():
+    for name, (path, tree) in modules().items():
         if not name.startswith("paydesk.rules"):
             continue
         for node in ast.walk(tree):
@@ -185,7 +184,7 @@ PROVIDER_CALLS = {"create_checkout", "expire_checkout", "charge", "capture", "vo
 
 def test_a_function_that_takes_tx_neither_commits_nor_calls_a_provider():
     wrong = []
-    for path, tree in MODULES.values():
+    for path, tree in modules().values():
         for node in ast.walk(tree):
             if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 continue
@@ -202,7 +201,7 @@ def test_a_function_that_takes_tx_neither_commits_nor_calls_a_provider():
 
 def test_no_provider_is_called_inside_a_transaction():
     wrong = []
-    for path, tree in MODULES.values():
+    for path, tree in modules().values():
         for node in ast.walk(tree):
             if not isinstance(node, ast.With):
                 continue
@@ -243,7 +242,7 @@ def test_only_the_ledger_and_credits_write_balances(table):
 def test_only_the_tracker_changes_a_payments_state():
     """One TRANSITIONS table: no other file sets `state` on a payment record."""
     wrong = []
-    for name, (path, _) in MODULES.items():
+    for name, (path, _) in modules().items():
         if name.startswith(("paydesk.tracker", "paydesk.simulator", "paydesk.testing")):
             continue
         text = path.read_text(encoding="utf-8")
@@ -256,7 +255,7 @@ def test_sql_is_literal_and_parameters_are_named():
     """No value is ever formatted into a statement."""
     wrong = []
     sql = re.compile(r"^\s*(select|insert into|update|delete from|with)\b", re.IGNORECASE)
-    for path, tree in MODULES.values():
+    for path, tree in modules().values():
         for node in ast.walk(tree):
             if isinstance(node, ast.JoinedStr) and node.values:
                 first = node.values[0]
@@ -268,7 +267,7 @@ def test_sql_is_literal_and_parameters_are_named():
 
 
 def test_every_file_says_what_it_is_for():
-    wrong = [p.name for p, tree in MODULES.values() if not ast.get_docstring(tree)]
+    wrong = [p.name for p, tree in modules().values() if not ast.get_docstring(tree)]
     assert not wrong, wrong
 
 
