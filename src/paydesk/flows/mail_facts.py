@@ -149,7 +149,7 @@ def _payment_reminder(env: Env, customer: Customer, event: Event) -> dict[str, A
     return {
         "email": (row["email"] if row else None) or customer.email, "amount": one.amount.minor,
         "currency": one.currency, "number": ids.show("payment", one.id), "label": "payment",
-        "reference": one.reference, "since": _local(env, one.created_at),
+        "reference": one.reference or one.session_ref, "since": _local(env, one.created_at),
         "pay_url": f"{page}?s={row['secret']}" if row else None, "livemode": one.livemode,
     }  # fmt: skip
 

@@ -109,9 +109,9 @@ class RefillView:
 
 
 _READ: LiteralString = (
-    "select id, customer_id, what, asset, threshold, pack, credits, amount_minor, method_id, day_count,"
-    " month_count, day_minor, month_minor, pause_after, state, pause_reason, number, payment_id,"
-    " failures, error_code, retry_at, last_at, set_by, created_at, updated_at"
+    "select id, customer_id, what, asset, threshold, pack, credits, amount_minor, method_id,"
+    " day_count, month_count, day_minor, month_minor, pause_after, state, pause_reason, number,"
+    " payment_id, failures, error_code, retry_at, last_at, set_by, created_at, updated_at"
     " from refills where "
 )
 
