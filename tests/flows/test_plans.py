@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from decimal import Decimal
 from uuid import uuid4
 
 import pytest
@@ -137,6 +138,19 @@ def test_what_makes_no_plan_is_refused(env, wrong):
 def test_a_plans_key_is_a_word_and_no_id_of_ours(env, key):
     with pytest.raises(InvalidRequest):
         plans.upsert(env, key, name="X", price=USD(5))
+
+
+def test_the_learning_familys_table_of_plans_can_be_read(env):
+    """S1.8: what is sold now, in major units; memberships are no tiers."""
+    pro(env, price=None, prices=[USD("19.99"), EUR(18)], trial_days=14)
+    plans.upsert(env, "jp", name="Jp", price=JPY(2900), interval="year", active=False)
+    plans.upsert(env, "gold", name="Gold", price=USD(9), kind="membership")
+    with env.db.read() as tx:
+        rows = tx.all("select * from learning.subscription_plans order by key")
+    assert [(r["key"], r["price"], r["currency"], r["interval"]) for r in rows] == [
+        ("jp", Decimal(2900), "JPY", "year"), ("pro", Decimal("19.99"), "USD", "month")]  # fmt: skip
+    assert [r["is_active"] for r in rows] == [False, True]
+    assert rows[1]["features"] == [{"type": "platform", "id": "*"}]
 
 
 def test_who_saved_a_plan_stands_in_the_log(env):

@@ -395,3 +395,4 @@ cross join lateral (
     order by (key = 'usd') desc, key limit 1
 ) c
 where p.kind = 'plan';
+grant select on learning.subscription_plans to paydesk_app;
