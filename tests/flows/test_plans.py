@@ -148,7 +148,9 @@ def test_the_learning_familys_table_of_plans_can_be_read(env):
     with env.db.read() as tx:
         rows = tx.all("select * from learning.subscription_plans order by key")
     assert [(r["key"], r["price"], r["currency"], r["interval"]) for r in rows] == [
-        ("jp", Decimal(2900), "JPY", "year"), ("pro", Decimal("19.99"), "USD", "month")]  # fmt: skip
+        ("jp", Decimal(2900), "JPY", "year"),
+        ("pro", Decimal("19.99"), "USD", "month"),
+    ]
     assert [r["is_active"] for r in rows] == [False, True]
     assert rows[1]["features"] == [{"type": "platform", "id": "*"}]
 
