@@ -120,7 +120,10 @@ def test_a_second_process_joins_the_simulator_of_the_folder(tmp_path):
 
 def test_the_fixtures_for_applications_work_in_a_project_of_ones_own(tmp_path):
     (tmp_path / "test_shop.py").write_text(textwrap.dedent("""
+        from datetime import timedelta
+        import pytest
         from paydesk import USD
+        from paydesk.errors import InvalidRequest
 
         def test_credits_end_with_their_time(pay, clock, paydesk_simulator):
             pay.packs.upsert("s", name="Small", credits=20, price=USD("2.00"), expires_days=30)
@@ -130,6 +133,18 @@ def test_the_fixtures_for_applications_work_in_a_project_of_ones_own(tmp_path):
             assert pay.credits.balance("u1") == 20
             clock.advance(days=31)
             assert pay.credits.balance("u1") == 0
+            line = pay.credits.history("u1").first()
+            assert (line.type, clock.now() - line.at) == ("CREDIT_EXPIRY", timedelta(days=1))
+            with pytest.raises(InvalidRequest):
+                clock.advance(days=-1)
+
+        def test_credits_end_and_are_told_of_before(pay, clock):
+            pay.credits.grant("user_1", 20, expires_days=60)
+            clock.advance(days=61)
+            assert pay.credits.balance("user_1") == 0
+            told = [event.type for event in pay.events.list(customer="user_1")]
+            assert told == ["credits.expired", "credits.expiring", "credits.granted",
+                            "customer.created"]
 
         def test_every_test_begins_empty(pay):
             assert pay.payments.list().first() is None
