@@ -159,8 +159,8 @@ def test_a_session_in_subscription_mode_begins_a_subscription(sandbox, client):
     method = client.v1.payment_methods.retrieve(subscription.default_payment_method)
     assert method.customer == done.customer
     assert len(sandbox.objects("payment_intent")) == 1
-    assert [one["type"] for one in sandbox.events()][-9:] == [
-        "customer.subscription.created", "invoice.created", "invoice.finalized",
+    assert [one["type"] for one in sandbox.events()][-10:] == [
+        "customer.subscription.created", "invoiceitem.created", "invoice.created", "invoice.finalized",
         "invoice_payment.paid", "invoice.paid", "invoice.payment_succeeded",
         "customer.subscription.updated", "checkout.session.completed", "charge.updated",
     ]  # fmt: skip

@@ -372,6 +372,19 @@ def test_a_trial_begun_without_a_card_asks_for_one_with_a_setup_intent(sandbox, 
     assert world.now(made).status == "active"
 
 
+def test_a_running_subscription_is_put_into_a_trial_and_credited(world):
+    made = world.subscribe(world.price(3100))
+    world.advance(START + 15 * DAY + DAY // 2)
+    trial = world.client.v1.subscriptions.update(made.id, {"trial_end": START + 40 * DAY})
+    assert (trial.status, period(trial)[1]) == ("trialing", START + 40 * DAY)
+    invoice = world.client.v1.invoices.retrieve(trial.latest_invoice)
+    assert [one.amount for one in invoice.lines.data] == [-1550, 0]
+    assert world.client.v1.customers.retrieve(world.customer).balance == -1550
+    world.advance(START + 40 * DAY + HOUR)
+    now = world.now(made)
+    assert (now.status, world.invoices(made)[-1].amount_paid) == ("active", 1550)
+
+
 # Pause, cancel ------------------------------------------------------------------------------------
 
 
@@ -479,8 +492,16 @@ def test_one_time_prices_join_the_first_invoice(world):
     )
     made = world.subscribe(world.price(1000), add_invoice_items=[{"price": fee.id}])
     assert lines(world.invoices(made)[0]) == [
-        ("1 × Pro (at $10.00 / month)", 1000), ("Set-up", 2500)
+        ("Set-up", 2500), ("1 × Pro (at $10.00 / month)", 1000)
     ]
+    update = world.client.v1.subscriptions.update
+    update(made.id, {"add_invoice_items": [{"price": fee.id, "quantity": 2}]})
+    assert len(world.invoices(made)) == 1
+    now = update(made.id, {
+        "add_invoice_items": [{"price": fee.id}], "proration_behavior": "always_invoice"})
+    invoice = world.client.v1.invoices.retrieve(now.latest_invoice)
+    assert lines(invoice) == [("Set-up", 5000), ("Set-up", 2500)]
+    assert world.client.v1.invoice_items.list({"pending": True}).data == []
 
 
 def test_without_a_test_clock_time_moves_with_the_simulators_own(sandbox, client):

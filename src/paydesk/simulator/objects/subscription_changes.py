@@ -12,7 +12,6 @@ from . import (
     invoice_lines,
     listing,
     payment_methods,
-    prices_inline,
     subscription_items,
 )
 from . import subscription_life as life
@@ -118,34 +117,6 @@ def _cancellation(call: Call, subscription: dict[str, Any], params: dict[str, An
     }
 
 
-def extra_lines(
-    call: Call, given: list[dict[str, Any]] | None, subscription_id: str
-) -> list[dict[str, Any]]:
-    """One-time prices on the first invoice, or on one made now."""
-    lines = []
-    for index, item in enumerate(given or ()):
-        listing.refuse_unsimulated(item, {
-            "discounts": "coupons", "tax_rates": "tax rates", "period": "periods of added items",
-        })
-        param = f"add_invoice_items[{index}]"
-        price = item.get("_price") or prices_inline.chosen(call, item, param, recurring=False)
-        product, quantity = call.tx.get(price["product"]) or {}, item.get("quantity", 1)
-        lines.append(invoice_lines.line(
-            amount=price["unit_amount"] * quantity, currency=price["currency"],
-            description=product.get("name"), period=(call.now, call.now), price=call.show(price),
-            quantity=quantity, metadata=item.get("metadata"),
-            parent={
-                "invoice_item_details": {
-                    "invoice_item": f"ii_1{subscription_id[5:]}", "proration": False,
-                    "proration_details": {"credited_items": None},
-                    "subscription": subscription_id,
-                },
-                "subscription_item_details": None, "type": "invoice_item_details",
-            },
-        ))  # fmt: skip
-    return lines
-
-
 def apply(
     call: Call, subscription: dict[str, Any], params: dict[str, Any], *, collect: bool = True
 ) -> tuple[dict[str, Any], dict[str, Any] | None]:
@@ -162,12 +133,16 @@ def apply(
     settings(call, subscription, params, subscription["customer"])
     items, changed = _new_items(call, subscription, params)
     restart = _restart(call, subscription, items, params)
+    subscription_items.add_once(
+        call, life.customer_of(call, subscription), params.get("add_invoice_items"),
+        subscription["id"],
+    )
     if not changed and restart is None:
-        extra = extra_lines(call, params.get("add_invoice_items"), subscription["id"])
         life.change(call, subscription, before)
-        if not extra:
-            return subscription, None
-        return _bill(call, subscription, extra, params, collect, None)
+        now = params.get("add_invoice_items") and _always(params)
+        return _bill(call, subscription, [], params, collect, None) if now else (
+            subscription, None
+        )
     if subscription["status"] == "incomplete":
         raise StripeError(
             "The items of a subscription whose first payment is incomplete cannot be changed."
@@ -189,23 +164,24 @@ def _rebuild(
     for item_id in gone:
         call.tx.remove(item_id)
     subscription["items"] = {**subscription["items"], "data": items}
-    lines = extra_lines(call, params.get("add_invoice_items"), subscription["id"])
+    lines = []
     if restart is not None:
         life.set_period(subscription, *restart)
         if subscription["cancel_at_period_end"]:
             subscription["cancel_at"] = restart[1]
         trial = subscription["status"] == "trialing"
-        lines = [
-            *(subscription_items.line(call, one, restart, trial=trial) for one in items), *lines,
-        ]
+        lines = [subscription_items.line(call, one, restart, trial=trial) for one in items]
     life.change(call, subscription, before)
-    if restart is None and policy != "always_invoice" and not lines:
-        return subscription, None
-    if restart is None and not lines and not invoice_lines.pending(
+    waiting = _always(params) and invoice_lines.pending(
         call, subscription["customer"], subscription["currency"], subscription["id"]
-    ):
+    )
+    if not lines and not waiting:
         return subscription, None
     return _bill(call, subscription, lines, params, collect, at if policy != "none" else None)
+
+
+def _always(params: dict[str, Any]) -> bool:
+    return params.get("proration_behavior") == "always_invoice"
 
 
 def _bill(

@@ -135,3 +135,22 @@ def prorate(
         subscription=item["subscription"], subscription_item=item["id"], proration=True,
         credited=credited, discountable=False,
     )
+
+
+def add_once(
+    call: Call, customer: dict[str, Any], given: list[dict[str, Any]] | None, subscription_id: str
+) -> None:
+    """One-time prices that join the next invoice of a subscription."""
+    for index, item in enumerate(given or ()):
+        listing.refuse_unsimulated(item, {
+            "discounts": "coupons", "tax_rates": "tax rates", "period": "periods of added items",
+        })
+        price = item.get("_price") or prices_inline.chosen(
+            call, item, f"add_invoice_items[{index}]", recurring=False
+        )
+        product, quantity = call.tx.get(price["product"]) or {}, item.get("quantity", 1)
+        invoice_lines.make(
+            call, customer, amount=price["unit_amount"] * quantity, currency=price["currency"],
+            description=product.get("name"), period=(call.now, call.now), price=call.show(price),
+            quantity=quantity, metadata=item.get("metadata"), subscription=subscription_id,
+        )

@@ -100,13 +100,13 @@ def change(
 
 def begin(
     call: Call, customer: dict[str, Any], subscription: dict[str, Any], *,
-    extra: list[dict[str, Any]], behavior: str, off_session: bool, prorated: bool = True,
+    once: list[dict[str, Any]] | None, behavior: str, off_session: bool, prorated: bool = True,
     paid_by: dict[str, Any] | None = None, collect: bool = True,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Save and announce a new subscription and bill it for the first time.
 
-    `extra` are lines of one-time prices; `paid_by` is an intent that took the money already.
-    Returns the subscription and its first invoice.
+    `once` are one-time prices as the call has them; `paid_by` is an intent that took the money
+    already. Returns the subscription and its first invoice.
     """
     start, end = period_of(subscription)
     trial = subscription["status"] == "trialing"
@@ -119,12 +119,13 @@ def begin(
     call.emit("customer.subscription.created", subscription)
     if trial and subscription["trial_end"] - call.now <= TRIAL_NOTICE_S:
         tell_trial_end(call, subscription)
+    subscription_items.add_once(call, customer, once, subscription["id"])
     lines = [
         subscription_items.line(call, item, (start, end), trial=trial, part=part)
         for item in items_of(subscription) if prorated or part is None
     ]
     invoice = bill(
-        call, subscription, reason="subscription_create", lines=[*lines, *extra],
+        call, subscription, reason="subscription_create", lines=lines,
         behavior=behavior, off_session=off_session, paid_by=paid_by, collect=collect,
         period=(call.now, call.now),
     )
@@ -179,9 +180,9 @@ def draft(
 ) -> dict[str, Any]:
     """A draft of a subscription with what waits for its next invoice."""
     customer, currency = customer_of(call, subscription), subscription["currency"]
-    items = []
-    if waiting:
-        items = invoice_lines.pending(call, customer["id"], currency, subscription["id"])
+    items = invoice_lines.pending(call, customer["id"], currency, subscription["id"])
+    if not waiting:
+        items = [one for one in items if one["_subscription"] == subscription["id"]]
     invoice = invoicing.draft(
         call, customer, reason=reason, currency=currency, lines=lines, items=items, period=period,
         auto_advance=auto_advance, subscription=subscription, proration_date=proration_date,
@@ -332,9 +333,10 @@ def finish(
     if invoice_now and invoice_lines.pending(
         call, customer["id"], subscription["currency"], subscription["id"]
     ):
+        charged = _method_of(call, subscription) is not None
         bill(
-            call, subscription, reason="subscription_update", lines=[],
-            behavior="allow_incomplete", off_session=True, period=(start, end),
+            call, subscription, reason="subscription_update", lines=[], off_session=True,
+            behavior="allow_incomplete" if charged else "default_incomplete", period=(start, end),
         )
         subscription = again(call, subscription)
     subscription |= {

@@ -125,11 +125,8 @@ def start(
     """Make a subscription and its first invoice, and charge it; returns both."""
     subscription = build(call, customer, params)
     behavior = params.get("payment_behavior", "allow_incomplete")
-    extra = subscription_changes.extra_lines(
-        call, params.get("add_invoice_items"), subscription["id"]
-    )
     subscription, invoice = life.begin(
-        call, customer, subscription, extra=extra, behavior=behavior,
+        call, customer, subscription, once=params.get("add_invoice_items"), behavior=behavior,
         off_session=params.get("off_session", False), paid_by=paid_by, collect=collect,
         prorated=params.get("proration_behavior") != "none",
     )
