@@ -160,8 +160,8 @@ def test_a_session_in_subscription_mode_begins_a_subscription(sandbox, client):
     assert method.customer == done.customer
     assert len(sandbox.objects("payment_intent")) == 1
     assert [one["type"] for one in sandbox.events()][-10:] == [
-        "customer.subscription.created", "invoiceitem.created", "invoice.created", "invoice.finalized",
-        "invoice_payment.paid", "invoice.paid", "invoice.payment_succeeded",
+        "customer.subscription.created", "invoiceitem.created", "invoice.created",
+        "invoice.finalized", "invoice_payment.paid", "invoice.paid", "invoice.payment_succeeded",
         "customer.subscription.updated", "checkout.session.completed", "charge.updated",
     ]  # fmt: skip
     listed = client.v1.checkout.sessions.list({"subscription": subscription.id}).data
