@@ -36,6 +36,8 @@ FLOORS = [
     ("paydesk.client_methods_async", 4),
     ("paydesk.client_analytics", 4),
     ("paydesk.client_analytics_async", 4),
+    ("paydesk.client_invoices", 4),
+    ("paydesk.client_invoices_async", 4),
     ("paydesk.client_refunds", 4),
     ("paydesk.client_refunds_async", 4),
     ("paydesk.client_wallets", 4),
