@@ -122,6 +122,8 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
         "customer": "$owner", "currency": "usd", "memo": "a word", "metadata": {"a": "b"},
         "items": [{"description": "a word", "amount": 5}],
         "buyer": {"name": "Ada", "country": "fr"}},
+    ("post", "/v1/refills"): {"customer": "$owner", "threshold": 5, "pack": "creator",
+                              "payment_method": "$method"},
     ("post", "/v1/invoices/{invoice}/checkout"): {"success_url": "https://example.com/a"},
     ("post", "/v1/invoices/{invoice}/pay"): {"payment_method": "$method"},
     ("put", "/v1/items/{item}"): ITEM,
@@ -201,6 +203,14 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("post", "/v1/withdrawals"): {**AMOUNT, "customer": "$owner", "destination": "MonCash 7",
                                   "metadata": {"a": "b"}},
     ("post", "/v1/withdrawals/{withdrawal}/decide"): {"decision": "reject", "note": "why"},
+    ("post", "/v1/subscriptions"): {
+        "customer": "$owner", "plan": "pro", "metadata": {"a": "b"}, "zone": "Europe/Paris",
+        "payment_method": "$method", "success_url": "https://example.com/a"},
+    ("post", "/v1/subscriptions/{subscription}/preview"): {"plan": "pro", "at": "now"},
+    ("post", "/v1/subscriptions/{subscription}/change"): {"plan": "pro", "at": "period_end"},
+    ("post", "/v1/subscriptions/{subscription}/cancel"): {"reason": "a word"},
+    ("post", "/v1/subscriptions/{subscription}/pause"): {"resume_at": "2099-01-14T00:00:00Z"},
+    ("put", "/v1/subscriptions/{subscription}/payment_method"): {"payment_method": "$method"},
     ("post", "/v1/tax-rates"): {"name": "VAT", "percent": "19", "country": "XX",
                                 "product": "software", "inclusive": True},
     ("post", "/v1/withdrawals/{withdrawal}/paid"): {"reference": "R-9"},
@@ -269,9 +279,14 @@ def _own(made: World, sim: Any) -> None:
         "withdrawal": post("/v1/withdrawals", {**AMOUNT, "destination": "MonCash 7"})["id"],
     }
     items = [{"description": "Consulting", "amount": 500}]
+    made.ids["refill"] = post("/v1/refills", {"threshold": 1, "pack": "creator"})["id"]
     made.ids["invoice"] = post("/v1/invoices", {"currency": "usd", "items": items})["id"]
     note = {"invoice": made.ids["invoice"], "amount": 100}
     made.ids["credit_note"] = _ok(asked(made.http, "post", "/v1/credit-notes", json=note))["id"]
+    subscription = post("/v1/subscriptions", {"plan": "pro"})
+    made.ids["subscription"] = subscription["id"]
+    billed = asked(made.http, "get", f"/v1/invoices/{subscription['latest_invoice']}")
+    made.ids["invoice_item"] = _ok(billed)["items"][0]["id"]
     wallets = _ok(asked(made.http, "get", f"/v1/wallets?customer={made.owner}"))["data"]
     made.ids["wallet"] = next(one["id"] for one in wallets if one["currency"] == "usd")
 

@@ -258,7 +258,8 @@ def _prorate(
 
 
 def _allotment(sub: Sub, before: Terms, told: Terms) -> tuple[datetime, datetime] | None:
-    if not told.credits or not steps.gives_monthly(told):
+    """The running time of credits within a period that has several such times."""
+    if not told.credits or steps.allotment(sub, before, 0)[1] >= sub.period_end:
         return None
     return steps.allotment(sub, before, sub.credits_month)
 

@@ -31,12 +31,14 @@ def routers() -> list[APIRouter]:
     from paydesk.http.v1.rates import rates_v1
     from paydesk.http.v1.receipts import receipts_v1
     from paydesk.http.v1.reconciliations import reconciliations_v1
+    from paydesk.http.v1.refills import refills_v1
     from paydesk.http.v1.refunds import refunds_v1
     from paydesk.http.v1.reports import reports_v1
     from paydesk.http.v1.risk import risk_v1
     from paydesk.http.v1.staff import staff_v1
     from paydesk.http.v1.statements import statements_v1
     from paydesk.http.v1.tax_rates import tax_rates_v1
+    from paydesk.http.v1.subscriptions import subscriptions_v1
     from paydesk.http.v1.wallets import wallets_v1
     from paydesk.http.v1.webhook_endpoints import webhook_endpoints_v1
     from paydesk.http.v1.withdrawals import withdrawals_v1
@@ -48,5 +50,5 @@ def routers() -> list[APIRouter]:
         webhook_endpoints_v1, notifications_v1, receipts_v1, items_v1, purchases_v1, services_v1,
         access_v1, wallets_v1, withdrawals_v1, rates_v1, holds_v1, refunds_v1, disputes_v1,
         reports_v1, reconciliations_v1, catalog_v1, plans_v1, tax_rates_v1,
-        invoices_v1, credit_notes_v1,
+        invoices_v1, credit_notes_v1, refills_v1, subscriptions_v1,
     ]  # fmt: skip

@@ -1,0 +1,91 @@
+"""/v1/subscriptions: begun, previewed, changed, paused, canceled, each by whom it is for."""
+
+from __future__ import annotations
+
+import pytest
+
+PRO = {"name": "Pro", "amount": 2000, "currency": "usd", "family": "app",
+       "grants": [{"type": "tier", "id": "pro"}]}  # fmt: skip
+TEAM = {"name": "Team", "amount": 5000, "currency": "usd", "family": "app", "most_quantity": 5,
+        "grants": [{"type": "tier", "id": "team"}]}  # fmt: skip
+
+
+@pytest.fixture
+def shop(http, sim):
+    """Two plans, and a customer with a card."""
+    assert http.put("/v1/plans/pro", json=PRO).status_code == 200
+    assert http.put("/v1/plans/team", json=TEAM).status_code == 200
+    card = {"customer": "user_1", "token": "pm_card_visa"}
+    assert http.post("/v1/payment_methods", json=card).status_code == 201
+    return http
+
+
+# S1.27 S1.29 S4.38
+def test_a_subscription_over_http(shop):
+    made = shop.post("/v1/subscriptions", json={"customer": "user_1", "plan": "pro"})
+    assert made.status_code == 201, made.text
+    sub = made.json()
+    assert (sub["status"], sub["amount"], sub["plan_key"]) == ("active", 2000, "pro")
+    path = f"/v1/subscriptions/{sub['id']}"
+    assert made.headers["Location"] == path
+    again = shop.post("/v1/subscriptions", json={"customer": "user_1", "plan": "team"})
+    assert (again.status_code, again.json()["legacy_code"]) == (409, "PAY004")
+    seen = shop.post(f"{path}/preview", json={"plan": "team"}).json()
+    assert sum(line["amount"] for line in seen["lines"]) == seen["due_now"]
+    stale = shop.post(f"{path}/change", json={"plan": "team", "quantity": 2,
+                                              "expect": seen["token"]})  # fmt: skip
+    assert (stale.status_code, stale.json()["code"]) == (409, "preview_outdated")
+    done = shop.post(f"{path}/change", json={"plan": "team", "expect": seen["token"]})
+    assert (done.status_code, done.json()["plan_key"]) == (200, "team")
+    bill = shop.get(f"/v1/invoices/{done.json()['latest_invoice']}").json()
+    assert bill["amount_due"] == seen["due_now"]
+    line = bill["items"][0]
+    told = shop.get(f"/v1/invoice-items/{line['id']}/why").json()
+    assert told["inputs"]["paid_minor"] == 2000
+    paused = shop.post(f"{path}/pause", json={})
+    assert paused.json()["status"] == "paused"
+    assert shop.post(f"{path}/resume").json()["status"] == "active"
+    ending = shop.post(f"{path}/cancel", json={"reason": "too_expensive"}).json()
+    assert ending["cancel_at"] == ending["current_period_end"]
+    assert shop.post(f"{path}/reactivate").json()["cancel_at"] is None
+    assert shop.post(f"{path}/cancel", json={"at": "now"}).json()["status"] == "canceled"
+    listed = shop.get("/v1/subscriptions?customer=user_1&status=canceled").json()
+    assert [one["id"] for one in listed["data"]] == [sub["id"]]
+
+
+def test_without_a_card_the_answer_has_the_page(shop):
+    made = shop.post("/v1/subscriptions", json={
+        "customer": "user_2", "plan": "pro", "success_url": "https://app.example.com/thanks",
+    }).json()  # fmt: skip
+    assert made["status"] == "incomplete"
+    assert made["url"] == made["checkout"]["url"]
+    trial = shop.post("/v1/subscriptions", json={
+        "customer": "user_3", "plan": "pro", "trial_days": 14,
+    }).json()  # fmt: skip
+    assert (trial["status"], trial["checkout"]) == ("incomplete", None)
+    assert trial["setup"]["url"]
+
+
+# S1.42
+def test_a_customer_says_neither_trial_nor_refund_and_sees_only_his_own(shop):
+    made = shop.post("/v1/subscriptions", json={"customer": "user_1", "plan": "pro"}).json()
+    path = f"/v1/subscriptions/{made['id']}"
+    own, other = shop.as_user("user_1"), shop.as_user("user_9")
+    assert own.get(path).status_code == 200
+    assert other.get(path).status_code == 404
+    assert other.post(f"{path}/cancel", json={"at": "now"}).status_code == 404
+    assert own.post(f"{path}/cancel", json={"at": "now", "refund": "unused"}).status_code == 403
+    free = other.post("/v1/subscriptions", json={"plan": "pro", "trial_days": 90})
+    assert free.status_code == 403
+    assert own.get("/v1/subscriptions").json()["data"][0]["id"] == made["id"]
+    assert other.get("/v1/subscriptions").json()["data"] == []
+
+
+# I27
+def test_the_same_idempotency_key_subscribes_once(shop):
+    key = {"Idempotency-Key": "sub-1"}
+    body = {"customer": "user_1", "plan": "pro"}
+    first = shop.post("/v1/subscriptions", json=body, headers=key).json()
+    assert shop.post("/v1/subscriptions", json=body, headers=key).json()["id"] == first["id"]
+    other = shop.post("/v1/subscriptions", json={**body, "plan": "team"}, headers=key)
+    assert other.status_code == 422

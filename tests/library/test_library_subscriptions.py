@@ -1,0 +1,77 @@
+"""The library's front for subscriptions, as an application has it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from paydesk import USD, AsyncPaydesk
+from paydesk.errors import NotSupported, SubscriptionAlreadyActive
+from paydesk.testing.plugin import clock, pay, paydesk_simulator
+
+__all__ = ["clock", "pay", "paydesk_simulator"]
+
+
+@pytest.fixture
+def plans(pay):
+    pay.plans.upsert("pro", name="Pro", price=USD("20.00"), family="app", grants=["exports"])
+    pay.plans.upsert("team", name="Team", price=USD("50.00"), family="app", grants=["exports"])
+
+
+# S1.12
+def test_renewal(pay, clock, plans):
+    pay.subscribe("u1", plan="pro").complete(card="4242")
+    clock.advance(days=31)
+    assert [p.status for p in pay.payments.list(customer="u1")] == ["succeeded", "succeeded"]
+
+
+# S1.29 S1.44 S1.55
+def test_a_trial_a_change_and_a_cancellation(pay, clock, plans):
+    pay.promos.upsert("SPRING", percent_off=10)
+    session = pay.subscribe("user_123", plan="pro", promo="SPRING", trial_days=14)
+    assert session.url
+    sub = session.complete()
+    assert (sub.status, sub.promo) == ("trialing", "SPRING")
+    clock.advance(days=20)
+    sub = pay.subscriptions.current("user_123")
+    assert sub.status == "active"
+    preview = pay.subscriptions.preview(sub, plan="team")
+    assert [line.description for line in preview.lines] == [
+        "Unused time on Pro", "Remaining time on Team"]
+    assert preview.due_now == sum((line.amount for line in preview.lines), USD(0))
+    changed = pay.subscriptions.change(sub, plan="team", expect=preview)
+    assert changed.plan == "team"
+    ended = pay.subscriptions.cancel(sub, at="period_end", reason="too_expensive")
+    assert (ended.status, ended.cancel_at) == ("active", changed.period_end)
+    assert pay.can("user_123", "exports")
+    clock.advance(days=31)
+    assert pay.subscriptions.current("user_123") is None
+    assert not pay.can("user_123", "exports")
+    lines = {line.kind: line for invoice in pay.invoices.list(customer="user_123")
+             for line in invoice.items}  # fmt: skip
+    told = pay.subscriptions.why(lines["proration_charge"].id).explain()
+    assert "policy: seconds" in told
+    assert "deposits -> revenue" in told
+
+
+def test_what_waits_for_no_page_is_not_completed(pay, plans):
+    sub = pay.subscribe("u2", plan="pro").complete()
+    with pytest.raises(NotSupported):
+        sub.complete()
+    with pytest.raises(SubscriptionAlreadyActive):
+        pay.subscribe("u2", plan="team")
+    assert [one.plan for one in pay.subscriptions.list("u2", status="active")] == ["pro"]
+    paused = pay.subscriptions.pause(sub)
+    assert (paused.status, pay.subscriptions.resume(sub).status) == ("paused", "active")
+
+
+def test_the_asynchronous_front_subscribes_too(pay, plans):
+    async def run() -> str:
+        desk = AsyncPaydesk(paydesk=pay)
+        sub = await desk.subscribe("u3", "pro")
+        done = await asyncio.to_thread(sub.complete)
+        found = await desk.subscriptions.get(done)
+        return found.status
+
+    assert asyncio.run(run()) == "active"
