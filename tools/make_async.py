@@ -21,6 +21,7 @@ MODULES = {
     "client_parts": ["Packs", "Promos", "Credits", "Payments", "Customers", "Events", "Joined"],
     "client_wallets": ["Wallets", "Rates", "Holds"],
     "client_refunds": ["Refunds"],
+    "client_refills": ["Refills"],
     "client_invoices": ["Invoices", "CreditNotes"],
     "client_analytics": ["Analytics"],
     "client_catalog": ["Catalog"],
@@ -58,8 +59,8 @@ IMPORTS = {
     "psycopg": [],
     "paydesk": [
         "client_analytics", "client_catalog", "client_clocks", "client_disputes", "client_goods",
-        "client_invoices", "client_methods", "client_parts", "client_plans", "client_refunds",
-        "client_subscriptions", "client_wallets",
+        "client_invoices", "client_methods", "client_parts", "client_plans", "client_refills",
+        "client_refunds", "client_subscriptions", "client_wallets",
     ],
     "paydesk.client": ["Paydesk"],
     "paydesk.client_analytics": ["Frame", "When"],
@@ -79,6 +80,8 @@ IMPORTS = {
     "paydesk.client_parts_async": [],
     "paydesk.client_plans": ["PlanRef"],
     "paydesk.client_plans_async": [],
+    "paydesk.client_refills": ["Refill", "RefillRef"],
+    "paydesk.client_refills_async": [],
     "paydesk.client_refunds": ["PaymentRef", "Refund", "RefundRef"],
     "paydesk.client_refunds_async": [],
     "paydesk.client_subscriptions": ["ChangePreview", "Subscription", "SubscriptionRef"],
@@ -161,6 +164,7 @@ FRONT_CLASS = '''class AsyncPaydesk:
         self.rates = AsyncRates(self._threads, self.paydesk.rates)
         self.holds = AsyncHolds(self._threads, self.paydesk.holds)
         self.refunds = AsyncRefunds(self._threads, self.paydesk.refunds)
+        self.refills = AsyncRefills(self._threads, self.paydesk.refills)
         self.invoices = AsyncInvoices(self._threads, self.paydesk.invoices)
         self.credit_notes = AsyncCreditNotes(self._threads, self.paydesk.credit_notes)
         self.analytics = AsyncAnalytics(self._threads, self.paydesk.analytics)

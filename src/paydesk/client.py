@@ -34,6 +34,7 @@ from paydesk.client_parts import (
     spent,
 )
 from paydesk.client_plans import PlanRef, Plans, TaxRates
+from paydesk.client_refills import Refills
 from paydesk.client_refunds import PaymentRef, Refund, Refunds
 from paydesk.client_subscriptions import Subscription, Subscriptions, subscribe
 from paydesk.client_wallets import Hold, Holds, Rates, Wallets, begin_hold
@@ -97,6 +98,7 @@ class Paydesk:
         self.rates = Rates(self._open)
         self.holds = Holds(self._open)
         self.refunds = Refunds(self._open)
+        self.refills = Refills(self._open)
         self.invoices = Invoices(self._open)
         self.credit_notes = CreditNotes(self._open)
         self.analytics = Analytics(self._open)

@@ -34,6 +34,7 @@ from paydesk.client_parts_async import (
 )
 from paydesk.client_plans import PlanRef
 from paydesk.client_plans_async import AsyncPlans, AsyncTaxRates
+from paydesk.client_refills_async import AsyncRefills
 from paydesk.client_refunds import PaymentRef, Refund
 from paydesk.client_refunds_async import AsyncRefunds
 from paydesk.client_subscriptions import Subscription
@@ -89,6 +90,7 @@ class AsyncPaydesk:
         self.rates = AsyncRates(self._threads, self.paydesk.rates)
         self.holds = AsyncHolds(self._threads, self.paydesk.holds)
         self.refunds = AsyncRefunds(self._threads, self.paydesk.refunds)
+        self.refills = AsyncRefills(self._threads, self.paydesk.refills)
         self.invoices = AsyncInvoices(self._threads, self.paydesk.invoices)
         self.credit_notes = AsyncCreditNotes(self._threads, self.paydesk.credit_notes)
         self.analytics = AsyncAnalytics(self._threads, self.paydesk.analytics)

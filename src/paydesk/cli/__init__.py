@@ -22,6 +22,7 @@ from paydesk.cli import (
     provider,
     rates,
     reconcile,
+    refills,
     refunds,
     reports,
     service,
@@ -54,6 +55,7 @@ wallets.add_to(app)
 disputes.add_to(app)
 reconcile.add_to(app)
 refunds.add_to(app)
+refills.add_to(app)
 invoices.add_to(app)
 desk.add_to(app)
 clock.add_to(app)

@@ -156,11 +156,38 @@ def set_(env: Env, what: SetRefill) -> RefillView:
     return found
 
 
+def in_minor(
+    env: Env, what: SetRefill, day_minor: int | None, month_minor: int | None
+) -> SetRefill:
+    """The same with its amounts in the currencies they are in: the threshold (so far a number) in
+    the wallet's, the limits in that of what a refill costs. Raises as `set_`."""
+    threshold: int | Money = what.threshold
+    if what.wallet is not None and not isinstance(threshold, Money):
+        threshold = Money(threshold, what.wallet.currency, minor=True)
+    found = dataclasses.replace(what, threshold=threshold)
+    if day_minor is None and month_minor is None:
+        return found
+    currency = _price(env, what).currency
+    day, month = (
+        None if minor is None else Money(minor, currency, minor=True)
+        for minor in (day_minor, month_minor)
+    )
+    return dataclasses.replace(found, day_amount=day, month_amount=month)
+
+
+def _price(env: Env, what: SetRefill) -> Money:
+    """What one refill costs now."""
+    if sum(one is not None for one in (what.pack, what.credits, what.wallet)) != 1:
+        raise InvalidRequest("Say what is bought: one of pack, credits and wallet.", param="pack")
+    found: Money = pricing.product(env, StartCheckout(
+        customer_id=what.customer_id, pack=what.pack, credits=what.credits, wallet=what.wallet,
+    ))["price"]  # fmt: skip
+    return found
+
+
 def _checked(env: Env, what: SetRefill) -> dict[str, Any]:
     """The row's values of what is asked; priced once, so that what nobody sells is refused now."""
-    bought = [what.pack, what.credits, what.wallet]
-    if sum(one is not None for one in bought) != 1:
-        raise InvalidRequest("Say what is bought: one of pack, credits and wallet.", param="pack")
+    price = _price(env, what)
     values: dict[str, Any] = {
         "pack": None, "credits": what.credits, "amount_minor": None, "what": CREDITS,
         "asset": CREDIT, "pause_after": fields.whole(what.pause_after, "pause_after", most=10),
@@ -173,10 +200,6 @@ def _checked(env: Env, what: SetRefill) -> dict[str, Any]:
         wallets.check_money(env, what.wallet)
         asset = what.wallet.currency
         values |= {"what": f"wallet:{asset}", "asset": asset, "amount_minor": what.wallet.minor}
-    price = pricing.product(env, StartCheckout(
-        customer_id=what.customer_id, pack=values["pack"], credits=what.credits,
-        wallet=what.wallet,
-    ))["price"]  # fmt: skip
     values["threshold"] = _threshold(what.threshold, values["asset"])
     for name in ("day", "month"):
         values[f"{name}_minor"] = _limit(getattr(what, f"{name}_amount"), price, f"{name}_amount")
