@@ -30,6 +30,8 @@ FLOORS = [
     ("paydesk.client_disputes_async", 4),
     ("paydesk.client_catalog", 4),
     ("paydesk.client_catalog_async", 4),
+    ("paydesk.client_clocks", 4),
+    ("paydesk.client_clocks_async", 4),
     ("paydesk.client_goods", 4),
     ("paydesk.client_goods_async", 4),
     ("paydesk.client_methods", 4),
