@@ -49,6 +49,27 @@ def test_the_page_is_accessible_and_fits(sandbox, chromium, session, width, sche
     context.close()
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_of_an_invoice_is_accessible_and_fits(sandbox, chromium, scheme):
+    customer = sandbox.request("POST", "/v1/customers", {"name": "Maya Okafor", "balance": -300})
+    made = sandbox.request("POST", "/v1/invoices", {"customer": customer["id"]})
+    sandbox.request("POST", "/v1/invoiceitems", {
+        "customer": customer["id"], "invoice": made["id"], "amount": 2500, "currency": "usd",
+        "description": "Remaining time on a plan with a rather long name after 16 Apr 2026"})
+    final = sandbox.request("POST", f"/v1/invoices/{made['id']}/finalize")
+    context = chromium.new_context(
+        viewport={"width": 390, "height": 844}, color_scheme=scheme, bypass_csp=True
+    )
+    page = context.new_page()
+    page.goto(final["hosted_invoice_url"])
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert axe.Axe().run(page).violations_count == 0
+    page.get_by_role("button", name="Pay $22.00").click()
+    page.get_by_role("heading", name="This invoice is paid").wait_for()
+    assert axe.Axe().run(page).violations_count == 0
+    context.close()
+
+
 @pytest.mark.parametrize("scripts", [True, False])
 def test_a_purchase_with_a_decline_and_three_d_secure(sandbox, chromium, session, scripts):
     context = chromium.new_context(java_script_enabled=scripts)
