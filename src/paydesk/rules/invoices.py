@@ -180,10 +180,12 @@ def taxed(
     known: dict[UUID, TaxRate] = {}
     for i, net in nets.items():
         held = rates.get(items[i].product, ())
-        base = Fraction(net) / (1 + Fraction(sum(r.micros for r in held if r.inclusive), MILLION))
+        inside = sum(rate.micros for rate in held if rate.inclusive)
         for rate in held:
             known[rate.id] = rate
-            exact.setdefault(rate.id, []).append((i, base * rate.micros / MILLION))
+            # Of the net price, which is the line's without the taxes that it includes.
+            tax = Fraction(net * rate.micros, MILLION + inside)
+            exact.setdefault(rate.id, []).append((i, tax))
     found = list(items)
     for rate_id, parts in exact.items():
         rate = known[rate_id]
