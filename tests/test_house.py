@@ -40,6 +40,8 @@ FLOORS = [
     ("paydesk.client_analytics_async", 4),
     ("paydesk.client_invoices", 4),
     ("paydesk.client_invoices_async", 4),
+    ("paydesk.client_plans", 4),
+    ("paydesk.client_plans_async", 4),
     ("paydesk.client_refunds", 4),
     ("paydesk.client_refunds_async", 4),
     ("paydesk.client_wallets", 4),

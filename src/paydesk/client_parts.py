@@ -176,8 +176,9 @@ class Promos(_Part):
         who = customers.ensure(self._env, customer)
         if plan is not None:
             sold = plans.get(self._env, plan, active_only=True)
-            seats = None if quantity == 1 else quantity
-            price = price or plans.price_of(self._env, sold, quantity=seats)
+            if price is None:
+                seats = None if quantity == 1 else quantity
+                price = plans.price_of(self._env, sold, quantity=seats)
             return promos.quote(self._env, code, who, plan=sold, price=price)
         return promos.quote(
             self._env, code, who,

@@ -15,12 +15,15 @@ from uuid import UUID
 from paydesk import crash, ids
 from paydesk.env import Env
 from paydesk.errors import Conflict, InvalidRequest, NotFound, NotSupported, ProviderRefused
-from paydesk.flows import catalog, items, trail
+from paydesk.flows import catalog, items, plans, trail
 from paydesk.flows.catalog import Pack
 from paydesk.flows.items import Item
+from paydesk.flows.plans import Plan
 from paydesk.rules import access
 from paydesk.rules import catalog_sync as rules
 from paydesk.rules.catalog_sync import Product, RemotePrice, RemoteProduct
+from paydesk.rules.money import Money
+from paydesk.rules.plans import again, plan_price
 
 #: A provider's catalogue is read up to here.
 MOST_PAGES = 200
@@ -152,13 +155,20 @@ def _sides(
     if type in ("price", "currency"):
         default = rules.default_of(there, prices)
         amount = default.amount if default and default.active else None
-        told = amount and {"amount": amount.minor, "currency": amount.currency}
-        return {"amount": one.price.minor, "currency": one.price.currency}, told
+        told = None
+        if default is not None and amount is not None:
+            told = _price_words(amount, default.interval)
+        return _price_words(one.price, one.interval), told
     if type == "metadata":
         return one.metadata, {name: there.metadata.get(name) for name in one.metadata}
     if type in ("active", "archived"):
         return one.active, there.active
     return getattr(one, type), getattr(there, type)
+
+
+def _price_words(price: Money, interval: tuple[str, int] | None) -> dict[str, Any]:
+    told: dict[str, Any] = {"amount": price.minor, "currency": price.currency}
+    return told | ({"interval": f"{interval[1]} {interval[0]}"} if interval else {})
 
 
 def _read(env: Env, provider: str) -> _Both:
@@ -171,7 +181,8 @@ def _read(env: Env, provider: str) -> _Both:
         prices.setdefault(price.product, []).append(price)
     refs = _refs(env, provider)
     # What is no longer sold and never was there is of no interest there.
-    ours = [one for one in _ours(env) if one.active or one.id in refs]
+    default = env.settings.default_currency
+    ours = [one for one in _ours(env, default) if one.active or one.id in refs]
     matched = rules.match(ours, theirs, {id: ref.product for id, ref in refs.items()})
     return _Both(provider, ours, theirs, prices, refs, matched)
 
@@ -188,14 +199,17 @@ def _pages(env: Env, provider: str, kind: str) -> list[Any]:
     return found[::-1]
 
 
-def _ours(env: Env) -> list[Product]:
-    """From the database: what is pushed is never some seconds old."""
+def _ours(env: Env, default: str) -> list[Product]:
+    """From the database: what is pushed is never some seconds old. A plan's price is that in the
+    `default` currency, or its first: a product there is sold by one price."""
     with env.db.read() as tx:
         packs = tx.all("select id from packs order by created_at, id")
         sold = tx.all("select id from items order by created_at, id")
+        subscribed = tx.all("select id from plans order by created_at, id")
         return [
             *(_of_pack(catalog.pack_in(tx, row["id"])) for row in packs),
             *(_of_item(items.item_in(tx, row["id"])) for row in sold),
+            *(_of_plan(plans.plan_in(tx, row["id"]), default) for row in subscribed),
         ]
 
 
@@ -211,6 +225,15 @@ def _of_item(one: Item) -> Product:
     return Product(
         kind="item", id=one.id, key=one.key, name=one.name, description=one.description,
         price=one.price, active=one.active, grants=grants, days=one.access_days,
+    )  # fmt: skip
+
+
+def _of_plan(one: Plan, default: str) -> Product:
+    terms = one.terms
+    return Product(
+        kind="plan", id=one.id, key=one.key, name=one.name, description=one.description,
+        price=plan_price(terms, default), active=one.active,
+        interval=(terms.interval_unit, terms.interval_count),
     )  # fmt: skip
 
 
@@ -307,6 +330,7 @@ def _price(env: Env, both: _Both, one: Product, there: RemoteProduct) -> RemoteP
         price = env.providers.call(
             name, "make_price", there.id, one.price, {rules.OURS: one.id, rules.KEY: one.key},
             rules.price_key(one, there.id, ref.price if ref else None),
+            **({"interval": one.interval} if one.interval else {}),
         )  # fmt: skip
         crash.at("catalog_price_made")
     if there.price != price.id:
@@ -371,7 +395,8 @@ def adopt(env: Env, wanted: str, provider: str = "stripe") -> Change:
         uuid, kind = _take(env, mine, there, both.prices_of(there)), mine.kind
     with env.db.read() as tx:
         one = (_of_pack(catalog.pack_in(tx, uuid)) if kind == "pack"
-               else _of_item(items.item_in(tx, uuid)))  # fmt: skip
+               else _of_plan(plans.plan_in(tx, uuid), env.settings.default_currency)
+               if kind == "plan" else _of_item(items.item_in(tx, uuid)))  # fmt: skip
     both.matched[one.id] = there
     steps = rules.actions(rules.differences(one, there, both.prices_of(there)))
     pushed = _push(env, both, one, steps)
@@ -428,7 +453,7 @@ def _make(env: Env, there: RemoteProduct, both: _Both) -> tuple[UUID, str]:
 def _known(env: Env, kind: str, key: str, both: _Both) -> None:
     """Refuse a key of something that is sold no more: adopting would sell it again."""
     here = {(one.kind, one.key) for one in both.ours}
-    for one in _ours(env):
+    for one in _ours(env, env.settings.default_currency):
         if (one.kind, one.key) == (kind, key) and (kind, key) not in here:
             raise Conflict(f"A {kind} of the key {key[:64]!r} is here and no longer sold.")
 
@@ -443,6 +468,8 @@ def _take(
     env: Env, mine: Product, there: RemoteProduct, prices: list[RemotePrice]
 ) -> UUID:
     """Write what the provider's product says onto ours."""
+    if mine.kind == "plan":
+        return _take_plan(env, mine, there, prices)
     default = rules.default_of(there, prices)
     amount = default.amount if default and default.active else None
     if there.active and (amount is None or amount.minor <= 0):
@@ -467,4 +494,28 @@ def _take(
         access_days=item.access_days, grants=item.grants,
         rules=[rule.as_json() for rule in item.rules], position=item.position,
         metadata=item.metadata,
+    ).uuid  # fmt: skip
+
+
+def _take_plan(
+    env: Env, mine: Product, there: RemoteProduct, prices: list[RemotePrice]
+) -> UUID:
+    """A plan takes its name, its description, whether it is sold, and the amount of a price of
+    the same interval, which makes its next version. What else it says stays as it is here."""
+    default, old = rules.default_of(there, prices), plans.get(env, mine.key)
+    amounts = dict(old.terms.prices)
+    if (
+        default and default.active and default.amount is not None
+        and default.interval == mine.interval
+    ):  # fmt: skip
+        amounts[default.amount.currency] = default.amount
+    elif there.active:
+        raise InvalidRequest(
+            f"The product {there.id} cannot be adopted: its price has not the plan's interval.",
+            param="adopt",
+        )
+    return plans.upsert(
+        env, old.key, name=there.name, description=there.description, active=there.active,
+        kind=old.kind, family=old.family, public=old.public, position=old.position,
+        metadata=old.metadata, **again(old.terms, list(amounts.values())),
     ).uuid  # fmt: skip

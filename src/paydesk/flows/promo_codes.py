@@ -121,7 +121,6 @@ def upsert_promo(
     gives |= _lasts(gives["kind"], duration, duration_periods)
     if free_trial_days is not None and packs is not None:
         raise InvalidRequest("A free trial is for plans, not for packs.", param="packs")
-    bound = _one_currency(amount_off, min_purchase)
     if starts_at and expires_at and expires_at <= starts_at:
         raise InvalidRequest("expires_at must be after starts_at.", param="expires_at")
     values = {
@@ -129,11 +128,9 @@ def upsert_promo(
         "id": ids.new_catalog(),
         "code": shown,
         "norm": rules.norm(shown),
-        "currency": bound,
-        "cap": None if cap is None else fields.whole(cap, "cap"),
-        "per_customer": None
-        if per_customer is None
-        else fields.whole(per_customer, "per_customer"),
+        "currency": _one_currency(amount_off, min_purchase),
+        "cap": _count(cap, "cap"),
+        "per_customer": _count(per_customer, "per_customer"),
         "min_purchase": min_purchase.minor if min_purchase else None,
         "packs": None if packs is None else [catalog.get_pack(env, one).key for one in packs],
         "plans": None if plans is None else [catalog_plans.get(env, one).key for one in plans],
@@ -289,6 +286,10 @@ def _one_currency(amount_off: Money | None, min_purchase: Money | None) -> str |
     if min_purchase is not None and min_purchase.minor <= 0:
         raise InvalidRequest("min_purchase must be above zero.", param="min_purchase")
     return found.pop() if found else None
+
+
+def _count(value: int | None, param: str) -> int | None:
+    return None if value is None else fields.whole(value, param)
 
 
 def _customer_text(one: str | Customer) -> str:

@@ -133,7 +133,7 @@ def quote(
     who = customers.ensure(env, customer)
     if plan is not None:
         sold = plans.get(env, plan, active_only=True)
-        price = price or plans.price_of(env, sold)
+        price = plans.price_of(env, sold) if price is None else price
         with env.db.read() as tx:
             promo = for_plan(tx, code, who, sold, price, now or heads.now(env, who.uuid, tx))
             _check_limits(tx, promo, who.uuid)

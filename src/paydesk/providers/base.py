@@ -395,9 +395,11 @@ class Provider:
         raise self._lacks("catalog")
 
     def make_price(
-        self, product: str, amount: Money, metadata: Mapping[str, str], key: str
-    ) -> Any:
-        """A new price, paid once, of a product; answers the RemotePrice. Prices never change."""
+        self, product: str, amount: Money, metadata: Mapping[str, str], key: str,
+        interval: tuple[str, int] | None = None,
+    ) -> Any:  # fmt: skip
+        """A new price of a product, paid once, or every `interval` of (unit, count); answers the
+        RemotePrice. Prices never change."""
         raise self._lacks("catalog")
 
     def set_price(self, product: str, price: str) -> Any:

@@ -50,12 +50,15 @@ class StripeCatalog:
         return _read(of_product, raw)
 
     def make_price(
-        self, product: str, amount: Money, metadata: Mapping[str, str], key: str
-    ) -> RemotePrice:
+        self, product: str, amount: Money, metadata: Mapping[str, str], key: str,
+        interval: tuple[str, int] | None = None,
+    ) -> RemotePrice:  # fmt: skip
         params: dict[str, Any] = {
             "product": product, "currency": amount.currency, "metadata": dict(metadata),
             "unit_amount": to_stripe(amount.minor, amount.currency),
         }  # fmt: skip
+        if interval is not None:
+            params["recurring"] = {"interval": interval[0], "interval_count": interval[1]}
         options = {"idempotency_key": key}
         return _read(of_price, self._ask(lambda: self._client.v1.prices.create(params, options)))
 
@@ -81,9 +84,11 @@ def of_product(product: Mapping[str, Any]) -> RemoteProduct:
 
 
 def of_price(price: Mapping[str, Any]) -> RemotePrice:
-    """A price; one that is no single amount paid once has none. Raises KeyError."""
-    amount = None
-    if price.get("type", "one_time") == "one_time" and type(price.get("unit_amount")) is int:
+    """A price; one that is no single amount, of once or of each period, has none. Raises KeyError.
+    """
+    amount, recurs = None, price.get("recurring") or {}
+    is_plain = recurs.get("usage_type", "licensed") == "licensed" and not price.get("tiers_mode")
+    if is_plain and type(price.get("unit_amount")) is int:
         try:
             amount = _money(price["unit_amount"], price["currency"])
         except ValueError:
@@ -91,6 +96,7 @@ def of_price(price: Mapping[str, Any]) -> RemotePrice:
     return RemotePrice(
         id=price["id"], product=_ref(price["product"]) or "", amount=amount,
         active=price["active"], metadata=dict(price.get("metadata") or {}),
+        interval=(recurs["interval"], recurs["interval_count"]) if recurs else None,
     )  # fmt: skip
 
 

@@ -29,12 +29,14 @@ MOST_VALUE = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemotePrice:
-    """A provider's price. `amount` None: recurring, in tiers, or of the buyer's choice."""
+    """A provider's price. `amount` None: in tiers, metered, or of the buyer's choice. `interval`:
+    (unit, count) of a price that recurs."""
 
     id: str
     product: str
     amount: Money | None
     active: bool
+    interval: tuple[str, int] | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -52,7 +54,7 @@ class RemoteProduct:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Product:
-    """A pack or an item as a provider shall show it."""
+    """A pack, an item or a plan as a provider shall show it; `interval` is a plan's."""
 
     kind: str
     id: str
@@ -64,6 +66,7 @@ class Product:
     credits: int | None = None
     grants: tuple[str, ...] = ()
     days: int | None = None
+    interval: tuple[str, int] | None = None
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -94,7 +97,8 @@ class Adoption:
 def digest(one: Product) -> bytes:
     """The same for the same content, and only then."""
     return _sum([one.kind, one.id, one.key, one.name, one.description, one.price.minor,
-                 one.price.currency, one.active, sorted(one.metadata.items())])  # fmt: skip
+                 one.price.currency, one.active, sorted(one.metadata.items()),
+                 *([list(one.interval)] if one.interval else [])])  # fmt: skip
 
 
 def product_key(one: Product, before: str | None) -> str:
@@ -104,8 +108,8 @@ def product_key(one: Product, before: str | None) -> str:
 
 def price_key(one: Product, product: str, before: str | None) -> str:
     """The idempotency key of making a price; `before`: the price that was kept last."""
-    return "price-" + _sum([one.id, product, one.price.minor, one.price.currency,
-                            before]).hex()[:40]  # fmt: skip
+    told = [one.id, product, one.price.minor, one.price.currency, before]
+    return "price-" + _sum(told + ([list(one.interval)] if one.interval else [])).hex()[:40]
 
 
 def _sum(value: Any) -> bytes:
@@ -149,7 +153,7 @@ def differences(
     amount = default.amount if default and default.active else None
     if amount is not None and amount.currency != one.price.currency:
         found.append("currency")
-    elif amount != one.price or strays(one, there, prices):
+    elif amount is None or not _fits(one, default) or strays(one, there, prices):
         found.append("price")
     if any(there.metadata.get(name) != value for name, value in one.metadata.items()):
         found.append("metadata")
@@ -170,11 +174,15 @@ def strays(
 
 def usable(one: Product, there: RemoteProduct, prices: Sequence[RemotePrice]) -> RemotePrice | None:
     """A price of the right amount that is there already: the default, or one of ours."""
-    fitting = [p for p in prices if p.amount == one.price]
+    fitting = [p for p in prices if _fits(one, p)]
     for price in fitting:
         if price.id == there.price and price.active:
             return price
     return next((p for p in fitting if p.metadata.get(OURS) == one.id), None)
+
+
+def _fits(one: Product, price: RemotePrice) -> bool:
+    return (price.amount, price.interval) == (one.price, one.interval)
 
 
 def actions(differs: Iterable[str]) -> tuple[str, ...]:
@@ -201,7 +209,7 @@ def adoption(there: RemoteProduct, prices: Sequence[RemotePrice]) -> Adoption:
     default = default_of(there, prices)
     if default is None or not default.active:
         raise _refused(there, "it has no default price")
-    if default.amount is None or default.amount.minor <= 0:
+    if default.amount is None or default.amount.minor <= 0 or default.interval is not None:
         raise _refused(there, "its price is no single amount above zero")
     if not told.get(KEY, "").strip():
         raise _refused(there, f"its metadata has no {KEY}")

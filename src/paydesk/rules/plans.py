@@ -105,6 +105,18 @@ def total(terms: Terms, currency: str | None, quantity: int, default: str | None
     return Money(each.minor * seats, each.currency, minor=True)
 
 
+def plan_price(terms: Terms, default: str) -> Money:
+    """The price that is shown where only one can be: in the default currency, or the first."""
+    return terms.prices[default if default in terms.prices else min(terms.prices)]
+
+
+def again(terms: Terms, prices: Iterable[Money]) -> dict[str, Any]:
+    """What makes `check` answer the same terms at other prices."""
+    told = {name: getattr(terms, name) for name in COLUMNS}
+    told["interval"] = told.pop("interval_unit")
+    return {**told, "grants": list(terms.grants), "prices": list(prices)}
+
+
 def check(
     *,
     price: Money | None = None,

@@ -17,6 +17,7 @@ from paydesk.http.auth import STAFF
 from paydesk.http.compat.shapes import CamelOut, bare
 from paydesk.http.fields import reply
 from paydesk.http.routes import cell, env_of, router
+from paydesk.rules.plans import plan_price
 
 compat_plans = router("learning")
 compat_memberships = router("bookings")
@@ -58,7 +59,7 @@ class MembershipsOnSale(CamelOut):
 def plan_row(env: Env, one: Plan) -> dict[str, Any]:
     """A plan at the price in the default currency, or its first."""
     terms = one.terms
-    price = terms.prices.get(env.settings.default_currency) or next(iter(terms.prices.values()))
+    price = plan_price(terms, env.settings.default_currency)
     return {
         "id": bare(one.uuid),
         "key": one.key,
