@@ -138,6 +138,17 @@ def test_the_fixtures_for_applications_work_in_a_project_of_ones_own(tmp_path):
             with pytest.raises(InvalidRequest):
                 clock.advance(days=-1)
 
+        def test_renewal(pay, clock):
+            pay.plans.upsert("pro", name="Pro", price=USD("19.99"), interval="month")
+            pay.subscribe("u1", plan="pro").complete(card="4242")
+            clock.advance(days=31)
+            paid = [payment.status for payment in pay.payments.list(customer="u1")]
+            assert paid == ["succeeded", "succeeded"]
+            begun = clock.now() - timedelta(days=31)
+            second, first = pay.payments.list(customer="u1")
+            assert first.created_at == begun
+            assert timedelta(days=28) <= second.created_at - begun <= timedelta(days=31)
+
         def test_credits_end_and_are_told_of_before(pay, clock):
             pay.credits.grant("user_1", 20, expires_days=60)
             clock.advance(days=61)
