@@ -42,6 +42,8 @@ FLOORS = [
     ("paydesk.client_invoices_async", 4),
     ("paydesk.client_plans", 4),
     ("paydesk.client_plans_async", 4),
+    ("paydesk.client_subscriptions", 4),
+    ("paydesk.client_subscriptions_async", 4),
     ("paydesk.client_refunds", 4),
     ("paydesk.client_refunds_async", 4),
     ("paydesk.client_wallets", 4),

@@ -28,6 +28,7 @@ from paydesk.cli import (
     service,
     simulate,
     statements,
+    subscriptions,
     users,
     wallets,
     webhooks,
@@ -57,6 +58,7 @@ reconcile.add_to(app)
 refunds.add_to(app)
 refills.add_to(app)
 invoices.add_to(app)
+subscriptions.add_to(app)
 desk.add_to(app)
 clock.add_to(app)
 provider.add_to(app)

@@ -1,0 +1,127 @@
+"""Commands about subscriptions: list, show, change, cancel, and do what is due."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import typer
+
+from paydesk import causes, ids
+from paydesk.cli import context, output
+from paydesk.cli.output import Column, Output
+
+subscriptions = typer.Typer(help="Subscriptions.", no_args_is_help=True)
+
+Which = Annotated[str, typer.Argument(help="Its id, sub_…")]
+When = Literal["now", "period_end"]
+
+
+def add_to(app: typer.Typer) -> None:
+    app.add_typer(subscriptions, name="subscriptions")
+
+
+def _row(one: Any) -> dict[str, Any]:
+    return {
+        "id": ids.show("subscription", one.id), "status": one.state, "plan": one.plan_key,
+        "customer": ids.show("customer", one.customer_id), "seats": one.quantity,
+        "amount": one.amount, "version": one.plan_version, "from": one.period_start,
+        "until": one.period_end, "trial_end": one.trial_end, "cancel_at": one.cancel_at,
+        "cancel_reason": one.cancel_reason, "ended_at": one.ended_at,
+        "end_reason": one.end_reason, "paused_at": one.paused_at,
+        "next": one.next and f"{one.next['plan']} x {one.next['quantity']}",
+        "invoice": one.latest_invoice_id and ids.show("invoice", one.latest_invoice_id),
+        "due_at": one.due_at, "created_at": one.created_at,
+    }  # fmt: skip
+
+
+@subscriptions.command("list")
+def subscriptions_list(
+    customer: Annotated[str | None, typer.Option(help="Only this customer's.")] = None,
+    status: Annotated[str | None, typer.Option(help="Such as past_due.")] = None,
+    plan: Annotated[str | None, typer.Option(help="Its key or id.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 20,
+    output_: Output = "",
+) -> None:
+    """Subscriptions, newest first."""
+    from paydesk.flows import customers
+    from paydesk.flows import subscriptions as flow
+
+    with context.opened() as env:
+        who = customers.resolve(env, customer, create=False) if customer else None
+        found = flow.list_(env, who, state=status, plan=plan, limit=limit)
+    output.rows(
+        [_row(one) for one in found],
+        [Column("SUBSCRIPTION", "id"), Column("STATUS", "status"), Column("PLAN", "plan"),
+         Column("AMOUNT", "amount", right=True), Column("UNTIL", "until", rank=1),
+         Column("CUSTOMER", "customer", rank=1), Column("NEXT", "next", rank=2)],
+        output_,
+    )  # fmt: skip
+
+
+@subscriptions.command("show")
+def subscriptions_show(subscription: Which, output_: Output = "") -> None:
+    """One subscription, as it stands."""
+    from paydesk.flows import subscriptions as flow
+
+    with context.opened() as env:
+        one = flow.get(env, None, subscription)
+    output.one(_row(one), output_)
+
+
+@subscriptions.command("change")
+def subscriptions_change(
+    subscription: Which,
+    plan: Annotated[str | None, typer.Option(help="The plan that it shall have.")] = None,
+    seats: Annotated[int | None, typer.Option(min=1, help="How many it shall have.")] = None,
+    at: Annotated[When | None, typer.Option(help="Else as the plan has it.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    live: context.Live = False,
+    output_: Output = "",
+) -> None:
+    """Change plan or seats, after showing what it costs."""
+    from paydesk.flows import subscription_changes as flow
+
+    with context.opened(live=live) as env:
+        key = flow.find(env, None, subscription)
+        seen = flow.preview(env, *key, plan=plan, quantity=seats, at=at)
+        for line in seen.lines:
+            typer.echo(f"{line.description}: {line.amount}", err=True)
+        typer.echo(f"Due now {seen.due_now}; then {seen.next_amount} at {seen.next_at}", err=True)
+        if not yes:
+            typer.confirm(f"Change to {seen.plan} at {seen.when}?", abort=True, err=True)
+        one = flow.change(env, *key, plan=plan, quantity=seats, at=at, expect=seen)
+    output.one(_row(one), output_)
+
+
+@subscriptions.command("cancel")
+def subscriptions_cancel(
+    subscription: Which,
+    at: Annotated[When, typer.Option(help="With `now` what it opens is shut.")] = "period_end",
+    reason: Annotated[str | None, typer.Option(help="Such as too_expensive.")] = None,
+    refund: Annotated[bool, typer.Option("--refund-unused", help="With --at now: give back what "
+                                         "was paid for the rest.")] = False,
+    live: context.Live = False,
+    output_: Output = "",
+) -> None:  # fmt: skip
+    """End it, at the period's end or now."""
+    from paydesk.flows import subscription_changes as flow
+
+    with context.opened(live=live) as env:
+        one = flow.cancel(
+            env, *flow.find(env, None, subscription), at=at, reason=reason,
+            refund="unused" if refund else None, by=causes.actor("cli"),
+        )  # fmt: skip
+    output.one(_row(one), output_)
+
+
+@subscriptions.command("renew")
+def subscriptions_renew(
+    limit: Annotated[int, typer.Option(min=1, max=100_000)] = 100,
+    live: context.Live = False,
+) -> None:
+    """Do what is due now, as the worker does by itself. Safe to repeat."""
+    from paydesk.flows import renewals
+
+    with context.opened(live=live) as env:
+        done = renewals.run_due(env, limit)
+    typer.echo(f"{done} done")
