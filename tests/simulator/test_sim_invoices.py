@@ -252,6 +252,21 @@ def test_a_payment_on_the_way_ends_the_attempts(world):
     assert len(world.sandbox.events("invoice.payment_failed")) == 1
 
 
+def test_a_detached_card_is_passed_over_for_the_customers_own(world):
+    own = world.client.v1.payment_methods.attach("pm_card_amex", {"customer": world.customer})
+    made = world.subscribe(world.price(1000), default_payment_method=own.id)
+    world.client.v1.payment_methods.detach(own.id)
+    world.advance(at(2026, 2, 1, 1))
+    brands = [one["payment_method_details"]["card"]["brand"]
+              for one in world.sandbox.objects("charge")]  # fmt: skip
+    assert brands == ["amex", "visa"]
+    (default,) = world.client.v1.customers.payment_methods.list(world.customer).data
+    world.client.v1.payment_methods.detach(default.id)
+    world.advance(at(2026, 3, 1, 1))
+    assert world.now(made).status == "past_due"
+    assert world.invoices(made)[-1].attempt_count == 1
+
+
 @pytest.mark.parametrize(("after", "status"), [("unpaid", "unpaid"), ("past_due", "past_due")])
 def test_what_comes_after_the_attempts_is_a_switch(world, after, status):
     world.sandbox.config(retry_days=[1], after_retries=after)

@@ -251,12 +251,19 @@ def _ask_for_payment(
 
 
 def default_method(call: Call, invoice: dict[str, Any]) -> dict[str, Any] | None:
-    """What an invoice is charged to: its own, its subscription's, its customer's method."""
-    wanted = invoice["default_payment_method"]
-    subscription = call.tx.get(invoice["_subscription"] or "", "subscription")
-    wanted = wanted or (subscription or {}).get("default_payment_method")
-    wanted = wanted or customer_of(call, invoice)["invoice_settings"]["default_payment_method"]
-    return call.tx.get(wanted, "payment_method") if wanted else None
+    """What an invoice is charged to: its own, its subscription's, its customer's method.
+
+    One that was detached since is passed over.
+    """
+    subscription = call.tx.get(invoice["_subscription"] or "", "subscription") or {}
+    for wanted in (
+        invoice["default_payment_method"], subscription.get("default_payment_method"),
+        customer_of(call, invoice)["invoice_settings"]["default_payment_method"],
+    ):
+        method = call.tx.get(wanted or "", "payment_method")
+        if method is not None and method["customer"] == invoice["customer"]:
+            return method
+    return None
 
 
 def attempt(
