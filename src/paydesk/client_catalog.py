@@ -11,7 +11,7 @@ from paydesk.flows.catalog_sync import Synced as CatalogSynced
 
 
 class Catalog(_Part):
-    """The packs and items as a provider shows them; ours are the truth."""
+    """The packs, items and plans as a provider shows them; ours are the truth."""
 
     def sync(
         self,

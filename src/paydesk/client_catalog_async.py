@@ -13,7 +13,7 @@ from paydesk.flows.catalog_sync import Synced as CatalogSynced
 
 
 class AsyncCatalog:
-    """The packs and items as a provider shows them; ours are the truth."""
+    """The packs, items and plans as a provider shows them; ours are the truth."""
 
     def __init__(self, threads: Threads, part: client_catalog.Catalog) -> None:
         self._threads = threads

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from paydesk.errors import InvalidPromoCode, InvalidRequest, NotFound
-from paydesk.flows import catalog, customers, plans, promos
+from paydesk.flows import catalog, customers, plans, promos, reports
+from paydesk.pages import dashboard
 from paydesk.rules.money import EUR, USD
 
 
@@ -115,6 +116,20 @@ def test_a_plan_that_costs_nothing_is_not_discounted(env, pro, maya):
     promos.upsert_promo(env, "TRY", free_trial_days=10)
     assert refused(promos.quote, env, "TEN", maya, plan="free") == "no_discount"
     assert promos.quote(env, "TRY", maya, plan="free").discount_minor == 0
+
+
+def test_the_dashboard_says_what_codes_for_plans_give(env, pro):
+    """S4.40"""
+    promos.upsert_promo(env, "TRY", free_trial_days=14)
+    promos.upsert_promo(env, "PRO", percent_off=10, plans=["pro"], packs=["creator"])
+    promos.upsert_promo(env, "TWO", amount_off=USD(5), duration="repeating", duration_periods=2)
+    promos.upsert_promo(env, "EVER", percent_off=20, duration="forever")
+    rows = {row["code"]: row for row in reports.promos_page(env)}
+    assert {code: dashboard.promo_gives(row) for code, row in rows.items()} == {
+        "TRY": "14 days of trial", "PRO": "10% off", "TWO": "$5.00 off, 2 periods",
+        "EVER": "20% off, for ever"}  # fmt: skip
+    assert dashboard._promo_limits(rows["TRY"], "usd") == "every plan"
+    assert dashboard._promo_limits(rows["PRO"], "usd") == "creator, pro"
 
 
 @pytest.mark.parametrize(

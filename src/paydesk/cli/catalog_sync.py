@@ -33,7 +33,7 @@ def catalog_sync(
     live: context.Live = False,
     output_: Output = "",
 ) -> None:
-    """Make packs and items at the provider as they are here. Exit code 1 where it refused one."""
+    """Make packs, items and plans there as they are here. Exit code 1 where one was refused."""
     from paydesk.flows import catalog_sync as flow
 
     with context.opened(live=live or dry_run) as env:

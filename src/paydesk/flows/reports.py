@@ -293,8 +293,9 @@ def promos_page(env: Env, limit: int = 200) -> list[Row]:
     with env.db.read() as tx:
         return tx.all(
             "select r.id, r.code, r.kind, r.percent_off, r.amount_off_minor, r.currency,"
-            " r.bonus_credits, r.cap, r.per_customer, r.min_purchase_minor, r.packs,"
-            " r.first_purchase, r.starts_at, r.expires_at, r.active,"
+            " r.bonus_credits, r.trial_days, r.duration, r.duration_periods, r.cap,"
+            " r.per_customer, r.min_purchase_minor, r.packs, r.plans, r.first_purchase,"
+            " r.starts_at, r.expires_at, r.active,"
             " coalesce(n.used, 0) as used, coalesce(m.brought, 0)::bigint as brought,"
             " coalesce(m.given, 0)::bigint as given"
             " from promos r left join promo_counts n on n.promo_id = r.id"

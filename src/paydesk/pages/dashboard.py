@@ -368,15 +368,21 @@ def promos(request: Request) -> Response:
 
 
 def promo_gives(row: reports.Row) -> str:
+    lasts = {"once": "", "repeating": f", {row['duration_periods']} periods",
+             "forever": ", for ever"}[row["duration"]]  # fmt: skip
     if row["kind"] == "percent":
-        return f"{row['percent_off']}% off"
+        return f"{row['percent_off']}% off{lasts}"
     if row["kind"] == "fixed":
-        return f"{look.amount(row['amount_off_minor'], row['currency'])} off"
+        return f"{look.amount(row['amount_off_minor'], row['currency'])} off{lasts}"
+    if row["kind"] == "free_trial":
+        return f"{look.count(row['trial_days'])} days of trial"
     return f"{look.count(row['bonus_credits'])} credits on top"
 
 
 def _promo_limits(row: reports.Row, currency: str) -> str:
-    parts = [", ".join(row["packs"]) if row["packs"] else "everything"]
+    named = [*(row["packs"] or ()), *(row["plans"] or ())]
+    whole = "every plan" if row["kind"] == "free_trial" else "everything"
+    parts = [", ".join(named) if named else whole]
     if row["first_purchase"]:
         parts.append("first purchase")
     if row["per_customer"]:
