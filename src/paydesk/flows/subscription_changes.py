@@ -79,6 +79,7 @@ def change(
     ProviderUnavailable and OutcomeUnknown.
     """
     key = request_key or uuid4()
+    dunning.learn_method(env, customer_id)
     with env.db.transaction(customer_id) as tx:
         now = heads.decide(tx, env.now(), customer_id)
         sub = steps.read(tx, customer_id, sub_id)
