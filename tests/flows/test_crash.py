@@ -42,6 +42,7 @@ ELSEWHERE = {"spend_before_step", "spend_before_commit", "spend_after_commit",
              "publish_before_commit", "publish_after_commit", "old_call_before_settle",
              "refund_before_commit", "refund_after_commit", "withdrawal_before_commit",
              "reconcile_after_drifts", "reconcile_after_repair", "statement_line_taken",
+             "invoice_before_commit", "number_before_commit", "number_after_draw",
              "catalog_product_made", "catalog_price_made", "catalog_price_set",
              "catalog_adopted"}  # fmt: skip
 

@@ -372,3 +372,46 @@ def test_the_learning_familys_table_tells_status_period_and_document(desk, payer
     assert (float(first["amount"]), float(first["amount_paid"])) == (23.99, 23.99)
     assert (first["period_start"], first["period_end"]) == span
     assert first["invoice_pdf_url"] == paid.pdf_url
+
+
+def test_a_crash_before_the_commit_leaves_nothing_and_the_key_begins_anew(desk, payer):
+    user, key = payer(), uuid4()
+    bill(desk, user, line(-300, kind="adjustment"))
+    what = NewInvoice(customer_id=user.uuid, currency="usd", items=[line()], request_key=key)
+    crash.arm("invoice_before_commit")
+    with pytest.raises(CrashNow):
+        invoices.create(desk.env, what)
+    crash.disarm()
+    assert account(desk, user, "balance") == 300 and len(invoices.list_(desk.env, user.uuid)) == 1
+    one = invoices.create(desk.env, what)
+    assert (one.balance.minor, one.due.minor) == (300, 1699)
+    assert account(desk, user, "balance") == 0
+
+
+@pytest.mark.parametrize("point", ["checkout_before_intend_commit", "before_provider_call",
+                                   "after_provider_call", "fulfil_before_goods",
+                                   "fulfil_after_goods"])  # fmt: skip
+def test_wherever_a_charge_dies_the_invoice_is_paid_once(desk, payer, point):  # I1 I23
+    user = payer()
+    view = bill(desk, user)
+    crash.arm(point)
+    with contextlib.suppress(CrashNow):
+        invoices.pay(desk.env, user.uuid, view.id, request_key=ids.request_key("test", point))
+    crash.disarm()
+    desk.recover(rounds=3)
+    if point == "checkout_before_intend_commit":
+        invoices.pay(desk.env, user.uuid, view.id, request_key=ids.request_key("test", point))
+    one = invoices.get(desk.env, user.uuid, view.id)
+    assert (one.status, one.paid.minor) == ("paid", 1999)
+    assert account(desk, user, "revenue") == 1999 and account(desk, user, "clearing") == -1999 + (
+        account(desk, user, "fees") * -1)  # fmt: skip
+
+
+def test_the_receipt_of_an_invoice_names_its_number(desk, payer):
+    from paydesk.flows import customers, mail_facts
+
+    user = payer()
+    view = charge(desk, bill(desk, user))
+    desk.sweep("invoice_numbers")
+    facts = mail_facts.payment(desk.env, customers.get(desk.env, user.uuid), view.payment_id)
+    assert [one["description"] for one in facts["lines"]] == ["Invoice INV-000001"]

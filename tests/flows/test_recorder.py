@@ -54,6 +54,8 @@ ALLOWED: dict[str, str] = {
     "from refills where woken and state = 'active'": "sweep: refills that were woken or are due",
     "from payments p left join reminders r": "sweep: payments to be reminded of",
     "from invoices i left join reminders r": "sweep: open invoices to be reminded of",
+    "from invoices where number is null": "sweep: invoices without a number",
+    "from credit_notes where number is null": "sweep: credit notes without a number",
     "from customer_services where state = 'active' and clock_id is null": "sweep: ended services",
     "from access_grants where clock_id is null and ended_at is null": "sweep: access that ends",
     "from refunds where state = 'pending' and clock_id is null": "sweep: refunds to ask about",

@@ -333,7 +333,7 @@ _MONEY = ("amount", "tax", "refunded", "balance", "written_off")
 def _view(row: Mapping[str, Any]) -> NoteView:
     told = dict(row)
     currency = told.pop("currency")
-    money = {n: Money(told.pop(f"{n}_minor"), currency, minor=True) for n in _MONEY}
+    money: dict[str, Any] = {n: Money(told.pop(f"{n}_minor"), currency, minor=True) for n in _MONEY}
     return NoteView(**told, **money)
 
 

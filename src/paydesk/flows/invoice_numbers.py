@@ -7,6 +7,7 @@ stays the document's, and the sweep copies it.
 
 from __future__ import annotations
 
+from typing import LiteralString
 from uuid import UUID
 
 import structlog
@@ -100,20 +101,20 @@ def _use_up(tx: Tx, fresh: list[tuple[str, int, UUID, UUID]], last: dict[str, in
 
 
 #: The document, where it is to have a number.
-_ONE = {
+_ONE: dict[str, LiteralString] = {
     INVOICES: "select series, number from invoices where customer_id = %(customer_id)s"
     " and id = %(id)s and state <> 'draft' and runner = 'paydesk'",
     NOTES: "select series, number from credit_notes where customer_id = %(customer_id)s"
     " and id = %(id)s",
 }
-_COPY = {
+_COPY: dict[str, LiteralString] = {
     INVOICES: "update invoices set number = %(number)s, version = version + 1"
     " where customer_id = %(customer_id)s and id = %(id)s and number is null",
     NOTES: "update credit_notes set number = %(number)s"
     " where customer_id = %(customer_id)s and id = %(id)s and number is null",
 }
 #: What has no number yet, the oldest first.
-_LEFT = {
+_LEFT: dict[str, LiteralString] = {
     INVOICES: "select customer_id, id, series from invoices where number is null"
     " and state <> 'draft' and runner = 'paydesk' order by finalized_at, id limit %(limit)s",
     NOTES: "select customer_id, id, series from credit_notes where number is null"

@@ -231,7 +231,7 @@ _PLAIN = tuple(
 
 
 def view(settings: Settings, row: InvoiceRow, items: list[ItemView]) -> InvoiceView:
-    money = {
+    money: dict[str, Any] = {
         name: row.money(getattr(row, f"{name}_minor"))
         for name in ("subtotal", "discount", "tax", "total", "balance", "due", "paid", "credited")
     }

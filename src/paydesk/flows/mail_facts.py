@@ -49,7 +49,7 @@ def payment(env: Env, customer: Customer, ref: str | UUID) -> dict[str, Any]:
             " and payment_id = %(id)s and state = 'succeeded' order by succeeded_at, id",
             {"customer_id": customer.uuid, "id": one.id},
         )
-    lines = (one.terms or {}).get("lines") or checkout["lines"] or []
+    lines = _named(env, one, (one.terms or {}).get("lines") or checkout["lines"] or [])
     detail = one.method_detail or {}
     return {
         "email": checkout["email"] or customer.email, "number": ids.show("payment", one.id),
@@ -64,6 +64,15 @@ def payment(env: Env, customer: Customer, ref: str | UUID) -> dict[str, Any]:
         "reference": one.reference, "error_code": one.error_code, "livemode": one.livemode,
         "paid_at": _local(env, one.completed_at or one.created_at),
     }  # fmt: skip
+
+
+def _named(env: Env, one: PaymentView, lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The lines; that of an invoice with the number that it was given since."""
+    if one.purpose != invoice_books.PURPOSE or len(lines) != 1:
+        return lines
+    with env.db.read() as tx:
+        row = invoice_books.get(tx, one.customer_id, UUID(one.goods["invoice"]))
+    return [{**lines[0], "description": invoice_books.name_of(row)}]
 
 
 def _line(one: PaymentView, line: dict[str, Any]) -> dict[str, Any]:

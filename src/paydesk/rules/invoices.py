@@ -11,13 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 from paydesk.errors import Conflict, InvalidRequest
 from paydesk.rules.money import divide_half_up, exponent
-
-Rounding = Literal["line", "rate"]
 
 #: Lines that a discount takes from; prorated lines have had theirs in what was prorated.
 DISCOUNTED = frozenset({"recurring", "one_off"})
@@ -110,7 +108,7 @@ class Sums:
 
 def compute(
     items: Sequence[NewItem], discount: Discount | None,
-    rates: Mapping[str, Sequence[TaxRate]], *, currency: str, rounding: Rounding = "line",
+    rates: Mapping[str, Sequence[TaxRate]], *, currency: str, rounding: str = "line",
 ) -> Sums:  # fmt: skip
     """Lines with their discount and taxes, and their sums. `rates`: by the lines' product.
 
@@ -166,7 +164,7 @@ def discounted(items: Sequence[NewItem], discount: Discount | None) -> list[NewI
 
 def taxed(
     items: Sequence[NewItem], rates: Mapping[str, Sequence[TaxRate]], *,
-    rounding: Rounding = "line", keys: Sequence[UUID] | None = None,
+    rounding: str = "line", keys: Sequence[UUID] | None = None,
 ) -> list[NewItem]:  # fmt: skip
     """The lines and one tax line for each rate that holds for any of them.
 
