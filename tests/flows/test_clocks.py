@@ -126,6 +126,23 @@ def test_a_group_of_spends_is_decided_by_each_customers_own_clock(env, make, clo
     assert story(env, users[4])[-1] == ("credits.spent", start)
 
 
+def test_every_event_is_found_by_its_id_whatever_clock_gave_it(env, make, clock, clocked):
+    mine = clocks.create(env)
+    one = clocked(mine)
+    for _ in range(3):
+        now = clocks.get(env, mine).now
+        for _ in range(45):
+            credits.grant_now(env, one.uuid, 1, expires_at=now + DAY)
+        clocks.advance(env, mine, by=2 * DAY)
+        for _ in range(45):
+            make.credits(one, 1, days=None)
+    with env.db.read() as tx:
+        told = events.follow(tx, one.uuid, 0, limit=1000)
+    assert len(told) > 300
+    for event in told:
+        assert events.get_event(env, event.id).seq == event.seq
+
+
 def test_a_clock_never_goes_back(env, clock, clocked):
     mine = clocks.create(env)
     clocks.advance(env, mine, by=3 * DAY)
