@@ -61,6 +61,8 @@ ALLOWED: dict[str, str] = {
     "from refunds where state = 'pending' and clock_id is null": "sweep: refunds to ask about",
     "from disputes where state = 'needs_response'": "sweep: disputes to be answered soon",
     "not exists (select from reconciliation_refs r": "reconciliation: what the provider named not",
+    "from subscriptions where clock_id is null": "sweep: subscriptions that are due",
+    "from invoices where try_at <=": "sweep: invoices to be charged again",
     "least((select min(created_at) from payments)": "figures: where the days begin",
 }
 #: Modules that must have been heard, or the story has lost its point.
