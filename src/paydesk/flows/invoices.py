@@ -223,8 +223,9 @@ def finalize(
     row = _write_sums(
         tx, row, sums, state="open", hosted_url=invoice_views.page_of(base, row),
         pdf_url=invoice_views.pdf_of(base, row), balance_minor=used,
-        due_minor=max(0, sums.total - used), finalized_at=now, due_at=row.due_at or now, seller=invoice_views.seller(settings),
-        buyer=buyer, try_at=try_at if sums.total > used else None,
+        due_minor=max(0, sums.total - used), finalized_at=now, due_at=row.due_at or now,
+        seller=invoice_views.seller(settings), buyer=buyer,
+        try_at=try_at if sums.total > used else None,
     )  # fmt: skip
     emit_many(tx, [invoice_books.event(row, now, "invoice.finalized", balance=used)])
     if row.due_minor == 0:
