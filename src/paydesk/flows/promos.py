@@ -32,6 +32,7 @@ __all__ = [
     "apply",
     "claim",
     "confirm",
+    "count_use",
     "drop",
     "for_plan",
     "get_promo",
@@ -226,7 +227,7 @@ def claim(
         _replace(tx, row, is_only=is_only)
         events.emit(tx, who.uuid, "promo.applied", promo.uuid,
                     {"code": promo.code, "product": product})  # fmt: skip
-        _reserve(tx, promo.uuid, who.uuid, payment_id, now)
+        count_use(tx, promo.uuid, who.uuid, payment_id, now)
         crash.at("promo_before_commit")
     crash.at("promo_after_reserve")
     return Reservation(**_gives(promo, price), **_place(row), is_new=True)
@@ -240,7 +241,7 @@ def reserve(
     Raises InvalidPromoCode when a limit is reached, and when the payment's use was given back.
     """
     with env.db.transaction(customer_id) as tx:
-        _reserve(tx, promo_id, customer_id, payment_id, now or heads.now(env, customer_id, tx))
+        count_use(tx, promo_id, customer_id, payment_id, now or heads.now(env, customer_id, tx))
         crash.at("promo_before_commit")
     crash.at("promo_after_reserve")
 
@@ -314,7 +315,7 @@ def _replace(tx: Tx, row: Mapping[str, Any], *, is_only: bool) -> None:
     )
 
 
-def _reserve(tx: Tx, promo_id: UUID, customer_id: UUID, payment_id: UUID, now: datetime) -> None:
+def count_use(tx: Tx, promo_id: UUID, customer_id: UUID, payment_id: UUID, now: datetime) -> None:
     """The customer's own limits are exact because every use of theirs is reserved under their
     head; the code's limit because its counter is raised only below the cap. The counter, which
     all redeemers share, is locked last and for one statement.

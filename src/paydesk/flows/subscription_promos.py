@@ -81,7 +81,7 @@ def weigh(
 
 def use(tx: Tx, code: Code, customer_id: UUID, sub_id: UUID, now: datetime) -> None:
     """Count one use for this subscription, within the limits. Raises InvalidPromoCode."""
-    promos._reserve(tx, code.promo_id, customer_id, sub_id, now)
+    promos.count_use(tx, code.promo_id, customer_id, sub_id, now)
     tx.run(
         "update promo_uses set state = 'used' where promo_id = %(promo_id)s"
         " and payment_id = %(id)s and customer_id = %(customer_id)s",
