@@ -44,6 +44,8 @@ FLOORS = [
     ("paydesk.client_plans_async", 4),
     ("paydesk.client_subscriptions", 4),
     ("paydesk.client_subscriptions_async", 4),
+    ("paydesk.client_refills", 4),
+    ("paydesk.client_refills_async", 4),
     ("paydesk.client_refunds", 4),
     ("paydesk.client_refunds_async", 4),
     ("paydesk.client_wallets", 4),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from purchase import Desk
@@ -33,6 +33,7 @@ from paydesk.worker import Worker
 CARD = "pm_card_visa"
 #: Saved without complaint, declined whenever it is charged.
 DECLINES = "pm_card_chargeCustomerFail"
+MORNING = datetime(2027, 1, 10, 9, tzinfo=UTC)
 SWEEPS = ("publisher", "provider_calls", "inbox", "fulfillment", "sessions", "refills")
 
 
@@ -219,6 +220,7 @@ def test_whoever_dies_while_refilling_charges_once(refilling, point):
 
 # S3.21
 def test_counts_of_a_day_and_a_month_are_limits(refilling):
+    refilling.clock.set(MORNING)
     who = refilling.user()
     one = refilling.set(who, threshold=10_000, day_count=2, month_count=3)
     refilling.round()
@@ -236,6 +238,7 @@ def test_counts_of_a_day_and_a_month_are_limits(refilling):
 
 # S3.21
 def test_money_of_a_day_is_a_limit(refilling):
+    refilling.clock.set(MORNING)
     who = refilling.user()
     refilling.set(who, wallet=USD("10.00"), threshold=USD("500.00"), day_count=50,
                   day_amount=USD("35.00"))  # fmt: skip

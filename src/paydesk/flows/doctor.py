@@ -345,6 +345,12 @@ CHECKS: tuple[Check, ...] = (
         "  on r.customer_id = p.customer_id and r.payment_id = p.id and r.currency = p.currency"
         " where d.held + coalesce(r.refunded, 0) > p.captured_minor limit 4",
     ),
+    Check(
+        "refills_have_payments", "I1: every refill that was begun is a payment", "refills",
+        "select r.customer_id, r.id, r.number, count(p.id) as payments from refills r"
+        " left join payments p on p.customer_id = r.customer_id and p.payable = 'refill:' || r.what"
+        " group by r.customer_id, r.id, r.number having count(p.id) < r.number limit 4",
+    ),
 )  # fmt: skip
 
 #: What reports are read from, where they do not read the rows: name, promise, who breaks it.
@@ -376,7 +382,8 @@ def _check(tx: Tx) -> list[Finding]:
         " exists (select from conversions) as conversions,"
         " exists (select from access_grants) as access_grants,"
         " exists (select from promo_uses) as promo_uses, exists (select from seals) as seals,"
-        " exists (select from invoices) as invoices"
+        " exists (select from invoices) as invoices,"
+        " exists (select from refills) as refills"
     )
     assert filled is not None
     checks = CHECKS + tuple(Check(*one) for one in invoice_proof.CHECKS)

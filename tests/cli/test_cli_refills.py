@@ -1,0 +1,47 @@
+"""Refills on the command line."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from paydesk.flows import customers, methods
+from paydesk.flows.methods import AddMethod
+
+
+@pytest.fixture
+def paydesk(paydesk):
+    """`paydesk("refills", "list")` runs a command; answers (exit code, JSON lines, complaints)."""
+
+    def run(*arguments: str):
+        code, out, err = paydesk(*arguments)
+        return code, [json.loads(line) for line in out.splitlines()], err
+
+    return run
+
+
+# S3.21
+def test_refills_are_set_listed_and_turned_off(paydesk, env, make):
+    make.pack()
+    who = customers.ensure(env, "maya")
+    methods.add(env, AddMethod(customer_id=who.uuid, token="pm_card_visa"))
+    code, (one,), err = paydesk("refills", "set", "maya", "--below", "50", "--pack", "creator")
+    assert (code, one["status"], one["below"], one["buys"]) == (0, "active", 50, "creator"), err
+    code, (wallet,), err = paydesk("refills", "set", "maya", "--below", "5", "--wallet", "usd",
+                                   "--amount", "20")  # fmt: skip
+    assert code == 0, err
+    found = paydesk("refills", "list", "--user", "maya")[1]
+    assert {two["id"] for two in found} == {one["id"], wallet["id"]}
+    code, (off,), _ = paydesk("refills", "off", one["id"])
+    assert (code, off["status"]) == (0, "off")
+    assert [two["id"] for two in paydesk("refills", "list", "--status", "off")[1]] == [one["id"]]
+
+
+def test_a_wrong_refill_is_refused_in_one_line(paydesk, make):
+    make.pack()
+    make.user("maya")
+    for told in (["--below", "few", "--pack", "creator"], ["--below", "5", "--wallet", "usd"],
+                 ["--below", "5"]):  # fmt: skip
+        code, _, err = paydesk("refills", "set", "maya", *told)
+        assert code != 0 and "Traceback" not in err
