@@ -14,7 +14,15 @@ import pytest
 from paydesk import crash, ids
 from paydesk.crash import CrashNow
 from paydesk.db.postgres import Tx
-from paydesk.errors import AlreadyPurchased, Conflict, InvalidRequest, NotFound, NotPermitted
+from paydesk.errors import (
+    AlreadyPurchased,
+    Conflict,
+    InvalidRequest,
+    NotFound,
+    NotPermitted,
+    OutcomeUnknown,
+    ProviderUnavailable,
+)
 from paydesk.flows import access, clocks, credits, customers, events, holds, services
 from paydesk.worker import Worker
 
@@ -315,6 +323,25 @@ def test_a_payment_under_way_is_settled_when_the_advance_returns(desk, clocked):
     clocks.advance(desk.env, mine, by=timedelta(minutes=1))
     assert desk.payment(view).state == "succeeded"
     assert desk.balance(view) == 150
+
+
+def test_a_call_of_the_provider_keeps_real_time_on_any_clock(desk, clocked, clock):
+    """Its lease and its repeats are the provider's business; an advance goes on with it."""
+    mine = clocks.create(desk.env)
+    one = clocked(mine)
+    clocks.advance(desk.env, mine, by=90 * DAY)
+    desk.sim.fault("drop_after", "/v1/checkout/sessions")
+    with pytest.raises((OutcomeUnknown, ProviderUnavailable)):
+        desk.open(one)
+    (call,) = desk.all("select state, first_sent_at, try_at from provider_calls")
+    assert (call["state"], call["first_sent_at"]) == ("unknown", clock.now())
+    assert call["try_at"] < clock.now() + DAY
+    clock.advance(hours=1)
+    desk.sweep("provider_calls")
+    assert desk.all("select state from provider_calls") == [{"state": "unknown"}]
+    clocks.advance(desk.env, mine, by=timedelta(minutes=1))
+    assert desk.all("select state from provider_calls") == [{"state": "done"}]
+    assert len(desk.sim.objects("checkout.session")) == 1
 
 
 def test_a_checkout_of_a_clocked_customer_ends_by_his_clock(desk, clocked):

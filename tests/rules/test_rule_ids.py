@@ -84,5 +84,12 @@ def test_customers_are_random_and_an_external_id_may_not_look_like_one():
     assert not ids.looks_like_customer("user_123")
 
 
+def test_an_id_tells_whose_clock_may_be_moved_by_hand():
+    assert not any(ids.may_have_clock(ids.new_customer()) for _ in range(20_000))
+    made = {ids.new_customer(clocked=True) for _ in range(1_000)}
+    assert len(made) == 1_000 and all(map(ids.may_have_clock, made))
+    assert all(ids.may_have_clock(ids.customer_of(ids.new_owned(one))) for one in made)
+
+
 def test_no_two_kinds_share_a_prefix():
     assert len(set(ids.PREFIXES.values())) == len(ids.PREFIXES)
