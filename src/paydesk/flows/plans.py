@@ -245,7 +245,9 @@ def list_(
     ]  # fmt: skip
 
 
-def price_of(env: Env, plan: Plan, currency: str | None = None, quantity: int | None = None) -> Money:
+def price_of(
+    env: Env, plan: Plan, currency: str | None = None, quantity: int | None = None
+) -> Money:
     """What so many seats, by default the fewest that are sold, cost for one period now, in the
     default currency where none is named. Raises InvalidRequest."""
     quantity = plan.terms.least_quantity if quantity is None else quantity

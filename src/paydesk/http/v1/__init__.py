@@ -37,8 +37,8 @@ def routers() -> list[APIRouter]:
     from paydesk.http.v1.risk import risk_v1
     from paydesk.http.v1.staff import staff_v1
     from paydesk.http.v1.statements import statements_v1
-    from paydesk.http.v1.tax_rates import tax_rates_v1
     from paydesk.http.v1.subscriptions import subscriptions_v1
+    from paydesk.http.v1.tax_rates import tax_rates_v1
     from paydesk.http.v1.wallets import wallets_v1
     from paydesk.http.v1.webhook_endpoints import webhook_endpoints_v1
     from paydesk.http.v1.withdrawals import withdrawals_v1
