@@ -98,7 +98,7 @@ def test_tables_say_amounts_and_lists_as_people_read_them(paydesk):
 def test_a_code_of_two_kinds_is_refused_in_the_words_of_the_options(paydesk):
     code, _, err = paydesk("promos", "create", "X", "--percent", "20", "--off", "5")
     assert code == 2
-    assert "--percent, --off and --credits" in err
+    assert "--percent, --off, --credits and --free-trial-days" in err
 
 
 def test_keys_are_shown_once_and_revoked(paydesk):

@@ -228,3 +228,23 @@ def test_a_code_takes_off_one_some_or_all_periods(billing, make, duration, told,
     assert [one[2] for one in billing.invoices(sub)] == totals
     used = billing.all("select used from promo_counts")
     assert [row["used"] for row in used] == [1]
+
+
+def test_what_cannot_be_renewed_stands_in_nobodys_way(billing, env, monkeypatch):
+    billing.plan()
+    first, second = (billing.subscribe(billing.user()) for _ in range(2))
+    done = renewals._do
+
+    def fails_for_the_first(env, tx, now, sub, found):
+        if sub.id == first.id:
+            raise RuntimeError("a fault of ours")
+        return done(env, tx, now, sub, found)
+
+    monkeypatch.setattr(renewals, "_do", fails_for_the_first)
+    billing.clock.set(first.period_end + timedelta(hours=1))
+    for _ in range(2):
+        renewals.run_due(env, limit=1)
+    assert [len(billing.invoices(one)) for one in (first, second)] == [1, 2]
+    monkeypatch.undo()
+    billing.until(billing.clock.now() + renewals.SET_BACK)
+    assert len(billing.invoices(first)) == 2

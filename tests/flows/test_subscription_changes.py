@@ -14,6 +14,9 @@ from paydesk.flows import subscription_changes as changes
 from paydesk.flows import subscriptions
 from paydesk.rules.money import EUR, USD
 
+#: A card that asks for its owner at every charge.
+ASKS_THE_BANK = "pm_card_authenticationRequired"
+
 
 @pytest.fixture
 def billing(env, sim, make, clock):
@@ -175,6 +178,50 @@ def test_credits_follow_the_change_by_what_is_left_and_unspent(billing, env):
     changes.change(env, who.uuid, sub.id, plan="team", expect=seen)
     assert billing.balance(who) == 50
     assert billing.books(who, "revenue") == 4100
+
+
+def waiting_change(billing, env, price=USD("20.00")):
+    """A change to `team` whose payment waits for the bank; 40 of 100 credits are unspent."""
+    from paydesk.flows import credits
+
+    billing.plan("team", price=USD("50.00"), credits=100, most_quantity=10)
+    billing.plan(price=price, credits=100, upgrade="seconds", most_quantity=10)
+    who = billing.user()
+    sub = billing.subscribe(who)
+    half = (sub.period_end - sub.period_start) / 2
+    billing.clock.advance(seconds=half.total_seconds())
+    assert credits.spend_now(env, credits.new_spend(who.uuid, 60)).status == "done"
+    billing.card(who, ASKS_THE_BANK)
+    changes.change(env, who.uuid, sub.id, plan="team")
+    return who, sub
+
+
+def test_credits_that_money_is_given_back_for_are_not_spent_while_the_bank_is_asked(billing, env):
+    from paydesk.flows import credits
+
+    who, sub = waiting_change(billing, env)
+    after = billing.look(sub)
+    assert (after.plan_key, after.next["plan"]) == ("pro", "team")
+    assert billing.balance(who) == 0, "40 of 100 are given back for: 40 % of the price"
+    assert credits.spend_now(env, credits.new_spend(who.uuid, 1)).status == "insufficient"
+
+
+@pytest.mark.parametrize("price", [USD("20.00"), USD("0.00")])
+@pytest.mark.parametrize("way", ["fails", "cancel"])
+def test_credits_taken_for_a_change_come_back_where_it_comes_to_nothing(billing, env, way, price):
+    who, sub = waiting_change(billing, env, price)
+    assert billing.balance(who) == 0
+    if way == "cancel":
+        changes.cancel(env, who.uuid, sub.id, at="now")
+    else:
+        billing.clock.advance(hours=2)
+        billing.recover(rounds=3)
+        assert billing.look(sub).plan_key == "pro"
+        assert billing.look(sub).next is None
+    assert billing.balance(who) == 40
+    rows = billing.all("select kind, remaining from batches where customer_id = %(c)s and open",
+                       c=who.uuid)  # fmt: skip
+    assert rows == [{"kind": "membership", "remaining": 40}], "the very batch"
 
 
 def test_in_a_trial_the_plan_changes_without_a_charge(billing):

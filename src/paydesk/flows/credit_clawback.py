@@ -162,11 +162,12 @@ def take(
 
 def give(
     tx: Tx, now: datetime, key: tuple[UUID, UUID], detail: Mapping[str, Any], cause: str,
-    cause_id: UUID,
+    cause_id: UUID, *, is_told: bool = True,
 ) -> UUID | None:  # fmt: skip
     """Undo a `take` by its detail: the very draws, and the debts that it made. The head is locked.
 
-    Answers the transaction, None where there was nothing to undo.
+    `is_told`: an event about the payment says so. Answers the transaction, None where there was
+    nothing to undo.
     """
     owner, parts = key[0], detail["batches"]
     if not any(one["taken"] or one["owed"] for one in parts):
@@ -183,7 +184,8 @@ def give(
         "transfer_id": str(back.txn_id), "cause": cause,
         "cause_id": ids.show(cause, cause_id),
     }  # fmt: skip
-    emit_many(tx, [_event("credits.reinstated", key, data, now)])
+    if is_told:
+        emit_many(tx, [_event("credits.reinstated", key, data, now)])
     return back.txn_id
 
 

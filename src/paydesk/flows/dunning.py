@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import contextlib
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from paydesk import crash, ids
@@ -23,6 +23,8 @@ from paydesk.rules import dunning as rules
 from paydesk.rules.invoices import PAYABLE
 from paydesk.rules.plans import Terms
 
+#: When a try is made again that failed for a fault of ours.
+SET_BACK = timedelta(minutes=10)
 #: What the schedule knows a missing or unusable method by.
 NO_METHOD = "payment_method_not_usable"
 
@@ -89,7 +91,8 @@ def _downgrade(tx: Tx, now: datetime, sub: Sub, row: InvoiceRow, key: str) -> No
     sub.plan_id, sub.plan_version = plan.uuid, plan.version
     sub.price_minor = plan.terms.prices[sub.currency].minor
     sub.quantity = min(max(sub.quantity, plan.terms.least_quantity), plan.terms.most_quantity)
-    sub.anchor, sub.anchor_period, sub.period_end, sub.next = now, sub.period + 1, now, None
+    steps.drop_next(tx, now, sub)
+    sub.anchor, sub.anchor_period, sub.period_end = now, sub.period + 1, now
     sub.period_start = min(sub.period_start, now - steps.INSTANT)
     steps.move(tx, now, sub, "downgraded", "updated", changed=["plan"], plan_was=was,
                reason="payment_failed")  # fmt: skip
@@ -138,9 +141,23 @@ def retry_due(env: Env, limit: int = 100) -> int:
         )
     done = 0
     for one in found:
+        key, is_well = (one["customer_id"], one["id"]), False
         with one_row("dunning", one["id"]):
-            done += retry(env, one["customer_id"], one["id"])
+            done += retry(env, *key)
+            is_well = True
+        if not is_well:
+            with one_row("dunning", one["id"]):
+                _set_back(env, *key)
     return done
+
+
+def _set_back(env: Env, customer_id: UUID, invoice_id: UUID) -> None:
+    """What failed for a fault of ours comes later, so that it stands in nobody's way."""
+    with env.db.transaction(customer_id, wait_s=WAIT_S) as tx:
+        now = heads.decide(tx, env.now(), customer_id)
+        row = invoice_books.find(tx, customer_id, invoice_id)
+        if row is not None and row.try_at is not None and row.try_at <= now:
+            invoice_books.change(tx, row, try_at=now + SET_BACK)
 
 
 def retry(env: Env, customer_id: UUID, invoice_id: UUID) -> bool:

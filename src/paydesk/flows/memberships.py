@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from paydesk import ids
 from paydesk.db.postgres import Tx
-from paydesk.flows import credits, ledger
+from paydesk.flows import credit_clawback, credits, ledger
 from paydesk.flows import subscription_steps as steps
 from paydesk.flows.credit_clawback import TAKEN
 from paydesk.flows.credit_grants import Moves, settle
@@ -84,9 +86,10 @@ def given_in(tx: Tx, sub: Sub, since: datetime) -> tuple[int, int]:
 
 
 def take_back(
-    tx: Tx, now: datetime, sub: Sub, amount: int, cause: str, payment_id: UUID | None
-) -> int:
-    """Take unspent credits of this subscription back, the newest first; answers how many."""
+    tx: Tx, now: datetime, sub: Sub, amount: int, payment_id: UUID | None, settings: Settings
+) -> dict[str, Any] | None:
+    """Take unspent credits of this subscription back for a change, the newest first; answers what
+    `put_back` needs, None where nothing was taken."""
     owner = sub.customer_id
     settle(tx, [owner], now)
     at = ledger.last_instant(tx, owner, now)
@@ -97,28 +100,43 @@ def take_back(
     )
     amount = min(amount, sum(row["remaining"] for row in rows))
     if amount <= 0:
-        return 0
+        return None
     moves, txn_id, left = Moves(now), ids.new_owned(owner), amount
     moves.entries.append(Entry(
         id=txn_id, customer_id=owner, debit="credits", credit="issued", asset=CREDIT,
         amount=amount, reason=TAKEN, txn_id=txn_id, subject_id=payment_id or sub.id,
-        note=cause, effective_at=at,
+        note="change", effective_at=at,
     ))  # fmt: skip
+    parts: list[dict[str, Any]] = []
     for row in rows:
         if part := min(left, row["remaining"]):
             moves.draws.append((owner, txn_id, row["id"], part))
+            parts.append({"batch": str(row["id"]), "taken": part, "owed": 0,
+                          "owed_transfer": None, "draws": [[str(row["id"]), part]]})  # fmt: skip
             left -= part
     moves.write(tx)
     if payment_id is not None:
         data = {
             "amount": amount, "owed": 0, "forgiven": 0, "expired": 0,
             "balance": ledger.balances(tx, [owner], "credits")[owner],
-            "transfer_id": str(txn_id), "cause": cause,
+            "transfer_id": str(txn_id), "cause": "change",
             "cause_id": ids.show("subscription", sub.id),
         }  # fmt: skip
         emit_many(tx, [NewEvent(customer_id=owner, type="credits.clawed_back",
                                 subject_id=payment_id, data=data, at=now)])  # fmt: skip
-    return amount
+    return {
+        "batches": parts, "grace_days": settings.refund_grace_days,
+        "order": settings.credit_order, "payment": str(payment_id) if payment_id else None,
+    }  # fmt: skip
+
+
+def put_back(tx: Tx, now: datetime, sub: Sub, taken: Mapping[str, Any]) -> None:
+    """A change came to nothing: what was taken for it is in its very batches again."""
+    of = taken["payment"]
+    credit_clawback.give(
+        tx, now, (sub.customer_id, UUID(of) if of else sub.id), taken, "subscription", sub.id,
+        is_told=of is not None,
+    )
 
 
 def give_bonus(

@@ -40,6 +40,8 @@ from paydesk.rules import subscriptions as rules
 
 #: When a period waits for the payment of a change that is under way.
 WAIT_FOR_CHANGE = timedelta(minutes=5)
+#: When something is tried again that failed for a fault of ours.
+SET_BACK = timedelta(minutes=10)
 #: Periods that are caught up with for one subscription in one round of the sweep.
 MOST_AT_ONCE = 50
 
@@ -54,12 +56,26 @@ def run_due(env: Env, limit: int = 100) -> int:
         )
     done = 0
     for one in found:
+        key, is_well = (one["customer_id"], one["id"]), False
         with one_row("renewals", one["id"]):
             for _ in range(MOST_AT_ONCE):
-                if not step(env, one["customer_id"], one["id"]):
+                if not step(env, *key):
                     break
                 done += 1
+            is_well = True
+        if not is_well:
+            with one_row("renewals", one["id"]):
+                _set_back(env, *key)
     return done + dunning.retry_due(env, limit)
+
+
+def _set_back(env: Env, customer_id: UUID, sub_id: UUID) -> None:
+    """What failed comes later, so that it stands in nobody's way."""
+    with env.db.transaction(customer_id, wait_s=WAIT_S) as tx:
+        now = heads.decide(tx, env.now(), customer_id)
+        sub = steps.read(tx, customer_id, sub_id)
+        if sub.due_at is not None and sub.due_at <= now:
+            steps.postpone(tx, sub, now + SET_BACK)
 
 
 def step(env: Env, customer_id: UUID, sub_id: UUID) -> bool:
@@ -145,7 +161,7 @@ def _renew(env: Env, tx: Tx, now: datetime, sub: Sub) -> provider_calls.Call | N
         if row is not None and row.state == "open" and invoice_books.under_way(tx, row):
             steps.postpone(tx, sub, now + WAIT_FOR_CHANGE)
             return None
-        sub.next = None
+        steps.drop_next(tx, now, sub)
     is_trial = sub.state == "trialing"
     if is_trial and not steps.has_method(tx, sub) and _costs(sub):
         steps.end(tx, now, sub, "lapsed", "no_payment_method")

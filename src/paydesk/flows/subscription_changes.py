@@ -168,12 +168,18 @@ def _bill(
     env: Env, tx: Tx, now: datetime, sub: Sub, found: Weighed, moment: datetime, key: UUID
 ) -> provider_calls.Call | None:
     """Write what it costs or gives back, and the call that charges it. What costs nothing now
-    takes effect at once."""
+    takes effect at once.
+
+    Credits that the change gives money back for are taken now: they cannot be spent while the
+    payment is under way. They come back where it fails.
+    """
     invoice_key = ids.request_key("subscription", str(sub.id), "change", str(key))
     sub.next = {
         **_next(found), "key": str(invoice_key), "at": moment.isoformat(),
         "restart": [one.isoformat() for one in found.period] if found.restart else None,
-        "credits_back": found.credits_back, "credits_given": found.credits_given,
+        "credits_given": found.credits_given,
+        "taken": memberships.take_back(tx, now, sub, found.credits_back,
+                                       steps.payment_of_period(tx, sub), env.settings),
         "before": [str(sub.plan_id), sub.plan_version, sub.quantity, sub.period],
     }  # fmt: skip
     steps.save(tx, now, sub)
@@ -219,9 +225,6 @@ def _apply(
 ) -> None:  # fmt: skip
     was, _ = steps.plan_words(tx, sub.plan_id)
     seats, version = sub.quantity, (str(sub.plan_id), sub.plan_version)
-    if wanted.get("credits_back"):
-        memberships.take_back(tx, now, sub, wanted["credits_back"], "change",
-                              steps.payment_of_period(tx, sub))  # fmt: skip
     sub.plan_id, sub.plan_version = UUID(wanted["plan_id"]), wanted["plan_version"]
     sub.quantity = wanted["quantity"]
     told = steps.terms(tx, sub)
@@ -251,7 +254,7 @@ def _apply(
 def failed(tx: Tx, now: datetime, sub: Sub, row: InvoiceRow) -> None:
     """The charge of a change failed: nothing changes, and nothing is owed. The caller saves."""
     if sub.next is not None and sub.next.get("invoice") == str(row.id):
-        sub.next = None
+        steps.drop_next(tx, now, sub)
     if row.state == "open":
         invoices.close(tx, now, row)
 

@@ -317,8 +317,19 @@ def end(tx: Tx, now: datetime, sub: Sub, event: str, reason: str) -> None:
     sub.end_reason = reason
     if sub.canceled_at is None:
         sub.canceled_at = now
+    drop_next(tx, now, sub)
     move(tx, now, sub, event, "expired" if event == "lapsed" else "canceled", reason=reason)
     access.revoke_source(tx, now, sub.customer_id, sub.id, "cancellation")
+
+
+def drop_next(tx: Tx, now: datetime, sub: Sub) -> None:
+    """The change that waits comes to nothing; the caller saves `sub`."""
+    from paydesk.flows import memberships
+
+    taken = (sub.next or {}).get("taken")
+    sub.next = None
+    if taken:
+        memberships.put_back(tx, now, sub, taken)
 
 
 # What a period gives ---------------------------------------------------------------------------
