@@ -6,7 +6,6 @@ Everything here is a step inside the caller's transaction, which holds the custo
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -311,8 +310,7 @@ def failed(tx: Tx, now: datetime, payment: ServicePayment) -> None:
 
 
 def _hooks(hooks: list[Any]) -> list[Any]:
-    if importlib.util.find_spec(_ENGINE):
-        importlib.import_module(_ENGINE)
+    importlib.import_module(_ENGINE)
     return hooks
 
 
