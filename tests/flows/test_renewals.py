@@ -248,3 +248,23 @@ def test_what_cannot_be_renewed_stands_in_nobodys_way(billing, env, monkeypatch)
     monkeypatch.undo()
     billing.until(billing.clock.now() + renewals.SET_BACK)
     assert len(billing.invoices(first)) == 2
+
+
+# I23
+def test_a_rest_too_small_to_charge_is_written_off_and_the_plan_goes_on(billing, env):
+    billing.plan(upgrade="seconds", downgrade="seconds")
+    billing.plan("team", price=USD("59.60"), upgrade="seconds", downgrade="seconds")
+    who = billing.user()
+    sub = billing.subscribe(who)
+    billing.clock.advance(seconds=((sub.period_end - sub.period_start) / 2).total_seconds())
+    for plan in ("team", "pro"):
+        subscription_changes.change(env, who.uuid, sub.id, plan=plan, at="now")
+    assert billing.books(who, "balance") == 1980
+    billing.until(sub.period_end + timedelta(hours=1))
+    assert billing.invoices(sub)[-1] == (1, "paid", 2000, 0)
+    assert billing.look(sub).state == "active"
+    assert len(billing.payments(sub)) == 2, "nobody was charged twenty cents"
+    assert billing.books(who, "balance") == 0
+    rows = billing.all("select reason, written_off_minor from credit_notes"
+                       " where customer_id = %(c)s", c=who.uuid)  # fmt: skip
+    assert rows == [{"reason": "too_small_to_charge", "written_off_minor": 20}]

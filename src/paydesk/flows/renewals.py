@@ -13,23 +13,16 @@ from uuid import UUID
 from paydesk import crash
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
-from paydesk.errors import (
-    AmountTooLarge,
-    AmountTooSmall,
-    PaymentFailed,
-    PaymentInFlight,
-)
+from paydesk.errors import InvalidRequest, PaymentFailed, PaymentInFlight
 from paydesk.flows import (
     access,
     clock_sources,
     dunning,
     heads,
     invoice_books,
-    invoices,
     memberships,
     plans,
     provider_calls,
-    subscription_hooks,
     subscription_pauses,
 )
 from paydesk.flows import subscription_bills as bills
@@ -191,24 +184,17 @@ def _renew(env: Env, tx: Tx, now: datetime, sub: Sub) -> provider_calls.Call | N
 def _charge(
     env: Env, tx: Tx, now: datetime, sub: Sub, row: invoice_books.InvoiceRow
 ) -> provider_calls.Call | None:
-    """Intend the charge; what no provider charges for is waived, and no method is a failed try."""
+    """Intend the charge; no method, or a sum that nobody can be asked for, is a failed try."""
+    code = dunning.NO_METHOD
     try:
         call = bills.charge(env, tx, now, sub, row)
-    except (AmountTooSmall, AmountTooLarge):
-        row = invoices.close(
-            tx, now, row, "give_up", "invoice.marked_uncollectible", "uncollectible_at"
-        )
-        steps.save(tx, now, sub)
-        subscription_hooks.paid(tx, now, row, None, env.settings)
-        fresh = steps.read(tx, *sub.key)
-        for name in sub.__slots__:
-            setattr(sub, name, getattr(fresh, name))
-        return None
+    except InvalidRequest as exc:
+        call, code = None, exc.code
     if call is None:
         row = invoice_books.change(
             tx, invoice_books.get(tx, sub.customer_id, row.id), attempts=row.attempts + 1
         )
-        dunning.failed(tx, now, sub, row, dunning.NO_METHOD)
+        dunning.failed(tx, now, sub, row, code)
     return call
 
 

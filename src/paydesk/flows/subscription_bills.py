@@ -10,13 +10,14 @@ from uuid import UUID
 from paydesk import ids
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
-from paydesk.flows import invoices, provider_calls
+from paydesk.flows import credit_notes, invoices, provider_calls
 from paydesk.flows import subscription_steps as steps
 from paydesk.flows.invoice_books import InvoiceRow
 from paydesk.flows.subscription_steps import Sub
 from paydesk.rules import periods, proration
 from paydesk.rules.invoices import Discount, NewItem
 from paydesk.rules.plans import Terms
+from paydesk.rules.promo import least_charge
 
 
 def bill(
@@ -26,14 +27,22 @@ def bill(
     metadata: Mapping[str, str] | None = None,
 ) -> InvoiceRow:  # fmt: skip
     """Write and finalize an invoice; one that asks for nothing is paid at once, and what it pays
-    for is given then: `sub` has to be read anew after that. The head is locked."""
+    for is given then: `sub` has to be read anew after that. The head is locked.
+
+    A rest that is too small to be charged, by what a balance, a code or a change left of a price,
+    is written off: for some cents nobody's plan ends.
+    """
     draft = invoices.write(
         tx, now, settings=env.settings, customer_id=sub.customer_id, subscription_id=sub.id,
         reason=reason, currency=sub.currency, items=list(items), cycle=cycle, period=period,
         discount=discount, metadata=dict(metadata or {}),
         request_key=ids.request_key("subscription", str(sub.id), *key),
     )  # fmt: skip
-    return invoices.finalize(tx, now, sub.customer_id, draft.id, settings=env.settings)
+    row = invoices.finalize(tx, now, sub.customer_id, draft.id, settings=env.settings)
+    is_rest = reason == "subscription_update" or row.due_minor != row.subtotal_minor
+    if row.state == "open" and is_rest and row.due_minor < least_charge(row.currency):
+        row = credit_notes.write_off(env, tx, now, row, "too_small_to_charge")
+    return row
 
 
 def charge(
