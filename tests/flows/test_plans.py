@@ -161,3 +161,11 @@ def test_who_saved_a_plan_stands_in_the_log(env):
     with env.db.read() as tx:
         rows = tx.all("select data from audit_log where action = 'plan.saved' order by seq")
     assert [row["data"]["active"] for row in rows] == [True, False]
+
+
+def test_a_price_too_small_to_be_charged_is_refused_but_nothing_is_a_price(env):
+    with pytest.raises(InvalidRequest):
+        plans.upsert(env, "tiny", name="Tiny", price=USD("0.20"))
+    seats = plans.upsert(env, "seats", name="Seats", price=USD("0.20"), least_quantity=5)
+    assert seats.terms.least_quantity == 5
+    assert plans.upsert(env, "free", name="Free", price=USD("0")).terms.prices["usd"].minor == 0

@@ -11,6 +11,7 @@ from paydesk.errors import InvalidRequest
 from paydesk.rules import access, fields
 from paydesk.rules import dunning as schedules
 from paydesk.rules.money import Money
+from paydesk.rules.promo import least_charge
 
 KINDS = ("plan", "membership")
 #: Units of an interval, and how many of each one period may have.
@@ -153,7 +154,7 @@ def check(
     return {
         "interval_unit": unit,
         "interval_count": fields.whole(interval_count, "interval_count", most=INTERVALS[unit]),
-        "prices": _prices(price, prices),
+        "prices": _prices(price, prices, least),
         "billing": _one_of(billing, "billing", BILLING),
         "trial_days": fields.whole(trial_days, "trial_days", least=0, most=730),
         "trial_needs_method": bool(trial_needs_method),
@@ -193,7 +194,10 @@ def _one_of(value: Any, param: str, words: tuple[str, ...]) -> str:
     return str(value)
 
 
-def _prices(price: Money | None, prices: Iterable[Money] | None) -> dict[str, int]:
+def _prices(
+    price: Money | None, prices: Iterable[Money] | None, seats: int
+) -> dict[str, int]:
+    """Minor units by currency; what is not free costs enough to be charged."""
     if (price is None) == (prices is None):
         raise InvalidRequest("Give price, or prices in several currencies.", param="price")
     found: dict[str, int] = {}
@@ -202,6 +206,9 @@ def _prices(price: Money | None, prices: Iterable[Money] | None) -> dict[str, in
             raise TypeError("price must be Money, such as USD('19.99')")
         if one.minor < 0:
             raise InvalidRequest("A price is not below zero.", param="price")
+        if 0 < one.minor * seats < least_charge(one.currency):
+            smallest = Money(least_charge(one.currency), one.currency, minor=True)
+            raise InvalidRequest(f"Less than {smallest} cannot be charged.", param="price")
         if one.currency in found:
             raise InvalidRequest(f"There are two prices in {one.currency.upper()}.", param="price")
         found[one.currency] = one.minor
