@@ -65,6 +65,8 @@ ALLOWED: dict[str, str] = {
     "from invoices where try_at <=": "sweep: invoices to be charged again",
     "least((select min(created_at) from payments)": "figures: where the days begin",
 }
+#: Reads for the figures of a day that has ended: a story told before midnight has one.
+BY_DAY = {"paydesk.flows.rollups._compute_day"}
 #: Modules that must have been heard, or the story has lost its point.
 FLOWS = {"checkout", "credit_grants", "credit_moves", "credit_views", "credits", "customers",
          "events", "handlers", "heads", "payments", "promos", "provider_calls"}  # fmt: skip
@@ -229,7 +231,7 @@ def test_every_statement_of_the_hot_flows_names_its_customer(desk, story):
     wrong = {
         f"{sender}: {text}": keyless(text)
         for text, sender in sent.items()
-        if keyless(text) and not any(part in text for part in ALLOWED)
+        if keyless(text) and not any(part in text for part in ALLOWED) and sender not in BY_DAY
     }
     assert not wrong, "\n".join(f"{tables} {where}" for where, tables in wrong.items())
     unused = [part for part in ALLOWED if not any(part in text for text in sent)]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 
 import pytest
 from refunding import Refunding
 
 from paydesk import crash
 from paydesk.crash import CrashNow
-from paydesk.errors import NotRefundable, PaydeskError
+from paydesk.errors import IdempotencyInProgress, NotRefundable, PaydeskError
 from paydesk.flows import refunds
 from paydesk.rules.money import USD
 
@@ -130,7 +131,11 @@ def test_sixty_four_at_once_never_refund_more_than_was_captured(back):
                 results.append(back.refund(view, USD("0.40"), key=f"k{i}").state)
             except NotRefundable:
                 results.append("none")
+            except IdempotencyInProgress:
+                # On a busy machine the answer found no connection: a sweep goes on with it.
+                results.append("under way")
             except PaydeskError:
+                time.sleep(0.05)
                 continue
             return
 
@@ -143,5 +148,6 @@ def test_sixty_four_at_once_never_refund_more_than_was_captured(back):
     done = refunds.list_(back.env, view.customer_id, limit=100)
     assert {r.state for r in done} == {"succeeded"} and len(done) == 24
     assert results.count("none") == 40 and len(results) == 64
+    assert set(results) <= {"none", "succeeded", "under way"}
     assert back.desk.payment(view).refunded == USD("9.60")
     assert sum(r["amount"] for r in back.sim.objects("refund")) == 960
