@@ -57,12 +57,13 @@ def test_plans_are_made_shown_changed_and_withdrawn(sold, user):
 
 
 def test_what_makes_no_plan_is_refused(sold):
-    for wrong in ({}, {"amount": 1, "prices": [{"amount": 1}]}, {"prices": [{}]},
+    for wrong in ({}, {"amount": 100, "prices": [{"amount": 100}]}, {"prices": [{}]},
                   {"amount": 100, "amount_decimal": "2.00"}, {"prices": []},
-                  {"amount": 1, "dunning": {"days": [3, 1]}}, {"amount": 1, "interval": "decade"},
-                  {"amount": 1, "currency": "xyz"}, {"amount": -1}):  # fmt: skip
+                  {"amount": 100, "dunning": {"days": [3, 1]}},
+                  {"amount": 100, "interval": "decade"}, {"amount": 1},
+                  {"amount": 100, "currency": "xyz"}, {"amount": -1}):  # fmt: skip
         problem_of(sold.put("/v1/plans/x", json={"name": "X", **wrong}), 422, "invalid_request")
-    other = {"name": "Gold", "kind": "plan", "amount": 1}
+    other = {"name": "Gold", "kind": "plan", "amount": 100}
     problem_of(sold.put("/v1/plans/gold", json=other), 409, "conflict")
 
 

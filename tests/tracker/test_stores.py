@@ -150,8 +150,11 @@ def test_a_registered_store_is_made_by_its_name():
 
 
 def test_an_unknown_store_names_the_known_ones():
-    with pytest.raises(UnknownStore, match="memory, postgres, sqlite, supabase"):
+    with pytest.raises(UnknownStore) as refused:
         get_payment_tracker("firebird")
+    # Stores of other tests may be registered beside them.
+    for name in ("memory", "postgres", "sqlite", "supabase"):
+        assert name in str(refused.value)
 
 
 def test_a_store_without_its_options_says_what_it_needs():
