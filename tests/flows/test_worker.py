@@ -45,7 +45,8 @@ def test_a_lost_webhook_is_made_up_for_while_nobody_looks(desk):
         until(lambda: set(worker.beats(desk.env)) == {name for name, _, _ in SWEEPS})
     finally:
         assert running.stop()
-    assert desk.payment(view).fulfillment.path == "sweep"
+    # At night the books may be compared first.
+    assert desk.payment(view).fulfillment.path in ("sweep", "reconciliation")
 
 
 def test_a_sweep_that_fails_goes_on_and_disturbs_no_other(desk, monkeypatch):
