@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import random
 import socket
@@ -269,5 +270,16 @@ def paydesk(database, sim, tmp_path, monkeypatch, capsys):
             code = exc.code if isinstance(exc.code, int) else 0
         told = capsys.readouterr()
         return code, told.out, told.err
+
+    return run
+
+
+@pytest.fixture
+def paydesk_lines(paydesk):
+    """As `paydesk`, with the output as lines of JSON."""
+
+    def run(*arguments: str):
+        code, out, err = paydesk(*arguments)
+        return code, [json.loads(line) for line in out.splitlines()], err
 
     return run

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime, timedelta
 
 import pytest
 
 
 @pytest.fixture
-def paydesk(paydesk):
-    """`paydesk("clock", "list")` runs a command; answers (exit code, lines of JSON, complaints)."""
-
-    def run(*arguments: str):
-        code, out, err = paydesk(*arguments)
-        return code, [json.loads(line) for line in out.splitlines()], err
-
-    return run
+def paydesk(paydesk_lines):
+    return paydesk_lines
 
 
 def test_a_clock_is_made_with_its_customers_advanced_and_deleted(paydesk):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -13,14 +12,8 @@ from paydesk import HTG, Paydesk
 
 
 @pytest.fixture
-def paydesk(paydesk):
-    """`paydesk("rates", "list")` runs a command; answers (exit code, lines of JSON, complaints)."""
-
-    def run(*arguments: str):
-        code, out, err = paydesk(*arguments)
-        return code, [json.loads(line) for line in out.splitlines()], err
-
-    return run
+def paydesk(paydesk_lines):
+    return paydesk_lines
 
 
 def test_rates_are_imported_entered_and_listed(paydesk, tmp_path):  # S3.24

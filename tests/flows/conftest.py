@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from billing import Billing
 from purchase import Desk
 
 from paydesk import crash
@@ -31,4 +32,11 @@ def desk(env: Env, sim, make, clock: FixedClock) -> Iterator[Desk]:
     """A desk with the pack `creator` on sale, and the simulator as its provider."""
     make.pack()
     yield Desk(env, sim, make, clock)
+    crash.disarm()
+
+
+@pytest.fixture
+def billing(env: Env, sim, make, clock: FixedClock) -> Iterator[Billing]:
+    """Plans, customers with cards, subscriptions, and time that is moved."""
+    yield Billing(env, sim, make, clock)
     crash.disarm()

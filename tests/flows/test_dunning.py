@@ -16,12 +16,6 @@ EXPIRED = "chargeDeclinedExpiredCard"
 STOLEN = "visa_chargeDeclinedStolenCard"
 
 
-@pytest.fixture
-def billing(env, sim, make, clock):
-    yield Billing(env, sim, make, clock)
-    crash.disarm()
-
-
 def owing(billing: Billing, fails: str | None = None, **plan):
     """A customer whose card pays the first period and none after it. `fails`: as this one."""
     billing.plan(**plan)

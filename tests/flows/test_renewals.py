@@ -6,19 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from billing import Billing
 
 from paydesk import crash
 from paydesk.crash import CrashNow
-from paydesk.flows import renewals, subscription_changes, subscription_pauses
+from paydesk.flows import renewals, subscription_changes, subscription_pauses, sweeps
 from paydesk.rules import periods
 from paydesk.rules.money import USD
-
-
-@pytest.fixture
-def billing(env, sim, make, clock):
-    yield Billing(env, sim, make, clock)
-    crash.disarm()
 
 
 # S1.12 I22 I23
@@ -246,7 +239,7 @@ def test_what_cannot_be_renewed_stands_in_nobodys_way(billing, env, monkeypatch)
         renewals.run_due(env, limit=1)
     assert [len(billing.invoices(one)) for one in (first, second)] == [1, 2]
     monkeypatch.undo()
-    billing.until(billing.clock.now() + renewals.SET_BACK)
+    billing.until(billing.clock.now() + sweeps.SET_BACK)
     assert len(billing.invoices(first)) == 2
 
 

@@ -18,12 +18,6 @@ from paydesk.rules.money import EUR, USD
 ASKS_THE_BANK = "pm_card_authenticationRequired"
 
 
-@pytest.fixture
-def billing(env, sim, make, clock):
-    yield Billing(env, sim, make, clock)
-    crash.disarm()
-
-
 def half_way(billing: Billing, **more):
     """A customer in the exact middle of a paid period of `pro`, with `team` for sale."""
     more = {"upgrade": "seconds", "downgrade": "seconds", "most_quantity": 10, **more}

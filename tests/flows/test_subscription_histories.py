@@ -16,11 +16,6 @@ from paydesk.flows import subscription_changes as changes
 from paydesk.rules.money import USD
 
 
-@pytest.fixture
-def billing(env, sim, make, clock):
-    return Billing(env, sim, make, clock)
-
-
 def play(billing: Billing, rng: random.Random, steps: int):
     """A customer who changes plans, spends, lets cards fail, pauses and comes back."""
     billing.plan("basic", price=USD("10.00"), credits=100, most_quantity=3)

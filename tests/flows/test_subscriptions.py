@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from billing import CARD, DECLINES, Billing
+from billing import CARD, DECLINES
 
-from paydesk import crash, ids
+from paydesk import ids
 from paydesk.errors import (
     IdempotencyKeyReused,
     InvalidRequest,
@@ -16,12 +16,6 @@ from paydesk.errors import (
     SubscriptionAlreadyActive,
 )
 from paydesk.flows import checkout, setups, subscriptions
-
-
-@pytest.fixture
-def billing(env, sim, make, clock):
-    yield Billing(env, sim, make, clock)
-    crash.disarm()
 
 
 # S1.12 S1.49 S4.25

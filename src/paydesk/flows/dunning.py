@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import contextlib
-from datetime import datetime, timedelta
+from datetime import datetime
+from functools import partial
 from uuid import UUID
 
 from paydesk import crash, ids
@@ -18,13 +19,11 @@ from paydesk.flows import subscription_bills as bills
 from paydesk.flows import subscription_steps as steps
 from paydesk.flows.invoice_books import InvoiceRow
 from paydesk.flows.subscription_steps import Sub
-from paydesk.flows.sweeps import WAIT_S, one_row
+from paydesk.flows.sweeps import SET_BACK, WAIT_S, each
 from paydesk.rules import dunning as rules
 from paydesk.rules.invoices import PAYABLE
 from paydesk.rules.plans import Terms
 
-#: When a try is made again that failed for a fault of ours.
-SET_BACK = timedelta(minutes=10)
 #: What the schedule knows a missing or unusable method by.
 NO_METHOD = "payment_method_not_usable"
 
@@ -139,20 +138,10 @@ def retry_due(env: Env, limit: int = 100) -> int:
             " order by try_at limit %(limit)s",
             {"now": env.now(), "limit": limit},
         )
-    done = 0
-    for one in found:
-        key, is_well = (one["customer_id"], one["id"]), False
-        with one_row("dunning", one["id"]):
-            done += retry(env, *key)
-            is_well = True
-        if not is_well:
-            with one_row("dunning", one["id"]):
-                _set_back(env, *key)
-    return done
+    return each("dunning", found, partial(retry, env), partial(_set_back, env))
 
 
 def _set_back(env: Env, customer_id: UUID, invoice_id: UUID) -> None:
-    """What failed for a fault of ours comes later, so that it stands in nobody's way."""
     with env.db.transaction(customer_id, wait_s=WAIT_S) as tx:
         now = heads.decide(tx, env.now(), customer_id)
         row = invoice_books.find(tx, customer_id, invoice_id)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from datetime import datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 from paydesk import crash
@@ -28,13 +29,11 @@ from paydesk.flows import (
 from paydesk.flows import subscription_bills as bills
 from paydesk.flows import subscription_steps as steps
 from paydesk.flows.subscription_steps import Sub
-from paydesk.flows.sweeps import WAIT_S, one_row
+from paydesk.flows.sweeps import SET_BACK, WAIT_S, each
 from paydesk.rules import subscriptions as rules
 
 #: When a period waits for the payment of a change that is under way.
 WAIT_FOR_CHANGE = timedelta(minutes=5)
-#: When something is tried again that failed for a fault of ours.
-SET_BACK = timedelta(minutes=10)
 #: Periods that are caught up with for one subscription in one round of the sweep.
 MOST_AT_ONCE = 50
 
@@ -47,23 +46,18 @@ def run_due(env: Env, limit: int = 100) -> int:
             " and due_at < 'infinity' and due_at <= %(now)s order by due_at limit %(limit)s",
             {"now": env.now(), "limit": limit},
         )
-    done = 0
-    for one in found:
-        key, is_well = (one["customer_id"], one["id"]), False
-        with one_row("renewals", one["id"]):
-            for _ in range(MOST_AT_ONCE):
-                if not step(env, *key):
-                    break
-                done += 1
-            is_well = True
-        if not is_well:
-            with one_row("renewals", one["id"]):
-                _set_back(env, *key)
+    done = each("renewals", found, partial(_catch_up, env), partial(_set_back, env))
     return done + dunning.retry_due(env, limit)
 
 
+def _catch_up(env: Env, customer_id: UUID, sub_id: UUID) -> int:
+    done = 0
+    while done < MOST_AT_ONCE and step(env, customer_id, sub_id):
+        done += 1
+    return done
+
+
 def _set_back(env: Env, customer_id: UUID, sub_id: UUID) -> None:
-    """What failed comes later, so that it stands in nobody's way."""
     with env.db.transaction(customer_id, wait_s=WAIT_S) as tx:
         now = heads.decide(tx, env.now(), customer_id)
         sub = steps.read(tx, customer_id, sub_id)

@@ -15,10 +15,10 @@ from paydesk import ids
 from paydesk.cache import subscription_key
 from paydesk.db.postgres import Tx, jsonb
 from paydesk.errors import NotFound, SubscriptionAlreadyActive
-from paydesk.flows import access
+from paydesk.flows import access, plans
 from paydesk.flows.access import NewGrant
 from paydesk.flows.events import NewEvent, emit_many
-from paydesk.rules import periods, plans
+from paydesk.rules import periods
 from paydesk.rules import subscriptions as rules
 from paydesk.rules.plans import Terms
 
@@ -163,13 +163,8 @@ def write(tx: Tx, sub: Sub) -> None:
 
 
 def save(tx: Tx, now: datetime, sub: Sub) -> None:
-    """Write what changed in memory, with the instant that it is due next.
-
-    Raises SubscriptionAlreadyActive where another one of the family runs.
-    """
+    """Write what changed in memory, with the instant that it is due next."""
     sub.due_at = due_at(tx, sub)
-    if sub.state in rules.LIVE:
-        check_free(tx, sub.customer_id, sub.family, but=sub.id)
     changed = tx.run(_UPDATE, _values(sub))
     assert changed == 1, "a subscription changed under its customer's lock"
     sub.version += 1
@@ -208,33 +203,8 @@ def already_active(sub_id: UUID) -> SubscriptionAlreadyActive:
 
 # Terms and time --------------------------------------------------------------------------------
 
-#: Terms never change: kept by plan and version.
-_terms: dict[tuple[UUID, int], Terms] = {}
-_MOST_TERMS = 10_000
-_TERMS = (
-    "select interval_unit, interval_count, prices, billing, trial_days, trial_needs_method,"
-    " grants, credits, credits_rollover, credits_cap, least_quantity, most_quantity, upgrade,"
-    " downgrade, upgrade_when, downgrade_when, dunning, grace_days, product from plan_versions"
-    " where plan_id = %(plan_id)s and version = %(version)s"
-)
-
-
-def terms_of(tx: Tx, plan_id: UUID, version: int) -> Terms:
-    """What was agreed on. Raises NotFound."""
-    found = _terms.get((plan_id, version))
-    if found is None:
-        row = tx.one(_TERMS, {"plan_id": plan_id, "version": version})
-        if row is None:
-            raise NotFound(f"No version {version} of {ids.show('plan', plan_id)}.", param="plan")
-        found = plans.terms_of(plan_id, version, row)
-        if len(_terms) >= _MOST_TERMS:
-            _terms.clear()
-        _terms[plan_id, version] = found
-    return found
-
-
 def terms(tx: Tx, sub: Sub) -> Terms:
-    return terms_of(tx, sub.plan_id, sub.plan_version)
+    return plans.terms(tx, sub.plan_id, sub.plan_version)
 
 
 def plan_words(tx: Tx, plan_id: UUID) -> tuple[str, str]:
@@ -288,9 +258,14 @@ def due_at(tx: Tx, sub: Sub) -> datetime | None:
 
 
 def move(tx: Tx, now: datetime, sub: Sub, event: str, type: str | None, **more: Any) -> None:
-    """Bring it into the state that `event` leads to, and tell of it as `type`."""
+    """Bring it into the state that `event` leads to, and tell of it as `type`.
+
+    Raises SubscriptionAlreadyActive where it would live beside another one of the family.
+    """
     before = sub.state
     sub.state = rules.move(sub.state, event)
+    if sub.state in rules.LIVE and before not in rules.LIVE:
+        check_free(tx, sub.customer_id, sub.family, but=sub.id)
     if sub.state in rules.ENDED:
         sub.ended_at, sub.cancel_at, sub.next, sub.resume_at = now, None, None, None
     elif before in rules.ENDED:

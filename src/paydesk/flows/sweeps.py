@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
 
 import psycopg
 import structlog
@@ -13,6 +16,8 @@ from paydesk.errors import PaydeskError
 
 log = structlog.get_logger(__name__)
 
+#: When a row is taken up again that failed for a fault of ours.
+SET_BACK = timedelta(minutes=10)
 #: How long a sweep waits for a customer who is held elsewhere; the next round comes soon.
 WAIT_S = 1.0
 
@@ -31,3 +36,21 @@ def one_row(sweep: str, row: object) -> Iterator[None]:
         log.info("a row is left to a later round", sweep=sweep, row=str(row), why=repr(exc)[:300])
     except Exception:
         log.exception("a row is left to a later round", sweep=sweep, row=str(row))
+
+
+def each(
+    sweep: str, rows: Iterable[Mapping[str, Any]], do: Callable[[UUID, UUID], int],
+    set_back: Callable[[UUID, UUID], None],
+) -> int:  # fmt: skip
+    """`do` each row (customer_id, id); answers how much was done. What goes wrong is set back, so
+    that a row which fails every time does not stand at the head of every round."""
+    done = 0
+    for row in rows:
+        key, is_well = (row["customer_id"], row["id"]), False
+        with one_row(sweep, row["id"]):
+            done += do(*key)
+            is_well = True
+        if not is_well:
+            with one_row(sweep, row["id"]):
+                set_back(*key)
+    return done
