@@ -50,6 +50,27 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     }
     for line in [f"--randomly-seed={order}"] * (order is not None) + sorted(told):
         terminalreporter.write_line(f"seed: {line}")
+    for report in terminalreporter.stats.get("rerun", ()):
+        terminalreporter.section(f"{report.nodeid} failed, and was tried a second time")
+        terminalreporter.write_line(report.longreprtext)
+    if _second_tries(terminalreporter) > MOST_SECOND_TRIES:
+        terminalreporter.write_line("too many second tries: the run has failed")
+
+
+#: A machine of two processors now and then starves one test of five thousand. More than these at
+#: the second try, and the run has failed although all of them passed: then it is not the machine.
+MOST_SECOND_TRIES = 3
+
+
+def _second_tries(reporter: Any) -> int:
+    return len(reporter.stats.get("rerun", ())) if reporter else 0
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    tried = _second_tries(session.config.pluginmanager.get_plugin("terminalreporter"))
+    if exitstatus == pytest.ExitCode.OK and tried > MOST_SECOND_TRIES:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.hookimpl(trylast=True)
