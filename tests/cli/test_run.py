@@ -67,18 +67,20 @@ def test_the_lock_files_agree_and_hold_what_the_project_asks_for():
     assert {name.lower().replace("_", "-") for name in asked} <= plain
 
 
+WHOLE = ["-n", "4", "--dist", "loadgroup", "--reruns", "1"]
+
+
 @pytest.mark.parametrize(
     ("given", "arguments", "engine"),
     [
-        ([], ["-n", "4", "--dist", "loadgroup"], None),
-        (["--engine", "system"], ["-n", "4", "--dist", "loadgroup"], "system"),
-        (["--engine=embedded", "-k", "x"], ["-n", "4", "--dist", "loadgroup", "-k", "x"],
-         "wheel"),
+        ([], WHOLE, None),
+        (["--engine", "system"], WHOLE, "system"),
+        (["--engine=embedded", "-k", "x"], [*WHOLE, "-k", "x"], "wheel"),
         (["-n0", "tests"], ["-n0", "tests"], None),
         (["tests/test_house.py"], ["tests/test_house.py"], None),
         (["tests/a.py::test_x", "-x"], ["tests/a.py::test_x", "-x"], None),
     ],
-)  # fmt: skip
+)
 def test_arguments_of_the_tests(run, monkeypatch, given, arguments, engine):
     from paydesk.testing import databases
 
