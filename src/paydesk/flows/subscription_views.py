@@ -155,21 +155,26 @@ def list_(
 def current(env: Env, customer_id: UUID, family: str | None = None) -> SubscriptionView | None:
     """The customer's running subscription (of a family, where there are several), the newest
     first; None without one. Kept for some seconds in a process that hears of changes."""
+    found = held(env, customer_id)
+    return next((one for one in found if one.live and family in (None, one.family)), None)
+
+
+def held(env: Env, customer_id: UUID) -> list[SubscriptionView]:
+    """The customer's running subscriptions and then the others, each the newest first; the first
+    of them is how the customer stands. Kept as `current` is."""
 
     def load() -> list[SubscriptionView]:
         with env.db.read() as tx:
             rows = tx.all(
-                _ONES + " and s.state = any(%(live)s) order by s.created_at desc, s.id desc"
+                _ONES + " order by (s.state = any(%(live)s)) desc, s.created_at desc, s.id desc"
                 " limit %(limit)s",
                 {"customer_id": customer_id, "live": sorted(rules.LIVE), "limit": MOST_KEPT},
             )
         return [_of(row) for row in rows]
 
     if env.cache.is_hearing:
-        found = env.cache.read(subscription_key(customer_id), load, ttl_s=KEEP_S, shared=False)
-    else:
-        found = load()
-    return next((one for one in found if family in (None, one.family)), None)
+        return env.cache.read(subscription_key(customer_id), load, ttl_s=KEEP_S, shared=False)
+    return load()
 
 
 def _of(row: Mapping[str, Any]) -> SubscriptionView:
