@@ -20,11 +20,12 @@ ICONS = ("lucide-static", "1.62.0", "ISC")
 FONT_FILES = ["inter-latin-wght-normal.woff2", "inter-latin-ext-wght-normal.woff2"]
 #: Names of lucide's icons that the pages use.
 ICON_NAMES = """
-activity arrow-left-right arrow-right badge-check book-open calendar chart-column check chevron-down
-chevron-right circle-check circle-x clock coins copy credit-card external-link file-text
-flask-conical gift git-compare hourglass house inbox info key-round layout-dashboard list loader
-lock log-out mail menu moon package plus receipt rotate-ccw scale search send shield-alert
-shopping-cart sun terminal ticket ticket-percent triangle-alert undo-2 user users webhook x
+activity arrow-left-right arrow-right badge-check ban book-open calendar calendar-clock chart-column
+check chevron-down chevron-right circle-check circle-x clock coins copy credit-card download
+external-link file-pen file-text flask-conical gift git-compare hourglass house inbox info key-round
+layers layout-dashboard list loader lock log-out mail menu moon package pause play plus receipt
+repeat rotate-ccw scale search send shield-alert shopping-cart sun terminal ticket ticket-percent
+triangle-alert undo-2 user users wallet webhook x
 """.split()
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from paydesk.errors import InvalidPromoCode, InvalidRequest, NotFound
 from paydesk.flows import catalog, customers, plans, promos, reports
-from paydesk.pages import dashboard
+from paydesk.pages import desk_catalog
 from paydesk.rules.money import EUR, USD
 
 
@@ -125,11 +125,11 @@ def test_the_dashboard_says_what_codes_for_plans_give(env, pro):
     promos.upsert_promo(env, "TWO", amount_off=USD(5), duration="repeating", duration_periods=2)
     promos.upsert_promo(env, "EVER", percent_off=20, duration="forever")
     rows = {row["code"]: row for row in reports.promos_page(env)}
-    assert {code: dashboard.promo_gives(row) for code, row in rows.items()} == {
+    assert {code: desk_catalog.promo_gives(row) for code, row in rows.items()} == {
         "TRY": "14 days of trial", "PRO": "10% off", "TWO": "$5.00 off, 2 periods",
         "EVER": "20% off, for ever"}  # fmt: skip
-    assert dashboard._promo_limits(rows["TRY"], "usd") == "every plan"
-    assert dashboard._promo_limits(rows["PRO"], "usd") == "creator, pro"
+    assert desk_catalog._promo_limits(rows["TRY"], "usd") == "every plan"
+    assert desk_catalog._promo_limits(rows["PRO"], "usd") == "creator, pro"
 
 
 @pytest.mark.parametrize(

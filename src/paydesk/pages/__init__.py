@@ -14,6 +14,8 @@ from paydesk.errors import NotFound
 from paydesk.pages import (
     checkout,
     dashboard,
+    desk_catalog,
+    desk_developers,
     docs,
     invoice,
     look,
@@ -58,7 +60,10 @@ def theme(
     return answer
 
 
-for part in (checkout, invoice, offline, portal, sandbox, mailbox, docs, dashboard):
+for part in (
+    checkout, invoice, offline, portal, sandbox, mailbox, docs, dashboard, desk_catalog,
+    desk_developers,
+):  # fmt: skip
     router.include_router(part.router)
 
 

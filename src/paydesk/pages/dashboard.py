@@ -1,4 +1,4 @@
-"""The dashboard: overview, payments, customers, packs, promo codes, and what developers look at."""
+"""The dashboard: signing in, overview, search, payments and customers."""
 
 from __future__ import annotations
 
@@ -11,17 +11,15 @@ from fastapi.responses import Response
 from paydesk import ids
 from paydesk.errors import NotAuthenticated, NotPermitted, RateLimited
 from paydesk.flows import (
-    api_keys,
-    catalog,
     checkout,
     credits,
+    desk_lists,
     events,
     fulfillment,
-    inbox,
     notifications,
     reports,
 )
-from paydesk.pages import charts, look, session, story
+from paydesk.pages import charts, desk, look, session, story
 from paydesk.pages.routing import new_router
 from paydesk.rules.payments import DEAD_STATES
 
@@ -40,51 +38,6 @@ _ATTENTION_ICONS = {
     "blocked": "shield-alert", "due": "hourglass", "parked": "webhook", "unknown": "git-compare",
     "review": "triangle-alert",
 }  # fmt: skip
-#: What is said after an action, by the word that it leaves in the address.
-NOTICES = {
-    "verified": ("ok", "circle-check", "The provider was asked; this is what it says."),
-    "ended": ("ok", "circle-check", "The checkout was ended: it cannot be paid any more."),
-    "late": ("warn", "triangle-alert", "It was paid before it could be ended."),
-    "retry": ("ok", "circle-check", "The goods were handed over."),
-    "waive": ("ok", "circle-check", "What came was accepted; the goods were handed over."),
-    "replayed": ("ok", "circle-check", "The webhook was applied again."),
-    "still": ("warn", "triangle-alert", "It was tried again and still cannot be applied."),
-}
-
-
-def show(request: Request, name: str, **context: Any) -> Response:
-    """A page inside the dashboard's frame. Raises SignInNeeded."""
-    who = context.pop("who", None) or session.operator(request)
-    env = request.app.state.env
-    with env.db.read() as tx:
-        parked = tx.value("select count(*) from provider_events where state = 'parked'")
-    tone, icon, text = NOTICES.get(request.query_params.get("done", ""), ("", "", ""))
-    context["notice"] = {"tone": tone, "icon": icon, "text": text} if text else None
-    return look.page(
-        request, name, who=who, parked=parked, development=session.is_development(request),
-        **context,
-    )  # fmt: skip
-
-
-def _rows(rows: list[reports.Row]) -> list[reports.Row]:
-    for row in rows:
-        row["ident"] = ids.show("payment", row["id"])
-        row["customer"] = ids.show("customer", row["customer_id"])
-        row["method_text"] = method_text(row["method"], "—")
-    return rows
-
-
-def method_text(method: str | None, otherwise: str = "") -> str:
-    """A method with a capital letter: `Card`, `Visa •• 4242`."""
-    text = method or otherwise
-    return text[:1].upper() + text[1:].replace("_", " ")
-
-
-def _older(path: str, cursor: str, **kept: str) -> str:
-    if not cursor:
-        return ""
-    return f"{path}?{urlencode({**{k: v for k, v in kept.items() if v}, 'before': cursor})}"
-
 
 # Signing in ---------------------------------------------------------------------------------------
 
@@ -143,15 +96,15 @@ def overview(request: Request, days: int = 30) -> Response:
     recent, _ = reports.payments_page(env, limit=8)
     fills = ["", "fill-2", "fill-3", "fill-4", "fill-0"]
     for number, method in enumerate(found.methods):
-        method["text"] = method_text(method["name"])
+        method["text"] = desk.method_text(method["name"])
         method["share"] = f"{method['permille'] // 10}.{method['permille'] % 10}%"
         method["fill"] = fills[number]
     for row in found.attention:
         row["icon"] = _ATTENTION_ICONS[row["kind"]]
     rate = found.success_permille
     shown = [d for d in reversed(found.days) if d.volume or d.before or d.succeeded or d.failed]
-    return show(
-        request, "overview.html", who=who, o=found, days=days, recent=_rows(recent),
+    return desk.show(
+        request, "overview.html", who=who, o=found, days=days, recent=desk.payment_rows(recent),
         rate="—" if rate is None else f"{rate // 10}.{rate % 10}%",
         revenue=charts.revenue(found.days, found.currency), outcomes=charts.outcomes(found.days),
         sparks={
@@ -194,7 +147,8 @@ def _change(now: int, before: int) -> str | None:
 def search(request: Request, q: str = "") -> Response:
     session.operator(request)
     text = q.strip()[:200].replace("\x00", "")
-    found = reports.find(request.app.state.env, text) if text else None
+    env = request.app.state.env
+    found = (desk_lists.find(env, text) or reports.find(env, text)) if text else None
     return look.go(found or f"/dashboard/payments?{urlencode({'q': text})}")
 
 
@@ -210,9 +164,9 @@ def payments(
     owner = ids.parse("customer", customer) if customer else None
     rows, cursor = reports.payments_page(env, tab=tab, q=q, customer_id=owner, before=before)
     path = "/dashboard/payments"
-    return show(
-        request, "payments.html", who=who, rows=_rows(rows), tab=tab, tabs=TABS, q=q,
-        next_url=_older(path, cursor, tab=tab, q=q, customer=customer), is_first=not before,
+    return desk.show(
+        request, "payments.html", who=who, rows=desk.payment_rows(rows), tab=tab, tabs=TABS, q=q,
+        next_url=desk.older(path, cursor, tab=tab, q=q, customer=customer), is_first=not before,
         first_url=f"{path}?{urlencode({'tab': tab, 'q': q})}",
     )  # fmt: skip
 
@@ -230,12 +184,13 @@ def payment(request: Request, ident: str) -> Response:
             f"{look.count(entry['amount'])} credits" if is_credit
             else look.amount(entry["amount"], entry["asset"].lower())
         )  # fmt: skip
-    return show(
+    return desk.show(
         request, "payment.html", who=who, p=found, ident=ids.show("payment", pay["id"]),
         customer_ident=ids.show("customer", pay["customer_id"]),
         checkout_ident=ids.show("checkout", pay["checkout_id"]) if pay["checkout_id"] else "",
         total=look.amount(pay["captured_minor"] or pay["asked_minor"], pay["currency"]),
-        method_text=method_text(pay["method"], "not chosen yet"), steps=story.of_payment(found),
+        method_text=desk.method_text(pay["method"], "not chosen yet"),
+        steps=story.of_payment(found),
         is_open=pay["state"] in _OPEN, paths=story.PATHS, can_ask="fetch" in can,
         can_end=who.role in _ENDERS and pay["state"] in _UNPAID and bool(pay["checkout_id"])
         and "expire" in can,
@@ -300,9 +255,9 @@ def customers(request: Request, q: str = "", before: str = "") -> Response:
     for row in rows:
         row["ident"] = ids.show("customer", row["customer_id"])
     path = "/dashboard/customers"
-    return show(
+    return desk.show(
         request, "customers.html", who=who, rows=rows, q=q, is_first=not before,
-        next_url=_older(path, cursor, q=q), first_url=f"{path}?{urlencode({'q': q})}",
+        next_url=desk.older(path, cursor, q=q), first_url=f"{path}?{urlencode({'q': q})}",
     )  # fmt: skip
 
 
@@ -312,9 +267,10 @@ def customer(request: Request, ident: str) -> Response:
     customer_id = ids.parse("customer", ident)
     row = reports.customer_row(env, customer_id)
     paid, _ = reports.payments_page(env, customer_id=customer_id, limit=10)
-    return show(
+    return desk.show(
         request, "customer.html", who=who, c=row, ident=ids.show("customer", customer_id),
-        payments=_rows(paid), steps=[story.of_event(e) for e in recent_events(env, customer_id)],
+        payments=desk.payment_rows(paid),
+        steps=[story.of_event(e) for e in recent_events(env, customer_id)],
         **credit_facts(env, customer_id),
     )  # fmt: skip
 
@@ -345,106 +301,3 @@ def open_portal(request: Request, ident: str, csrf: Annotated[str, Form()] = "")
     row = reports.customer_row(env, ids.parse("customer", ident))
     link = session.portal_link(env, row["external_id"])
     return look.go(link.removeprefix(env.settings.base_url))
-
-
-# Catalogue ----------------------------------------------------------------------------------------
-
-
-@router.get("/dashboard/packs")
-def packs(request: Request) -> Response:
-    who = session.operator(request)
-    rows = catalog.list_packs(request.app.state.env, include_inactive=True)
-    return show(request, "packs.html", who=who, rows=rows)
-
-
-@router.get("/dashboard/promos")
-def promos(request: Request) -> Response:
-    env, who = request.app.state.env, session.operator(request)
-    rows = reports.promos_page(env)
-    for row in rows:
-        row["gives"] = promo_gives(row)
-        row["limits"] = _promo_limits(row, env.settings.default_currency)
-    return show(request, "promos.html", who=who, rows=rows)
-
-
-def promo_gives(row: reports.Row) -> str:
-    lasts = {"once": "", "repeating": f", {row['duration_periods']} periods",
-             "forever": ", for ever"}[row["duration"]]  # fmt: skip
-    if row["kind"] == "percent":
-        return f"{row['percent_off']}% off{lasts}"
-    if row["kind"] == "fixed":
-        return f"{look.amount(row['amount_off_minor'], row['currency'])} off{lasts}"
-    if row["kind"] == "free_trial":
-        return f"{look.count(row['trial_days'])} days of trial"
-    return f"{look.count(row['bonus_credits'])} credits on top"
-
-
-def _promo_limits(row: reports.Row, currency: str) -> str:
-    named = [*(row["packs"] or ()), *(row["plans"] or ())]
-    whole = "every plan" if row["kind"] == "free_trial" else "everything"
-    parts = [", ".join(named) if named else whole]
-    if row["first_purchase"]:
-        parts.append("first purchase")
-    if row["per_customer"]:
-        parts.append(f"{row['per_customer']} each")
-    if row["min_purchase_minor"]:
-        least = look.amount(row["min_purchase_minor"], row["currency"] or currency)
-        parts.append(f"from {least}")
-    return " · ".join(parts)
-
-
-# Developers ---------------------------------------------------------------------------------------
-
-
-@router.get("/dashboard/events")
-def events_page(request: Request, before: str = "") -> Response:
-    env, who = request.app.state.env, session.operator(request)
-    found = events.list_events(env, limit=51, before=before or None)
-    rows = []
-    for event in found[:50]:
-        step = story.of_event(
-            {"type": event.type, "data": event.data, "created_at": event.created_at}
-        )
-        shown, href = story.subject_link(event.type, event.subject_id, event.customer_id)
-        rows.append({
-            "title": step.title, "text": step.text, "type": event.type, "seq": event.seq,
-            "at": event.created_at, "subject": shown, "href": href,
-        })  # fmt: skip
-    cursor = found[49].id if len(found) > 50 else ""
-    return show(
-        request, "events.html", who=who, rows=rows, is_first=not before,
-        next_url=_older("/dashboard/events", cursor),
-    )  # fmt: skip
-
-
-@router.get("/dashboard/webhooks")
-def webhooks(request: Request, state: str = "", before: str = "") -> Response:
-    env, who = request.app.state.env, session.operator(request)
-    state = state if state in ("done", "waiting", "parked", "new") else ""
-    rows = reports.inbox_page(env, state=state, before=before, limit=50)
-    cursor = rows[-1]["received_at"].isoformat() if len(rows) == 50 else ""
-    return show(
-        request, "inbox.html", who=who, rows=rows, state=state, is_first=not before,
-        next_url=_older("/dashboard/webhooks", cursor, state=state),
-    )  # fmt: skip
-
-
-@router.post("/dashboard/webhooks/replay")
-def replay(
-    request: Request,
-    provider: Annotated[str, Form()],
-    event_id: Annotated[str, Form()],
-    account: Annotated[str, Form()] = "",
-    csrf: Annotated[str, Form()] = "",
-) -> Response:
-    who = session.operator(request)
-    session.check_form(request, who, csrf)
-    env = request.app.state.env
-    state = inbox.replay(env, provider, account, event_id)
-    return look.go(f"/dashboard/webhooks?done={'replayed' if state == 'done' else 'still'}")
-
-
-@router.get("/dashboard/keys")
-def keys(request: Request) -> Response:
-    who = session.operator(request)
-    return show(request, "keys.html", who=who, rows=api_keys.list_(request.app.state.env))

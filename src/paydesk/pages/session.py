@@ -37,12 +37,15 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost", "testclient")
 @dataclass(frozen=True, slots=True)
 class Operator:
     """Somebody at the dashboard. `csrf` goes into every form; `kind` is staff, who signed in by
-    name, or key."""
+    name, or key. `caller` is the same identity as at the API, `persons` who is behind it where two
+    persons have to agree."""
 
     name: str
     role: str
     csrf: str
     kind: str = "key"
+    caller: str = ""
+    persons: tuple[str, ...] | None = None
 
     @property
     def may_act(self) -> bool:
@@ -89,24 +92,33 @@ def operator(request: Request) -> Operator:
         except NotAuthenticated:
             raise SignInNeeded("This session has ended: sign in again.") from None
         # The role as it is now, not as it was at the sign-in.
-        return Operator(found.staff.email, found.staff.role, content["csrf"], "staff")
-    if content and _key_is_good(env, content.get("key", "")):
-        return Operator(content["name"], content["role"], content["csrf"])
+        email = found.staff.email
+        return Operator(
+            email, found.staff.role, content["csrf"], "staff", caller=f"staff:{email}"
+        )
+    behind = _behind(env, content.get("key", "")) if content else None
+    if content and behind:
+        return Operator(
+            content["name"], content["role"], content["csrf"], caller=behind[0], persons=behind[1]
+        )
     if is_development(request):
         csrf = hmac.new(seals.key(env.settings, "csrf"), b"dev", hashlib.sha256).hexdigest()
-        return Operator("dev@localhost", "admin", csrf, "staff")
+        return Operator("dev@localhost", "admin", csrf, "staff", caller="staff:dev@localhost")
     raise SignInNeeded("Sign in to see this page.")
 
 
-def _key_is_good(env: Env, ref: str) -> bool:
-    """A session ends with the key that opened it."""
+def _behind(env: Env, ref: str) -> tuple[str, tuple[str, ...] | None] | None:
+    """(caller, persons) of the key that opened a session, which ends with it: None then."""
     own = env.settings.secret_key
     if ref.startswith("own:"):
-        return bool(own) and hmac.compare_digest(ref, f"own:{_mark(own)}")
-    return any(
-        ids.show("key", key.id) == ref and (key.expires_at is None or key.expires_at > env.now())
-        for key in api_keys.usable(env).values()
-    )
+        is_own = bool(own) and hmac.compare_digest(ref, f"own:{_mark(own)}")
+        return ("key:own", None) if is_own else None
+    for key in api_keys.usable(env).values():
+        if ids.show("key", key.id) == ref and (
+            key.expires_at is None or key.expires_at > env.now()
+        ):
+            return f"key:{key.id}", key.persons
+    return None
 
 
 def _mark(secret: str) -> str:
@@ -161,12 +173,17 @@ def sign_out(request: Request, response: Response) -> None:
 # Forms --------------------------------------------------------------------------------------------
 
 
-def check_form(request: Request, who: Operator, csrf: str) -> None:
-    """A form must come from a page of ours, sent by who is signed in. Raises NotPermitted."""
+def check_form(
+    request: Request, who: Operator, csrf: str, roles: tuple[str, ...] = ACTORS
+) -> None:
+    """A form must come from a page of ours, sent by who is signed in in one of these roles.
+
+    Raises NotPermitted.
+    """
     check_origin(request)
     if not hmac.compare_digest(csrf.encode(), who.csrf.encode()):
         raise NotPermitted("The form is out of date: load the page again.")
-    if not who.may_act:
+    if who.role not in roles:
         raise NotPermitted(f"The role {who.role} may look at this, not change it.")
     # What follows is this operator's doing.
     causes.enter(f"{who.kind}:{who.name}", "dashboard", request.scope.get("paydesk.request_id"))
