@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, LiteralString
 
 from paydesk.db.postgres import Database, Tx
-from paydesk.flows import figure_proof, invoice_proof
+from paydesk.flows import figure_proof, invoice_proof, subscription_history
 
 _SHOWN = 3
 
@@ -383,10 +383,12 @@ def _check(tx: Tx) -> list[Finding]:
         " exists (select from access_grants) as access_grants,"
         " exists (select from promo_uses) as promo_uses, exists (select from seals) as seals,"
         " exists (select from invoices) as invoices,"
-        " exists (select from refills) as refills"
+        " exists (select from refills) as refills,"
+        " exists (select from subscriptions) as subscriptions"
     )
     assert filled is not None
-    checks = CHECKS + tuple(Check(*one) for one in invoice_proof.CHECKS)
+    more = invoice_proof.CHECKS + subscription_history.CHECKS
+    checks = CHECKS + tuple(Check(*one) for one in more)
     found = [_finding(tx, one) if filled[one.table] else _nothing(one) for one in checks]
     return found + [_said(name, promise, broken(tx)) for name, promise, broken in FIGURES]
 

@@ -83,12 +83,15 @@ def period_item(
 
 def use_discount(sub: Sub) -> Discount | None:
     """What the subscription's promo code takes off the next period; one that is counted counts
-    down."""
+    down, and says whether the period has it (`runs`)."""
     kept = sub.discount
-    if kept is None or (kept.get("left") is not None and kept["left"] <= 0):
+    if kept is None:
+        return None
+    if kept.get("left") is not None and kept["left"] <= 0:
+        sub.discount = {**kept, "runs": False}
         return None
     if kept.get("left") is not None:
-        sub.discount = {**kept, "left": kept["left"] - 1}
+        sub.discount = {**kept, "left": kept["left"] - 1, "runs": True}
     if not (kept.get("percent") or kept.get("minor")):
         return None
     return discount_of(kept)

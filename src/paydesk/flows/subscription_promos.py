@@ -67,7 +67,8 @@ def weigh(
     if reason := rules.refusal(terms, purchase, now):
         raise _refused(reason)
     left = {"once": 1, "repeating": row["duration_periods"], "forever": None}[row["duration"]]
-    kept: dict[str, Any] = {"promo_id": str(promo.uuid), "code": promo.code, "left": left}
+    kept: dict[str, Any] = {"promo_id": str(promo.uuid), "code": promo.code, "left": left,
+                            "duration": row["duration"]}  # fmt: skip
     if row["kind"] == "percent":
         kept["percent"] = promo.percent_off
     elif row["kind"] == "fixed" and promo.amount_off is not None:

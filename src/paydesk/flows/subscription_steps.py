@@ -6,7 +6,7 @@ The customer's head is locked wherever something is written. Nothing here calls 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -15,7 +15,7 @@ from paydesk import ids
 from paydesk.cache import subscription_key
 from paydesk.db.postgres import Tx, jsonb
 from paydesk.errors import NotFound, SubscriptionAlreadyActive
-from paydesk.flows import access, plans
+from paydesk.flows import access, plans, subscription_history
 from paydesk.flows.access import NewGrant
 from paydesk.flows.events import NewEvent, emit_many
 from paydesk.rules import periods
@@ -72,14 +72,20 @@ class Sub:
     request_key: UUID
     request_hash: bytes
     clock_id: UUID | None = None
+    monthly_minor: int = 0
     created_at: datetime
+    #: How it stood when it was read or written last, for its history.
+    stood: subscription_history.Standing = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self.stood = subscription_history.standing(self)
 
     @property
     def key(self) -> tuple[UUID, UUID]:
         return self.customer_id, self.id
 
 
-_NAMES = tuple(one.name for one in fields(Sub))
+_NAMES = tuple(one.name for one in fields(Sub) if one.init)
 _JSON = frozenset({"next", "discount", "told", "metadata"})
 _ONES = """
     select
@@ -88,7 +94,7 @@ _ONES = """
         credits_month, trial_start, trial_end, cancel_at, canceled_at, cancel_reason, ended_at,
         end_reason, paused_at, resume_at, next, discount, method_id, provider, provider_account,
         provider_ref, latest_invoice_id, told, nullif(due_at, 'infinity') as due_at, metadata,
-        request_key, request_hash, clock_id, created_at
+        request_key, request_hash, clock_id, monthly_minor, created_at
     from subscriptions where customer_id = %(customer_id)s
 """
 _NEWEST = " order by created_at desc, id desc limit 200"
@@ -99,7 +105,7 @@ _INSERT = """
         credits_month, trial_start, trial_end, cancel_at, canceled_at, cancel_reason, ended_at,
         end_reason, paused_at, resume_at, next, discount, method_id, provider, provider_account,
         provider_ref, latest_invoice_id, told, due_at, metadata, request_key, request_hash,
-        clock_id, created_at)
+        clock_id, monthly_minor, created_at)
     values (
         %(customer_id)s, %(id)s, %(version)s, %(state)s, %(runner)s, %(plan_id)s,
         %(plan_version)s, %(family)s, %(quantity)s, %(currency)s, %(price_minor)s, %(anchor)s,
@@ -108,7 +114,7 @@ _INSERT = """
         %(cancel_reason)s, %(ended_at)s, %(end_reason)s, %(paused_at)s, %(resume_at)s, %(next)s,
         %(discount)s, %(method_id)s, %(provider)s, %(provider_account)s, %(provider_ref)s,
         %(latest_invoice_id)s, %(told)s, %(due_at)s, %(metadata)s, %(request_key)s,
-        %(request_hash)s, %(clock_id)s, %(created_at)s)
+        %(request_hash)s, %(clock_id)s, %(monthly_minor)s, %(created_at)s)
 """
 _UPDATE = """
     update subscriptions set version = version + 1,
@@ -122,7 +128,7 @@ _UPDATE = """
         resume_at = %(resume_at)s, next = %(next)s, discount = %(discount)s, method_id =
         %(method_id)s, provider = %(provider)s, provider_account = %(provider_account)s,
         latest_invoice_id = %(latest_invoice_id)s, told = %(told)s, due_at = %(due_at)s,
-        metadata = %(metadata)s
+        metadata = %(metadata)s, monthly_minor = %(monthly_minor)s
     where customer_id = %(customer_id)s and id = %(id)s and version = %(version)s
 """
 
@@ -157,17 +163,21 @@ def of_key(tx: Tx, customer_id: UUID, request_key: UUID) -> Sub | None:
 
 
 def write(tx: Tx, sub: Sub) -> None:
-    """Insert a new row; `touch` has set when it is due."""
+    """Insert a new row, and the first one of its history; the caller has set when it is due."""
+    subscription_history.record(tx, sub.created_at, sub, None)
     tx.run(_INSERT, _values(sub))
+    sub.stood = subscription_history.standing(sub)
     tx.stale.add(subscription_key(sub.customer_id))
 
 
 def save(tx: Tx, now: datetime, sub: Sub) -> None:
     """Write what changed in memory, with the instant that it is due next."""
     sub.due_at = due_at(tx, sub)
+    subscription_history.record(tx, now, sub, sub.stood)
     changed = tx.run(_UPDATE, _values(sub))
     assert changed == 1, "a subscription changed under its customer's lock"
     sub.version += 1
+    sub.stood = subscription_history.standing(sub)
     tx.stale.add(subscription_key(sub.customer_id))
 
 
