@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import os
@@ -27,6 +28,14 @@ ROOT = Path(__file__).resolve().parent.parent
 WEBHOOK_SECRET = "whsec_test_of_the_desk_0123456789abcdef"
 JWT_SECRET = "a-secret-of-the-tests-thirty-two-bytes-long"
 REFRESH_SECRET = "refresh-secret-of-the-tests-0123456789"
+
+
+def pytest_configure() -> None:
+    """Every client of httpx reads all certificates of the world, 40 ms of work; here one reading
+    does for a process."""
+    import httpx._transports.default as transports
+
+    transports.create_ssl_context = functools.cache(transports.create_ssl_context)
 
 
 @pytest.fixture

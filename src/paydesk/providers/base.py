@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import hmac
 import importlib
@@ -12,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from functools import partial
 from typing import Any, ClassVar
 
 from paydesk.db.postgres import in_transaction
@@ -524,7 +524,7 @@ class Providers(Mapping[str, Provider]):
         """
         assert not in_transaction(), f"{name}.{method} must not be called inside a transaction"
         known = self[name]
-        return self._circuits[name].call(partial(getattr(known, method), **more), *args)
+        return self._circuits[name].call(functools.partial(getattr(known, method), **more), *args)
 
     def warm(self) -> None:
         """Warm every provider; one that cannot be reached yet is no fault."""
@@ -551,10 +551,16 @@ def kinds() -> dict[str, type[Provider]]:
     """Every provider that is built in or installed (entry points), configured or not."""
     for module in BUILT_IN.values():
         importlib.import_module(module)
-    for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
+    for point in _installed():
         if point.name not in _registry:
             point.load()
     return dict(_registry)
+
+
+@functools.cache
+def _installed() -> tuple[importlib.metadata.EntryPoint, ...]:
+    """What installed packages offer: reading every package's list takes a while."""
+    return tuple(importlib.metadata.entry_points(group=ENTRY_POINTS))
 
 
 def load(settings: Settings, *extra: Provider, default: str = "stripe") -> Providers:

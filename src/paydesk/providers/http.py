@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -18,6 +18,8 @@ from paydesk.errors import OutcomeUnknown, ProviderRefused, ProviderUnavailable
 from paydesk.providers.circuit import AnswerUnclear
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
 
 #: Seconds for the connection alone; the whole call has the provider's deadline.
@@ -60,6 +62,14 @@ class Cause(Exception):
     """The kind of a client's error without its text, which can carry what was sent."""
 
 
+@cache
+def _authorities() -> ssl.SSLContext:
+    """Whom we trust, read once for all providers: it takes longer than the call."""
+    import httpx
+
+    return httpx.create_ssl_context()
+
+
 class Http:
     """A client of one provider; safe to use from any thread.
 
@@ -92,6 +102,7 @@ class Http:
             timeout=httpx.Timeout(self._timeout_s, connect=min(CONNECT_S, self._timeout_s)),
             headers=self._headers,
             follow_redirects=False,
+            verify=_authorities(),
         )
 
     def close(self) -> None:
