@@ -26,6 +26,8 @@ from paydesk.settings import Settings
 from paydesk.tracker.stores.joined import ServicePayment
 
 TAKEN, GIVEN = "CREDIT_CLAWBACK", "CREDIT_CLAWBACK_REVERSAL"
+#: What marks a taking for a change of plan, and its undoing.
+CHANGE = "change"
 #: What marks a transfer to the debt account as a repayment, whatever its reason.
 REPAID = "debt repaid"
 
@@ -45,6 +47,7 @@ class Batch:
     expired: int = 0
     gone: int = 0
     gone_expired: int = 0
+    changed: int = 0
     heirs: list[Batch] = field(default_factory=list)
 
     @property
@@ -55,8 +58,8 @@ class Batch:
     def state(self) -> BatchState:
         return BatchState(
             granted=self.granted, spare=sum(b.remaining for b in self.all),
-            expired=sum(b.expired for b in self.all), gone=self.gone,
-            gone_expired=self.gone_expired,
+            expired=sum(b.expired for b in self.all),
+            gone=self.gone + self.changed, gone_expired=self.gone_expired,
         )  # fmt: skip
 
 
@@ -197,7 +200,12 @@ def _batches(tx: Tx, payment: ServicePayment, at: datetime) -> list[Batch]:
         "select b.id, b.kind, b.origin, b.granted, b.remaining, b.owed, b.payment_id, b.source_id,"
         " nullif(b.expires_at, 'infinity') as expires_at, coalesce((select sum(t.amount)"
         "  from transfers t where t.customer_id = %(customer_id)s and t.subject_id = b.id"
-        "  and t.asset = 'CREDIT' and t.credit = 8), 0)::bigint as expired"
+        "  and t.asset = 'CREDIT' and t.credit = 8), 0)::bigint as expired,"
+        # What a change of plan took, whose money paid for the next one: it is not asked twice.
+        " case when b.kind = 'membership' then coalesce((select sum(d.amount) from draws d"
+        "  join transfers t on t.customer_id = d.customer_id and t.id = d.transfer_id"
+        "  where d.customer_id = %(customer_id)s and d.batch_id = b.id and t.note = 'change'),"
+        "  0)::bigint else 0 end as changed"
         " from batches b where b.customer_id = %(customer_id)s and b.payment_id = %(payment_id)s"
         " order by b.granted_at, b.id",
         values,
@@ -216,6 +224,7 @@ def _batches(tx: Tx, payment: ServicePayment, at: datetime) -> list[Batch]:
             roots[root] = one
         else:
             found[root].heirs.append(one)
+            found[root].changed += one.changed
     before = tx.all(
         "select detail from clawbacks where customer_id = %(customer_id)s"
         " and payment_id = %(payment_id)s and goods = 'credits' and reversed_at is null",
@@ -260,7 +269,7 @@ class _Back:
         self, tx: Tx, now: datetime, at: datetime, key: tuple[UUID, UUID],
         detail: Mapping[str, Any],
     ) -> None:  # fmt: skip
-        self.tx, self.at, self.order = tx, at, detail["order"]
+        self.tx, self.at, self.order, self.detail = tx, at, detail["order"], detail
         self.grace = timedelta(days=detail["grace_days"])
         self.owner, self.payment_id = key
         self.moves = Moves(now)
@@ -323,7 +332,8 @@ class _Back:
         self.credits += amount
         if row["expires_at"] is None or row["expires_at"] > self.at:
             # Its subject is no batch: that would mean that it had filled one.
-            made = self._entry(source, "credits", amount, self.payment_id, reverses=reverses)
+            made = self._entry(source, "credits", amount, self.payment_id, reverses=reverses,
+                               note=self.detail.get("note"))  # fmt: skip
             self.moves.draws.append((self.owner, made, batch_id, -amount))
             return
         new = BatchRow(

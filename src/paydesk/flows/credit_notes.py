@@ -62,7 +62,18 @@ class NewNote:
     by: str
     actor_role: str = "admin"
     persons: Sequence[str] | None = None
+    force: bool = False
     request_key: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A note that is written, and its refund that is still to be sent, where it has one."""
+
+    customer_id: UUID
+    note_id: UUID
+    by: str
+    refund: refunds._Begun | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,25 +110,42 @@ def create(env: Env, what: NewNote) -> NoteView:
     Raises NotFound, InvalidRequest, Conflict for a draft or void invoice, IdempotencyKeyReused,
     and what a refund raises, with nothing done.
     """
-    begun = None
     with env.db.transaction(what.customer_id) as tx:
         now = heads.decide(tx, env.now(), what.customer_id)
         found = _of_request(tx, what)
-        if found is None:
-            found, begun = _write(env, tx, now, what)
+        begun = (Begun(what.customer_id, found, what.by, None) if found is not None
+                 else begin(env, tx, now, what))  # fmt: skip
         crash.at("refund_before_commit")
     crash.at("refund_after_commit")
-    if begun is not None:
+    carry_on(env, begun)
+    return get(env, what.customer_id, begun.note_id)
+
+
+def begin(env: Env, tx: Tx, now: datetime, what: NewNote) -> Begun:
+    """`create` inside the transaction of a caller who knows that the key is new; `carry_on` takes
+    the answer once that is committed."""
+    note_id, refund = _write(env, tx, now, what)
+    return Begun(what.customer_id, note_id, what.by, refund)
+
+
+def carry_on(env: Env, begun: Begun) -> None:
+    """Send the refund of a note that was begun, and draw its number."""
+    if begun.refund is not None:
         try:
-            refunds.carry_on(env, begun)
+            refunds.carry_on(env, begun.refund)
         except ProviderRefused:
-            void(env, what.customer_id, found, by=what.by)
+            void(env, begun.customer_id, begun.note_id, by=begun.by)
             raise
     try:
-        invoice_numbers.number(env, what.customer_id, found, invoice_numbers.NOTES)
+        invoice_numbers.number(env, begun.customer_id, begun.note_id, invoice_numbers.NOTES)
     except PaydeskError:  # Nobody waits for a number: the sweep draws it.
-        invoice_numbers.log.info("a number is drawn later", credit_note=str(found))
-    return get(env, what.customer_id, found)
+        invoice_numbers.log.info("a number is drawn later", credit_note=str(begun.note_id))
+
+
+def left_of(tx: Tx, customer_id: UUID, invoice_id: UUID) -> int:
+    """What of an invoice is not given back yet, in minor units."""
+    row = invoice_books.get(tx, customer_id, invoice_id)
+    return row.total_minor - row.credited_minor - _refundable(tx, row)[1]
 
 
 def write_off(env: Env, tx: Tx, now: datetime, row: InvoiceRow, reason: str) -> InvoiceRow:
@@ -213,7 +241,7 @@ def _want(row: InvoiceRow, what: NewNote, amount: int, note_id: UUID) -> WantRef
         customer_id=row.customer_id, payment_id=row.payment_id, by=what.by, request_key=key,
         request_hash=hashlib.sha256(str(what.request_key).encode()).digest(),
         amount=row.money(amount), reason=what.reason, note=what.memo, persons=what.persons,
-        actor_role=what.actor_role,
+        actor_role=what.actor_role, force=what.force,
         metadata={"credit_note_id": ids.show("credit_note", note_id),
                   "invoice_id": ids.show("invoice", row.id)},
     )  # fmt: skip

@@ -11,7 +11,7 @@ from paydesk import ids
 from paydesk.db.postgres import Tx
 from paydesk.flows import credit_clawback, credits, ledger
 from paydesk.flows import subscription_steps as steps
-from paydesk.flows.credit_clawback import TAKEN
+from paydesk.flows.credit_clawback import CHANGE, TAKEN
 from paydesk.flows.credit_grants import Moves, settle
 from paydesk.flows.events import NewEvent, emit_many
 from paydesk.flows.ledger import Entry
@@ -105,7 +105,7 @@ def take_back(
     moves.entries.append(Entry(
         id=txn_id, customer_id=owner, debit="credits", credit="issued", asset=CREDIT,
         amount=amount, reason=TAKEN, txn_id=txn_id, subject_id=payment_id or sub.id,
-        note="change", effective_at=at,
+        note=CHANGE, effective_at=at,
     ))  # fmt: skip
     parts: list[dict[str, Any]] = []
     for row in rows:
@@ -126,7 +126,8 @@ def take_back(
                                 subject_id=payment_id, data=data, at=now)])  # fmt: skip
     return {
         "batches": parts, "grace_days": settings.refund_grace_days,
-        "order": settings.credit_order, "payment": str(payment_id) if payment_id else None,
+        "order": settings.credit_order, "note": CHANGE,
+        "payment": str(payment_id) if payment_id else None,
     }  # fmt: skip
 
 

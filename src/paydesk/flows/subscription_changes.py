@@ -33,6 +33,7 @@ from paydesk.flows import (
     methods,
     payments,
     provider_calls,
+    subscription_refunds,
 )
 from paydesk.flows import subscription_bills as bills
 from paydesk.flows import subscription_charges as charges
@@ -41,9 +42,8 @@ from paydesk.flows.invoice_books import InvoiceRow
 from paydesk.flows.subscription_charges import EPOCH, MICROSECOND, ChangePreview, Weighed
 from paydesk.flows.subscription_steps import Sub
 from paydesk.flows.subscription_views import SubscriptionView, get
-from paydesk.rules import fields, proration
+from paydesk.rules import fields
 from paydesk.rules import subscriptions as rules
-from paydesk.rules.money import Money
 from paydesk.settings import Settings
 
 __all__ = [
@@ -268,8 +268,9 @@ def cancel(
 ) -> SubscriptionView:  # fmt: skip
     """End it at the period's end, or now: then what it opens is shut at once. Safe to repeat.
 
-    `refund` with `now`: "unused" gives back what was paid for the rest of the period, to the
-    payer. Raises NotFound, InvalidRequest, Conflict (it is over), and what a refund raises.
+    `refund` with `now`: "unused" gives back what was paid for the rest of the period, with its
+    taxes and a credit note, to the payer. Raises NotFound, InvalidRequest, Conflict (it is over),
+    and what a refund raises.
     """
     if at not in charges.WHEN:
         raise InvalidRequest("at is 'now' or 'period_end'.", param="at")
@@ -283,7 +284,8 @@ def cancel(
             if at == "now" or sub.cancel_reason == reason:
                 return get(env, customer_id, sub_id)
             raise Conflict(f"This subscription is {sub.state} already.")
-        back = _unused(tx, now, sub) if refund else None
+        who = by or causes.actor("desk")
+        back = subscription_refunds.begin(env, tx, now, sub, who) if refund else []
         if at == "now" or sub.state in ("incomplete", "unpaid", "paused"):
             _cancel_now(tx, now, sub, reason)
         elif sub.cancel_at is None:
@@ -292,8 +294,9 @@ def cancel(
             steps.tell(tx, now, sub, "updated", changed=["cancel_at"], reason=reason,
                        cancel_at=sub.cancel_at.isoformat())  # fmt: skip
         steps.save(tx, now, sub)
-    if back is not None:
-        _give_back(env, sub, *back, by or causes.actor("desk"))
+        crash.at("refund_before_commit")
+    crash.at("refund_after_commit")
+    subscription_refunds.finish(env, back)
     return get(env, customer_id, sub_id)
 
 
@@ -301,36 +304,6 @@ def _cancel_now(tx: Tx, now: datetime, sub: Sub, reason: str | None) -> None:
     sub.cancel_reason = reason
     dunning.end_open(tx, now, sub)
     steps.end(tx, now, sub, "canceled", reason or "requested")
-
-
-def _unused(tx: Tx, now: datetime, sub: Sub) -> tuple[UUID, Money] | None:
-    """What is left of the running charge: (payment, amount); None where nothing is."""
-    paid_for = charges.charged(tx, sub)
-    if paid_for is None or paid_for.payment_id is None or sub.state == "trialing":
-        return None
-    told = steps.terms(tx, sub)
-    policy = told.downgrade if told.downgrade in ("seconds", "days") else "seconds"
-    rest = proration.unused(
-        charges.old_side(tx, sub, told, paid_for), now, policy=policy, zone=sub.zone
-    )
-    if rest.amount_minor <= 0:
-        return None
-    return paid_for.payment_id, Money(rest.amount_minor, sub.currency, minor=True)
-
-
-def _give_back(env: Env, sub: Sub, payment_id: UUID, amount: Money, by: str) -> None:
-    """Refund the unused part, once for the subscription, as far as the payment goes."""
-    from paydesk.flows import refunds
-
-    left = payments.get(env, sub.customer_id, payment_id).refundable
-    amount = min(amount, left, key=lambda one: one.minor)
-    if amount.minor <= 0:
-        return
-    key = ids.request_key("subscription", str(sub.id), "unused")
-    refunds.request(env, refunds.WantRefund(
-        customer_id=sub.customer_id, payment_id=payment_id, by=by, amount=amount,
-        reason="requested_by_customer", force=True, request_key=key, request_hash=key.bytes,
-    ))  # fmt: skip
 
 
 def reactivate(env: Env, customer_id: UUID, sub_id: UUID) -> SubscriptionView:

@@ -1,0 +1,89 @@
+"""What was paid for the rest of a period that is given up, with its taxes, as credit notes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from fractions import Fraction
+from uuid import UUID
+
+from paydesk import ids
+from paydesk.db.postgres import Tx
+from paydesk.env import Env
+from paydesk.flows import credit_notes
+from paydesk.flows import subscription_charges as charges
+from paydesk.flows import subscription_steps as steps
+from paydesk.flows.credit_notes import Begun, NewNote
+from paydesk.flows.subscription_charges import Charged
+from paydesk.flows.subscription_steps import Sub
+from paydesk.rules import invoices as rules
+from paydesk.rules import proration
+from paydesk.rules.money import Money
+
+#: What the running period was paid with, the newest first: its invoice, and those of its changes.
+_INVOICES = """
+    select v.id from invoices v where v.customer_id = %(customer_id)s
+    and v.subscription_id = %(id)s and v.state = 'paid' and v.total_minor > 0
+    and (v.cycle = %(cycle)s or (v.reason = 'subscription_update' and v.finalized_at >= (
+        select f.finalized_at from invoices f where f.customer_id = %(customer_id)s
+        and f.subscription_id = %(id)s and f.cycle = %(cycle)s)))
+    order by v.finalized_at desc, v.id desc limit 100
+"""
+
+
+def begin(env: Env, tx: Tx, now: datetime, sub: Sub, by: str) -> list[Begun]:
+    """Note what is unused of the running period, and begin its refunds, in the transaction that
+    ends the subscription. `finish` carries them out once that is committed.
+
+    What the customer's balance had paid goes back there. Raises what a refund raises.
+    """
+    paid_for = charges.charged(tx, sub)
+    if paid_for is None or sub.state == "trialing":
+        return []
+    left, found = _unused(tx, now, sub, paid_for), []
+    values = {"customer_id": sub.customer_id, "id": sub.id, "cycle": sub.period}
+    for row in tx.all(_INVOICES, values):
+        part = min(left, credit_notes.left_of(tx, sub.customer_id, row["id"]))
+        if part <= 0:
+            continue
+        left -= part
+        found.append(credit_notes.begin(env, tx, now, NewNote(
+            customer_id=sub.customer_id, invoice_id=row["id"], by=by, force=True,
+            amount=Money(part, sub.currency, minor=True), reason="requested_by_customer",
+            request_key=ids.request_key("subscription", str(sub.id), "unused", str(row["id"])),
+        )))  # fmt: skip
+    return found
+
+
+def finish(env: Env, begun: Sequence[Begun]) -> None:
+    """Send the refunds. What is not sent now the sweeps send. Raises what a refund raises."""
+    for one in begun:
+        credit_notes.carry_on(env, one)
+
+
+def _unused(tx: Tx, now: datetime, sub: Sub, paid_for: Charged) -> int:
+    """What is left of the charge that pays for the running time, with the taxes on top of it."""
+    told = steps.terms(tx, sub)
+    policy = told.downgrade if told.downgrade in ("seconds", "days") else "seconds"
+    rest = proration.unused(
+        charges.old_side(tx, sub, told, paid_for), now, policy=policy, zone=sub.zone
+    ).amount_minor
+    if rest <= 0:
+        return 0
+    tax = _tax_of(tx, sub.customer_id, paid_for)
+    return rest + rules.half_up(Fraction(tax * rest, paid_for.paid_minor))
+
+
+def _tax_of(tx: Tx, customer_id: UUID, paid_for: Charged) -> int:
+    """The taxes on top of a charge; what its price includes is in it."""
+    rows = tx.all(
+        "select t.why, i.position from invoice_items t join invoice_items i"
+        " on i.customer_id = t.customer_id and i.invoice_id = t.invoice_id and i.id = %(item)s"
+        " where t.customer_id = %(customer_id)s and t.invoice_id = %(invoice)s"
+        " and t.kind = 'tax'",
+        {"customer_id": customer_id, "invoice": paid_for.invoice_id, "item": paid_for.item_id},
+    )
+    return sum(
+        tax for row in rows if not row["why"]["inclusive"]
+        for position, tax in row["why"]["lines"] if position == row["position"]
+    )  # fmt: skip

@@ -1,0 +1,126 @@
+"""What is unused when a subscription is canceled at once: all of it comes back, and only once."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+from billing import Billing
+
+from paydesk import crash
+from paydesk.crash import CrashNow
+from paydesk.flows import credit_notes, credits, invoices, subscription_changes, tax_rates
+from paydesk.rules.money import USD
+
+
+def half_of(billing: Billing, sub) -> None:
+    """Time passes to the middle of the running period."""
+    half = (sub.period_end - sub.period_start) / 2
+    billing.clock.set(sub.period_start + half)
+
+
+def give_up(billing: Billing, who, sub):
+    return subscription_changes.cancel(billing.env, who.uuid, sub.id, at="now", refund="unused")
+
+
+def back(billing: Billing, who) -> list[tuple[int, str]]:
+    rows = billing.all("select amount_minor, state from refunds where customer_id = %(c)s"
+                       " order by created_at, amount_minor desc", c=who.uuid)  # fmt: skip
+    return [tuple(row.values()) for row in rows]
+
+
+# S1.28 I13
+def test_the_taxes_of_the_rest_come_back_with_it_and_a_note_says_so(billing):
+    billing.plan()
+    tax_rates.add(billing.env, "GST", "5")
+    tax_rates.add(billing.env, "QST", "9.975")
+    who = billing.user()
+    sub = billing.subscribe(who)
+    assert billing.invoices(sub) == [(0, "paid", 2300, 2300)]
+    half_of(billing, sub)
+    give_up(billing, who, sub)
+    assert back(billing, who) == [(1150, "succeeded")]
+    note = credit_notes.list_(billing.env, who.uuid)[0]
+    assert (note.amount.minor, note.refunded.minor, note.tax.minor) == (1150, 1150, 150)
+    assert (billing.books(who, "revenue"), billing.books(who, "tax")) == (1000, 150)
+
+
+# S1.28
+def test_taxes_that_the_price_includes_are_not_added(billing):
+    billing.plan()
+    tax_rates.add(billing.env, "VAT", "20", inclusive=True)
+    who = billing.user()
+    sub = billing.subscribe(who)
+    half_of(billing, sub)
+    give_up(billing, who, sub)
+    assert back(billing, who) == [(1000, "succeeded")]
+
+
+# S1.28 I24
+def test_after_a_change_the_rest_comes_back_from_every_payment_of_the_period(billing):
+    billing.plan()
+    billing.plan("team", price=USD("50.00"))
+    who = billing.user()
+    sub = billing.subscribe(who)
+    half_of(billing, sub)
+    subscription_changes.change(billing.env, who.uuid, sub.id, plan="team")
+    give_up(billing, who, sub)
+    # Half of 50.00 is unused: 15.00 were paid for the change, and 20.00 before it.
+    assert sorted(back(billing, who)) == [(1000, "succeeded"), (1500, "succeeded")]
+    assert billing.books(who, "revenue") == 1000
+
+
+# S1.28 S4.25
+def test_credits_go_back_with_the_rest_and_are_never_owed_for_it(billing):
+    billing.plan(credits=100)
+    billing.plan("team", price=USD("50.00"), credits=300)
+    who = billing.user()
+    sub = billing.subscribe(who)
+    credits.spend_now(billing.env, credits.new_spend(who.uuid, 30, reason="work"))
+    half_of(billing, sub)
+    subscription_changes.change(billing.env, who.uuid, sub.id, plan="team")
+    assert billing.balance(who) == 20 + 150
+    give_up(billing, who, sub)
+    assert sum(amount for amount, _ in back(billing, who)) == 2500
+    assert 0 <= billing.balance(who) <= 20
+    assert billing.books(who, "revenue") == 1000
+    owed = billing.all("select coalesce(sum(owed), 0)::int as n from batches"
+                       " where customer_id = %(c)s", c=who.uuid)  # fmt: skip
+    assert owed == [{"n": 0}]
+
+
+# S1.28
+def test_what_the_balance_had_paid_goes_back_to_it(billing):
+    billing.plan()
+    who = billing.user()
+    first = invoices.create(billing.env, invoices.NewInvoice(
+        customer_id=who.uuid, currency="usd", request_key=uuid4(),
+        items=[invoices.NewItem(kind="adjustment", description="Goodwill", amount_minor=-1500)],
+    ))  # fmt: skip
+    assert first.status == "paid"
+    sub = billing.subscribe(who)
+    assert billing.invoices(sub) == [(0, "paid", 2000, 500)]
+    half_of(billing, sub)
+    give_up(billing, who, sub)
+    assert back(billing, who) == [(500, "succeeded")]
+    assert billing.books(who, "balance") == 500
+
+
+# S1.28 I6
+@pytest.mark.parametrize("point", ["refund_before_commit", "refund_after_commit",
+                                   "before_provider_call", "after_provider_call"])
+def test_a_death_while_it_is_given_up_gives_the_rest_back_once(billing, point):
+    billing.plan()
+    who = billing.user()
+    sub = billing.subscribe(who)
+    half_of(billing, sub)
+    crash.arm(point)
+    with pytest.raises(CrashNow):
+        give_up(billing, who, sub)
+    billing.recover(rounds=3)
+    give_up(billing, who, sub)
+    assert billing.look(sub).state == "canceled"
+    assert len(back(billing, who)) == 1
+    amount, state = back(billing, who)[0]
+    assert state == "succeeded"
+    assert 990 <= amount <= 1000, "a few minutes later at most"
