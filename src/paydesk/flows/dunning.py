@@ -56,7 +56,7 @@ def failed(tx: Tx, now: datetime, sub: Sub, row: InvoiceRow, code: str | None) -
         return
     steps.move(tx, now, sub, "payment_failed", "past_due", error_code=code,
                invoice=ids.show("invoice", row.id), attempts=attempts,
-               retry_at=at.isoformat() if isinstance(found, rules.Retry) else None)  # fmt: skip
+               **{"retry_at" if isinstance(found, rules.Retry) else "final_at": at.isoformat()})  # fmt: skip
 
 
 def _give_up(tx: Tx, now: datetime, sub: Sub, row: InvoiceRow, found: rules.Final) -> None:
@@ -116,6 +116,7 @@ def new_method(tx: Tx, now: datetime, customer_id: UUID, method_id: UUID) -> Non
     owing = tx.all(
         "select id, subscription_id from invoices where customer_id = %(customer_id)s"
         " and state = 'open' and subscription_id is not null and first_failed_at is not null"
+        " and runner = 'paydesk'"
         " order by created_at limit 100",
         {"customer_id": customer_id},
     )

@@ -238,6 +238,12 @@ def _sell(
     paid under the invoice."""
     if row.total_minor < 0:  # Its whole worth stands on the balance by now.
         return
+    if row.runner != "paydesk":  # What a balance at the provider paid never came here.
+        share = rules.tax_of(came, tax=row.tax_minor, total=row.total_minor)
+        post(tx, now, row, txn_id, [
+            ("deposits", "revenue", came - share, "SALE"), ("deposits", "tax", share, "TAX"),
+        ], subject_id=payment_id)  # fmt: skip
+        return
     # What credit notes took off while it was open is neither asked for nor sold.
     off = rules.tax_of(row.credited_minor, tax=row.tax_minor, total=row.total_minor)
     paid, balance = rules.paid_parts(
@@ -261,6 +267,15 @@ def settle_nothing_due(
     txn_id = ids.new_owned(row.customer_id)
     _sell(tx, now, row, txn_id, None, 0)
     return _paid(tx, now, row, None, 0, txn_id, settings)
+
+
+def settled_there(
+    tx: Tx, now: datetime, row: InvoiceRow, settings: Settings
+) -> InvoiceRow:
+    """A provider's invoice was paid without a payment through it: by hand, by a balance there, or
+    because nothing was due. Nothing came here, so nothing is posted."""
+    assert row.runner != "paydesk", "our own is posted"
+    return _paid(tx, now, row, None, 0, ids.new_owned(row.customer_id), settings)
 
 
 def paid(
@@ -336,9 +351,19 @@ def name_of(row: InvoiceRow) -> str:
 def asked(tx: Tx, customer_id: UUID, invoice_id: UUID) -> InvoiceRow:
     """The invoice, that asks for money. Raises NotFound, InvoiceStateConflict."""
     row = get(tx, customer_id, invoice_id)
+    check_ours(row)
     if row.state not in rules.PAYABLE:
         raise InvoiceStateConflict(f"This invoice is {row.state}: nothing is due.")
     return row
+
+
+def check_ours(row: InvoiceRow) -> None:
+    """Raises InvoiceStateConflict for an invoice that the provider collects."""
+    if row.runner != "paydesk":
+        raise InvoiceStateConflict(
+            f"{row.provider} collects this invoice: it is paid and changed there.",
+            url=row.hosted_url,
+        )
 
 
 def check_due(tx: Tx, customer_id: UUID, invoice_id: UUID, price: Money) -> InvoiceRow:

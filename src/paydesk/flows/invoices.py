@@ -54,7 +54,7 @@ from paydesk.tracker.stores.joined import JoinedStore, ServicePayment
 __all__ = [
     "ON_FAILED", "ON_PAID", "Discount", "InvoiceRow", "InvoiceView", "NewInvoice", "NewItem", "add",
     "checkout_for", "create", "finalize", "finalize_now", "get", "intend_payment", "list_",
-    "mark_uncollectible", "pay", "void", "write",
+    "mark_uncollectible", "pay", "void", "write", "write_items",
 ]  # fmt: skip
 
 #: (tx, country, product, at) -> the rates that hold.
@@ -144,7 +144,7 @@ def _insert(
 def _append(tx: Tx, now: datetime, row: InvoiceRow, items: Sequence[NewItem]) -> InvoiceRow:
     """Write more lines of a draft, and its sums."""
     before = invoice_views.items_of(tx, row.customer_id, row.id)
-    _write_items(tx, now, row, items, len(before))
+    write_items(tx, now, row, items, len(before))
     known = [one.as_new() for one in before]
     sums = rules.summed([*known, *rules.shifted(items, len(known))])
     return _write_sums(tx, row, sums)
@@ -158,10 +158,10 @@ def _write_sums(tx: Tx, row: InvoiceRow, sums: rules.Sums, **more: Any) -> Invoi
     return invoice_books.change(tx, row, **{**values, **more})
 
 
-def _write_items(
+def write_items(
     tx: Tx, now: datetime, row: InvoiceRow, items: Sequence[NewItem], start: int
 ) -> None:
-    """Lines after `start` others; an index in `of` counts within these."""
+    """Write lines after `start` others; an index in `of` counts within these."""
     if not items:
         return
     made = [ids.new_owned(row.customer_id) for _ in items]
@@ -216,7 +216,7 @@ def finalize(
     find, country = taxes or tax_rates.find, buyer.get("country") or ""
     held = {p: find(tx, country, p, now) for p in sorted({one.product for one in lines})}
     whole = rules.taxed(lines, held, rounding=settings.tax_rounding, keys=[i.id for i in items])
-    _write_items(tx, now, row, whole[len(lines) :], len(lines))
+    write_items(tx, now, row, whole[len(lines) :], len(lines))
     sums = rules.summed(whole)
     used = invoice_books.use_balance(tx, now, row, sums.total, sums.tax)
     base = settings.base_url
@@ -248,7 +248,7 @@ def intend_payment(
     try is a payment of its own: the n-th of an invoice is made once.
     """
     row = invoice_books.get(tx, invoice.customer_id, invoice.id)
-    if row.state not in rules.PAYABLE or not row.due_minor or invoice_books.under_way(tx, row):
+    if row.runner != "paydesk" or row.state not in rules.PAYABLE or not row.due_minor or invoice_books.under_way(tx, row):
         return None
     try:
         saved = methods.for_charge(tx, row.customer_id, method_id, now)
@@ -447,6 +447,7 @@ def _close(
     env: Env, customer_id: UUID, invoice_id: UUID, step: str, type: str, column: str
 ) -> InvoiceView:
     row = _read(env, customer_id, invoice_id)
+    invoice_books.check_ours(row)
     if step == "void" and row.state in rules.PAYABLE:
         _end_open_page(env, row)
     with env.db.transaction(customer_id) as tx:
