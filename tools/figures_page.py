@@ -47,6 +47,30 @@ with Paydesk() as pay:
 
 All of it is whole minor units, halves rounded upwards, so that the same rows always give the same forecast. It knows nothing of prices to come, campaigns or holidays that move.
 
+## Subscriptions
+
+`GET /v1/reports/mrr?by=month`, `paydesk report churn --last 12mo --chart`, and in Python:
+
+```python
+with Paydesk() as pay:
+    monthly = pay.analytics.mrr(last="12mo", currency="usd")
+    assert monthly.columns[2:4] == ("mrr_opening", "mrr_new")
+    pay.analytics.churn(by="month")
+    pay.analytics.trials(by="month,plan")
+    pay.analytics.subscriptions(by="plan,status")
+```
+
+What each subscription is, and brings in a month, is kept in `subscription_history`: a row whenever its state, plan, seats or price change, written with the change itself and never altered. So a report of a past month says today what it said then, and opening + new + expansion + reactivation - contraction - churned is always the closing, in every period and over any number of them.
+
+- **A month** is the twelfth part of a year, whatever its length: a yearly price counts 1/12, one by the week 52/12, one by the day 365/12, and one for every n of them the n-th part. It is rounded half up to the minor unit once, for each subscription with all its seats.
+- **What counts**: `active` and `past_due`, from the first paid invoice on (one that asked for nothing is paid). Not `incomplete`, `trialing`, `paused`, `unpaid` and what has ended. A trial's first charge that fails leaves it `past_due`, and it counts when it is paid. One that Stripe bills counts from when Stripe calls it active.
+- **Price**: that which was agreed on, less a code for ever, or for so many periods while they last; a code for the first period takes nothing off. Taxes that come on top are not in it, those that a price includes are.
+- **Changes are a customer's**, over all subscriptions in one currency, at the instant they happen: whoever cancels a plan and keeps another contracts, whoever pauses is churned, and back when it is resumed. Someone who leaves and comes back within a month is in both figures of that month. What waits for the period's end counts from there.
+- **Currencies** are never added: each has its rows, and a customer who pays in two counts in both.
+- **Trials** are counted where they began: a month's row goes on changing until the last of them is decided.
+
+`paydesk doctor` reckons every subscription's price a month again, and every change from the rows before it.
+
 ## Reports
 """
 

@@ -206,6 +206,42 @@ class Analytics(_Part):
         where = {"currency": currency}
         return self._frame("forecast", start, end, last, by, tz, where, money, periods=periods)
 
+    def mrr(
+        self, *, start: When | None = None, end: When | None = None, last: str | None = None,
+        by: str | Sequence[str] | None = None, tz: str | None = None,
+        currency: str | None = None, money: str = "minor",
+    ) -> Frame:  # fmt: skip
+        """Monthly recurring revenue of subscriptions: opening, new, expansion, reactivation,
+        contraction, churned, net and closing; by month of the last 12 where nothing is asked."""
+        return self._frame("mrr", start, end, last, by, tz, {"currency": currency}, money)
+
+    def churn(
+        self, *, start: When | None = None, end: When | None = None, last: str | None = None,
+        by: str | Sequence[str] | None = None, tz: str | None = None,
+        currency: str | None = None, money: str = "minor",
+    ) -> Frame:  # fmt: skip
+        """Customers and recurring revenue that were lost, and the rates of both; by month of the
+        last 12 where nothing is asked."""
+        return self._frame("churn", start, end, last, by, tz, {"currency": currency}, money)
+
+    def trials(
+        self, *, start: When | None = None, end: When | None = None, last: str | None = None,
+        by: str | Sequence[str] | None = None, tz: str | None = None, plan: str | None = None,
+    ) -> Frame:  # fmt: skip
+        """What became of trials, by when they began; by month of the last 12 where nothing is
+        asked. By plan too."""
+        return self._frame("trials", start, end, last, by, tz, {"plan": plan}, "minor")
+
+    def subscriptions(
+        self, *, start: When | None = None, end: When | None = None, last: str | None = None,
+        by: str | Sequence[str] | None = None, tz: str | None = None,
+        currency: str | None = None, plan: str | None = None, money: str = "minor",
+    ) -> Frame:  # fmt: skip
+        """How many subscriptions stand by plan and state at the end of the range, or of each
+        period, with their seats and recurring revenue."""
+        where = {"currency": currency, "plan": plan}
+        return self._frame("subscriptions", start, end, last, by, tz, where, money)
+
     def _frame(
         self, kind: str, start: Any, end: Any, last: str | None, by: Any, tz: str | None,
         where: dict[str, str | None], money: str, limit: int = 100, periods: int | None = None,

@@ -194,3 +194,74 @@ class AsyncAnalytics:
             self._part.forecast, periods=periods, start=start, end=end, last=last, by=by, tz=tz,
             currency=currency, money=money,
         )  # fmt: skip
+
+    async def mrr(
+        self,
+        *,
+        start: When | None = None,
+        end: When | None = None,
+        last: str | None = None,
+        by: str | Sequence[str] | None = None,
+        tz: str | None = None,
+        currency: str | None = None,
+        money: str = 'minor',
+    ) -> Frame:
+        """Monthly recurring revenue of subscriptions: opening, new, expansion, reactivation,
+        contraction, churned, net and closing; by month of the last 12 where nothing is asked."""
+        return await self._threads.run(
+            self._part.mrr, start=start, end=end, last=last, by=by, tz=tz, currency=currency,
+            money=money,
+        )  # fmt: skip
+
+    async def churn(
+        self,
+        *,
+        start: When | None = None,
+        end: When | None = None,
+        last: str | None = None,
+        by: str | Sequence[str] | None = None,
+        tz: str | None = None,
+        currency: str | None = None,
+        money: str = 'minor',
+    ) -> Frame:
+        """Customers and recurring revenue that were lost, and the rates of both; by month of the
+        last 12 where nothing is asked."""
+        return await self._threads.run(
+            self._part.churn, start=start, end=end, last=last, by=by, tz=tz, currency=currency,
+            money=money,
+        )  # fmt: skip
+
+    async def trials(
+        self,
+        *,
+        start: When | None = None,
+        end: When | None = None,
+        last: str | None = None,
+        by: str | Sequence[str] | None = None,
+        tz: str | None = None,
+        plan: str | None = None,
+    ) -> Frame:
+        """What became of trials, by when they began; by month of the last 12 where nothing is
+        asked. By plan too."""
+        return await self._threads.run(
+            self._part.trials, start=start, end=end, last=last, by=by, tz=tz, plan=plan,
+        )  # fmt: skip
+
+    async def subscriptions(
+        self,
+        *,
+        start: When | None = None,
+        end: When | None = None,
+        last: str | None = None,
+        by: str | Sequence[str] | None = None,
+        tz: str | None = None,
+        currency: str | None = None,
+        plan: str | None = None,
+        money: str = 'minor',
+    ) -> Frame:
+        """How many subscriptions stand by plan and state at the end of the range, or of each
+        period, with their seats and recurring revenue."""
+        return await self._threads.run(
+            self._part.subscriptions, start=start, end=end, last=last, by=by, tz=tz,
+            currency=currency, plan=plan, money=money,
+        )  # fmt: skip

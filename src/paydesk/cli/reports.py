@@ -12,14 +12,15 @@ from paydesk import causes
 from paydesk.cli import context, output
 from paydesk.cli.output import Column
 
-reports = typer.Typer(help="Figures: revenue, payments, credits, packs.", no_args_is_help=True)
+reports = typer.Typer(help="Figures: revenue, payments, credits, mrr, churn.", no_args_is_help=True)
 
 _BLOCKS = "▏▎▍▌▋▊▉█"
 _WIDTH = 40
 #: What --chart draws of each report.
 _DRAWN = {"revenue": "net", "credits": "spent", "refunds": "refund_amount",
           "customers": "customers", "risk": "assessments",
-          "forecast": "expected"}  # fmt: skip
+          "forecast": "expected", "mrr": "mrr_closing", "churn": "customers_churned",
+          "trials": "trials_converted", "subscriptions": "subscriptions"}  # fmt: skip
 
 
 def add_to(app: typer.Typer) -> None:
@@ -107,6 +108,10 @@ _command("customers", "Who pays, for the first time and again.")
 _command("methods", "How well each way to pay works.")
 _command("risk", "What the risk rules decided, and disputes.")
 _command("refunds", "Refunds asked for, and why.")
+_command("mrr", "Monthly recurring revenue of subscriptions, and what changed it.")
+_command("churn", "Customers and recurring revenue that were lost.")
+_command("trials", "What became of trials, by when they began.")
+_command("subscriptions", "Subscriptions by plan and state.")
 
 
 @reports.command("forecast")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from paydesk import ids
 from paydesk.errors import InvalidRequest
-from paydesk.flows import figure_parts, figure_rows, figures
+from paydesk.flows import figure_parts, figure_recurring, figure_rows, figures
 from paydesk.flows.figure_parts import Parts
 from paydesk.flows.figures import Row
 from paydesk.rules import figures as rules
@@ -109,18 +109,21 @@ def report(
     periods: int | None = None,
     recount: bool = False,
 ) -> Report:
-    """A report of `REPORTS`. Without a range the last 30 days, in the business's time zone.
+    """A report of `REPORTS`. Without a range the last 30 days (12 months of recurring revenue,
+    churn and trials), in the business's time zone.
 
-    `where`: only rows of this currency, method, provider, country or purpose. `limit`: the most
-    customers that a report by customer names. `periods`: how many to forecast. `recount`: from
-    the raw rows alone, whatever is counted already; it says the same and takes longer. Raises
-    InvalidRequest.
+    `where`: only rows of this currency, method, provider, country, purpose or plan. `limit`: the
+    most customers that a report by customer names. `periods`: how many to forecast. `recount`:
+    from the raw rows alone, whatever is counted already; it says the same and takes longer.
+    Raises InvalidRequest.
     """
     assert kind in REPORTS, f"{kind!r} is no report"
     now = env.now()
     period, dimensions = rules.grouping(kind, by)
     if kind == "forecast" and start is None and end is None:
         last = last or rules.FORECAST_RANGES[period or "month"]
+    elif start is None and end is None:
+        last = last or rules.RANGES.get(kind)
     if periods is not None and (kind != "forecast" or not 1 <= periods <= rules.MOST_FORECAST):
         raise InvalidRequest(
             f"A forecast takes 1 to {rules.MOST_FORECAST} periods, other reports none.",
@@ -159,7 +162,7 @@ def _again(
     ask: _Ask, build: Build, kind: str, found: list[Row], heads: tuple[str, ...]
 ) -> list[Row]:
     """The rows anew with these heads only; counted again where parts do not add up."""
-    if kind in ("customers", "credits"):
+    if kind in _COUNTED_AGAIN:
         return build(ask, None, heads)
     return figure_rows.folded(found, heads)
 
@@ -453,8 +456,45 @@ def _refunds(ask: _Ask, period: str | None, dimensions: Sequence[str]) -> list[R
     return figure_rows.folded(rows, _heads(period, dimensions))
 
 
+# Subscriptions ------------------------------------------------------------------------------------
+
+
+def _moved_monthly(ask: _Ask, period: str | None, dimensions: Sequence[str]) -> list[Row]:
+    return figure_recurring.movements(
+        ask.tx, ask.over, period, "currency" in dimensions, ask.where.get("currency"), ask.now
+    )
+
+
+def _churned(ask: _Ask, row: Row) -> Row:
+    lost = row["mrr_churned"] + row["mrr_contraction"]
+    won = row["mrr_expansion"] + row["mrr_reactivation"]
+    return {
+        "customer_churn": rules.ratio(row["customers_churned"], row["customers_opening"]),
+        "revenue_churn": rules.ratio(lost, row["mrr_opening"]),
+        "net_revenue_churn": rules.ratio(lost - won, row["mrr_opening"]),
+    }
+
+
+def _trials(ask: _Ask, period: str | None, dimensions: Sequence[str]) -> list[Row]:
+    rows = figure_recurring.trials(ask.tx, ask.over, period, ask.where.get("plan"))
+    return figure_rows.folded(rows, _heads(period, dimensions))
+
+
+def _converted(ask: _Ask, row: Row) -> Row:
+    won, lost = row["trials_converted"], row["trials_lost"]
+    return {"trial_conversion": rules.ratio(won, won + lost)}
+
+
+def _standing(ask: _Ask, period: str | None, dimensions: Sequence[str]) -> list[Row]:
+    return figure_recurring.standing(ask.tx, ask.over, period, dimensions, ask.where, ask.now)
+
+
 def _nothing(ask: _Ask, row: Row) -> Row:
     return {}
+
+
+#: Reports whose totals are not the sums of their rows.
+_COUNTED_AGAIN = frozenset({"customers", "credits", "mrr", "churn", "subscriptions"})
 
 
 _KINDS: dict[str, tuple[Build, Derive]] = {
@@ -468,4 +508,8 @@ _KINDS: dict[str, tuple[Build, Derive]] = {
     "risk": (_risk, _disputed),
     "refunds": (_refunds, _nothing),
     "forecast": (_forecast, _nothing),
+    "mrr": (_moved_monthly, _nothing),
+    "churn": (_moved_monthly, _churned),
+    "trials": (_trials, _converted),
+    "subscriptions": (_standing, _nothing),
 }

@@ -56,8 +56,8 @@ def best_first(rows: list[Row], period: str | None) -> list[Row]:
 # From raw rows ------------------------------------------------------------------------------------
 
 
-def _bucket(period: str | None, at: str) -> sql.Composable:
-    """The first day of the period in which a moment lies; a constant without one."""
+def bucket_of(period: str | None, at: str) -> sql.Composable:
+    """The first day of the period in which a moment lies, in SQL; a constant without one."""
     if period is None:
         return sql.SQL("null::date")
     assert period in PERIODS and period != "hour"
@@ -66,11 +66,13 @@ def _bucket(period: str | None, at: str) -> sql.Composable:
     )
 
 
-def _told(over: Range, **more: Any) -> dict[str, Any]:
+def told_of(over: Range, **more: Any) -> dict[str, Any]:
+    """The parameters that every statement here names, and more."""
     return {"start": over.start, "end": over.end, "time_zone": over.time_zone, **more}
 
 
-def _named(rows: list[Row], period: str | None) -> list[Row]:
+def named(rows: list[Row], period: str | None) -> list[Row]:
+    """Rows whose bucket is called as the period is."""
     for row in rows:
         bucket = row.pop("bucket")
         if period is not None:
@@ -98,7 +100,7 @@ def customers(
             and p.captured_minor > 0 and p.deleted_at is null
             and (%(currency)s::text is null or p.currency = %(currency)s)
         group by 1, 2, 3""").format(
-        bucket=_bucket(period, "p.created_at"),
+        bucket=bucket_of(period, "p.created_at"),
         currency=sql.SQL("p.currency" if by_currency else "null::text"),
     )
     gaps = sql.SQL("succeeded - 1 as gaps,"
@@ -120,11 +122,11 @@ def customers(
                 sum(gaps)::bigint as gaps, sum(gap_seconds)::bigint as gap_seconds
             from (select one.*, {gaps} from ({one}) one) one
             group by 1, 2 order by 1, 2""").format(one=one, gaps=gaps)
-    rows = tx.all(statement, _told(over, currency=currency, limit=limit))  # type: ignore[arg-type]
+    rows = tx.all(statement, told_of(over, currency=currency, limit=limit))  # type: ignore[arg-type]
     for row in rows:
         if not by_currency:
             row["captured"] = None
-    return _named(rows, period)
+    return named(rows, period)
 
 
 def assessments(tx: Tx, over: Range, period: str | None) -> list[Row]:
@@ -140,8 +142,8 @@ def assessments(tx: Tx, over: Range, period: str | None) -> list[Row]:
         from risk_assessments r left join payments p on p.customer_id = r.customer_id
             and p.id = r.payment_id
         where r.created_at >= %(start)s and r.created_at < %(end)s
-        group by 1, 2""").format(bucket=_bucket(period, "r.created_at"))
-    return _named(tx.all(statement, _told(over)), period)  # type: ignore[arg-type]
+        group by 1, 2""").format(bucket=bucket_of(period, "r.created_at"))
+    return named(tx.all(statement, told_of(over)), period)  # type: ignore[arg-type]
 
 
 def disputes(tx: Tx, over: Range, period: str | None) -> list[Row]:
@@ -152,8 +154,8 @@ def disputes(tx: Tx, over: Range, period: str | None) -> list[Row]:
             count(*) filter (where d.state = 'lost') as disputes_lost,
             sum(d.amount_minor)::bigint as disputed_amount
         from disputes d where d.opened_at >= %(start)s and d.opened_at < %(end)s
-        group by 1, 2""").format(bucket=_bucket(period, "d.opened_at"))
-    return _named(tx.all(statement, _told(over)), period)  # type: ignore[arg-type]
+        group by 1, 2""").format(bucket=bucket_of(period, "d.opened_at"))
+    return named(tx.all(statement, told_of(over)), period)  # type: ignore[arg-type]
 
 
 def refunds(tx: Tx, over: Range, period: str | None) -> list[Row]:
@@ -167,5 +169,5 @@ def refunds(tx: Tx, over: Range, period: str | None) -> list[Row]:
             coalesce(sum(r.amount_minor) filter (where r.state in ('requested', 'pending')),
                 0)::bigint as pending
         from refunds r where r.created_at >= %(start)s and r.created_at < %(end)s
-        group by 1, 2, 3, 4, 5, 6""").format(bucket=_bucket(period, "r.created_at"))
-    return _named(tx.all(statement, _told(over)), period)  # type: ignore[arg-type]
+        group by 1, 2, 3, 4, 5, 6""").format(bucket=bucket_of(period, "r.created_at"))
+    return named(tx.all(statement, told_of(over)), period)  # type: ignore[arg-type]

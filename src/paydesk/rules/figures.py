@@ -15,6 +15,7 @@ from paydesk.rules.money import exponent
 
 #: What a row can be about, beside its currency: one period, and any of these.
 PERIODS = ("hour", "day", "week", "month", "year")
+_DAYS = PERIODS[1:]
 PAYMENT_DIMENSIONS = ("method", "provider", "country", "currency", "purpose")
 #: The most days that a report looks back, and the most rows it answers.
 MAX_DAYS = 36_600
@@ -181,6 +182,66 @@ FIGURES: dict[str, Figure] = {
     "high": Figure("expected plus the same.", "money", "transfers, as net", sums=False),
     "known": Figure("Whole periods of the range, from the first with revenue on, that the forecast"
                     " is made from.", "count", "transfers, as net", sums=False),
+    "mrr_opening": Figure(
+        "Monthly recurring revenue when the period begins: what all subscriptions that are active"
+        " or past due, and were paid for, bring in a month. A yearly price counts a twelfth, a"
+        " week's 52 twelfths, a day's 365 twelfths, every n of them the n-th part, rounded half up"
+        " for each subscription; less discounts for ever or for so many periods, not those of the"
+        " first period; without taxes that come on top. Trials, paused and unpaid ones bring"
+        " nothing.", "money", "subscription_history.monthly_minor", sums=False),
+    "mrr_new": Figure("Of customers who had none in this currency before.", "money",
+                      "subscription_history.movement = new"),
+    "mrr_expansion": Figure("Of customers who had some and have more: plans, seats, a further"
+                            " subscription, a discount that ended.", "money",
+                            "subscription_history.movement = expansion"),
+    "mrr_contraction": Figure("Lost of customers who have less, and still some.", "money",
+                              "subscription_history.movement = contraction"),
+    "mrr_churned": Figure("Lost of customers who have none left: canceled, unpaid or paused.",
+                          "money", "subscription_history.movement = churned"),
+    "mrr_reactivation": Figure("Of customers who had none left and have some again.", "money",
+                               "subscription_history.movement = reactivation"),
+    "mrr_net": Figure("mrr_new + mrr_expansion + mrr_reactivation - mrr_contraction -"
+                      " mrr_churned.", "money", "subscription_history"),
+    "mrr_closing": Figure("mrr_opening + mrr_net: that of the period's end, or of now.", "money",
+                          "subscription_history", sums=False),
+    "arr": Figure("12 x mrr_closing.", "money", "subscription_history", sums=False),
+    "customers_opening": Figure("Customers with recurring revenue when the period begins; one who"
+                                " pays in two currencies counts in each.", "count",
+                                "subscription_history", sums=False),
+    "customers_new": Figure("Those who came to have some for the first time.", "count",
+                            "subscription_history.movement = new"),
+    "customers_back": Figure("Those who came to have some again.", "count",
+                             "subscription_history.movement = reactivation"),
+    "customers_churned": Figure("Times that a customer came to have none left.", "count",
+                                "subscription_history.movement = churned"),
+    "customers_closing": Figure("customers_opening + customers_new + customers_back -"
+                                " customers_churned.", "count", "subscription_history",
+                                sums=False),
+    "customer_churn": Figure("customers_churned / customers_opening; empty where there were none.",
+                             "ratio", "subscription_history", sums=False),
+    "revenue_churn": Figure("(mrr_churned + mrr_contraction) / mrr_opening; empty where there was"
+                            " none.", "ratio", "subscription_history", sums=False),
+    "net_revenue_churn": Figure(
+        "(mrr_churned + mrr_contraction - mrr_expansion - mrr_reactivation) / mrr_opening; below"
+        " zero where customers who were there brought more than was lost.", "ratio",
+        "subscription_history", sums=False),
+    "trials_started": Figure("Trials that began in the period.", "count",
+                             "subscriptions.trial_start"),
+    "trials_converted": Figure("Those with an invoice that was paid since, or that asked for"
+                               " nothing, whenever that was.", "count",
+                               "invoices.state = paid"),
+    "trials_lost": Figure("Those that ended without one: canceled, expired or unpaid.", "count",
+                          "subscriptions.state in canceled, expired, unpaid"),
+    "trials_running": Figure("trials_started - trials_converted - trials_lost: they run still, or"
+                             " their first charge is tried again.", "count", "subscriptions.state"),
+    "trial_conversion": Figure("trials_converted / (trials_converted + trials_lost): of those that"
+                               " are decided; empty where none is.", "ratio",
+                               "subscriptions, invoices", sums=False),
+    "subscriptions": Figure("Subscriptions that stand so at the period's end.", "count",
+                            "subscription_history.state", sums=False),
+    "seats": Figure("Their seats.", "count", "subscription_history.quantity", sums=False),
+    "mrr": Figure("Their monthly recurring revenue, as in mrr_opening.", "money",
+                  "subscription_history.monthly_minor", sums=False),
 }  # fmt: skip
 
 #: What payments are counted by, over and over.
@@ -248,7 +309,28 @@ REPORTS: dict[str, Kind] = {
     "forecast": Kind(
         "What net revenue the next periods will bring if it goes on as in the range.",
         ("day", "week", "month", "currency"), ("expected", "low", "high", "known"), ("month",)),
+    "mrr": Kind(
+        "Monthly recurring revenue of subscriptions, and what made it more or less.",
+        (*_DAYS, "currency"),
+        ("mrr_opening", "mrr_new", "mrr_expansion", "mrr_reactivation", "mrr_contraction",
+         "mrr_churned", "mrr_net", "mrr_closing", "arr"), ("month",)),
+    "churn": Kind(
+        "Customers and recurring revenue that were lost.", (*_DAYS, "currency"),
+        ("customers_opening", "customers_new", "customers_back", "customers_churned",
+         "customers_closing", "customer_churn", "mrr_opening", "mrr_churned", "mrr_contraction",
+         "mrr_expansion", "mrr_reactivation", "revenue_churn", "net_revenue_churn"), ("month",)),
+    "trials": Kind(
+        "What became of trials, by when they began.", (*_DAYS, "plan"),
+        ("trials_started", "trials_converted", "trials_lost", "trials_running",
+         "trial_conversion"), ("month",), has_currency=False),
+    "subscriptions": Kind(
+        "Subscriptions by plan and state, as they stood at the end of the range or of each"
+        " period.", (*_DAYS, "plan", "status", "currency"), ("subscriptions", "seats", "mrr"),
+        ("plan", "status")),
 }  # fmt: skip
+
+#: Reports that look back further than 30 days where no range is asked for.
+RANGES = {"mrr": "12mo", "churn": "12mo", "trials": "12mo"}
 
 #: How far a forecast looks back where no range is asked for, and how many periods ahead.
 FORECAST_RANGES = {"day": "182d", "week": "156w", "month": "48mo"}

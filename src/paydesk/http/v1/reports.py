@@ -147,21 +147,24 @@ async def get_report(
     provider: Text = None,
     country: Text = None,
     purpose: Text = None,
+    plan: Text = None,
     limit: Most = 100,
     periods: Ahead = None,
     format: Literal["json", "csv"] = "json",
 ) -> Response:
-    """payments, revenue, credits, packs, promos, customers, methods, risk, refunds or forecast.
+    """payments, revenue, credits, packs, promos, customers, methods, risk, refunds or forecast; of
+    subscriptions mrr, churn, trials and subscriptions.
 
-    Without a range the last 30 days; a forecast looks back 48 months, 156 weeks or 182 days, by
-    what it is by. Filters and groupings that a report does not know are refused. As CSV the rows
-    alone, with exact decimals and a header line.
+    Without a range the last 30 days; mrr, churn and trials look back 12 months, a forecast 48
+    months, 156 weeks or 182 days, by what it is by. Filters and groupings that a report does not
+    know are refused. As CSV the rows alone, with exact decimals and a header line.
     """
     if report not in REPORTS:
         raise NotFound(f"There is no report {report[:40]!r}.")
     env = env_of(request)
     where = {"currency": currency.lower() if currency else None, "method": method,
-             "provider": provider, "country": country, "purpose": purpose}  # fmt: skip
+             "provider": provider, "country": country, "purpose": purpose,
+             "plan": plan}  # fmt: skip
     found = await in_thread(
         request, figure_reports.report, env, report, start=from_, end=to, last=last,
         time_zone=tz, by=by, where=where, limit=limit, periods=periods,

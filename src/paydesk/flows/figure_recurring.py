@@ -1,0 +1,260 @@
+"""Rows of the reports on subscriptions: recurring revenue and its changes, trials, how many stand.
+
+All but trials is counted from `subscription_history`, whose rows never change, so that what was
+said of a past instant is said again later. Sums of one currency are never added to another's.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
+
+from paydesk.errors import InvalidRequest
+from paydesk.flows.figure_rows import bucket_of, named, told_of
+from paydesk.rules import figures as rules
+from paydesk.rules.figures import Range
+from paydesk.rules.recurring import MOVEMENTS
+
+if TYPE_CHECKING:
+    from paydesk.db.postgres import Tx
+    from paydesk.env import Env
+
+Row = dict[str, Any]
+
+_NO_MOVEMENT = dict.fromkeys((*(f"mrr_{one}" for one in MOVEMENTS), "customers_new",
+                              "customers_back", "customers_churned"), 0)  # fmt: skip
+_CUSTOMERS = {"new": "customers_new", "reactivation": "customers_back",
+              "churned": "customers_churned"}  # fmt: skip
+
+
+def movements(
+    tx: Tx, over: Range, period: str | None, by_currency: bool, currency: str | None,
+    now: datetime,
+) -> list[Row]:  # fmt: skip
+    """By period and currency: recurring revenue when it begins, what changed it, and when it ends;
+    and the customers who have some. A period without changes has a row too, once there is revenue.
+
+    Without currencies only the customers are told.
+    """
+    rows = tx.all(_MOVED.format(bucket=bucket_of(period, "h.changed_at")),
+                  told_of(over, currency=currency))  # type: ignore[arg-type]  # fmt: skip
+    if not by_currency:
+        rows = [{**one, "currency": "", "minor": 0} for one in rows]
+    made = []
+    for code in sorted({one["currency"] for one in rows}):
+        mine = [one for one in rows if one["currency"] == code]
+        made += _movements_of(mine, code, _buckets(over, period, mine, now))
+    made = [one for one in made if any(one[name] for name in (*_NO_MOVEMENT, "mrr_opening",
+                                                              "customers_opening"))]  # fmt: skip
+    if period is not None:
+        for one in made:
+            one[period] = one.pop("bucket")
+        made.sort(key=lambda one: (one[period], one["currency"]))
+    return made
+
+
+_MOVED = sql.SQL("""
+    select {bucket} as bucket, h.changed_at < %(start)s as is_before, h.currency, h.movement,
+        count(*)::int as n, sum(h.monthly_minor - h.was_minor)::bigint as minor
+    from subscription_history h
+    where h.changed_at < %(end)s and h.movement is not null
+        and (%(currency)s::text is null or h.currency = %(currency)s)
+    group by 1, 2, 3, 4
+""")
+
+
+def _movements_of(rows: Sequence[Row], currency: str, buckets: Sequence[Any]) -> list[Row]:
+    opening = sum(one["minor"] for one in rows if one["is_before"])
+    customers = sum(_came(one) for one in rows if one["is_before"])
+    changes: dict[Any, list[Row]] = {}
+    for one in rows:
+        if not one["is_before"]:
+            changes.setdefault(one["bucket"], []).append(one)
+    made = []
+    for bucket in buckets:
+        found = {**_NO_MOVEMENT, "bucket": bucket, "currency": currency, "mrr_opening": opening,
+                 "customers_opening": customers}  # fmt: skip
+        for one in changes.get(bucket, ()):
+            found[f"mrr_{one['movement']}"] += abs(one["minor"])
+            if one["movement"] in _CUSTOMERS:
+                found[_CUSTOMERS[one["movement"]]] += one["n"]
+            opening += one["minor"]
+            customers += _came(one)
+        made.append({
+            **found, "mrr_net": opening - found["mrr_opening"], "mrr_closing": opening,
+            "arr": 12 * opening, "customers_closing": customers,
+        })  # fmt: skip
+    return made
+
+
+def _came(row: Row) -> int:
+    """How many more customers have recurring revenue after these changes."""
+    return row["n"] * ({"new": 1, "reactivation": 1, "churned": -1}.get(row["movement"], 0))
+
+
+def _buckets(
+    over: Range, period: str | None, rows: Iterable[Row], now: datetime
+) -> list[date | None]:
+    """The first days of the range's periods up to the present one, or to the last change: a clock
+    that is moved by hand may be ahead. Without a period one that is all of it."""
+    if period is None:
+        return [None]
+    last = min(over.last_day, now.astimezone(over.zone).date())
+    for one in rows:
+        if not one["is_before"]:
+            last = max(last, one["bucket"])
+    found, day = [], rules.period_start(period, over.first_day)
+    while day <= last:
+        found.append(day)
+        day = rules.next_period(period, day)
+    return found
+
+
+# How many stand ----------------------------------------------------------------------------------
+
+_HEADS = {"plan": sql.SQL("coalesce(p.key, '')"), "status": sql.SQL("h.state"),
+          "currency": sql.SQL("h.currency")}  # fmt: skip
+#: A row of the history puts its subscription where it says, and takes it from where it stood.
+_STOOD = sql.SQL("""
+    select {bucket} as bucket, h.changed_at < %(start)s as is_before, {heads},
+        sum(h.one)::int as subscriptions, sum(h.one * h.quantity)::bigint as seats,
+        sum(h.one * h.monthly_minor)::bigint as mrr
+    from (
+        select changed_at, state, plan_id, quantity, currency, monthly_minor, 1 as one
+        from subscription_history where changed_at < %(end)s
+        union all
+        select lead(changed_at) over whose, state, plan_id, quantity, currency, monthly_minor, -1
+        from subscription_history where changed_at < %(end)s
+        window whose as (partition by customer_id, subscription_id order by number)
+    ) h left join plans p on p.id = h.plan_id
+    where h.changed_at is not null
+        and (%(currency)s::text is null or h.currency = %(currency)s)
+        and (%(plan)s::text is null or p.key = %(plan)s)
+        and (%(status)s::text is null or h.state = %(status)s)
+    group by {groups}
+""")
+
+
+def standing(
+    tx: Tx, over: Range, period: str | None, dimensions: Sequence[str],
+    where: Mapping[str, Any], now: datetime,
+) -> list[Row]:  # fmt: skip
+    """Subscriptions, their seats and recurring revenue by plan, state and currency, as they stood
+    at the end of each period, or of the range."""
+    heads = [sql.SQL("{} as {}").format(_HEADS[d], sql.Identifier(d)) for d in dimensions]
+    rows = tx.all(
+        _STOOD.format(
+            bucket=bucket_of(period, "h.changed_at"),
+            heads=sql.SQL(", ").join(heads or [sql.SQL("0 as nothing")]),
+            groups=sql.SQL(", ").join([sql.SQL(str(n + 1)) for n in range(2 + len(heads))]),
+        ),  # type: ignore[arg-type]
+        told_of(over, **{name: where.get(name) for name in ("currency", "plan", "status")}),
+    )
+    by_bucket: dict[Any, list[Row]] = {}
+    for one in rows:
+        by_bucket.setdefault(None if one["is_before"] else one["bucket"], []).append(one)
+    buckets = _buckets(over, period, rows, now)
+    stands: dict[tuple[str, ...], Counter[str]] = {}
+    made: list[Row] = []
+    for bucket in dict.fromkeys([None, *buckets]):
+        for one in by_bucket.get(bucket, []):
+            key = tuple([one[d] for d in dimensions])
+            counts = stands.setdefault(key, Counter())
+            for name in ("subscriptions", "seats", "mrr"):
+                counts[name] += one[name]
+        if bucket not in buckets:
+            continue
+        for key, counts in sorted(stands.items()):
+            if counts["subscriptions"]:
+                made.append({**dict(zip(dimensions, key, strict=True)), **counts,
+                             **({period: bucket} if period else {})})  # fmt: skip
+        if len(made) > rules.MAX_ROWS:
+            raise InvalidRequest(f"More than {rules.MAX_ROWS:,} rows; ask for less.", param="by")
+    return made
+
+
+# Trials ------------------------------------------------------------------------------------------
+
+_TRIED = sql.SQL("""
+    select {bucket} as bucket, coalesce(p.key, '') as plan, count(*)::int as trials_started,
+        count(*) filter (where w.is_paid)::int as trials_converted,
+        count(*) filter (where not w.is_paid
+            and s.state in ('canceled', 'expired', 'unpaid'))::int as trials_lost,
+        count(*) filter (where not w.is_paid
+            and s.state not in ('canceled', 'expired', 'unpaid'))::int as trials_running
+    from subscriptions s
+    left join plans p on p.id = s.plan_id
+    cross join lateral (select exists (select from invoices i
+        where i.customer_id = s.customer_id and i.subscription_id = s.id and i.state = 'paid'
+        and (i.cycle is not null or i.total_minor > 0)) as is_paid) w
+    where s.trial_start >= %(start)s and s.trial_start < %(end)s
+        and s.trial_end - s.trial_start > interval '1 second'
+        and (%(plan)s::text is null or p.key = %(plan)s)
+    group by 1, 2
+""")
+
+
+def trials(tx: Tx, over: Range, period: str | None, plan: str | None) -> list[Row]:
+    """Trials that began in the range, by period and plan, and what became of them until now. A
+    second one of a family, which ends as it begins, is none."""
+    statement = _TRIED.format(bucket=bucket_of(period, "s.trial_start"))
+    return named(tx.all(statement, told_of(over, plan=plan)), period)  # type: ignore[arg-type]
+
+
+# For a first look --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Recurring:
+    """Subscriptions of a currency at a glance: recurring revenue a month now and before, in minor
+    units, its customers, and what was won and lost of both in between. `days`: what they bring by
+    day, oldest first."""
+
+    currency: str
+    mrr: int
+    mrr_before: int
+    customers: int
+    customers_churned: int
+    won: int
+    lost: int
+    trialing: int
+    days: list[tuple[date, int]]
+
+
+def glance(env: Env, *, days: int = 30) -> list[Recurring]:
+    """What an overview shows of subscriptions, a row for each currency that has recurring revenue,
+    the business's own first; [] where there is none. As the reports count it."""
+    now, name = env.now(), env.settings.time_zone
+    zone = rules.zone_of(name)
+    today = now.astimezone(zone).date()
+    over = Range(rules.midnight(zone, today - timedelta(days=days - 1)),
+                 rules.midnight(zone, today + timedelta(days=1)), name)  # fmt: skip
+    with env.db.snapshot() as tx:
+        found = movements(tx, over, None, True, None, now)
+        by_day = movements(tx, over, "day", True, None, now)
+        trying = {one["currency"]: one["subscriptions"] for one in
+                  standing(tx, over, None, ["currency"], {"status": "trialing"}, now)}  # fmt: skip
+    made = [
+        Recurring(
+            currency=one["currency"], mrr=one["mrr_closing"], mrr_before=one["mrr_opening"],
+            customers=one["customers_closing"], customers_churned=one["customers_churned"],
+            won=one["mrr_new"] + one["mrr_expansion"] + one["mrr_reactivation"],
+            lost=one["mrr_contraction"] + one["mrr_churned"],
+            trialing=trying.get(one["currency"], 0),
+            days=list(_closings(by_day, one["currency"])),
+        )
+        for one in found
+    ]  # fmt: skip
+    own = env.settings.default_currency
+    return sorted(made, key=lambda one: (one.currency != own, -one.mrr, one.currency))
+
+
+def _closings(rows: Iterable[Row], currency: str) -> Iterator[tuple[date, int]]:
+    for one in rows:
+        if one["currency"] == currency:
+            yield one["day"], one["mrr_closing"]
