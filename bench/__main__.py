@@ -1,6 +1,7 @@
 """`./run bench`: runs the benchmarks, prints a table, writes JSON lines with `--json FILE`.
 
-`./run bench figures --payments N` makes a history of N payments and times the reports."""
+`./run bench figures --payments N` makes a history of N payments and times the reports;
+`./run bench renewals --count N` renews N subscriptions that are due at once."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ import platform
 import sys
 import time
 
-from bench import figures, harness, http, purchases, spending
+from bench import figures, harness, http, purchases, renewals, spending
 
 CASES = {
     "spend": spending.futures,
@@ -29,6 +30,9 @@ LARGE = {"large": spending.large}
 def main() -> None:
     if sys.argv[1:2] == ["figures"]:
         figures.main(sys.argv[2:])
+        return
+    if sys.argv[1:2] == ["renewals"]:
+        renewals.main(sys.argv[2:])
         return
     parser = argparse.ArgumentParser(prog="./run bench", description=__doc__)
     parser.add_argument("--json", metavar="FILE", help="write one JSON object a row")

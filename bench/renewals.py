@@ -1,0 +1,242 @@
+"""`./run bench renewals --count N`: N subscriptions due at once, renewed by one worker and by two.
+
+What is due is made by SQL. Each worker is a process with a simulator of its own inside it, asked
+without HTTP. Afterwards every period must have one invoice and one payment, and the doctor must
+find nothing. Rates stand beside R, what pgbench reaches in the same run (bench/harness.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import json
+import pstats
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psycopg
+
+from bench import harness
+from bench.harness import Desk, Row
+from paydesk import ids
+from paydesk.assemble import build_env
+from paydesk.env import Env
+from paydesk.flows import doctor, plans, renewals
+from paydesk.providers.base import Providers
+from paydesk.providers.stripe import Stripe
+from paydesk.rules.money import USD
+from paydesk.settings import Settings
+from paydesk.simulator.testing import Sandbox, sandbox_in_process
+
+CHUNK = 10_000
+PLAN = "bench-renewals"
+#: Rounds with nothing to do after which a worker goes home.
+IDLE_ROUNDS = 3
+
+
+# What is due -----------------------------------------------------------------------------------
+
+_FILL = (
+    """
+    insert into customers (customer_id, external_id, email, name, owner_id)
+    select c, n, n || '@example.com', n, c
+    from unnest(%(customers)s::uuid[], %(names)s::text[]) as k(c, n)""",
+    """
+    insert into customer_refs (external_id, customer_id)
+    select n, c from unnest(%(customers)s::uuid[], %(names)s::text[]) as k(c, n)""",
+    "insert into heads (customer_id) select unnest(%(customers)s::uuid[])",
+    """
+    insert into payment_methods (customer_id, id, provider, ref, kind, brand, last4, exp_month,
+        exp_year, country, is_default)
+    select c, m, 'stripe', 'pm_card_visa', 'card', 'visa', '4242', 12, 2099, 'US', true
+    from unnest(%(customers)s::uuid[], %(methods)s::uuid[]) as k(c, m)""",
+    """
+    insert into subscriptions (customer_id, id, state, plan_id, plan_version, family, currency,
+        price_minor, anchor, period_start, period_end, provider, due_at, request_key,
+        request_hash, created_at)
+    select c, s, 'active', %(plan)s, 1, 'bench', 'usd', 2000, %(start)s, %(start)s, %(end)s,
+        'stripe', %(end)s, s, '\\x00', %(start)s
+    from unnest(%(customers)s::uuid[], %(subs)s::uuid[]) as k(c, s)""",
+)  # fmt: skip
+
+
+def fill(desk: Desk, count: int, start: datetime, end: datetime, prefix: str) -> None:
+    """So many customers with a card and a subscription whose period has just ended."""
+    plan = plans.upsert(
+        desk.env, PLAN, name="Bench", price=USD("20.00"), family="bench", grants=["tier:bench"]
+    )
+    with psycopg.connect(desk.server.owner_dsn, autocommit=True) as conn:
+        conn.execute("set synchronous_commit = off")
+        for first in range(0, count, CHUNK):
+            size = min(CHUNK, count - first)
+            customers = [ids.new_customer() for _ in range(size)]
+            told = {
+                "customers": customers, "plan": plan.uuid, "start": start, "end": end,
+                "names": [f"{prefix}-{first + n}" for n in range(size)],
+                "methods": [ids.new_owned(one) for one in customers],
+                "subs": [ids.new_owned(one) for one in customers],
+            }
+            for statement in _FILL:
+                conn.execute(statement, told)
+        conn.execute("vacuum (analyze)")
+
+
+# The provider ----------------------------------------------------------------------------------
+
+
+class InProcess(Stripe):
+    """Stripe whose every call is answered by a simulator in this process, without HTTP."""
+
+    sandbox: Sandbox
+
+    @property
+    def _client(self) -> Any:
+        def create(params: dict[str, Any], options: dict[str, Any]) -> Any:
+            data = self.sandbox.request("POST", "/v1/payment_intents", params, **options)
+            return SimpleNamespace(last_response=SimpleNamespace(data=data))
+
+        return SimpleNamespace(v1=SimpleNamespace(payment_intents=SimpleNamespace(create=create)))
+
+
+def env_of(settings: Settings, sandbox: Sandbox) -> Env:
+    env = build_env(settings, start_missing=False)
+    provider = InProcess(settings)
+    provider.sandbox = sandbox
+    sandbox.suspend_delivery()
+    return replace(env, providers=Providers(settings, {"stripe": provider}, "stripe"))
+
+
+# A worker --------------------------------------------------------------------------------------
+
+
+def child(told: str) -> None:
+    """A worker's process: renews until nothing is due; its figures on stdout as JSON."""
+    words = json.loads(told)
+    settings = Settings(
+        database_url=words["dsn"], simulator_url="http://127.0.0.1:9", **harness.LIMITS
+    )
+    profile = cProfile.Profile() if words.get("profile") else None
+    with sandbox_in_process() as sandbox:
+        env = env_of(settings, sandbox)
+        done, idle, seen = 0, 0, [_resident()]
+        env.db.open()
+        sys.stdin.readline()  # All begin together.
+        begin = last = time.perf_counter()
+        if profile:
+            profile.enable()
+        while idle < IDLE_ROUNDS:
+            now = renewals.run_due(env)
+            if now:
+                done, idle, last = done + now, 0, time.perf_counter()
+                seen.append(_resident())
+            else:
+                idle += 1
+                time.sleep(0.05)
+        if profile:
+            profile.disable()
+            pstats.Stats(profile).dump_stats(words["profile"])
+        env.close()
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    print(json.dumps({
+        "done": done, "seconds": last - begin, "cpu_s": usage.ru_utime + usage.ru_stime,
+        "peak": usage.ru_maxrss * 1024, "resident": seen[:: max(1, len(seen) // 10)],
+    }))
+
+
+def _resident() -> int:
+    """Bytes of memory in use now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def sweep(desk: Desk, workers: int, profile: str | None) -> tuple[float, list[dict[str, Any]]]:
+    """Let so many workers renew what is due; (seconds from the common start to the last one's
+    end, each one's figures)."""
+    words = json.dumps({"dsn": desk.server.dsn, "profile": profile})
+    children = [
+        subprocess.Popen([sys.executable, "-m", "bench.renewals", "--child", words],
+                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(workers)
+    ]
+    time.sleep(3)  # What a process loads once is no renewal.
+    for one in children:
+        assert one.stdin is not None
+        one.stdin.write("go\n")
+        one.stdin.flush()
+    answers = [json.loads(one.communicate()[0].splitlines()[-1]) for one in children]
+    return max(one["seconds"] for one in answers), answers
+
+
+def check(desk: Desk, count: int, prefix: str, end: datetime) -> None:
+    """One invoice and one payment for each period, access until after it, and a doctor who finds
+    nothing. Raises RuntimeError."""
+    with desk.env.db.read() as tx:
+        found = tx.one(
+            "select count(*) as subs, count(distinct s.id) filter (where i.n = 1 and i.paid = 1"
+            " and p.n = 1 and p.good = 1 and g.n = 1 and s.state = 'active' and s.period = 1"
+            " and s.due_at > %(end)s) as well"
+            " from customers c join subscriptions s on s.customer_id = c.customer_id"
+            " cross join lateral (select count(*) as n, count(*) filter (where state = 'paid')"
+            "  as paid from invoices where customer_id = s.customer_id) i"
+            " cross join lateral (select count(*) as n, count(*) filter (where state ="
+            "  'succeeded') as good from payments where customer_id = s.customer_id) p"
+            " cross join lateral (select count(*) as n from access_grants"
+            "  where customer_id = s.customer_id) g"
+            " where c.external_id like %(prefix)s || '-%%'",
+            {"prefix": prefix, "end": end},
+        )
+    assert found is not None
+    if (found["subs"], found["well"]) != (count, count):
+        raise RuntimeError(f"{found['well']} of {count} periods were billed once and paid once")
+    broken = [one for one in doctor.check(desk.env.db) if not one.ok]
+    if broken:
+        raise RuntimeError(f"the doctor finds: {broken}")
+
+
+def run(desk: Desk, count: int, workers: int, profile: str | None = None) -> Row:
+    """One round: fill, sweep, check, report."""
+    now, prefix = desk.env.now(), f"due{workers}-{time.time_ns()}"
+    end = now - timedelta(hours=1)
+    fill(desk, count, end - timedelta(days=30), end, prefix)
+    seconds, answers = sweep(desk, workers, profile)
+    check(desk, count, prefix, end)
+    cpu = sum(one["cpu_s"] for one in answers)
+    shares = " + ".join(str(one["done"]) for one in answers)
+    memory = max(one["peak"] for one in answers) / 1e6
+    first = max(one["resident"][0] for one in answers) / 1e6
+    name = f"renewals, {count:,} due, {workers} worker{'s' if workers > 1 else ''}"
+    return desk.report(Row(
+        name, count / seconds, target="0.10 R",
+        note=f"{seconds:.1f} s, {shares} done, {cpu / count * 1000:.2f} ms of processor time each,"
+             f" {first:.0f} MB at first, {memory:.0f} MB at most",
+    ))  # fmt: skip
+
+
+def main(given: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="./run bench renewals", description=__doc__)
+    parser.add_argument("--count", type=int, default=2_000, help="subscriptions due for each row")
+    parser.add_argument("--workers", type=int, action="append", help="processes; 1, then 2")
+    parser.add_argument("--json", metavar="FILE", help="write one JSON object a row")
+    parser.add_argument("--profile", metavar="FILE", help="keep a profile of one worker")
+    told = parser.parse_args(given)
+    with harness.desk() as desk:
+        desk.pgbench_per_s = harness.pgbench(desk)
+        desk.report(Row("pgbench -M prepared -c 8, distinct (R)", desk.pgbench_per_s))
+        for workers in told.workers or (1, 2):
+            run(desk, told.count, workers, told.profile if workers == 1 else None)
+        desk.report(Row("pgbench again at the end", harness.pgbench(desk)))
+        if told.json:
+            harness.write_json(desk.rows, told.json)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--child"]:
+        child(sys.argv[2])
+    else:
+        main(sys.argv[1:])
