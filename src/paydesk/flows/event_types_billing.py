@@ -106,6 +106,11 @@ BILLING: dict[str, tuple[str, str, dict[str, Any]]] = {
         "subscription",
         {**_SUBSCRIPTION, "status": "trialing", "trial_end": "2026-02-28T00:00:00+00:00"},
     ),
+    "subscription.doubled": (
+        "The provider runs another one beside one of the same family; `beside` is that.",
+        "subscription",
+        {**_SUBSCRIPTION, "beside": "sub_0344QCT8RQJ5T9R7VHA8PSE1H4"},
+    ),
     "subscription.canceled": (
         "It is over, and so is what it opened; `reason` says why.",
         "subscription",

@@ -55,6 +55,8 @@ APPLY = {
     "dispute.updated": "paydesk.flows.disputes",
     "method.updated": "paydesk.flows.methods",
     "setup.updated": "paydesk.flows.setups",
+    "subscription.updated": "paydesk.flows.provider_billing_events",
+    "invoice.updated": "paydesk.flows.provider_billing_events",
 }
 #: What is asked where an event does not say of which payment it is.
 WHOSE = {"refund.updated": "fetch_refund", "dispute.updated": "fetch_dispute"}

@@ -44,6 +44,7 @@ ACTIONS = {
     "charge": "paydesk.flows.charge_calls",
     "setup": "paydesk.flows.setup_calls",
     "evidence": "paydesk.flows.dispute_evidence",
+    "billing": "paydesk.flows.provider_billing_calls",
 }
 
 #: How long whoever sends has the call for itself; above any deadline of a provider.

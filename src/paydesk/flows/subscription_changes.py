@@ -35,6 +35,7 @@ from paydesk.flows import (
     provider_calls,
     subscription_refunds,
 )
+from paydesk.flows import provider_billing_changes as there
 from paydesk.flows import subscription_bills as bills
 from paydesk.flows import subscription_charges as charges
 from paydesk.flows import subscription_steps as steps
@@ -59,6 +60,8 @@ def preview(
     at: str | None = None,
 ) -> ChangePreview:  # fmt: skip
     """What a change would cost. Nothing changes. Raises as `change`."""
+    if there.runs(env, customer_id, sub_id):
+        return there.preview(env, customer_id, sub_id, plan=plan, quantity=quantity, at=at)
     with env.db.read() as tx:
         sub = steps.read(tx, customer_id, sub_id)
         now = heads.now(env, customer_id, tx)
@@ -79,6 +82,9 @@ def change(
     ProviderUnavailable and OutcomeUnknown.
     """
     key = request_key or uuid4()
+    if there.runs(env, customer_id, sub_id):
+        return there.change(env, customer_id, sub_id, plan=plan, quantity=quantity, at=at,
+                            expect=expect, key=key)  # fmt: skip
     dunning.learn_method(env, customer_id)
     with env.db.transaction(customer_id) as tx:
         now = heads.decide(tx, env.now(), customer_id)
@@ -277,6 +283,8 @@ def cancel(
     if refund not in (None, "unused") or (refund and at != "now"):
         raise InvalidRequest("refund is 'unused', with at 'now'.", param="refund")
     reason = fields.optional_text(reason, "reason", most=255)
+    if there.runs(env, customer_id, sub_id):
+        return _cancel_there(env, customer_id, sub_id, at, reason, refund, by)
     with env.db.transaction(customer_id) as tx:
         now = heads.decide(tx, env.now(), customer_id)
         sub = steps.read(tx, customer_id, sub_id)
@@ -300,6 +308,21 @@ def cancel(
     return get(env, customer_id, sub_id)
 
 
+def _cancel_there(
+    env: Env, customer_id: UUID, sub_id: UUID, at: str, reason: str | None, refund: str | None,
+    by: str | None,
+) -> SubscriptionView:  # fmt: skip
+    """`cancel` of one that the provider runs; what is unused is given back as of any other."""
+    with env.db.read() as tx:
+        sub = steps.read(tx, customer_id, sub_id)
+        is_over = sub.state in rules.ENDED
+        back = _unused(tx, heads.now(env, customer_id, tx), sub) if refund and not is_over else None
+    found = there.cancel(env, customer_id, sub_id, at=at, reason=reason)
+    if back is not None:
+        _give_back(env, sub, *back, by or causes.actor("desk"))
+    return found
+
+
 def _cancel_now(tx: Tx, now: datetime, sub: Sub, reason: str | None) -> None:
     sub.cancel_reason = reason
     dunning.end_open(tx, now, sub)
@@ -311,6 +334,8 @@ def reactivate(env: Env, customer_id: UUID, sub_id: UUID) -> SubscriptionView:
 
     Raises NotFound, Conflict (it is over).
     """
+    if there.runs(env, customer_id, sub_id):
+        return there.reactivate(env, customer_id, sub_id)
     with env.db.transaction(customer_id) as tx:
         now = heads.decide(tx, env.now(), customer_id)
         sub = steps.read(tx, customer_id, sub_id)
@@ -328,6 +353,8 @@ def set_method(
 ) -> SubscriptionView:
     """Charge this method from now on (None: whichever is the default); what is owed is tried with
     it at once. Raises NotFound, PaymentMethodNotUsable, Conflict (it is over)."""
+    if there.runs(env, customer_id, sub_id):
+        return there.set_method(env, customer_id, sub_id, method)
     with env.db.transaction(customer_id) as tx:
         now = heads.decide(tx, env.now(), customer_id)
         sub = steps.read(tx, customer_id, sub_id)

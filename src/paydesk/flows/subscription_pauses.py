@@ -9,6 +9,7 @@ from paydesk.db.postgres import Tx
 from paydesk.env import Env
 from paydesk.errors import InvalidRequest
 from paydesk.flows import access, heads
+from paydesk.flows import provider_billing_changes as there
 from paydesk.flows import subscription_steps as steps
 from paydesk.flows.subscription_steps import Sub
 from paydesk.flows.subscription_views import SubscriptionView, get
@@ -21,6 +22,8 @@ def pause(
 
     Raises NotFound, InvalidTransition (it is not active), InvalidRequest (`resume_at` is past).
     """
+    if there.runs(env, customer_id, sub_id):
+        return there.pause(env, customer_id, sub_id, resume_at=resume_at)
     with env.db.transaction(customer_id) as tx:
         now = heads.decide(tx, env.now(), customer_id)
         sub = steps.read(tx, customer_id, sub_id)
@@ -44,6 +47,8 @@ def _refuse_trial(sub: Sub) -> None:
 
 def resume(env: Env, customer_id: UUID, sub_id: UUID) -> SubscriptionView:
     """Let its time run on now. Safe to repeat. Raises NotFound, InvalidTransition."""
+    if there.runs(env, customer_id, sub_id):
+        return there.resume(env, customer_id, sub_id)
     with env.db.transaction(customer_id) as tx:
         now = heads.decide(tx, env.now(), customer_id)
         sub = steps.read(tx, customer_id, sub_id)

@@ -69,6 +69,9 @@ class SubscriptionView:
     metadata: dict[str, Any]
     created_at: datetime
     updated_at: datetime
+    #: Of the provider's own page, where it runs the subscription: where it is, and its name there.
+    page_url: str | None = None
+    page_ref: str | None = None
     checkout: CheckoutView | None = None
     setup: SetupView | None = field(default=None)
 
@@ -82,7 +85,7 @@ class SubscriptionView:
         """The page that its customer has to open."""
         if self.checkout is not None:
             return self.checkout.url or self.checkout.page_url
-        return self.setup.url if self.setup is not None else None
+        return self.setup.url if self.setup is not None else self.page_url
 
     @property
     def amount(self) -> Money:
@@ -101,7 +104,8 @@ _SELECT = """
         s.zone, s.trial_start, s.trial_end, s.cancel_at, s.canceled_at, s.cancel_reason,
         s.ended_at, s.end_reason, s.paused_at, s.resume_at, s.next, s.discount, s.method_id,
         s.provider, s.provider_ref, s.latest_invoice_id, nullif(s.due_at, 'infinity') as due_at,
-        s.metadata, s.created_at, s.updated_at
+        s.metadata, s.created_at, s.updated_at, s.told->'page'->>'url' as page_url,
+        s.told->'page'->>'session' as page_ref
     from subscriptions s join plans p on p.id = s.plan_id
     join plan_versions v on v.plan_id = s.plan_id and v.version = s.plan_version
 """

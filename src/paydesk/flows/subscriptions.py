@@ -30,12 +30,14 @@ from paydesk.flows import (
     invoices,
     methods,
     plans,
+    provider_billing,
     provider_calls,
     setups,
     subscription_hooks,
     subscription_promos,
     subscription_trials,
 )
+from paydesk.flows import provider_billing_invoices as provider_billing_invoices
 from paydesk.flows import subscription_bills as bills
 from paydesk.flows import subscription_steps as steps
 from paydesk.flows.plans import Plan
@@ -66,7 +68,8 @@ class NewSubscription:
 
     `method`: a saved one (our id or the provider's); without it the default one, and without any
     a page is opened, whose method is saved. `is_hosted`: open a page in any case. `trial_days`
-    stands above the plan's, 0 for none. `zone`: whose calendar and clocks the periods follow.
+    stands above the plan's, 0 for none. `runner`: who bills it, this desk ("paydesk") or the
+    provider, on whose page it begins. `zone`: whose calendar and clocks the periods follow.
     """
 
     customer_id: UUID
@@ -78,6 +81,7 @@ class NewSubscription:
     method: str | UUID | None = None
     is_hosted: bool = False
     provider: str | None = None
+    runner: str = "paydesk"
     success_url: str | None = None
     cancel_url: str | None = None
     zone: str | None = None
@@ -94,6 +98,7 @@ class NewSubscription:
             plan, self.quantity, self.currency, self.promo, self.trial_days, str(self.method),
             self.is_hosted, self.provider, self.success_url, self.cancel_url, self.zone,
             {str(k): str(v) for k, v in self.metadata.items()},
+            *([self.runner] if self.runner != "paydesk" else []),
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).digest()
 
@@ -111,6 +116,10 @@ def start(env: Env, what: NewSubscription) -> SubscriptionView:
         fields.optional_text(getattr(what, param), param, most=2048)
     what = replace(what, request_key=what.request_key or uuid4())
     _give_way(env, what)
+    if what.runner == "provider":
+        return provider_billing.start(env, what)
+    if what.runner != "paydesk":
+        raise InvalidRequest("runner is 'paydesk' or 'provider'.", param="runner")
     with env.db.transaction(what.customer_id) as tx:
         now = heads.decide(tx, env.now(), what.customer_id)
         assert what.request_key is not None
@@ -186,6 +195,9 @@ def lapse(env: Env, customer_id: UUID, sub_id: UUID) -> None:
     """
     with env.db.read() as tx:
         sub = steps.read(tx, customer_id, sub_id)
+    if sub.runner == "provider":
+        provider_billing.lapse(env, customer_id, sub_id)
+        return
     if sub.state == "incomplete" and sub.latest_invoice_id is not None:
         invoices.void(env, customer_id, sub.latest_invoice_id)
     with env.db.transaction(customer_id) as tx:

@@ -16,7 +16,9 @@ from decimal import Decimal
 from typing import Any, ClassVar
 
 from paydesk.db.postgres import in_transaction
-from paydesk.errors import InvalidSignature, NotFound, NotSupported, PaydeskError
+from paydesk.errors import InvalidSignature, NotFound, PaydeskError
+from paydesk.providers.billing import METHODS as BILLING_METHODS
+from paydesk.providers.billing import Billing
 from paydesk.providers.circuit import AnswerUnclear as AnswerUnclear
 from paydesk.providers.circuit import Circuit
 from paydesk.providers.options import provider_settings
@@ -58,6 +60,7 @@ ABILITIES: dict[str, tuple[str, ...]] = {
     "disputes": ("fetch_dispute",),
     "books": ("books",),
     "catalog": ("catalog_page", "save_product", "make_price", "set_price", "switch_price"),
+    "billing": BILLING_METHODS,
     "offline": (),
     "by_hand": (),
 }
@@ -165,7 +168,7 @@ class ProviderEvent:
     """A provider's message. `charge` is what it claims, None where the provider must be asked.
 
     `kind` is `charge.updated`, `refund.updated`, `dispute.updated`, `method.updated`,
-    `setup.updated`, or `ignored` for news that changes nothing here. `ref` is then the session's
+    `setup.updated`, `subscription.updated`, `invoice.updated`, or `ignored` for news that changes nothing here. `ref` is then the session's
     or payment's, the refund's, the dispute's, the method's, the setup's id; `payment_ref` the
     payment that a refund or dispute belongs to, or the provider's customer of a method, and
     `payment_id`, `customer_id` our own ids where the event carries them. A refund's `ref` is None
@@ -207,7 +210,7 @@ class WebhookHeaders(dict[str, str]):
         return super().get(name.lower(), default)
 
 
-class Provider:
+class Provider(Billing):
     """Base of all providers. Methods may be `def` or `async def`; they keep nothing.
 
     They raise ProviderRefused when nothing happened and never will for this request,
@@ -223,7 +226,7 @@ class Provider:
     #: What it can do, of: checkout, expire, charge, capture, void, refund, fetch, search,
     #: webhooks, customers, methods (attach, detach, list, default), setup, disputes (fetch and
     #: evidence), books (list what it recorded, for reconciliation), catalog (products and prices
-    #: are kept there too), offline (a person or a statement confirms; nothing can be asked),
+    #: are kept there too), billing (runs subscriptions itself), offline (a person or a statement confirms; nothing can be asked),
     #: by_hand (its refunds are made in its own portal, and recorded here).
     can: ClassVar[frozenset[str] | set[str]] = frozenset({"fetch"})
     #: Currencies it takes; None for all.
@@ -469,9 +472,6 @@ class Provider:
         """Let go of connections."""
         if self._http is not None:
             self._http.close()
-
-    def _lacks(self, what: str) -> NotSupported:
-        return NotSupported(f"The provider {self.name!r} offers no {what}.")
 
 
 _registry: dict[str, type[Provider]] = {}

@@ -19,6 +19,7 @@ from paydesk.providers.base import (
     RemoteCheckout,
     provider,
 )
+from paydesk.providers.stripe_billing import StripeBilling
 from paydesk.providers.stripe_calls import StripeCalls
 from paydesk.providers.stripe_catalog import StripeCatalog
 from paydesk.providers.stripe_shapes import (
@@ -47,13 +48,13 @@ SEARCH_PAGES = 10
 
 
 @provider("stripe")
-class Stripe(StripeCalls, StripeCatalog, Provider):
+class Stripe(StripeCalls, StripeCatalog, StripeBilling, Provider):
     """Checkout Sessions in payment mode. Our ids travel as metadata on session and intent."""
 
     title, means = "Stripe", ("Card", "credit-card")
     can = frozenset({
         "checkout", "expire", "charge", "capture", "void", "refund", "fetch", "search", "webhooks",
-        "customers", "methods", "setup", "disputes", "books", "catalog",
+        "customers", "methods", "setup", "disputes", "books", "catalog", "billing",
     })  # fmt: skip
     least_session_s = LEAST_SESSION_S + SESSION_MARGIN_S
     events_are_proof = True

@@ -67,6 +67,16 @@ SETUP_EVENTS = frozenset({
     "setup_intent.created", "setup_intent.requires_action", "setup_intent.succeeded",
     "setup_intent.setup_failed", "setup_intent.canceled",
 })
+SUBSCRIPTION_EVENTS = frozenset({
+    "customer.subscription.created", "customer.subscription.updated",
+    "customer.subscription.deleted", "customer.subscription.paused",
+    "customer.subscription.resumed", "customer.subscription.trial_will_end",
+})
+INVOICE_EVENTS = frozenset({
+    "invoice.created", "invoice.finalized", "invoice.updated", "invoice.paid",
+    "invoice.payment_succeeded", "invoice.payment_failed", "invoice.payment_action_required",
+    "invoice.voided", "invoice.marked_uncollectible", "invoice.overpaid",
+})
 #: What an event's type says of its object; where the object says otherwise, Stripe is asked.
 TOLD = {
     "checkout.session.completed": frozenset({"succeeded", "authorized", "processing", "failed"}),
@@ -93,6 +103,8 @@ _KINDS = (
     (DISPUTE_EVENTS, "dispute.updated"),
     (METHOD_EVENTS, "method.updated"),
     (SETUP_EVENTS, "setup.updated"),
+    (SUBSCRIPTION_EVENTS, "subscription.updated"),
+    (INVOICE_EVENTS, "invoice.updated"),
 )
 READ_EVENTS = frozenset().union(*(types for types, _ in _KINDS))
 
@@ -222,6 +234,12 @@ def _of_object(kind: str, inner: dict[str, Any], common: dict[str, Any]) -> Prov
     mode = inner.get("mode")
     if kind in SESSION_EVENTS and mode == "setup":
         return _of_setup(ref, inner, common)
+    is_billed = kind in SESSION_EVENTS and mode == "subscription"
+    if is_billed or kind in SUBSCRIPTION_EVENTS | INVOICE_EVENTS:
+        from paydesk.providers.stripe_billing_shapes import about
+
+        ours = "invoice.updated" if kind in INVOICE_EVENTS else "subscription.updated"
+        return ProviderEvent(kind=ours, ref=ref, **about(inner), **common)
     if kind in SESSION_EVENTS and mode not in (None, "payment"):
         return ProviderEvent(kind="ignored", **common)
     if kind in REFUND_EVENTS:

@@ -125,7 +125,8 @@ class Due(NamedTuple):
 def due_at(of: Schedule) -> Due | None:
     """What is due next; None where nothing is, however long one waits.
 
-    - A provider that runs the subscription does all of it: nothing is due here.
+    - A provider that runs the subscription does all of it but one thing: while active, credits of
+      a month within a longer period are due here.
     - incomplete: it lapses. trialing: the notice, three days before the end (at once where the
       trial is shorter), then the end of the trial, or the end that was asked for.
     - active, past_due: the cancellation, or the next period, whichever comes first (at the same
@@ -134,8 +135,13 @@ def due_at(of: Schedule) -> Due | None:
 
     The order at one instant is that of DUE.
     """
-    found = [] if of.runner != "paydesk" else _due(of)
+    found = _due(of) if of.runner == "paydesk" else _credits_due(of)
     return min(found, key=lambda one: (one.at, DUE.index(one.what)), default=None)
+
+
+def _credits_due(of: Schedule) -> list[Due]:
+    at = _next_credits(of) if of.state == "active" else None
+    return [Due(at, "credits")] if at is not None else []
 
 
 def _due(of: Schedule) -> list[Due]:

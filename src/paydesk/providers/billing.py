@@ -1,0 +1,240 @@
+"""Subscriptions that a provider bills, in one form; and the calls of a provider that does so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, ClassVar
+
+from paydesk.errors import NotSupported
+from paydesk.rules.money import Money
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteItem:
+    """What a subscription has: so many of a price. `unit` is None for tiers and meters."""
+
+    id: str
+    price: str
+    product: str
+    unit: Money | None
+    interval: tuple[str, int]
+    quantity: int = 1
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    lookup_key: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteSubscription:
+    """A subscription as it stands at its provider; `state` is in our words.
+
+    `is_held`: its money is not collected for now, until `resumes_at` where that is said.
+    `subscription_id` and `customer_id` are our own ids where the provider carries them.
+    """
+
+    id: str
+    state: str
+    provider_customer: str
+    items: tuple[RemoteItem, ...]
+    currency: str
+    period_start: datetime
+    period_end: datetime
+    created_at: datetime
+    trial_start: datetime | None = None
+    trial_end: datetime | None = None
+    cancel_at: datetime | None = None
+    canceled_at: datetime | None = None
+    cancel_reason: str | None = None
+    end_reason: str | None = None
+    ended_at: datetime | None = None
+    is_held: bool = False
+    resumes_at: datetime | None = None
+    latest_invoice: str | None = None
+    method: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    subscription_id: str | None = None
+    customer_id: str | None = None
+    livemode: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteLine:
+    """A line of an invoice; `discount` and taxes stand beside it. `kind` is ours."""
+
+    kind: str
+    description: str
+    amount_minor: int
+    quantity: int = 1
+    unit_minor: int | None = None
+    period: tuple[datetime, datetime] | None = None
+    price: str | None = None
+    ref: str | None = None
+    discount_minor: int = 0
+    #: (amount, whether the price includes it, the provider's id of the rate) of each tax.
+    taxes: tuple[tuple[int, bool, str | None], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteInvoice:
+    """An invoice as it stands at its provider, amounts in minor units of `currency`.
+
+    `state` is ours; `due` what was asked for, `paid` what came of it. `payment_refs` are the
+    payments that were made or are tried for it. `is_outside`: it was paid in another way.
+    """
+
+    id: str
+    state: str
+    reason: str
+    provider_customer: str
+    currency: str
+    lines: tuple[RemoteLine, ...]
+    subtotal: int
+    discount: int
+    tax: int
+    total: int
+    due: int
+    paid: int
+    created_at: datetime
+    number: str | None = None
+    subscription_ref: str | None = None
+    period: tuple[datetime, datetime] | None = None
+    payment_refs: tuple[str, ...] = ()
+    taxes: tuple[tuple[int, bool, str | None], ...] = ()
+    attempts: int = 0
+    is_outside: bool = False
+    due_at: datetime | None = None
+    finalized_at: datetime | None = None
+    paid_at: datetime | None = None
+    voided_at: datetime | None = None
+    uncollectible_at: datetime | None = None
+    hosted_url: str | None = None
+    pdf_url: str | None = None
+    subscription_id: str | None = None
+    customer_id: str | None = None
+    livemode: bool | None = None
+    has_more_lines: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteTry:
+    """A charge that was declined, of a payment that may still succeed."""
+
+    ref: str
+    code: str | None
+    message: str | None
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemotePage:
+    """A page on which a subscription is begun. `status` is open, complete or expired."""
+
+    id: str
+    status: str
+    url: str | None = None
+    expires_at: datetime | None = None
+    subscription_ref: str | None = None
+    provider_customer: str | None = None
+    subscription_id: str | None = None
+    customer_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageOrder:
+    """A page to be opened: what is subscribed to, by whom, and where it leads back to.
+
+    `coupon`: {id, percent or minor, currency, duration, periods} of what is taken off.
+    """
+
+    id: str
+    price: str
+    quantity: int
+    provider_customer: str
+    success_url: str
+    cancel_url: str
+    expires_at: datetime
+    trial_days: int = 0
+    trial_needs_method: bool = True
+    coupon: Mapping[str, Any] | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What an event carries: the object as it was at that instant."""
+
+    what: RemoteSubscription | RemoteInvoice | RemotePage
+    at: datetime
+
+
+#: The methods that the word `billing` of `Provider.can` promises.
+METHODS = (
+    "page_request", "open_page", "end_page", "fetch_page", "fetch_subscription",
+    "list_subscriptions", "fetch_invoice", "list_invoices", "list_tries", "ensure_coupon",
+    "steer_subscription", "preview_subscription", "billing_told",
+)  # fmt: skip
+
+
+class Billing:
+    """The part of a provider that runs subscriptions itself; `can` has the word `billing`."""
+
+    name: ClassVar[str]
+
+    def page_request(self, order: PageOrder) -> dict[str, Any]:
+        """The exact body that opens the page: JSON, built once and kept."""
+        raise self._lacks("billing")
+
+    def open_page(self, request: Mapping[str, Any], key: str) -> Any:
+        """Open it; the same `key` opens no second one. Answers a RemotePage."""
+        raise self._lacks("billing")
+
+    def end_page(self, ref: str) -> Any:
+        """End it so that nobody subscribes there; answers the RemotePage as it then stands."""
+        raise self._lacks("billing")
+
+    def fetch_page(self, ref: str) -> Any:
+        """The RemotePage as it stands. Has no effect."""
+        raise self._lacks("billing")
+
+    def fetch_subscription(self, ref: str) -> Any:
+        """The RemoteSubscription as it stands. Has no effect."""
+        raise self._lacks("billing")
+
+    def list_subscriptions(self, since: datetime, cursor: str | None) -> Any:
+        """One page of those begun since then, over or not: (RemoteSubscriptions, next cursor)."""
+        raise self._lacks("billing")
+
+    def fetch_invoice(self, ref: str) -> Any:
+        """The RemoteInvoice as it stands. Has no effect."""
+        raise self._lacks("billing")
+
+    def list_invoices(self, subscription: str, since: datetime | None) -> Any:
+        """RemoteInvoices of a subscription that were made since then, oldest first."""
+        raise self._lacks("billing")
+
+    def list_tries(self, payment_ref: str) -> Any:
+        """The RemoteTries of a payment, oldest first. Has no effect."""
+        raise self._lacks("billing")
+
+    def ensure_coupon(self, coupon: Mapping[str, Any], key: str) -> Any:
+        """Make what takes something off, under the id that it names. Safe to repeat."""
+        raise self._lacks("billing")
+
+    def steer_subscription(
+        self, ref: str, op: str, told: Mapping[str, Any], key: str
+    ) -> Any:
+        """Do `op` (cancel, cancel_at_end, reactivate, change, hold, release, method); answers the
+        RemoteSubscription as it is then. Raises ProviderRefused where nothing changed."""
+        raise self._lacks("billing")
+
+    def preview_subscription(self, ref: str, told: Mapping[str, Any]) -> Any:
+        """The RemoteInvoice that such a change would make now. Has no effect."""
+        raise self._lacks("billing")
+
+    def billing_told(self, body: str) -> Told | None:
+        """What a stored event carries, in any shape; None where it cannot be read."""
+        return None
+
+    def _lacks(self, what: str) -> NotSupported:
+        return NotSupported(f"The provider {self.name!r} offers no {what}.")

@@ -1,0 +1,317 @@
+"""Stripe's subscriptions and invoices in our words, in the shapes of old and new API versions.
+
+Since 2025-03-31 a subscription's period stands on its items, an invoice names its subscription in
+`parent`, its payments in a list, and its lines their price in `pricing`; before, each said so by
+itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from paydesk import ids
+from paydesk.errors import NotFound
+from paydesk.providers.billing import (
+    RemoteInvoice,
+    RemoteItem,
+    RemoteLine,
+    RemotePage,
+    RemoteSubscription,
+    RemoteTry,
+    Told,
+)
+from paydesk.providers.stripe_shapes import _money, _ref, _word
+from paydesk.rules.money import Money, from_stripe
+from paydesk.rules.subscriptions import STATE_OF_STRIPE
+
+#: An invoice's `billing_reason` in our words; every other one is manual.
+REASONS = {
+    "subscription_create": "subscription_create", "subscription_cycle": "subscription_cycle",
+    "subscription_update": "subscription_update", "subscription": "subscription_cycle",
+    "subscription_threshold": "subscription_cycle",
+}  # fmt: skip
+INVOICE_STATES = frozenset({"draft", "open", "paid", "void", "uncollectible"})
+#: Why a subscription ended, where nobody asked for it.
+END_REASONS = frozenset({"payment_failed", "payment_disputed"})
+
+
+def of_subscription(raw: Mapping[str, Any]) -> RemoteSubscription:
+    """Raises KeyError, ValueError or TypeError for a shape that is not understood."""
+    listed = raw["items"]["data"]
+    if not listed:
+        raise ValueError("a subscription has items")
+    starts = [at(one.get("current_period_start") or raw["current_period_start"]) for one in listed]
+    ends = [at(one.get("current_period_end") or raw["current_period_end"]) for one in listed]
+    details, hold = raw.get("cancellation_details") or {}, raw.get("pause_collection")
+    reason = details.get("reason")
+    return RemoteSubscription(
+        id=raw["id"], state=STATE_OF_STRIPE[raw["status"]],
+        provider_customer=_need(_ref(raw["customer"])),
+        items=tuple(of_item(one) for one in listed),
+        currency=(raw.get("currency") or _price(listed[0])["currency"]).lower(),
+        # A cycle that was begun anew may have one instant for both.
+        period_start=max(starts), period_end=max(min(ends), max(starts) + timedelta(seconds=1)),
+        created_at=at(raw.get("start_date") or raw["created"]),
+        trial_start=_at(raw.get("trial_start")), trial_end=_at(raw.get("trial_end")),
+        cancel_at=_at(raw.get("cancel_at"))
+        or (min(ends) if raw.get("cancel_at_period_end") else None),
+        canceled_at=_at(raw.get("canceled_at")),
+        cancel_reason=_text(details.get("comment")) or _text(details.get("feedback")),
+        end_reason=reason if reason in END_REASONS else None,
+        ended_at=_at(raw.get("ended_at")), is_held=bool(hold),
+        resumes_at=_at((hold or {}).get("resumes_at")),
+        latest_invoice=_ref(raw.get("latest_invoice")),
+        method=_ref(raw.get("default_payment_method")), metadata=_metadata(raw),
+        livemode=raw.get("livemode"), **ours(_metadata(raw)),
+    )  # fmt: skip
+
+
+def of_item(raw: Mapping[str, Any]) -> RemoteItem:
+    price = _price(raw)
+    recurs = price.get("recurring") or price
+    return RemoteItem(
+        id=raw["id"], price=price["id"], product=_ref(price.get("product")) or "",
+        unit=_unit(price), interval=(recurs["interval"], recurs.get("interval_count") or 1),
+        quantity=raw.get("quantity") or 1, metadata=_metadata(price),
+        lookup_key=_text(price.get("lookup_key")),
+    )  # fmt: skip
+
+
+def _price(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An item's price; before 2020 its plan, which says the same in other words."""
+    return raw.get("price") or raw["plan"]
+
+
+def _unit(price: Mapping[str, Any]) -> Money | None:
+    amount = price.get("unit_amount", price.get("amount"))
+    if type(amount) is not int:
+        return None
+    return _money(amount, price["currency"])
+
+
+def of_invoice(raw: Mapping[str, Any]) -> RemoteInvoice:
+    """Raises KeyError, ValueError or TypeError for a shape that is not understood."""
+    state = raw.get("status") or ("paid" if raw.get("paid") else "open")
+    if state not in INVOICE_STATES:
+        raise ValueError(f"an invoice has no status {state!r}")
+    currency = raw["currency"].lower()
+    whole = Whole(raw, currency)
+    moments = raw.get("status_transitions") or {}
+    parent = ((raw.get("parent") or {}).get("subscription_details")) or {}
+    older = raw.get("subscription_details") or {}
+    told = {**_metadata(older), **_metadata(parent), **_metadata(raw)}
+    lines = tuple(whole.line(one) for one in raw["lines"]["data"])
+    return RemoteInvoice(
+        id=raw["id"], state=state, reason=REASONS.get(raw.get("billing_reason") or "", "manual"),
+        provider_customer=_need(_ref(raw["customer"])), currency=currency, lines=lines,
+        subtotal=whole.minor(raw["subtotal"]), discount=whole.discount, tax=whole.tax,
+        total=whole.minor(raw["total"]), due=max(0, whole.minor(raw["amount_due"])),
+        paid=whole.minor(raw.get("amount_paid") or 0), created_at=at(raw["created"]),
+        number=_text(raw.get("number")),
+        subscription_ref=_ref(parent.get("subscription")) or _ref(raw.get("subscription")),
+        period=_period_of(lines, raw), payment_refs=_payments(raw), taxes=whole.taxes,
+        attempts=raw.get("attempt_count") or 0, is_outside=_is_outside(raw),
+        due_at=_at(raw.get("due_date")),
+        finalized_at=_at(moments.get("finalized_at") or raw.get("finalized_at")),
+        paid_at=_at(moments.get("paid_at")), voided_at=_at(moments.get("voided_at")),
+        uncollectible_at=_at(moments.get("marked_uncollectible_at")),
+        hosted_url=_url(raw.get("hosted_invoice_url")), pdf_url=_url(raw.get("invoice_pdf")),
+        livemode=raw.get("livemode"), has_more_lines=bool(raw["lines"].get("has_more")),
+        **ours(told),
+    )  # fmt: skip
+
+
+class Whole:
+    """An invoice's amounts, as whole minor units of its currency."""
+
+    def __init__(self, raw: Mapping[str, Any], currency: str) -> None:
+        self.currency = currency
+        listed = raw.get("total_taxes")
+        older = raw.get("total_tax_amounts")
+        self.taxes = tuple(self._tax(one) for one in listed or older or ())
+        if not self.taxes and raw.get("tax"):  # Before 2019 there was one tax, and its sum.
+            self.taxes = ((self.minor(raw["tax"]), False, None),)
+        self.tax = sum(amount for amount, _, _ in self.taxes)
+        off = raw.get("total_discount_amounts")
+        exclusive = sum(amount for amount, is_in, _ in self.taxes if not is_in)
+        if off is not None:
+            self.discount = sum(self.minor(one["amount"]) for one in off)
+        else:
+            rest = self.minor(raw["subtotal"]) + exclusive - self.minor(raw["total"])
+            self.discount = max(0, rest) if raw.get("discount") else 0
+
+    def minor(self, amount: Any) -> int:
+        """An amount of Stripe's, below zero too."""
+        if type(amount) is not int:
+            raise ValueError("an amount is a whole number")
+        whole = from_stripe(abs(amount), self.currency)
+        return whole if amount >= 0 else -whole
+
+    def _tax(self, raw: Mapping[str, Any]) -> tuple[int, bool, str | None]:
+        is_in = raw.get("tax_behavior") == "inclusive" or bool(raw.get("inclusive"))
+        rate = (raw.get("tax_rate_details") or {}).get("tax_rate") or _ref(raw.get("tax_rate"))
+        return self.minor(raw["amount"]), is_in, rate
+
+    def line(self, raw: Mapping[str, Any]) -> RemoteLine:
+        parent = raw.get("parent") or {}
+        own = parent.get("subscription_item_details") or parent.get("invoice_item_details") or {}
+        is_item = bool(own.get("invoice_item") or raw.get("invoice_item")) and not parent.get(
+            "subscription_item_details"
+        )
+        priced = ((raw.get("pricing") or {}).get("price_details") or {}).get("price")
+        inner = raw.get("price") or raw.get("plan") or {}
+        amount = self.minor(raw["amount"])
+        taxes = raw.get("taxes") or raw.get("tax_amounts") or ()
+        return RemoteLine(
+            kind=_kind(bool(own.get("proration", raw.get("proration"))), is_item, amount),
+            description=_text(raw.get("description")) or "Subscription", amount_minor=amount,
+            quantity=raw.get("quantity") or 1, unit_minor=self._unit(raw, inner),
+            period=_period(raw.get("period")), price=_ref(priced) or _ref(inner) or None,
+            ref=_word(raw.get("id")), taxes=tuple(self._tax(one) for one in taxes),
+            discount_minor=sum(self.minor(one["amount"])
+                               for one in raw.get("discount_amounts") or ()),
+        )  # fmt: skip
+
+    def _unit(self, raw: Mapping[str, Any], price: Mapping[str, Any]) -> int | None:
+        told = (raw.get("pricing") or {}).get("unit_amount_decimal")
+        if isinstance(told, str) and told.removeprefix("-").isdigit():
+            return self.minor(int(told))
+        amount = price.get("unit_amount", price.get("amount"))
+        return self.minor(amount) if type(amount) is int else None
+
+
+def _kind(is_proration: bool, is_item: bool, amount: int) -> str:
+    if is_proration:
+        return "proration_charge" if amount >= 0 else "proration_credit"
+    if is_item:
+        return "one_off" if amount >= 0 else "adjustment"
+    return "recurring"
+
+
+def _period_of(
+    lines: Sequence[RemoteLine], raw: Mapping[str, Any]
+) -> tuple[datetime, datetime] | None:
+    """What is billed: the latest whole period among the lines. Stripe's own `period` is of what
+    was used before."""
+    whole = [one.period for one in lines if one.kind == "recurring" and one.period]
+    if whole:
+        return max(whole)
+    if raw.get("period_start") and raw.get("period_end"):
+        return at(raw["period_start"]), at(raw["period_end"])
+    return None
+
+
+def _payments(raw: Mapping[str, Any]) -> tuple[str, ...]:
+    """Payment intents of an invoice, what was paid first."""
+    listed = (raw.get("payments") or {}).get("data") or ()
+    found = sorted(
+        (one for one in listed if one.get("status") != "canceled"),
+        key=lambda one: (one.get("status") != "paid", not one.get("is_default")),
+    )
+    refs = [_ref((one.get("payment") or {}).get("payment_intent")) for one in found]
+    refs.append(_ref(raw.get("payment_intent")))
+    return tuple(dict.fromkeys(one for one in refs if one))
+
+
+def _is_outside(raw: Mapping[str, Any]) -> bool:
+    return bool(raw.get("paid_out_of_band")) or bool(raw.get("amount_paid_off_stripe"))
+
+
+def of_page(raw: Mapping[str, Any]) -> RemotePage:
+    """A Checkout Session in subscription mode."""
+    return RemotePage(
+        id=raw["id"], status=raw.get("status") or "complete", url=raw.get("url"),
+        expires_at=_at(raw.get("expires_at")), subscription_ref=_ref(raw.get("subscription")),
+        provider_customer=_ref(raw.get("customer")), **ours(_metadata(raw)),
+    )  # fmt: skip
+
+
+def of_try(raw: Mapping[str, Any]) -> RemoteTry | None:
+    """A declined charge; None for another."""
+    if raw.get("status") != "failed":
+        return None
+    outcome = raw.get("outcome") or {}
+    return RemoteTry(
+        ref=raw["id"], code=outcome.get("reason") or raw.get("failure_code"),
+        message=_text(raw.get("failure_message")), at=at(raw["created"]),
+    )  # fmt: skip
+
+
+def told(body: str) -> Told | None:
+    """What an event carries; None where its shape is not understood."""
+    try:
+        raw = msgspec.json.decode(body)
+        inner = raw["data"]["object"]
+        read = {"subscription": of_subscription, "invoice": of_invoice,
+                "checkout.session": of_page}[inner["object"]]  # fmt: skip
+        return Told(what=read(inner), at=at(raw["created"]))
+    except (msgspec.DecodeError, KeyError, ValueError, TypeError, AttributeError):
+        return None
+
+
+def about(inner: Mapping[str, Any]) -> dict[str, Any]:
+    """What an event is about: the provider's customer and our ids, as far as it says them."""
+    parent = _inner(_inner(inner, "parent"), "subscription_details")
+    older = _inner(inner, "subscription_details")
+    metadata = {**_metadata(older), **_metadata(parent), **_metadata(inner)}
+    known = ours(metadata)
+    return {
+        "payment_ref": _ref(inner.get("customer")), "payment_id": known["subscription_id"],
+        "customer_id": known["customer_id"] if known["subscription_id"] else None,
+    }  # fmt: skip
+
+
+def ours(metadata: Mapping[str, Any]) -> dict[str, str | None]:
+    """Our ids in metadata: the subscription's as a bare uuid, None where they do not fit."""
+    customer = _word(metadata.get("customer_id"))
+    try:
+        found = ids.parse("subscription", _word(metadata.get("subscription_id")) or "")
+        whose = ids.show("customer", ids.customer_of(found))
+        if customer in (None, whose):
+            return {"subscription_id": str(found), "customer_id": whose}
+    except NotFound:
+        pass
+    return {"subscription_id": None, "customer_id": customer}
+
+
+def at(value: Any) -> datetime:
+    if type(value) is not int:
+        raise ValueError("an instant is a whole number of seconds")
+    return datetime.fromtimestamp(value, UTC)
+
+
+def _at(value: Any) -> datetime | None:
+    return at(value) if value is not None else None
+
+
+def _period(raw: Any) -> tuple[datetime, datetime] | None:
+    return (at(raw["start"]), at(raw["end"])) if isinstance(raw, dict) else None
+
+
+def _inner(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = raw.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _metadata(raw: Mapping[str, Any]) -> dict[str, str]:
+    found = raw.get("metadata")
+    return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}
+
+
+def _text(value: Any) -> str | None:
+    return value[:500] if isinstance(value, str) and value else None
+
+
+def _url(value: Any) -> str | None:
+    is_url = isinstance(value, str) and value.startswith(("https://", "http://"))
+    return value if is_url and len(value) <= 4096 else None
+
+
+def _need(value: str | None) -> str:
+    if value is None:
+        raise ValueError("an id is missing")
+    return value
