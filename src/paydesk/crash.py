@@ -44,6 +44,7 @@ POINTS: dict[str, str] = {
     "catalog_product_made": "the provider made or changed a product, nothing of it is stored",
     "catalog_price_made": "the provider made a price, its product is sold by another",
     "catalog_price_set": "the product is sold by the new price, the old one is not archived",
+    "plan_price_made": "the provider made a plan's price, it is not kept",
     "catalog_adopted": "a product was made ours here, the provider does not know",
     "spend_before_step": "a group of spends was taken, nothing was sent",
     "spend_before_commit": "a group of spends is written, not committed",

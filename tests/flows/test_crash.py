@@ -44,7 +44,7 @@ ELSEWHERE = {"spend_before_step", "spend_before_commit", "spend_after_commit",
              "reconcile_after_drifts", "reconcile_after_repair", "statement_line_taken",
              "invoice_before_commit", "number_before_commit", "number_after_draw",
              "catalog_product_made", "catalog_price_made", "catalog_price_set",
-             "catalog_adopted"}  # fmt: skip
+             "catalog_adopted", "plan_price_made"}  # fmt: skip
 
 TIMES = (1, 2)
 
