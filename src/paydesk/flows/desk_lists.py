@@ -213,6 +213,18 @@ def allotments(tx: Tx, customer_id: UUID, sub_id: UUID, limit: int = 12) -> list
     )
 
 
+def told(tx: Tx, customer_id: UUID, subjects: Iterable[UUID], limit: int = 60) -> list[Row]:
+    """Events about any of these, newest first."""
+    return tx.all(
+        "select e.type, e.data, e.created_at from unnest(%(subjects)s::uuid[]) as k(id)"
+        " cross join lateral (select type, data, created_at, seq from events"
+        "  where customer_id = %(customer_id)s and subject_id = k.id"
+        "  order by seq desc limit %(limit)s) e"
+        " order by e.seq desc limit %(limit)s",
+        {"customer_id": customer_id, "subjects": list(subjects), "limit": limit},
+    )
+
+
 def _page(kind: str, rows: list[Row], limit: int) -> tuple[list[Row], str]:
     rows, more = rows[:limit], len(rows) > limit
     for row in rows:

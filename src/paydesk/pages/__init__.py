@@ -16,6 +16,8 @@ from paydesk.pages import (
     dashboard,
     desk_catalog,
     desk_developers,
+    desk_invoices,
+    desk_subscriptions,
     docs,
     invoice,
     look,
@@ -62,7 +64,7 @@ def theme(
 
 for part in (
     checkout, invoice, offline, portal, sandbox, mailbox, docs, dashboard, desk_catalog,
-    desk_developers,
+    desk_developers, desk_invoices, desk_subscriptions,
 ):  # fmt: skip
     router.include_router(part.router)
 

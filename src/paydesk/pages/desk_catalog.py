@@ -1,15 +1,48 @@
-"""The dashboard's catalogue: credit packs and promo codes."""
+"""The dashboard's catalogue: plans, credit packs, promo codes."""
 
 from __future__ import annotations
 
 from fastapi import Request
 from fastapi.responses import Response
 
-from paydesk.flows import catalog, reports
+from paydesk.flows import catalog, desk_lists, plans, reports
 from paydesk.pages import desk, look, session
 from paydesk.pages.routing import new_router
+from paydesk.rules import access as rules
 
 router = new_router()
+
+
+WHEN = {"now": "at once", "period_end": "at the period's end"}
+
+
+@router.get("/dashboard/plans")
+def plan_list(request: Request) -> Response:
+    env, who = request.app.state.env, session.operator(request)
+    return desk.show(
+        request, "plans.html", who=who, rows=plans.list_(env, include_inactive=True),
+        subscribers=desk_lists.subscribers(env),
+    )  # fmt: skip
+
+
+@router.get("/dashboard/plans/{ref:path}")
+def plan(request: Request, ref: str) -> Response:
+    """By its key or id: every version of its terms, and who is on it."""
+    env, who = request.app.state.env, session.operator(request)
+    one = plans.get(env, ref)
+    on = desk_lists.subscribers_of(env, one.uuid)
+    return desk.show(
+        request, "plan.html", who=who, p=one, versions=plans.versions(env, one), subscribers=on,
+        count_all=sum(on.values()), when=WHEN, words_of=resource_words,
+    )  # fmt: skip
+
+
+def resource_words(kind: str, name: str) -> str:
+    """`Course python`, `Every lab`, `Everything`: a resource as people read it."""
+    words = kind.replace("_", " ")
+    if kind == rules.PLATFORM:
+        return "Everything"
+    return f"Every {words}" if name == rules.ALL else f"{words.capitalize()} {name}"
 
 
 @router.get("/dashboard/packs")

@@ -65,11 +65,35 @@ STATES: dict[str, tuple[str, str]] = {
     "reserved": ("Reserved", "info"),
     "used": ("Used", "ok"),
     "released": ("Released", ""),
+    # subscriptions
+    "incomplete": ("Not paid yet", "info"),
+    "trialing": ("In trial", "info"),
+    "past_due": ("Payment late", "warn"),
+    "unpaid": ("Unpaid", "bad"),
+    "paused": ("Paused", ""),
     # invoices
     "draft": ("Draft", ""),
     "paid": ("Paid", "ok"),
     "void": ("Void", ""),
     "uncollectible": ("Uncollectible", "warn"),
+    "issued": ("Issued", "ok"),
+    # refunds
+    "requested": ("To decide", "warn"),
+    "rejected": ("Refused", ""),
+    # disputes
+    "warning": ("Early warning", "warn"),
+    "needs_response": ("Needs response", "bad"),
+    "under_review": ("Under review", "info"),
+    "won": ("Won", "ok"),
+    "lost": ("Lost", "bad"),
+    "closed": ("Closed", ""),
+    # wallets
+    "frozen": ("Frozen", "warn"),
+    # risk
+    "allow": ("Allow", "ok"),
+    "block": ("Block", "bad"),
+    "review": ("Review", "warn"),
+    "accepted": ("Accepted", "ok"),
 }
 
 
@@ -167,6 +191,12 @@ def state_of(name: str) -> dict[str, str]:
     return {"word": word, "tone": tone}
 
 
+def words(code: str) -> str:
+    """A code as people read it: `card_declined` is `Card declined`."""
+    text = code.replace("_", " ")
+    return text[:1].upper() + text[1:]
+
+
 def as_json(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False, default=str)
 
@@ -239,7 +269,7 @@ def templates() -> Environment:
     environment.filters.update(
         amount=amount, count=count, signed=signed, moment=moment, day=day, time_tag=time_tag,
         ago=ago, ahead=ahead, initials=initials, as_json=as_json, state_of=state_of,
-        short_amount=short_amount,
+        short_amount=short_amount, words=words,
     )  # fmt: skip
     environment.globals.update(icon=icon, asset=asset, version=__version__)
     return environment

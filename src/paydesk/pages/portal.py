@@ -28,8 +28,8 @@ from paydesk.flows.checkout import CheckoutView, StartCheckout
 from paydesk.flows.offers import Offer
 from paydesk.pages import look, session
 from paydesk.pages.dashboard import credit_facts
+from paydesk.pages.desk_catalog import resource_words
 from paydesk.pages.routing import new_router
-from paydesk.rules import access as rules
 from paydesk.seals import seal, unseal
 
 if TYPE_CHECKING:
@@ -218,14 +218,6 @@ def _gives(found: Offer) -> list[tuple[str, str]]:
             how_long = "1 day" if days == 1 else f"{days} days"
         shown.append((resource_words(one["type"], one["id"]), how_long))
     return shown
-
-
-def resource_words(kind: str, name: str) -> str:
-    """`Course python`, `Every lab`, `Everything`: a resource as people read it."""
-    words = kind.replace("_", " ")
-    if kind == rules.PLATFORM:
-        return "Everything"
-    return f"Every {words}" if name == rules.ALL else f"{words.capitalize()} {name}"
 
 
 def _less(found: Offer) -> list[tuple[str, int]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from paydesk import ids
 from paydesk.flows.reports import PaymentPage, Row
-from paydesk.pages import look
+from paydesk.pages import look, story_billing
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +36,14 @@ PATHS = {
 _ICONS = {
     "checkout": "shopping-cart", "payment": "credit-card", "credits": "coins",
     "customer": "user", "promo": "ticket-percent", "fulfillment": "package",
+    **story_billing.ICONS,
 }  # fmt: skip
 _TONES = {
     "payment.succeeded": "ok", "fulfillment.done": "accent", "credits.granted": "accent",
     "payment.failed": "bad", "payment.declined": "bad", "fulfillment.blocked": "bad",
     "payment.review": "warn",
     "checkout.completed": "ok", "payment.processing": "info", "payment.requires_action": "warn",
+    **story_billing.TONES,
 }  # fmt: skip
 
 
@@ -140,6 +142,7 @@ _WORDS: dict[str, Callable[[Row], tuple[str, str]]] = {
     "promo.released": lambda d: ("Promo code given back", str(d.get("code") or "")),
     "customer.created": lambda d: ("Customer created", str(d.get("external_id") or "")),
     "customer.updated": lambda d: ("Customer updated", ", ".join(d.get("changed") or [])),
+    **story_billing.WORDS,
 }  # fmt: skip
 
 
@@ -153,14 +156,25 @@ def _delivery(row: Row) -> Step:
     return Step(row["received_at"], title, text, "webhook", tone, row["event_id"])
 
 
-def subject_link(kind: str, subject_id: Any, customer_id: Any) -> tuple[str, str]:
+#: Family of an event -> the screen of its subject.
+_SCREENS = {
+    "subscription": "subscriptions", "invoice": "invoices", "refund": "refunds",
+    "dispute": "disputes", "wallet": "wallets",
+}  # fmt: skip
+
+
+def subject_link(type: str, subject_id: Any, customer_id: Any) -> tuple[str, str]:
     """(id as shown, page) of what an event is about."""
-    family = kind.partition(".")[0]
+    family = type.partition(".")[0]
     if family in ("payment", "fulfillment"):
         shown = ids.show("payment", subject_id)
         return shown, f"/dashboard/payments/{shown}"
     if family == "checkout":
         shown = ids.show("checkout", subject_id)
         return shown, f"/dashboard/search?q={shown}"
+    for kind, screen in _SCREENS.items():
+        if family == kind and subject_id is not None and type != "wallet.converted":
+            shown = ids.show(kind, subject_id)
+            return shown, f"/dashboard/{screen}/{shown}"
     customer = ids.show("customer", customer_id)
     return customer, f"/dashboard/customers/{customer}"
