@@ -300,7 +300,12 @@ class Settings:
                                     doc="Comma-separated kinds of mail that are not sent; all:"
                                         " none is.")
     default_locale: str = _named("en", "PAYDESK_DEFAULT_LOCALE", choices=("en", "fr", "ht"),
-                                 doc="Language of mails where the customer has none.")
+                                 doc="Language of mails and the portal where the customer has"
+                                     " none.")
+    portal_self_service: str = _named("all", "PAYDESK_PORTAL_SELF_SERVICE",
+                                      choices=("all", "cancel", "view"),
+                                      doc="What customers may do to their plan in the portal: all;"
+                                          " cancel: all but change it; view: look and pay.")
     credits_low: int = _named(0, "PAYDESK_CREDITS_LOW", least=0,
                               doc="A mail goes out when a balance falls below it; 0: none does.")
     credits_expiring_days: int = _named(7, "PAYDESK_CREDITS_EXPIRING_DAYS", least=0,
@@ -311,6 +316,17 @@ class Settings:
                                             " yet to pay, and again after as many; 0: none does.")
     payment_reminder_most: int = _named(2, "PAYDESK_PAYMENT_REMINDER_MOST", least=1, most=20,
                                         doc="Most reminders of one payment or invoice.")
+
+    renewal_notice_days: int = _named(14, "PAYDESK_RENEWAL_NOTICE_DAYS", least=0, most=90,
+                                      doc="Days before a period of three months or longer is"
+                                          " renewed that a mail tells so; 0: none does.")
+    card_notice_days: int = _named(7, "PAYDESK_CARD_NOTICE_DAYS", least=0, most=90,
+                                   doc="Days before a renewal that a mail tells of a card which"
+                                       " will have expired by then; 0: none does.")
+    provider_subscription_mails: str = _named(
+        "paydesk", "PAYDESK_PROVIDER_SUBSCRIPTION_MAILS", choices=("paydesk", "provider"),
+        doc="Who writes to customers about subscriptions that the provider bills: paydesk or"
+            " provider.")
 
     # Invoices
     tax_rounding: str = _named("line", "PAYDESK_TAX_ROUNDING", choices=("line", "rate"),
