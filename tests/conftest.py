@@ -107,7 +107,8 @@ def db(request: pytest.FixtureRequest, database: databases.TestDatabase) -> Iter
     allowed = outside if unposted else set()
     if request.node.get_closest_marker("by_hand") is not None:
         allowed = allowed | BY_HAND
-    findings = [f for f in doctor.check(opened) if not f.ok and f.check not in allowed]
+    with opened.looking() as tx:
+        findings = [f for f in doctor.check(tx) if not f.ok and f.check not in allowed]
     opened.close()
     assert not findings, findings
 
@@ -275,7 +276,9 @@ def docs_shell(tmp_path_factory: pytest.TempPathFactory):
 
     desk = Desk(tmp_path_factory.mktemp("docs-desk"))
     try:
-        yield DocsShell(desk.wait(), tmp_path_factory.mktemp("docs-shell"))
+        shell = DocsShell(desk.wait(), tmp_path_factory.mktemp("docs-shell"))
+        yield shell
+        shell.close()
     finally:
         desk.close()
 

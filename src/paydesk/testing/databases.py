@@ -1,4 +1,5 @@
-"""Databases for tests: one server for all workers, a clone of the migrated template for each test.
+"""Databases for tests: one server for all workers, a clone of the migrated template for each test,
+or one that an earlier test gave back (reuse.py).
 
 The server keeps no promise about power cuts (fsync is off) and goes away, data and all, with the
 last process that uses it. `PAYDESK_TEST_ENGINE=system` takes the machine's own PostgreSQL,
@@ -7,23 +8,27 @@ last process that uses it. `PAYDESK_TEST_ENGINE=system` takes the machine's own 
 
 from __future__ import annotations
 
+import base64
 import collections
 import fcntl
+import hashlib
+import hmac
 import itertools
 import os
 import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psycopg
-from psycopg import sql
+from psycopg import conninfo, sql
 
 from paydesk.db import embedded, migrate
 from paydesk.db.binaries import Engine
+from paydesk.db.cluster import Role
+from paydesk.testing.reuse import Keeper, NotEmptied
 
 _SETTINGS = {
     "fsync": "off",
@@ -38,25 +43,46 @@ _SETTINGS = {
 #: Memory is used as the disk where there is this much of it to spare.
 _MEMORY = Path("/dev/shm")
 _ROOM_BYTES = 2 * 2**30
-#: Dropping waits for sessions that are still closing; a little later there are none.
-_DROP_LATER = 3
+#: Dropping and emptying wait for sessions that are still closing; a little later there are none.
+_LATER = 3
 
 _state_lock = threading.RLock()
 _servers: dict[tuple[int, str], embedded.Server] = {}
+#: (process, port of the server) -> the name of its template.
+_templates: dict[tuple[int, int], str] = {}
 _to_drop: collections.deque[str] = collections.deque()
+#: (process, template), name and session of the databases that may be handed on, oldest first.
+_given_back: collections.deque[tuple[tuple[int, str], str, Keeper]] = collections.deque()
 _numbers = itertools.count(1)
 
 
-@dataclass(frozen=True, slots=True)
 class TestDatabase:
-    """One database: addresses for the application's role, the schema's owner, the superuser."""
+    """One database: addresses for the application's role, the schema's owner, the superuser.
+
+    Who asks for one of the latter two may change what every later test relies on: the database
+    is then dropped after the test.
+    """
 
     __test__ = False
 
-    name: str
-    dsn: str
-    owner_dsn: str
-    admin_dsn: str
+    def __init__(self, name: str, server: embedded.Server, keeper: Keeper | None) -> None:
+        self.name = name
+        self.dsn = server.dsn_for("app", name)
+        self.is_altered = keeper is None
+        self.keeper = keeper
+        self._server = server
+
+    @property
+    def owner_dsn(self) -> str:
+        return self._altering("owner")
+
+    @property
+    def admin_dsn(self) -> str:
+        return self._altering("admin")
+
+    def _altering(self, role: Role) -> str:
+        self.is_altered = True
+        return self._server.dsn_for(role, self.name)
 
 
 def engine() -> embedded.Server:
@@ -66,15 +92,19 @@ def engine() -> embedded.Server:
         key = (os.getpid(), choice)
         if key not in _servers:
             folder = scratch_place() / f"paydesk-tests-{os.getuid()}-{choice}"
-            _servers[key] = embedded.start(
-                folder, engine=choice, settings=_SETTINGS, ephemeral=True
-            )
+            server = embedded.start(folder, engine=choice, settings=_SETTINGS, ephemeral=True)
+            with _only_one(server.folder / "template.lock"):
+                _ease_passwords(server)
+            _servers[key] = server
         return _servers[key]
 
 
 def template_database() -> str:
     """The name of a database with the present migrations applied; nobody may connect to it."""
     server = engine()
+    key = (os.getpid(), server.port)
+    if key in _templates:
+        return _templates[key]
     name = f"paydesk_template_{migrate.fingerprint()}"
     with _only_one(server.folder / "template.lock"), _admin(server) as admin:
         if not _exists(admin, name):
@@ -85,26 +115,49 @@ def template_database() -> str:
             # Whoever connects to a template makes every clone of it wait.
             _run(admin, "alter database {} allow_connections false", half)
             _run(admin, "alter database {} rename to {}", half, name)
+    _templates[key] = name
     return name
 
 
 def fresh_database() -> TestDatabase:
-    """A clone of the template, with the schema and nothing in it. Takes about 30 ms."""
-    return _create(template_database())
+    """The schema and nothing in it: a clone of the template, or what an earlier test gave back."""
+    template = template_database()
+    while len(_given_back) > _LATER and _given_back[0][0] == (os.getpid(), template):
+        _, name, keeper = _given_back.popleft()
+        try:
+            keeper.empty()
+        except NotEmptied:
+            keeper.close()
+            _drop_later(name)
+        else:
+            return TestDatabase(name, engine(), keeper)
+    name = _create(template)
+    admin_dsn = engine().dsn_for("admin", name)
+    return TestDatabase(name, engine(), Keeper(admin_dsn, "paydesk_app"))
 
 
 def empty_database() -> TestDatabase:
     """A database without any table, for tests of migrations."""
-    return _create("template0")
+    return TestDatabase(_create("template0"), engine(), None)
 
 
 def drop_database(database: TestDatabase) -> None:
-    """Give it back; it goes a little later, at the latest with the server."""
-    _to_drop.append(database.name)
-    if len(_to_drop) <= _DROP_LATER:
+    """Give it back. It is emptied or dropped a little later, at the latest with the server."""
+    if database.keeper is None or database.is_altered:
+        if database.keeper is not None:
+            database.keeper.close()
+        _drop_later(database.name)
+    else:
+        key = (os.getpid(), template_database())
+        _given_back.append((key, database.name, database.keeper))
+
+
+def _drop_later(name: str) -> None:
+    _to_drop.append(name)
+    if len(_to_drop) <= _LATER:
         return
     with _admin(engine()) as admin:
-        while len(_to_drop) > _DROP_LATER:
+        while len(_to_drop) > _LATER:
             _drop(admin, _to_drop.popleft())
 
 
@@ -118,7 +171,7 @@ def lent_database() -> Iterator[TestDatabase]:
         drop_database(database)
 
 
-def _create(template: str) -> TestDatabase:
+def _create(template: str) -> str:
     server = engine()
     name = f"paydesk_test_{os.getpid()}_{next(_numbers)}"
     with _admin(server) as admin:
@@ -127,12 +180,31 @@ def _create(template: str) -> TestDatabase:
         strategy = "file_copy" if _is_in_memory(server.folder) else "wal_log"
         statement = f"create database {{}} template {{}} owner paydesk_owner strategy {strategy}"
         _run(admin, statement, name, template)
-    return TestDatabase(
-        name,
-        server.dsn_for("app", name),
-        server.dsn_for("owner", name),
-        server.dsn_for("admin", name),
-    )
+    return name
+
+
+def _ease_passwords(server: embedded.Server) -> None:
+    """The same passwords, stretched once instead of 4,096 times, as every session of every test
+    would have to."""
+    with psycopg.connect(server.admin_dsn, autocommit=True) as admin:
+        query = "select rolname from pg_authid where rolpassword like 'SCRAM-SHA-256$1:%'"
+        eased = {name for (name,) in admin.execute(query)}
+        for dsn in (server.owner_dsn, server.dsn, server.admin_dsn):
+            told = conninfo.conninfo_to_dict(dsn)
+            if told["user"] not in eased:
+                statement = sql.SQL("alter role {} password {}").format(
+                    sql.Identifier(str(told["user"])), sql.Literal(_verifier(str(told["password"])))
+                )
+                admin.execute(statement)
+
+
+def _verifier(password: str) -> str:
+    """What a server keeps of a password (RFC 5803), stretched once."""
+    salt = os.urandom(16)
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, 1)
+    stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+    parts = (salt, stored, hmac.digest(salted, b"Server Key", "sha256"))
+    return "SCRAM-SHA-256$1:{}${}:{}".format(*(base64.b64encode(one).decode() for one in parts))
 
 
 def scratch_place() -> Path:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
-from paydesk.db.postgres import Database
+from paydesk.db.postgres import Database, Tx
 from paydesk.testing import databases
 from paydesk.testing.databases import TestDatabase
 
@@ -17,8 +18,20 @@ class OpenDatabase(Database):
     def __init__(self, made: TestDatabase, *, max_size: int = 10) -> None:
         super().__init__(made.dsn, min_size=1, max_size=max_size, name="paydesk test")
         self.made = made
-        self.owner_dsn = made.owner_dsn
-        self.admin_dsn = made.admin_dsn
+
+    @property
+    def owner_dsn(self) -> str:
+        return self.made.owner_dsn
+
+    @property
+    def admin_dsn(self) -> str:
+        return self.made.admin_dsn
+
+    @contextmanager
+    def looking(self) -> Iterator[Tx]:
+        """One instant of it in a session that knows the schema already, if there is one."""
+        with self.made.keeper.looking() if self.made.keeper else self.snapshot() as tx:
+            yield tx
 
 
 @pytest.fixture
