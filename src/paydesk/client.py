@@ -210,6 +210,7 @@ class Paydesk:
         method: MethodRef | None = None,
         hosted: bool = False,
         provider: str | None = None,
+        runner: str = "paydesk",
         success_url: str | None = None,
         cancel_url: str | None = None,
         zone: str | None = None,
@@ -218,13 +219,15 @@ class Paydesk:
     ) -> Subscription:
         """Subscribe to a plan. A saved method is charged at once; without one, or with `hosted`,
         send the customer to `url`, where it is paid or, before a trial, a method is saved.
+        `runner`: who bills it from then on, this desk, or with "provider" the provider, always
+        begun on its page.
 
         The same `key` subscribes once. Raises SubscriptionAlreadyActive, InvalidPromoCode,
         InvalidRequest, NotSupported, PaymentMethodNotUsable and other PaydeskErrors.
         """
         return subscribe(
             self.env, customer, plan, quantity=quantity, currency=currency, promo=promo,
-            trial_days=trial_days, method=method, hosted=hosted, provider=provider,
+            trial_days=trial_days, method=method, hosted=hosted, provider=provider, runner=runner,
             success_url=success_url, cancel_url=cancel_url, zone=zone, metadata=metadata, key=key,
         )  # fmt: skip
 

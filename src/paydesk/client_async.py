@@ -208,6 +208,7 @@ class AsyncPaydesk:
         method: MethodRef | None = None,
         hosted: bool = False,
         provider: str | None = None,
+        runner: str = 'paydesk',
         success_url: str | None = None,
         cancel_url: str | None = None,
         zone: str | None = None,
@@ -216,6 +217,8 @@ class AsyncPaydesk:
     ) -> Subscription:
         """Subscribe to a plan. A saved method is charged at once; without one, or with `hosted`,
         send the customer to `url`, where it is paid or, before a trial, a method is saved.
+        `runner`: who bills it from then on, this desk, or with "provider" the provider, always
+        begun on its page.
 
         The same `key` subscribes once. Raises SubscriptionAlreadyActive, InvalidPromoCode,
         InvalidRequest, NotSupported, PaymentMethodNotUsable and other PaydeskErrors.
@@ -223,7 +226,8 @@ class AsyncPaydesk:
         return await self._threads.run(
             self.paydesk.subscribe, customer, plan, quantity=quantity, currency=currency,
             promo=promo, trial_days=trial_days, method=method, hosted=hosted, provider=provider,
-            success_url=success_url, cancel_url=cancel_url, zone=zone, metadata=metadata, key=key,
+            runner=runner, success_url=success_url, cancel_url=cancel_url, zone=zone,
+            metadata=metadata, key=key,
         )  # fmt: skip
 
     async def refund(

@@ -15,7 +15,13 @@ from paydesk.client_plans import PlanRef
 from paydesk.env import Env
 from paydesk.errors import NotSupported
 from paydesk.flows import checkout as checkouts
-from paydesk.flows import customers, setups, subscription_changes, subscription_pauses
+from paydesk.flows import (
+    customers,
+    provider_billing_events,
+    setups,
+    subscription_changes,
+    subscription_pauses,
+)
 from paydesk.flows import subscriptions as flow
 from paydesk.flows.subscription_charges import ChangePreview as ChangeView
 from paydesk.flows.subscription_views import SubscriptionView, Why
@@ -29,8 +35,9 @@ _SHORT_CARDS = {"4242": "4242424242424242"}
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscription:
     """A subscription. `status` is incomplete, trialing, active, past_due, paused, unpaid, canceled
-    or expired; `price` is of one seat for one period and `amount` of all seats. `url` is the page
-    that a new one waits for, `next` a change that waits: {plan, quantity}."""
+    or expired; `runner` is who bills it, "paydesk" or "provider"; `price` is of one seat for one
+    period and `amount` of all seats. `url` is the page that a new one waits for (`page`: its name
+    at the provider), `next` a change that waits: {plan, quantity}."""
 
     id: str
     customer: str
@@ -59,12 +66,14 @@ class Subscription:
     promo: str | None
     method: str | None
     provider: str
+    runner: str
     invoice: str | None
     metadata: Mapping[str, str] = field(hash=False)
     created_at: datetime
     url: str | None = None
     checkout: Session | None = None
     setup: Setup | None = field(default=None, compare=False)
+    page: str | None = field(default=None, repr=False)
     _pay: Callable[[Subscription, str], Subscription] | None = field(
         default=None, repr=False, compare=False
     )
@@ -138,7 +147,7 @@ def shown(env: Env, view: SubscriptionView) -> Subscription:
     page = view.checkout
     session = Session.of(page, is_served=bool(env.settings.public_url)) if page else None
     setup = Setup.of(view.setup) if view.setup else None
-    waits = session is not None or setup is not None
+    waits = session is not None or setup is not None or view.page_ref is not None
     return Subscription(
         id=ids.show("subscription", view.id), customer=ids.show("customer", view.customer_id),
         status=view.state, plan=view.plan_key, plan_name=view.plan_name, family=view.family,
@@ -149,12 +158,12 @@ def shown(env: Env, view: SubscriptionView) -> Subscription:
         canceled_at=view.canceled_at, cancel_reason=view.cancel_reason, ended_at=view.ended_at,
         end_reason=view.end_reason, paused_at=view.paused_at, resume_at=view.resume_at,
         next={"plan": view.next["plan"], "quantity": view.next["quantity"]} if view.next else None,
-        promo=(view.discount or {}).get("code"), provider=view.provider,
+        promo=(view.discount or {}).get("code"), provider=view.provider, runner=view.runner,
         method=ids.show("method", view.method_id) if view.method_id else None,
         invoice=ids.show("invoice", view.latest_invoice_id) if view.latest_invoice_id else None,
         metadata=view.metadata, created_at=view.created_at,
-        url=session.url if session else setup.url if setup else None, checkout=session,
-        setup=setup, _pay=_payer(env) if waits else None,
+        url=session.url if session else setup.url if setup else view.page_url, checkout=session,
+        setup=setup, page=view.page_ref, _pay=_payer(env) if waits else None,
     )  # fmt: skip
 
 
@@ -173,6 +182,9 @@ def _payer(env: Env) -> Callable[[Subscription, str], Subscription]:
         elif sub.checkout is not None:
             cli.pay(sub.checkout.payment.provider_session or "", card, base)
             checkouts.verify(env, sub.checkout.id)
+        elif sub.page is not None:
+            cli.pay(sub.page, card, base)
+            provider_billing_events.look(env, *subscription_changes.find(env, None, sub.id))
         return shown(env, flow.get(env, None, sub.id))
 
     return pay
@@ -181,16 +193,16 @@ def _payer(env: Env) -> Callable[[Subscription, str], Subscription]:
 def subscribe(
     env: Env, customer: CustomerRef, plan: PlanRef, *, quantity: int, currency: str | None,
     promo: str | None, trial_days: int | None, method: MethodRef | None, hosted: bool,
-    provider: str | None, success_url: str | None, cancel_url: str | None, zone: str | None,
-    metadata: Mapping[str, Any] | None, key: str | None,
+    provider: str | None, runner: str, success_url: str | None, cancel_url: str | None,
+    zone: str | None, metadata: Mapping[str, Any] | None, key: str | None,
 ) -> Subscription:  # fmt: skip
     """What `Paydesk.subscribe` does."""
     who = customers.ensure(env, customer)
     return shown(env, flow.start(env, flow.NewSubscription(
         customer_id=who.uuid, plan=plan, quantity=quantity, currency=currency, promo=promo,
         trial_days=trial_days, method=None if method is None else method_ref(method),
-        is_hosted=hosted, provider=provider, success_url=success_url, cancel_url=cancel_url,
-        zone=zone, metadata=metadata or {}, request_key=request_key(key),
+        is_hosted=hosted, provider=provider, runner=runner, success_url=success_url,
+        cancel_url=cancel_url, zone=zone, metadata=metadata or {}, request_key=request_key(key),
     )))  # fmt: skip
 
 

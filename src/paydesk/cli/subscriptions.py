@@ -22,7 +22,8 @@ def add_to(app: typer.Typer) -> None:
 
 def _row(one: Any) -> dict[str, Any]:
     return {
-        "id": ids.show("subscription", one.id), "status": one.state, "plan": one.plan_key,
+        "id": ids.show("subscription", one.id), "status": one.state, "runner": one.runner,
+        "plan": one.plan_key,
         "customer": ids.show("customer", one.customer_id), "seats": one.quantity,
         "amount": one.amount, "version": one.plan_version, "from": one.period_start,
         "until": one.period_end, "trial_end": one.trial_end, "cancel_at": one.cancel_at,
@@ -65,6 +66,49 @@ def subscriptions_show(subscription: Which, output_: Output = "") -> None:
 
     with context.opened() as env:
         one = flow.get(env, None, subscription)
+    output.one(_row(one), output_)
+
+
+@subscriptions.command("start")
+def subscriptions_start(
+    customer: Annotated[str, typer.Argument(help="Our id of the customer, or yours.")],
+    plan: Annotated[str, typer.Argument(help="The plan's key or id.")],
+    seats: Annotated[int, typer.Option(min=1, help="How many.")] = 1,
+    currency: Annotated[str | None, typer.Option(help="Of the plan's prices.")] = None,
+    promo: Annotated[str | None, typer.Option(help="A code that takes something off.")] = None,
+    trial_days: Annotated[int | None, typer.Option(min=0, max=730,
+                                                   help="Else as the plan has it.")] = None,
+    runner: Annotated[Literal["paydesk", "provider"],
+                      typer.Option(help="Who bills it.")] = "paydesk",
+    key: Annotated[str | None, typer.Option(help="The same key subscribes once.")] = None,
+    live: context.Live = False,
+    output_: Output = "",
+) -> None:  # fmt: skip
+    """Subscribe a customer: charge the default method, or answer the page to pay on."""
+    from paydesk.flows import customers
+    from paydesk.flows import subscriptions as flow
+
+    with context.opened(live=live) as env:
+        who = customers.resolve(env, customer, create=False)
+        one = flow.start(env, flow.NewSubscription(
+            customer_id=who, plan=plan, quantity=seats, currency=currency, promo=promo,
+            trial_days=trial_days, runner=runner,
+            request_key=ids.request_key("cli", key) if key else None,
+        ))  # fmt: skip
+    output.one({**_row(one), "url": one.url}, output_)
+
+
+@subscriptions.command("look")
+def subscriptions_look(subscription: Which, output_: Output = "") -> None:
+    """Ask the provider that runs it how it stands, and take that over."""
+    from paydesk.flows import provider_billing_events as news
+    from paydesk.flows import subscription_changes as changes
+    from paydesk.flows import subscriptions as flow
+
+    with context.opened() as env:
+        key = changes.find(env, None, subscription)
+        news.look(env, *key)
+        one = flow.get(env, *key)
     output.one(_row(one), output_)
 
 

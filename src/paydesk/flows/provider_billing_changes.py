@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from typing import Any
 from uuid import UUID
 
@@ -21,7 +22,15 @@ from paydesk.errors import (
     NotSupported,
     PreviewOutdated,
 )
-from paydesk.flows import heads, methods, plans, provider_billing, provider_calls
+from paydesk.flows import (
+    heads,
+    methods,
+    payments,
+    plans,
+    provider_billing,
+    provider_calls,
+    refunds,
+)
 from paydesk.flows import provider_prices as prices
 from paydesk.flows import subscription_steps as steps
 from paydesk.flows.plans import Plan
@@ -31,12 +40,15 @@ from paydesk.flows.subscription_charges import (
     MICROSECOND,
     ChangeLine,
     ChangePreview,
+    charged,
+    old_side,
 )
 from paydesk.flows.subscription_steps import Sub
 from paydesk.flows.subscription_views import SubscriptionView, get
 from paydesk.providers.billing import RemoteInvoice
-from paydesk.rules import fields
+from paydesk.rules import fields, proration
 from paydesk.rules import subscriptions as rules
+from paydesk.rules.invoices import half_up
 from paydesk.rules.money import Money
 
 #: So long a preview holds.
@@ -96,11 +108,14 @@ def _of_key(tx: Tx, sub: Sub, key: UUID | None) -> UUID | None:
 
 
 def cancel(
-    env: Env, customer_id: UUID, sub_id: UUID, *, at: str, reason: str | None
-) -> SubscriptionView:
-    """End it there, now or at the period's end. Safe to repeat."""
+    env: Env, customer_id: UUID, sub_id: UUID, *, at: str, reason: str | None,
+    refund: str | None = None, by: str = "desk",
+) -> SubscriptionView:  # fmt: skip
+    """End it there, now or at the period's end. Safe to repeat. `refund`: give what is unused of
+    the running period's payment back to the payer, once it is over."""
     with env.db.read() as tx:
         sub = steps.read(tx, customer_id, sub_id)
+        back = _unused(tx, heads.now(env, customer_id, tx), sub) if refund else None
     if sub.state == "incomplete" and sub.provider_ref is None:
         provider_billing.lapse(env, customer_id, sub_id)
         return get(env, customer_id, sub_id)
@@ -114,7 +129,40 @@ def cancel(
         return is_now or sub.cancel_at is None
 
     op = "cancel" if is_now else "cancel_at_end"
-    return _command(env, customer_id, sub_id, op, {"reason": reason}, check)
+    found = _command(env, customer_id, sub_id, op, {"reason": reason}, check)
+    if back is not None:
+        _give_back(env, sub, *back, by)
+    return found
+
+
+def _unused(tx: Tx, now: datetime, sub: Sub) -> tuple[UUID, Fraction] | None:
+    """(payment, the part of it that is for the rest of the period); None where nothing is. Of one
+    that is over, as of its end: a repeat comes to the same."""
+    paid_for = charged(tx, sub)
+    if paid_for is None or paid_for.payment_id is None or sub.state == "trialing":
+        return None
+    told = steps.terms(tx, sub)
+    policy = told.downgrade if told.downgrade in ("seconds", "days") else "seconds"
+    rest = proration.unused(
+        old_side(tx, sub, told, paid_for), sub.ended_at or now, policy=policy, zone=sub.zone
+    ).amount_minor
+    if rest <= 0:
+        return None
+    return paid_for.payment_id, Fraction(rest, paid_for.paid_minor)
+
+
+def _give_back(env: Env, sub: Sub, payment_id: UUID, part: Fraction, by: str) -> None:
+    """Refund that part of the payment, taxes and all, once, as far as the payment goes."""
+    paid = payments.get(env, sub.customer_id, payment_id)
+    minor = min(half_up(paid.captured.minor * part), paid.refundable.minor)
+    if minor <= 0:
+        return
+    key = ids.request_key("subscription", str(sub.id), "unused")
+    refunds.request(env, refunds.WantRefund(
+        customer_id=sub.customer_id, payment_id=payment_id, by=by,
+        amount=Money(minor, sub.currency, minor=True), reason="requested_by_customer", force=True,
+        request_key=key, request_hash=key.bytes,
+    ))  # fmt: skip
 
 
 def reactivate(env: Env, customer_id: UUID, sub_id: UUID) -> SubscriptionView:

@@ -274,7 +274,7 @@ DISCOVER = timedelta(days=3)
 
 
 def look_due(env: Env, limit: int = 50) -> int:
-    """Sweep: look at provider-run subscriptions whose time has come; lost events are made up for."""
+    """Sweep: look at subscriptions whose time has come; lost events are made up for."""
     with env.db.read() as tx:
         found = tx.all(
             "select customer_id, id from subscriptions where look_at <= %(now)s"

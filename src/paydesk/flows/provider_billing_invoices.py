@@ -37,7 +37,6 @@ from paydesk.flows.subscription_steps import Sub
 from paydesk.providers.base import Charge
 from paydesk.providers.billing import RemoteInvoice, RemoteTry
 from paydesk.rules.invoices import NewItem
-from paydesk.rules.money import Money
 from paydesk.rules.payments import handle_of
 from paydesk.settings import Settings
 from paydesk.tracker.models import PAID_STATES

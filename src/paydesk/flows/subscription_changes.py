@@ -284,7 +284,8 @@ def cancel(
         raise InvalidRequest("refund is 'unused', with at 'now'.", param="refund")
     reason = fields.optional_text(reason, "reason", most=255)
     if there.runs(env, customer_id, sub_id):
-        return _cancel_there(env, customer_id, sub_id, at, reason, refund, by)
+        return there.cancel(env, customer_id, sub_id, at=at, reason=reason,
+                            refund=refund, by=by or causes.actor("desk"))  # fmt: skip
     with env.db.transaction(customer_id) as tx:
         now = heads.decide(tx, env.now(), customer_id)
         sub = steps.read(tx, customer_id, sub_id)
@@ -306,21 +307,6 @@ def cancel(
     crash.at("refund_after_commit")
     subscription_refunds.finish(env, back)
     return get(env, customer_id, sub_id)
-
-
-def _cancel_there(
-    env: Env, customer_id: UUID, sub_id: UUID, at: str, reason: str | None, refund: str | None,
-    by: str | None,
-) -> SubscriptionView:  # fmt: skip
-    """`cancel` of one that the provider runs; what is unused is given back as of any other."""
-    with env.db.read() as tx:
-        sub = steps.read(tx, customer_id, sub_id)
-        is_over = sub.state in rules.ENDED
-        back = _unused(tx, heads.now(env, customer_id, tx), sub) if refund and not is_over else None
-    found = there.cancel(env, customer_id, sub_id, at=at, reason=reason)
-    if back is not None:
-        _give_back(env, sub, *back, by or causes.actor("desk"))
-    return found
 
 
 def _cancel_now(tx: Tx, now: datetime, sub: Sub, reason: str | None) -> None:

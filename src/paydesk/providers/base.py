@@ -168,7 +168,8 @@ class ProviderEvent:
     """A provider's message. `charge` is what it claims, None where the provider must be asked.
 
     `kind` is `charge.updated`, `refund.updated`, `dispute.updated`, `method.updated`,
-    `setup.updated`, `subscription.updated`, `invoice.updated`, or `ignored` for news that changes nothing here. `ref` is then the session's
+    `setup.updated`, `subscription.updated`, `invoice.updated`, or `ignored` for news that changes
+    nothing here. `ref` is then the session's
     or payment's, the refund's, the dispute's, the method's, the setup's id; `payment_ref` the
     payment that a refund or dispute belongs to, or the provider's customer of a method, and
     `payment_id`, `customer_id` our own ids where the event carries them. A refund's `ref` is None
@@ -226,7 +227,8 @@ class Provider(Billing):
     #: What it can do, of: checkout, expire, charge, capture, void, refund, fetch, search,
     #: webhooks, customers, methods (attach, detach, list, default), setup, disputes (fetch and
     #: evidence), books (list what it recorded, for reconciliation), catalog (products and prices
-    #: are kept there too), billing (runs subscriptions itself), offline (a person or a statement confirms; nothing can be asked),
+    #: are kept there too), billing (it runs subscriptions itself),
+    #: offline (a person or a statement confirms; nothing can be asked),
     #: by_hand (its refunds are made in its own portal, and recorded here).
     can: ClassVar[frozenset[str] | set[str]] = frozenset({"fetch"})
     #: Currencies it takes; None for all.

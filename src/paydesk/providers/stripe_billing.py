@@ -168,9 +168,9 @@ class StripeBilling:
     ) -> RemoteSubscription:
         subscriptions, options = self._client.v1.subscriptions, {"idempotency_key": key}
         if op == "cancel":
-            details = {"cancellation_details": {"comment": told["reason"]}}
-            gone: dict[str, Any] = {"prorate": False, "invoice_now": False,
-                                    **(details if told.get("reason") else {})}  # fmt: skip
+            gone: dict[str, Any] = {"prorate": False, "invoice_now": False}
+            if told.get("reason"):
+                gone["cancellation_details"] = {"comment": told["reason"]}
             try:
                 raw = self._ask(lambda: subscriptions.cancel(ref, gone, options))
             except ProviderRefused:  # Refused where it is over already: how, it says itself.

@@ -27,6 +27,7 @@ class SubscriptionIn(Strict):
     payment_method: Ref | None = None
     hosted: bool = False
     provider: str | None = Field(default=None, min_length=1, max_length=64)
+    runner: Literal["paydesk", "provider"] = "paydesk"
     success_url: Url | None = None
     cancel_url: Url | None = None
     zone: str | None = Field(default=None, min_length=1, max_length=64)
