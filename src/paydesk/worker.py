@@ -42,6 +42,7 @@ from paydesk.flows import (
     rollups,
     services,
     setups,
+    subscription_notices,
     trail,
     webhook_deliveries,
 )
@@ -80,6 +81,7 @@ SWEEPS: list[tuple[str, Sweep, float]] = [
     ("provider_subscriptions", provider_billing_events.discover, 300.0),
     ("refills", refill_steps.run_due, 2.0),
     ("reminders", reminders.remind_due, 300.0),
+    ("billing_notices", subscription_notices.tell_due, 300.0),
     ("disputes", disputes.warn_due, 60.0),
     ("reconciliation", reconcile.nightly, 10.0),
     ("figures", rollups.keep, 5.0),

@@ -409,9 +409,11 @@ def test_wherever_a_charge_dies_the_invoice_is_paid_once(desk, payer, point):  #
 
 def test_the_receipt_of_an_invoice_names_its_number(desk, payer):
     from paydesk.flows import customers, mail_facts
+    from paydesk.notify import receipts
 
     user = payer()
     view = charge(desk, bill(desk, user))
     desk.sweep("invoice_numbers")
     facts = mail_facts.payment(desk.env, customers.get(desk.env, user.uuid), view.payment_id)
-    assert [one["description"] for one in facts["lines"]] == ["Invoice INV-000001"]
+    said = {locale: receipts.receipt(locale, facts).lines[0].description for locale in ("en", "fr")}
+    assert said == {"en": "Invoice INV-000001", "fr": "Facture INV-000001"}

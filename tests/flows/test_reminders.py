@@ -18,7 +18,7 @@ from paydesk.worker import Worker
 @pytest.fixture
 def told(env, make, clock):
     make.pack()
-    on = "receipt,refund,payment_failed"
+    on = "receipt,refund,payment_failed,invoice"
     env = replace(env, settings=replace(env.settings, notifications_off=on,
                                         offline_expiry_days=60))  # fmt: skip
     Worker(env).run_once("outgoing_feed")

@@ -12,6 +12,7 @@ from typing import Any
 
 import pypdfium2
 import pytest
+from billing_facts_kept import KEPT, PAPERS
 from http_support import OWN_KEY, Client, problem_of
 from purchase import Desk
 from smtp_server import Mailbox, mail_server
@@ -58,6 +59,7 @@ FACTS: dict[str, dict[str, Any]] = {
                                 "number": "INV-000017", "label": "invoice_number",
                                 "since": "2026-11-18T08:41:07+00:00",
                                 "pay_url": BASE["account_url"]},
+    **{kind: BASE | kept | PAPERS.get(kind, {}) for kind, kept in KEPT.items()},
 }  # fmt: skip
 #: A picture of one pixel, after the first bytes of a PNG.
 _PIXEL = base64.b64decode(
@@ -370,7 +372,7 @@ def test_every_mail_is_whole_in_every_language(kind, locale):
         assert "{" not in re.sub(r"<style>.*?</style>", "", text, flags=re.S)
     assert f'lang="{locale}"' in shown.html and "<" not in shown.text
     assert "Test:" not in shown.text
-    assert (shown.pdf is not None) == (kind in ("receipt", "refund"))
+    assert (shown.pdf is not None) == (kind in ("receipt", "refund", *PAPERS))
     assert max(map(len, shown.text.splitlines())) <= 120
     if kind != "endpoint_disabled":
         link = BASE["base_url"] if kind in render.STAFF_KINDS else BASE["account_url"]

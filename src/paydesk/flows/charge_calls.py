@@ -32,6 +32,10 @@ def _send(env: Env, call: Call) -> Charge:
         flags["capture"] = False
     order = order_of(call.id, request)
     charge = env.providers.call(name, "charge", order, request["method"], **flags)
+    if charge.status == "requires_action" and request["off_session"] and _is_billed(request):
+        # The payer is away: it failed, and the page of the invoice is where he can confirm.
+        code = charge.error_code or "authentication_required"
+        charge = replace(charge, status="failed", ended=False, action_url=None, error_code=code)
     is_over = charge.status == "failed" and not charge.ended and charge.payment_ref
     if is_over and "void" in env.providers[name].can:
         # Nobody tries another card on it: it is ended there, now or by the sweep.
@@ -39,6 +43,11 @@ def _send(env: Env, call: Call) -> Charge:
             ended = env.providers.call(name, "void", charge.payment_ref, f"{call.id}-end")
             charge = replace(charge, ended=ended.ended)
     return charge
+
+
+def _is_billed(request: Mapping[str, Any]) -> bool:
+    """Whether it is for an invoice."""
+    return "invoice_id" in (request.get("metadata") or {})
 
 
 def _send_held(env: Env, call: Call) -> Charge:

@@ -32,6 +32,7 @@ from paydesk.settings import Settings
 #: Modules that register what is theirs when they are imported.
 MODULES: tuple[str, ...] = (
     "paydesk.flows.refill_steps", "paydesk.flows.reminders", "paydesk.flows.renewals",
+    "paydesk.flows.subscription_notices",
 )  # fmt: skip
 
 

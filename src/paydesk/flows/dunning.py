@@ -54,9 +54,10 @@ def failed(tx: Tx, now: datetime, sub: Sub, row: InvoiceRow, code: str | None) -
     invoice_books.change(tx, row, try_at=at)
     if sub.state == "unpaid":
         return
+    until = "retry_at" if isinstance(found, rules.Retry) else "final_at"
     steps.move(tx, now, sub, "payment_failed", "past_due", error_code=code,
                invoice=ids.show("invoice", row.id), attempts=attempts,
-               **{"retry_at" if isinstance(found, rules.Retry) else "final_at": at.isoformat()})  # fmt: skip
+               **{until: at.isoformat()})  # fmt: skip
 
 
 def _give_up(tx: Tx, now: datetime, sub: Sub, row: InvoiceRow, found: rules.Final) -> None:

@@ -76,7 +76,8 @@ BILLING: dict[str, tuple[str, str, dict[str, Any]]] = {
         {**_SUBSCRIPTION, "changed": ["plan"], "was": "pro"},
     ),
     "subscription.past_due": (
-        "A period could not be charged for; `retry_at` says when it is tried again.",
+        "A period could not be charged for; `retry_at` says when it is tried again, `final_at` until"
+        " when another method is waited for.",
         "subscription",
         {**_SUBSCRIPTION, "status": "past_due", "was": "active",
          "error_code": "insufficient_funds", "retry_at": "2026-02-01T00:00:00+00:00"},
@@ -102,14 +103,28 @@ BILLING: dict[str, tuple[str, str, dict[str, Any]]] = {
         {**_SUBSCRIPTION, "was": "paused"},
     ),
     "subscription.trial_will_end": (
-        "The trial ends in three days.",
+        "The trial ends in three days. `due` is what will be charged then as things stand.",
         "subscription",
-        {**_SUBSCRIPTION, "status": "trialing", "trial_end": "2026-02-28T00:00:00+00:00"},
+        {**_SUBSCRIPTION, "status": "trialing", "trial_end": "2026-02-28T00:00:00+00:00",
+         "total": 1999, "due": 1999, "has_method": True},
     ),
     "subscription.doubled": (
         "The provider runs another one beside one of the same family; `beside` is that.",
         "subscription",
         {**_SUBSCRIPTION, "beside": "sub_0344QCT8RQJ5T9R7VHA8PSE1H4"},
+    ),
+    "subscription.renewal_upcoming": (
+        "A period of three months or longer is renewed in so many days as the setting says. `due`"
+        " is what will be charged as things stand, after the customer's balance.",
+        "subscription",
+        {**_SUBSCRIPTION, "total": 1999, "due": 1999, "has_method": True},
+    ),
+    "payment_method.expiring": (
+        "A card will have expired when the subscription that it pays is renewed.",
+        "method",
+        {"brand": "visa", "last4": "4242", "exp_month": 1, "exp_year": 2026, "plan": "pro",
+         "quantity": 1, "currency": "usd", "period_end": "2026-02-28T00:00:00+00:00",
+         "subscription_id": "019dfb2e-5f50-8d3c-a1b2-3c4d5e6f7a90"},
     ),
     "subscription.canceled": (
         "It is over, and so is what it opened; `reason` says why.",

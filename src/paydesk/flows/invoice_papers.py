@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from paydesk import ids
@@ -64,7 +65,7 @@ def invoice_pdf(env: Env, one: InvoiceView, locale: str | None = None) -> tuple[
     """(File name, PDF). Raises NotFound for a draft, or one that the provider writes."""
     if one.status == "draft" or one.runner != "paydesk":
         raise NotFound("There is no document of this invoice here.")
-    language = language_of(env, one, locale)
+    language = language_of(env, one.customer_id, locale)
     paper = invoices.invoice(language, invoice_facts(env, one))
     name = one.number or ids.show("invoice", one.id)
     return f"{name}.pdf", _pdf(env, language, paper)
@@ -72,18 +73,22 @@ def invoice_pdf(env: Env, one: InvoiceView, locale: str | None = None) -> tuple[
 
 def note_pdf(env: Env, one: NoteView, locale: str | None = None) -> tuple[str, bytes]:
     """(File name, PDF) of a credit note."""
+    language = language_of(env, one.customer_id, locale)
+    name = one.number or ids.show("credit_note", one.id)
+    return f"{name}.pdf", _pdf(env, language, invoices.note(language, note_facts(env, one)))
+
+
+def note_facts(env: Env, one: NoteView) -> dict[str, Any]:
+    """What a credit note's document shows, as `invoice_facts`."""
     of = invoice_views.get(env, one.customer_id, one.invoice_id)
-    language = language_of(env, of, locale)
     money = ("amount", "tax", "refunded", "balance", "written_off")
-    facts = {
+    return {
         **{name: getattr(one, name).minor for name in money},
         "currency": one.amount.currency, "number": one.number, "invoice_number": of.number,
         "created_at": _day(env, one.created_at), "reason": one.reason, "memo": one.memo,
         "status": one.status, "seller": of.seller, "buyer": of.buyer, "lines": one.items,
         "livemode": env.settings.live,
     }  # fmt: skip
-    name = one.number or ids.show("credit_note", one.id)
-    return f"{name}.pdf", _pdf(env, language, invoices.note(language, facts))
 
 
 def _pdf(env: Env, language: str, paper: invoices.Paper) -> bytes:
@@ -94,13 +99,13 @@ def _pdf(env: Env, language: str, paper: invoices.Paper) -> bytes:
     )  # fmt: skip
 
 
-def language_of(env: Env, one: InvoiceView, locale: str | None) -> str:
+def language_of(env: Env, customer_id: UUID, locale: str | None) -> str:
     """The language that is asked for, else the customer's. Raises InvalidRequest."""
     if locale is not None:
         if locale not in words.LOCALES:
             raise InvalidRequest(f"locale is one of {', '.join(words.LOCALES)}.", param="locale")
         return locale
-    customer = customers.get(env, one.customer_id)
+    customer = customers.get(env, customer_id)
     return words.locale_of(customer.metadata.get("locale"), env.settings.default_locale)
 
 

@@ -10,7 +10,14 @@ from zoneinfo import ZoneInfo
 
 from paydesk import ids
 from paydesk.env import Env
-from paydesk.flows import invoice_books, payments, webhook_endpoints
+from paydesk.flows import (
+    billing_facts,
+    invoice_books,
+    invoice_views,
+    payments,
+    webhook_endpoints,
+)
+from paydesk.flows.billing_facts import Nobody
 from paydesk.flows.customers import Customer
 from paydesk.flows.events import Event
 from paydesk.flows.payments import PaymentView
@@ -20,13 +27,11 @@ from paydesk.notify import brand
 _OWN_NAMES = ("Payment", "Wallet")
 
 
-class Nobody(Exception):
-    """There is nobody to send it to, or nothing to say any more."""
-
-
 def of_event(kind: str, env: Env, customer: Customer, event: Event) -> dict[str, Any]:
     """What a mail of this kind shows of an event. Raises Nobody where there is nothing to say."""
-    return common(env, customer) | _GATHER[kind](env, customer, event)
+    if kind in _GATHER:
+        return common(env, customer) | _GATHER[kind](env, customer, event)
+    return common(env, customer) | billing_facts.gather(kind, env, customer, event)
 
 
 def common(env: Env, customer: Customer) -> dict[str, Any]:
@@ -67,21 +72,27 @@ def payment(env: Env, customer: Customer, ref: str | UUID) -> dict[str, Any]:
 
 
 def _named(env: Env, one: PaymentView, lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The lines; that of an invoice with the number that it was given since."""
+    """The lines; that of an invoice with its number, and what it is for."""
     if one.purpose != invoice_books.PURPOSE or len(lines) != 1:
         return lines
     with env.db.read() as tx:
         row = invoice_books.get(tx, one.customer_id, UUID(one.goods["invoice"]))
-    return [{**lines[0], "description": invoice_books.name_of(row)}]
+        items = invoice_views.items_of(tx, row.customer_id, row.id)
+    about = None
+    if row.subscription_id is not None and row.cycle is not None:
+        names = [item.description for item in items if item.kind == "recurring"]
+        span = [_local(env, at) for at in (row.period_start, row.period_end) if at]
+        about = {"names": names, "period": span if len(span) == 2 else None}
+    return [{**lines[0], "invoice": row.number, "about": about}]
 
 
 def _line(one: PaymentView, line: dict[str, Any]) -> dict[str, Any]:
     """A line of the order; of an order without lines, such as an imported one, the whole of it."""
     credits = one.credits if not line else line.get("credits", 0) + line.get("bonus_credits", 0)
     name = line.get("description") or one.package_name or one.description
-    if name in _OWN_NAMES or name == f"{line.get('credits')} credits":
+    if name in _OWN_NAMES or name == f"{line.get('credits')} credits" or "invoice" in line:
         name = None
-    return {
+    return {name: line[name] for name in ("invoice", "about") if name in line} | {
         "description": name, "quantity": line.get("quantity", 1),
         "unit": line.get("unit_minor", one.price.minor), "credits": credits,
         "months": one.goods.get("months"), "is_wallet": one.purpose == "wallet",
@@ -89,7 +100,20 @@ def _line(one: PaymentView, line: dict[str, Any]) -> dict[str, Any]:
 
 
 def _receipt(env: Env, customer: Customer, event: Event) -> dict[str, Any]:
-    return payment(env, customer, event.subject_id)
+    """The receipt; of an invoice's payment with the invoice."""
+    found = payment(env, customer, event.subject_id)
+    one = payments.get(env, customer.uuid, event.subject_id)
+    if one.purpose == invoice_books.PURPOSE and "invoice" in one.goods:
+        found |= billing_facts.paid_by(env, customer, UUID(one.goods["invoice"]))
+        found |= _numbered_lines(found)
+    return found
+
+
+def _numbered_lines(facts: dict[str, Any]) -> dict[str, Any]:
+    """The lines with the number that was drawn for the document meanwhile."""
+    number = (facts.get("paper") or {}).get("number")
+    return {"lines": [{**line, "invoice": number} if "invoice" in line and number else line
+                      for line in facts["lines"]]}  # fmt: skip
 
 
 def _failed(env: Env, customer: Customer, event: Event) -> dict[str, Any]:
@@ -173,7 +197,9 @@ def _invoice_reminder(env: Env, customer: Customer, event: Event) -> dict[str, A
     return {
         "amount": row.due_minor, "currency": row.currency, "number": row.number,
         "label": "invoice_number", "reference": None, "since": _local(env, row.finalized_at),
-        "pay_url": f"{env.settings.base_url}/invoice/{ids.show('invoice', row.id)}?s={row.secret}",
+        "email": row.buyer.get("email") or customer.email,
+        "pay_url": invoice_views.page_url(env.settings.base_url, row),
+        "paper": billing_facts.paper(env, customer.uuid, row.id),
     }  # fmt: skip
 
 

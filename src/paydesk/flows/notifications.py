@@ -19,9 +19,9 @@ from paydesk import ids
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
 from paydesk.errors import InvalidRequest, Misconfigured, NotFound, PaydeskError
-from paydesk.flows import customers, events, heads, mail_facts, payments, sweeps
+from paydesk.flows import billing_facts, customers, events, heads, mail_facts, payments, sweeps
 from paydesk.flows.events import Event
-from paydesk.notify import brand, mail, receipts, render, words
+from paydesk.notify import billing, brand, mail, receipts, render, words
 from paydesk.notify.render import KINDS, STAFF_KINDS, Rendered
 from paydesk.rules import fields
 
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: Types of events that call for a mail. Low and expiring credits have rules of their own.
+#: Types of events that call for a mail. Low and expiring credits have rules of their own, and
+#: `billing_facts` knows those of subscriptions and invoices.
 KIND_OF = {
     "payment.succeeded": "receipt",
     "payment.failed": "payment_failed",
@@ -92,25 +93,52 @@ def enqueue(tx: Tx, env: Env, found: Sequence[Event]) -> int:
     on = kinds_on(env.settings)
     rows = []
     for event in found:
-        kind = KIND_OF.get(event.type)
+        kind = KIND_OF.get(event.type) or billing_facts.kind_of(event)
         if kind is None and _falls_low(env, event):
             kind = "credits_low"
-        if kind in on:
+        if kind in on and not _is_told_elsewhere(tx, env, event, kind):
             about = event.subject_id if kind == "receipt" else ids.parse("event", event.id)
-            rows.append((kind, about.hex, event.seq))
+            rows.append((kind, about.hex, event.seq, event.created_at))
     if not rows:
         return 0
-    customer_id = found[0].customer_id
+    customer_id, now = found[0].customer_id, env.now()
+    # A clock may be months ahead by now: its customers' mails are of the day of the fact.
+    is_clocked = tx.heads[customer_id].clock_id is not None
     return tx.run(
         "insert into notifications (customer_id, id, kind, dedupe, seq, is_staff, state, try_at,"
         " created_at) select %(customer_id)s, n.id, n.kind, n.dedupe, n.seq,"
-        " n.kind = any(%(staff)s), 'waiting', %(now)s, %(at)s from unnest(%(ids)s::uuid[],"
-        " %(kinds)s::text[], %(dedupes)s::text[], %(seqs)s::bigint[]) as n (id, kind, dedupe, seq)"
-        " on conflict (customer_id, kind, dedupe) do nothing",
-        {"customer_id": customer_id, "now": env.now(), "staff": sorted(STAFF_KINDS),
-         "at": heads.now(env, customer_id, tx),
+        " n.kind = any(%(staff)s), 'waiting', %(now)s, n.at from unnest(%(ids)s::uuid[],"
+        " %(kinds)s::text[], %(dedupes)s::text[], %(seqs)s::bigint[], %(ats)s::timestamptz[])"
+        " as n (id, kind, dedupe, seq, at) on conflict (customer_id, kind, dedupe) do nothing",
+        {"customer_id": customer_id, "now": now, "staff": sorted(STAFF_KINDS),
+         "ats": [r[3] if is_clocked else now for r in rows],
          "ids": [ids.new_owned(customer_id) for _ in rows], "kinds": [r[0] for r in rows],
          "dedupes": [r[1] for r in rows], "seqs": [r[2] for r in rows]},
+    )  # fmt: skip
+
+
+#: Kinds that the provider may have of its own, for subscriptions that it runs.
+_BILLED = frozenset({*billing.KINDS, "receipt", "payment_failed"})
+
+
+def _is_told_elsewhere(tx: Tx, env: Env, event: Event, kind: str) -> bool:
+    """Whether another mail says it: of a period's failed charge the subscription's own, and of
+    what the provider bills the provider's, where the setting says so."""
+    whose = event.customer_id
+    if env.settings.provider_subscription_mails == "provider" and kind in _BILLED:
+        about = None if event.type.startswith("credit_note.") else event
+        if about is not None and billing_facts.runner_of(tx, whose, about) == "provider":
+            return True
+    if kind != "payment_failed":
+        return False
+    of = billing_facts.of_invoice(tx, whose, event.subject_id)
+    if of is None or of["subscription_id"] is None:
+        return False
+    # What follows is written with it, a few events later.
+    near = events.follow(tx, whose, event.seq, limit=12)
+    return any(
+        one.type in billing_facts.TOLD_BY and one.subject_id == of["subscription_id"]
+        and one.created_at == event.created_at for one in near
     )  # fmt: skip
 
 

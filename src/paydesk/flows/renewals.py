@@ -24,6 +24,7 @@ from paydesk.flows import (
     memberships,
     plans,
     provider_calls,
+    subscription_notices,
     subscription_pauses,
 )
 from paydesk.flows import subscription_bills as bills
@@ -124,7 +125,8 @@ def _do(
     if found.what == "trial_notice":
         sub.told = {**sub.told, "trial": now.isoformat()}
         assert sub.trial_end is not None
-        steps.tell(tx, now, sub, "trial_will_end", trial_end=sub.trial_end.isoformat())
+        told = subscription_notices.upcoming(tx, now, sub, env.settings)
+        steps.tell(tx, now, sub, "trial_will_end", trial_end=sub.trial_end.isoformat(), **told)
     elif found.what == "cancel":
         dunning.end_open(tx, now, sub)
         steps.end(tx, now, sub, "canceled", sub.cancel_reason or "requested")

@@ -91,7 +91,8 @@ def failed(tx: Tx, now: datetime, row: InvoiceRow, payment: ServicePayment) -> N
 
         subscription_changes.failed(tx, now, sub, row)
     elif sub.state in ("active", "past_due", "unpaid", "trialing") and row.state == "open":
-        if payment.state != "failed" and row.first_failed_at is None:
+        is_page = payment.checkout_id is not None
+        if is_page and payment.state != "failed" and row.first_failed_at is None:
             return  # A page that nobody paid on is no failed try.
         dunning.failed(tx, now, sub, row, payment.error_code)
     else:

@@ -9,7 +9,7 @@ from functools import partial
 from importlib.resources import files
 from typing import Any
 
-from paydesk.notify import brand, formats, receipts, words
+from paydesk.notify import brand, countries, formats, receipts, words
 
 Facts = Mapping[str, Any]
 Row = tuple[str, str]
@@ -75,7 +75,8 @@ def _parties(locale: str, facts: Facts) -> dict[str, list[str]]:
 
     def rows(who: Mapping[str, Any]) -> list[str]:
         tax = who.get("tax_id")
-        told = [*brand.lines(who.get("address") or ""), who.get("country"), who.get("email")]
+        country = countries.name(who["country"], locale) if who.get("country") else None
+        told = [*brand.lines(who.get("address") or ""), country, who.get("email")]
         return [one for one in told if one] + ([f"{w('tax_id')}: {tax}"] if tax else [])
 
     named = [one for one in (buyer.get("name"),) if one]
@@ -90,7 +91,7 @@ def _lines(locale: str, facts: Facts) -> list[tuple[str, str, str, str, str]]:
     shown = partial(formats.amount, currency=facts["currency"], locale=locale)
     return [
         (
-            one["description"],
+            described(locale, one["description"]),
             _span(locale, one["period"]) if one["period"] else "",
             formats.number(one["quantity"], locale),
             shown(one["unit"]) if one["unit"] is not None else "",
@@ -98,6 +99,19 @@ def _lines(locale: str, facts: Facts) -> list[tuple[str, str, str, str, str]]:
         )
         for one in facts["lines"]
     ]
+
+
+#: How lines that the desk writes by itself begin -> their words.
+_OWN = {"Unused time on ": "line_unused", "Remaining time on ": "line_remaining",
+        "Discount on ": "line_discount"}  # fmt: skip
+
+
+def described(locale: str, text: str) -> str:
+    """A line's text; what the desk itself says of changes is said in the language."""
+    for start, key in _OWN.items():
+        if text.startswith(start):
+            return words.say(locale, key, name=text.removeprefix(start))
+    return text
 
 
 def _sums(locale: str, facts: Facts) -> list[Row]:
@@ -138,7 +152,8 @@ def note(locale: str, facts: Facts) -> Paper:
             (w("invoice_number"), facts["invoice_number"] or "—")]  # fmt: skip
     if facts["reason"]:
         rows.append((w("reason"), words.name_of(locale, facts["reason"])))
-    lines = [(one["description"], "", "1", shown(one["amount"]), shown(one["amount"]))
+    lines = [(described(locale, one["description"]), "", "1", shown(one["amount"]),
+              shown(one["amount"]))
              for one in facts["lines"]]  # fmt: skip
     if not lines:
         name = w("note_line", number=facts["invoice_number"] or "")

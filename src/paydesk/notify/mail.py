@@ -69,7 +69,7 @@ def sender_of(settings: Settings) -> str:
 def composed(
     settings: Settings, rendered: Rendered, recipients: list[str], message_id: str, at: datetime
 ) -> EmailMessage:
-    """The message: text first, HTML with its logo as its alternative, the PDF attached."""
+    """The message: text first, HTML with its logo as its alternative, PDFs attached."""
     message = EmailMessage()
     sender = sender_of(settings)
     name, _, domain = sender.rpartition("@")
@@ -88,10 +88,9 @@ def composed(
         assert html is not None
         html.add_related(rendered.logo.content, maintype="image", subtype=rendered.logo.kind,
                          cid="<logo>", disposition="inline")  # fmt: skip
-    if rendered.pdf is not None:
-        message.add_attachment(
-            rendered.pdf, maintype="application", subtype="pdf", filename=rendered.pdf_name
-        )
+    for name, content in rendered.papers:
+        if content is not None:
+            message.add_attachment(content, maintype="application", subtype="pdf", filename=name)
     return message
 
 

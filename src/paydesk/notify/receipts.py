@@ -79,6 +79,8 @@ def _name(locale: str, line: Mapping[str, Any]) -> str:
     """What a line is where the application gave it no name."""
     if line.get("credits"):
         return credits(locale, line["credits"])
+    if "invoice" in line:
+        return f"{words.say(locale, 'invoice')} {line['invoice'] or ''}".rstrip()
     return words.say(locale, "wallet_item" if line.get("is_wallet") else "payment")
 
 
@@ -86,6 +88,10 @@ def _detail(locale: str, line: Mapping[str, Any]) -> str:
     """What the line brought, beyond its name."""
     if line.get("credits"):
         return credits(locale, line["credits"])
+    if about := line.get("about"):
+        span = [formats.day_of(one, locale) for one in about["period"] or ()]
+        told = [words.say(locale, "span", start=span[0], end=span[1])] if span else []
+        return ", ".join([*about["names"], *told])
     if months := line.get("months"):
         key = words.counted(locale, "months", months)
         return words.say(locale, key, months=formats.number(months, locale))

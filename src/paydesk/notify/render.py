@@ -1,10 +1,10 @@
-"""A notification's facts as a mail: subject, text and HTML from one template, receipts as PDF."""
+"""A notification's facts as a mail: subject, text and HTML from one template, papers as PDF."""
 
 from __future__ import annotations
 
 import functools
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,26 +14,20 @@ import css_inline
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from paydesk.notify import formats, receipts, words
+from paydesk.notify import billing, formats, invoices, receipts, words
+from paydesk.notify.billing import DECLINES
 from paydesk.notify.brand import COLOR, Logo
 
 KINDS = ("receipt", "refund", "payment_failed", "credits_low", "credits_expiring",
          "dispute_opened", "dispute_due_soon", "refund_failed", "endpoint_disabled",
-         "refill_paused", "payment_reminder", "invoice_reminder")  # fmt: skip
+         "refill_paused", "payment_reminder", "invoice_reminder", *billing.KINDS)  # fmt: skip
 #: Kinds that go to the staff, in the desk's own language.
 STAFF_KINDS = frozenset(
     {"dispute_opened", "dispute_due_soon", "refund_failed", "endpoint_disabled"}
 )
-#: Kinds that bring the receipt as it stands.
+#: Kinds that bring the receipt as it stands, and those that bring the invoice.
 WITH_RECEIPT = frozenset({"receipt", "refund"})
-#: What a provider says of a declined payment -> our words for it.
-_DECLINES = {
-    "card_declined": "card_declined", "generic_decline": "card_declined",
-    "do_not_honor": "card_declined", "insufficient_funds": "insufficient_funds",
-    "expired_card": "expired_card", "incorrect_cvc": "incorrect_cvc",
-    "authentication_required": "not_authenticated",
-    "payment_intent_authentication_failure": "not_authenticated",
-}  # fmt: skip
+WITH_INVOICE = frozenset({"receipt", "invoice", "invoice_paid", "invoice_reminder"})
 #: Reasons of a dispute that have words.
 _DISPUTES = frozenset(
     {"fraudulent", "product_not_received", "product_unacceptable", "duplicate",
@@ -47,14 +41,22 @@ _WIDTH = 72
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A mail's parts. `pdf_name` is None for kinds without an attachment."""
+    """A mail's parts. `papers`: the name of each PDF that comes with it, and the PDF where it was
+    asked for."""
 
     subject: str
     text: str
     html: str
     logo: Logo | None = None
-    pdf_name: str | None = None
-    pdf: bytes | None = None
+    papers: tuple[tuple[str, bytes | None], ...] = ()
+
+    @property
+    def pdf_name(self) -> str | None:
+        return self.papers[0][0] if self.papers else None
+
+    @property
+    def pdf(self) -> bytes | None:
+        return self.papers[0][1] if self.papers else None
 
 
 def mail(
@@ -63,11 +65,12 @@ def mail(
     """The mail of these facts (JSON values: amounts in minor units, instants as RFC 3339).
 
     The HTML shows the logo as `cid:logo`, a part of its own that the message brings. Without
-    `with_pdf` a receipt's name stands there alone: its page takes longest to make.
+    `with_pdf` a paper's name stands there alone: its pages take longest to make.
     """
     assert kind in KINDS, f"no such kind of notification: {kind}"
     w = partial(words.say, locale)
-    shown = _SHOWN[kind](w, locale, facts)
+    is_billing = kind in billing.KINDS
+    shown = billing.shown(kind, w, locale, facts) if is_billing else _SHOWN[kind](w, locale, facts)
     business = facts["business"]
     subject = _line(w(shown.pop("subject", f"{kind}_subject"),
                       **{"business": business, **_texts(shown)}))  # fmt: skip
@@ -84,12 +87,37 @@ def mail(
         if contact and kind not in STAFF_KINDS else None,
         "account_url": facts.get("account_url"),
     }  # fmt: skip
-    text = _render(kind, "text", {**common, **shown})
-    html = _inliner().inline(_render(kind, "html", {**common, **shown}))
-    if kind not in WITH_RECEIPT:
-        return Rendered(subject, text, html, logo)
-    pdf = receipts.pdf(locale, _told(facts), logo) if with_pdf else None
-    return Rendered(subject, text, html, logo, f"receipt-{facts['number']}.pdf", pdf)
+    name = billing.TEMPLATE if is_billing else kind
+    text = _render(name, "text", {**common, **shown})
+    html = _inliner().inline(_render(name, "html", {**common, **shown}))
+    return Rendered(subject, text, html, logo, tuple(_papers(kind, locale, facts, logo, with_pdf)))
+
+
+def _papers(
+    kind: str, locale: str, facts: Facts, logo: Logo | None, with_pdf: bool
+) -> Iterator[tuple[str, bytes | None]]:
+    """(Name, PDF) of what comes with the mail."""
+    if kind in WITH_RECEIPT:
+        made = receipts.pdf(locale, _told(facts), logo) if with_pdf else None
+        yield f"receipt-{facts['number']}.pdf", made
+    if kind in WITH_INVOICE and facts.get("paper"):
+        yield _paper(locale, facts, "paper", invoices.invoice, logo, with_pdf)
+    if kind == "credit_note" and facts.get("note"):
+        yield _paper(locale, facts, "note", invoices.note, logo, with_pdf)
+
+
+def _paper(
+    locale: str, facts: Facts, name: str, shown: Callable[[str, Facts], invoices.Paper],
+    logo: Logo | None, with_pdf: bool,
+) -> tuple[str, bytes | None]:  # fmt: skip
+    told = facts[name]
+    made = None
+    if with_pdf:
+        made = invoices.pdf(
+            locale, shown(locale, told), color=facts.get("color") or COLOR,
+            base_url=facts["base_url"], contact=facts.get("contact") or None, logo=logo,
+        )  # fmt: skip
+    return f"{told['number'] or words.say(locale, 'invoice').lower()}.pdf", made
 
 
 # What each kind shows ---------------------------------------------------------------------------
@@ -106,8 +134,11 @@ def _told(f: Facts) -> Facts:
 
 def _receipt(w: Any, locale: str, f: Facts) -> dict[str, Any]:
     one = receipts.receipt(locale, _told(f))
+    button = (w("account"), f["account_url"]) if f.get("account_url") else None
+    if f.get("invoice_url"):
+        button = (w("view_invoice"), f["invoice_url"])
     return {"lines": _bought(one), "facts": one.facts, "total": one.total, "after": one.after,
-            "amount": one.paid, "date": one.day}  # fmt: skip
+            "amount": one.paid, "date": one.day, "button": button}  # fmt: skip
 
 
 def _bought(one: receipts.Receipt) -> list[tuple[str, str]]:
@@ -133,7 +164,7 @@ def _failed(w: Any, locale: str, f: Facts) -> dict[str, Any]:
     facts = [(w("date"), formats.day_of(f["at"], locale)), (w("payment"), f["number"])]
     if way := receipts.method(locale, f):
         facts.insert(1, (w("method_tried"), way))
-    if reason := _DECLINES.get(f.get("error_code") or ""):
+    if reason := DECLINES.get(f.get("error_code") or ""):
         facts.insert(0, (w("reason"), w(reason)))
     return {"amount": formats.amount(f["amount"], f["currency"], locale), "facts": facts}
 
@@ -184,7 +215,7 @@ def _disabled(w: Any, locale: str, f: Facts) -> dict[str, Any]:
 def _refill_paused(w: Any, locale: str, f: Facts) -> dict[str, Any]:
     is_wallet = f["currency"] is not None
     facts = []
-    if reason := _DECLINES.get(f.get("error_code") or ""):
+    if reason := DECLINES.get(f.get("error_code") or ""):
         facts.append((w("reason"), w(reason)))
     return {
         "facts": facts, "what": w("refill_wallet" if is_wallet else "refill_credits"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from babel import Locale
 
+from paydesk.notify.billing_words import BILLING_WORDS
 from paydesk.notify.invoice_words import INVOICE_WORDS
 
 LOCALES = ("en", "fr", "ht")
@@ -424,6 +425,7 @@ WORDS: dict[str, dict[str, str]] = {
         "ht": "Lajan kach oswa transfè labank",
     },
     **INVOICE_WORDS,
+    **BILLING_WORDS,
 }  # fmt: skip
 
 #: Names that are the same in every language: cards, wallets, providers.

@@ -1,0 +1,167 @@
+"""What is told of a subscription ahead of time: a long period that renews, a card that will have
+expired by then. Each is told once for a period; a card once for itself and the period."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, LiteralString
+from uuid import UUID
+
+from paydesk.db.postgres import Tx
+from paydesk.env import Env
+from paydesk.flows import clock_sources, heads, invoice_views, ledger, plans, tax_rates
+from paydesk.flows import subscription_bills as bills
+from paydesk.flows import subscription_steps as steps
+from paydesk.flows.clock_sources import Due
+from paydesk.flows.events import NewEvent, emit_many
+from paydesk.flows.subscription_steps import Sub
+from paydesk.flows.sweeps import WAIT_S, one_row
+from paydesk.rules import invoices as rules
+from paydesk.settings import Settings
+
+#: When a card is over: as `methods.ends_at` has it.
+_EXPIRES: LiteralString = """ (make_timestamptz(m.exp_year, m.exp_month, 1, 0, 0, 0, 'UTC')
+    at time zone 'UTC' + interval '1 month' + interval '12 hours') at time zone 'UTC'"""
+#: A period of three months or longer: who pays each month knows when.
+_LONG: LiteralString = """ (v.interval_unit = 'year' or (v.interval_unit = 'month'
+    and v.interval_count >= 3) or (v.interval_unit = 'week' and v.interval_count >= 12)
+    or (v.interval_unit = 'day' and v.interval_count >= 84))"""
+_MARK: LiteralString = "floor(extract(epoch from t.period_end) * 1000000)::bigint::text"
+_ROWS: LiteralString = """ join plan_versions v on v.plan_id = t.plan_id
+    and v.version = t.plan_version
+    left join payment_methods m on m.customer_id = t.customer_id and m.detached_at is null
+    and (m.id = t.method_id or (t.method_id is null and m.is_default))"""
+_STANDS: LiteralString = """ t.runner = 'paydesk' and t.cancel_at is null and t.price_minor > 0"""
+_RENEWS: LiteralString = (
+    " (t.state = 'active' and %(tells_renewal)s and coalesce(t.told ->> 'renewal', '') <> MARK"
+    " and LONG and t.period_end - %(renewal_days)s <= UNTIL)"
+)
+_CARD: LiteralString = (
+    " (t.state in ('active', 'trialing') and %(tells_card)s and m.exp_year is not null"
+    " and coalesce(t.told ->> 'card', '') <> m.id::text || ':' || MARK"
+    " and EXPIRES <= t.period_end and t.period_end - %(card_days)s <= UNTIL)"
+)
+
+
+def _filled(text: LiteralString, until: LiteralString) -> LiteralString:
+    return (
+        text.replace("UNTIL", until).replace("MARK", _MARK).replace("LONG", _LONG)
+        .replace("EXPIRES", _EXPIRES)
+    )  # fmt: skip
+
+
+# What is due next never lies after the period's end: the index of due rows leads to them.
+_DUE: LiteralString = _filled(
+    "select t.customer_id, t.id from subscriptions t ROWS where t.clock_id is null"
+    " and t.due_at < 'infinity' and t.due_at <= %(far)s and t.period_end <= %(far)s"
+    " and t.period_end > %(now)s and STANDS and (RENEWS or CARD)"
+    " order by t.due_at limit %(limit)s".replace("ROWS", _ROWS).replace("STANDS", _STANDS)
+    .replace("RENEWS", _RENEWS).replace("CARD", _CARD), "%(now)s",
+)  # fmt: skip
+_CLOCKED: LiteralString = _filled(
+    "select t.period_end - greatest(case when RENEWS then %(renewal_days)s else interval '0' end,"
+    " case when CARD then %(card_days)s else interval '0' end) as due_at, t.customer_id, t.id"
+    " from clock_customers k join subscriptions t using (customer_id) ROWS"
+    " where k.clock_id = %(clock_id)s and t.due_at < 'infinity' and t.period_end > (select"
+    "  c.now_at from clocks c where c.id = %(clock_id)s) and STANDS and (RENEWS or CARD)"
+    .replace("ROWS", _ROWS).replace("STANDS", _STANDS)
+    .replace("RENEWS", _RENEWS).replace("CARD", _CARD), "%(until)s",
+)  # fmt: skip
+
+
+def _values(settings: Settings) -> dict[str, Any]:
+    renewal, card = settings.renewal_notice_days, settings.card_notice_days
+    return {
+        "renewal_days": timedelta(days=renewal), "card_days": timedelta(days=card),
+        "tells_renewal": renewal > 0, "tells_card": card > 0,
+    }  # fmt: skip
+
+
+def tell_due(env: Env, limit: int = 100) -> int:
+    """Sweep: tell of renewals and expiring cards whose day has come; answers of how many."""
+    values, now = _values(env.settings), env.now()
+    far = now + max(values["renewal_days"], values["card_days"])
+    if far == now:
+        return 0
+    with env.db.read() as tx:
+        rows = tx.all(_DUE, {**values, "now": now, "far": far, "limit": limit})
+    done = 0
+    for row in rows:
+        with one_row("billing_notices", row["id"]):
+            done += tell(env, row["customer_id"], row["id"])
+    return done
+
+
+def tell(env: Env, customer_id: UUID, sub_id: UUID) -> int:
+    """Tell of one subscription what is to be told of it by now; answers how many notices."""
+    with env.db.transaction(customer_id, wait_s=WAIT_S) as tx:
+        now = heads.decide(tx, env.now(), customer_id)
+        row = tx.one(_ONE, {**_values(env.settings), "now": now, "customer_id": customer_id,
+                            "id": sub_id})  # fmt: skip
+        if row is None or not (row["renews"] or row["card"]):
+            return 0
+        sub = steps.read(tx, customer_id, sub_id)
+        if row["renews"]:
+            sub.told = {**sub.told, "renewal": row["mark"]}
+            steps.tell(tx, now, sub, "renewal_upcoming", **upcoming(tx, now, sub, env.settings))
+        if row["card"]:
+            sub.told = {**sub.told, "card": f"{row['method_id']}:{row['mark']}"}
+            _tell_card(tx, now, sub, row)
+        steps.save(tx, now, sub)
+    return int(row["renews"]) + int(row["card"])
+
+
+_ONE: LiteralString = _filled(
+    "select RENEWS as renews, coalesce(CARD, false) as card, MARK as mark, m.id as method_id,"
+    " m.brand, m.last4, m.exp_month, m.exp_year from subscriptions t ROWS"
+    " where t.customer_id = %(customer_id)s and t.id = %(id)s and STANDS and t.period_end > %(now)s"
+    .replace("ROWS", _ROWS).replace("STANDS", _STANDS)
+    .replace("RENEWS", _RENEWS).replace("CARD", _CARD), "%(now)s",
+)  # fmt: skip
+
+
+def _tell_card(tx: Tx, now: datetime, sub: Sub, card: Mapping[str, Any]) -> None:
+    key, _ = steps.plan_words(tx, sub.plan_id)
+    data = {
+        "brand": card["brand"], "last4": card["last4"], "exp_month": card["exp_month"],
+        "exp_year": card["exp_year"], "plan": key, "quantity": sub.quantity,
+        "currency": sub.currency, "subscription_id": str(sub.id),
+        "period_end": sub.period_end.isoformat(),
+    }  # fmt: skip
+    emit_many(tx, [NewEvent(customer_id=sub.customer_id, type="payment_method.expiring",
+                            subject_id=card["method_id"], data=data, at=now)])  # fmt: skip
+
+
+def upcoming(tx: Tx, now: datetime, sub: Sub, settings: Settings) -> dict[str, Any]:
+    """What the next period will cost as things stand: `total` with taxes, `due` of it after the
+    customer's balance, and whether there is a method to charge."""
+    after = replace(sub)
+    before = steps.terms(tx, sub)
+    if sub.next is not None and "invoice" not in sub.next:
+        after.plan_id, after.plan_version = UUID(sub.next["plan_id"]), sub.next["plan_version"]
+        after.quantity = sub.next["quantity"]
+    told = steps.terms(tx, after)
+    if sub.next is not None and "invoice" not in sub.next:
+        after.price_minor = plans.price(told, sub.currency).minor
+        intervals = [(one.interval_unit, one.interval_count) for one in (before, told)]
+        if intervals[0] != intervals[1]:
+            after.anchor, after.anchor_period = sub.period_end, sub.period + 1
+    start, end = steps.bounds(after, told, sub.period + 1)
+    lines = rules.discounted(
+        [bills.period_item(tx, after, told, start, end)], bills.use_discount(after)
+    )
+    country = invoice_views.buyer(tx, sub.customer_id, {}).get("country") or ""
+    held = {told.product: tax_rates.find(tx, country, told.product, now)}
+    total = rules.summed(rules.taxed(lines, held, rounding=settings.tax_rounding)).total
+    stands = ledger.balances(tx, [sub.customer_id], "balance", sub.currency)[sub.customer_id]
+    return {
+        "total": total, "due": max(0, total - max(0, stands)),
+        "has_method": steps.has_method(tx, sub),
+    }  # fmt: skip
+
+
+clock_sources.register(
+    Due(name="billing_notices", rank=20, step=tell, values=_values, find=_CLOCKED)
+)
