@@ -69,6 +69,12 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("post", "/api/payments/setup-intent"): {"userId": "$owner"},
     ("post", "/api/purchases/create"): {"itemId": "course", "userId": "$owner"},
     ("post", "/api/purchases/{purchase_id}/refund"): {"amount": 1.5, "reason": "a word"},
+    ("post", "/api/subscriptions/checkout-session"): {
+        "planId": "pro", "userId": "$owner", "promoCode": "SAVE",
+        "successUrl": "https://example.com/a"},
+    ("post", "/api/subscriptions/{subscription_id}/cancel"): {"atPeriodEnd": True,
+                                                              "reason": "a word"},
+    ("put", "/api/subscriptions/{subscription_id}"): {"planId": "pro", "atPeriodEnd": True},
     ("post", "/api/v1/customers/services/payments/{payment_id}/refund"): {
         "amount": 1.5, "reason": "a word"},
     ("post", "/api/v1/customers/services/premium-membership"): {"customer_id": "$owner"},
@@ -76,6 +82,10 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("post", "/payment/credits/refund"): {"transactionId": "$spend", "credits": 1,
                                           "userId": "$owner"},
     ("post", "/payment/credits/transfer"): {"toUserId": "kin", "credits": 1, "userId": "$owner"},
+    ("post", "/payment/memberships/cancel"): {"userId": "$owner", "reason": "a word"},
+    ("post", "/payment/memberships/{membership_id}/subscribe"): {
+        "userId": "$owner", "promoCode": "SAVE", "paymentMethodId": "$method",
+        "successUrl": "https://example.com/a"},
     ("post", "/payment/promo-codes/apply"): {"code": "SAVE", "packId": "creator",
                                              "userId": "$owner"},
     ("post", "/payment/promo-codes/validate"): {"code": "SAVE", "packId": "creator",
@@ -229,11 +239,14 @@ def world(http: Any, sim: Any, make: Any, owner: str = "user_1") -> World:
     _ok(asked(http, "patch", f"/v1/customers/{kin.id}", json={"owner": owner}))
     make.credits(user, 5_000)
     _fill(http.env, user.uuid, Money(100_000_00, "usd", minor=True))
-    _ok(asked(http, "put", "/v1/plans/pro", json=BODIES["put", "/v1/plans/{plan}"]))
+    plan = BODIES["put", "/v1/plans/{plan}"]
+    _ok(asked(http, "put", "/v1/plans/pro", json=plan))
+    _ok(asked(http, "put", "/v1/plans/gold", json={**plan, "kind": "membership", "credits": 9}))
     _ok(asked(http, "post", "/v1/rates", json=BODIES["post", "/v1/rates"]))
     made.ids = {
         "customer": user.id, "user": owner, "user_id": owner, "pack": "creator", "promo": "SAVE",
         "item": "course", "provider": "stripe", "report": "payments", "plan": "pro",
+        "membership_id": "gold",
     }  # fmt: skip
     _buy(made, sim)
     _own(made, sim)
@@ -284,7 +297,7 @@ def _own(made: World, sim: Any) -> None:
     note = {"invoice": made.ids["invoice"], "amount": 100}
     made.ids["credit_note"] = _ok(asked(made.http, "post", "/v1/credit-notes", json=note))["id"]
     subscription = post("/v1/subscriptions", {"plan": "pro"})
-    made.ids["subscription"] = subscription["id"]
+    made.ids["subscription"] = made.ids["subscription_id"] = subscription["id"]
     billed = asked(made.http, "get", f"/v1/invoices/{subscription['latest_invoice']}")
     made.ids["invoice_item"] = _ok(billed)["items"][0]["id"]
     wallets = _ok(asked(made.http, "get", f"/v1/wallets?customer={made.owner}"))["data"]

@@ -12,6 +12,7 @@ from paydesk.db.postgres import Tx
 from paydesk.env import Env
 from paydesk.flows import payments
 from paydesk.flows.payments import PaymentView
+from paydesk.flows.subscription_payments import PaidFor, paid_for
 from paydesk.rules.money import Money
 
 
@@ -37,7 +38,7 @@ class RefundEntry:
 class Record:
     """A payment, or a refund of it. `url` is the page of its last session; `refunded_at` and
     `refund_reason` are of the payment's last refund; `response` is the provider's last answer, of
-    a refund what it answered to that."""
+    a refund what it answered to that. `paid_for` tells of a subscription's payment."""
 
     payment: PaymentView
     refund: RefundEntry | None
@@ -45,10 +46,16 @@ class Record:
     response: dict[str, Any] | None
     refunded_at: datetime | None
     refund_reason: str | None
+    paid_for: PaidFor | None = None
 
     @property
     def id(self) -> UUID:
         return self.refund.id if self.refund else self.payment.id
+
+    @property
+    def service_id(self) -> UUID | None:
+        """The service, or the subscription, that the payment is for."""
+        return self.paid_for.subscription_id if self.paid_for else self.payment.service_id
 
 
 def get(
@@ -75,8 +82,9 @@ def history(
     after: UUID | None = None,
 ) -> list[Record]:
     """A customer's payments and refunds in one list, newest first. `after`: older than the
-    payment or refund of this id. `service_id`: only what was paid for this service. `states` are
-    payments', `refund_states` refunds'; `payment_type` refund: no payments."""
+    payment or refund of this id. `service_id`: only what was paid for this service or this
+    subscription. `states` are payments', `refund_states` refunds'; `payment_type` refund: no
+    payments."""
     values = {
         "customer_id": customer_id, "service_id": service_id, "limit": limit, "after": after,
         "states": None if states is None else list(states),
@@ -98,14 +106,16 @@ _ENTRIES = """
     with entries as (
         select p.id, p.id as payment_id, p.created_at from payments p
         where p.customer_id = %(customer_id)s and p.deleted_at is null
-        and (%(service_id)s::uuid is null or p.service_id = %(service_id)s)
+        and (%(service_id)s::uuid is null or p.service_id = %(service_id)s
+            or (p.terms -> 'goods' ->> 'subscription')::uuid = %(service_id)s)
         and (%(states)s::text[] is null or p.state = any(%(states)s))
         and (%(type)s::text is null or p.payment_type = %(type)s)
         union all
         select r.id, r.payment_id, r.created_at from refunds r
         join payments p on p.customer_id = r.customer_id and p.id = r.payment_id
         where r.customer_id = %(customer_id)s and p.deleted_at is null
-        and (%(service_id)s::uuid is null or p.service_id = %(service_id)s)
+        and (%(service_id)s::uuid is null or p.service_id = %(service_id)s
+            or (p.terms -> 'goods' ->> 'subscription')::uuid = %(service_id)s)
         and (%(refund_states)s::text[] is null or r.state = any(%(refund_states)s))
         and coalesce(%(type)s, 'refund') = 'refund'
     )
@@ -156,12 +166,13 @@ def _records(
         {"customer_id": customer_id, "ids": list({payment.id for payment, _ in wanted})},
     )
     more = {row["id"]: row for row in rows}
+    plans = paid_for(tx, customer_id, [payment.id for payment, _ in wanted])
     return [
         Record(
             payment=payment, refund=refund, url=more[payment.id]["url"],
             response=refund.response if refund else more[payment.id]["response"],
             refunded_at=more[payment.id]["succeeded_at"],
-            refund_reason=more[payment.id]["reason"],
+            refund_reason=more[payment.id]["reason"], paid_for=plans.get(payment.id),
         )
         for payment, refund in wanted
     ]  # fmt: skip

@@ -28,6 +28,7 @@ from paydesk.http.compat.shapes import (
     amount_of,
     bare,
     owner,
+    ref_of,
 )
 from paydesk.http.fields import Code, Email, Ref, Url, reply
 from paydesk.http.idempotency import attempt_of, once
@@ -263,7 +264,7 @@ def list_packs(request: Request) -> Response:
 )  # fmt: skip
 def get_pack(request: Request, pack: str) -> Response:
     """By uuid or key."""
-    found = catalog.get_pack(env_of(request), _pack_ref(pack), active_only=True)
+    found = catalog.get_pack(env_of(request), ref_of(pack), active_only=True)
     return reply(_pack_shape(found))
 
 
@@ -279,7 +280,7 @@ async def purchase(request: Request, pack: str, body: Purchase | None = None) ->
 def _purchase(request: Request, pack: str, body: Purchase) -> Response:
     env, who = env_of(request), who_of(request)
     customer_id = owner(env, who, body.user_id, create=True)
-    found = catalog.get_pack(env, _pack_ref(pack), active_only=True)
+    found = catalog.get_pack(env, ref_of(pack), active_only=True)
     attempt = attempt_of(request, who)
     wanted = StartCheckout(
         customer_id=customer_id, pack=found.key, promo=body.promo_code,
@@ -302,14 +303,6 @@ def _purchase(request: Request, pack: str, body: Purchase) -> Response:
         )
 
     return once(env, attempt, customer_id, work)
-
-
-def _pack_ref(text: str) -> Any:
-    """A bare uuid is an id here; anything else is a key or a prefixed id."""
-    try:
-        return UUID(text) if len(text) == 36 else text
-    except ValueError:
-        return text
 
 
 # Promo codes -----------------------------------------------------------------------------------
@@ -374,7 +367,7 @@ def _product(
         return {"plan": membership(env_of(request), body.membership_id)}
     pack = None
     if body.pack_id is not None:
-        pack = catalog.get_pack(env_of(request), _pack_ref(body.pack_id), active_only=True)
+        pack = catalog.get_pack(env_of(request), ref_of(body.pack_id), active_only=True)
     return pricing.product(env_of(request), StartCheckout(
         customer_id=customer_id, pack=pack, credits=body.credits, amount=price,
     ))  # fmt: skip

@@ -85,7 +85,7 @@ class SetupRow(CamelOut):
 
 
 class HistoryRow(CamelOut):
-    """A payment and what it was for: a purchase, a service, or neither."""
+    """A payment and what it was for: a purchase, a service, a subscription, or nothing of these."""
 
     id: str
     user_id: str
@@ -141,7 +141,7 @@ def history_row(one: PaymentView, user_id: str) -> dict[str, Any]:
     return {
         "id": bare(one.id),
         "userId": user_id,
-        "type": one.purpose,
+        "type": "subscription" if goods.get("subscription") else one.purpose,
         "amount": fields.plain_number(one.amount),
         "currency": one.currency.upper(),
         "status": PAYMENT_STATUS.get(one.state, one.state),
@@ -149,7 +149,7 @@ def history_row(one: PaymentView, user_id: str) -> dict[str, Any]:
         "description": one.description,
         "purchaseId": goods.get("purchase"),
         "serviceId": goods.get("service"),
-        "subscriptionId": None,
+        "subscriptionId": goods.get("subscription"),
         "itemKey": goods.get("key"),
         "amountRefunded": fields.plain_number(one.refunded),
         "createdAt": fields.instant(one.created_at),

@@ -117,14 +117,14 @@ def shape(one: Record, *, for_staff: bool = False) -> dict[str, Any]:
     found = {
         "id": bare(payment.id),
         "customer_id": bare(payment.customer_id),
-        "service_id": bare(payment.service_id),
+        "service_id": bare(one.service_id),
         "payment_intent_id": payment.handle,
         "payment_type": payment.payment_type,
         "payment_method": method_of(payment),
         "status": status_of(payment),
         "amount": decimal(payment.amount),
         "currency": payment.currency.upper(),
-        "description": payment.description,
+        "description": one.paid_for.words if one.paid_for else payment.description,
         "external_payment_id": payment.payment_ref,
         "payment_url": one.url,
         "payment_url_expires_at": instant(payment.expires_at),
@@ -132,7 +132,7 @@ def shape(one: Record, *, for_staff: bool = False) -> dict[str, Any]:
         "failed_at": instant(payment.failed_at),
         "canceled_at": instant(payment.canceled_at),
         "failure_reason": payment.error_message or payment.error_code,
-        "payment_metadata": payment.metadata,
+        "payment_metadata": _metadata(one),
         "provider_response": one.response if for_staff else None,
         "refunded_amount": decimal(payment.refunded),
         "refunded_at": instant(one.refunded_at),
@@ -150,7 +150,7 @@ def shape(one: Record, *, for_staff: bool = False) -> dict[str, Any]:
         "payment_type": "refund",
         "status": REFUND_STATUS.get(refund.state, refund.state),
         "amount": decimal(refund.amount),
-        "description": f"Refund of {payment.description}" if payment.description else "Refund",
+        "description": f"Refund of {told}" if (told := found["description"]) else "Refund",
         "external_payment_id": refund.provider_ref,
         "payment_url": None,
         "payment_url_expires_at": None,
@@ -164,6 +164,17 @@ def shape(one: Record, *, for_staff: bool = False) -> dict[str, Any]:
         "created_at": instant(refund.created_at),
         "updated_at": instant(refund.updated_at),
     }
+
+
+def _metadata(one: Record) -> dict[str, Any]:
+    """What the payment says for itself, and the plan and the period that it was for."""
+    told = one.paid_for
+    if told is None:
+        return one.payment.metadata
+    return one.payment.metadata | {
+        "plan": told.plan_key, "period_start": instant(told.period_start),
+        "period_end": instant(told.period_end),
+    }  # fmt: skip
 
 
 def provider_of(env: Env, method: str | None) -> str | None:

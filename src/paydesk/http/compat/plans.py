@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import UUID
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,7 +13,7 @@ from paydesk.flows import plans
 from paydesk.flows.plans import Plan
 from paydesk.http import fields
 from paydesk.http.auth import STAFF
-from paydesk.http.compat.shapes import CamelOut, bare
+from paydesk.http.compat.shapes import CamelOut, bare, ref_of
 from paydesk.http.fields import reply
 from paydesk.http.routes import cell, env_of, router
 from paydesk.rules.plans import plan_price
@@ -88,13 +87,7 @@ def membership_row(env: Env, one: Plan) -> dict[str, Any]:
 
 def membership(env: Env, text: str) -> Plan:
     """A membership on sale by its bare uuid, its key or its prefixed id. Raises NotFound."""
-    ref: UUID | str = text
-    if len(text) == 36:
-        try:
-            ref = UUID(text)
-        except ValueError:
-            ref = text
-    found = plans.get(env, ref, active_only=True)
+    found = plans.get(env, ref_of(text), active_only=True)
     if found.kind != "membership":
         raise NotFound("No such membership.", param="membership")
     return found

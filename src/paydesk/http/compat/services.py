@@ -12,15 +12,17 @@ from starlette.responses import Response
 
 from paydesk import ids
 from paydesk.errors import InvalidRequest, NotFound
-from paydesk.flows import checkout, payment_records, refund_views
+from paydesk.flows import checkout, payment_records, refund_views, subscriptions
 from paydesk.flows import payments as payment_flows
 from paydesk.flows import services as service_flows
 from paydesk.flows.checkout import CheckoutView, StartCheckout
 from paydesk.flows.payments import PaymentView
 from paydesk.flows.services import ServiceView
+from paydesk.flows.subscription_views import SubscriptionView
 from paydesk.http import owners
 from paydesk.http.auth import STAFF, Principal
 from paydesk.http.compat import payment_records as records
+from paydesk.http.compat import services_memberships as memberships
 from paydesk.http.compat.payment_records import RecordOut, decimal, instant
 from paydesk.http.compat.shapes import DecimalNumber, SnakeIn, bare
 from paydesk.http.fields import Code, Email, Instant, Ref, Url, reply
@@ -76,7 +78,9 @@ class AppliedService(_Out):
 
 
 class AppliedPayment(_Out):
-    payment_id: str
+    """`payment_id` is null where a card is to be saved before a trial."""
+
+    payment_id: str | None
     payment_url: str | None
     amount: float
     currency: str
@@ -86,7 +90,7 @@ class AppliedPayment(_Out):
 class ApplicationOut(_Out):
     status: Literal["pending_payment", "activated", "failed"]
     service: AppliedService
-    payment: AppliedPayment
+    payment: AppliedPayment | None
 
 
 class ConfirmedService(_Out):
@@ -132,7 +136,8 @@ class RefundedOut(_Out):
     responses={201: {"model": ApplicationOut}}, status_code=201, **cell(*BUYERS, owner="own"),
 )  # fmt: skip
 async def apply(request: Request, body: MembershipIn | None = None) -> Response:
-    """Makes the inactive service and its pending payment; `payment_url` is the provider's page."""
+    """Makes the inactive service and its pending payment; `payment_url` is the provider's page.
+    Where the catalogue has a plan for it, the service is a subscription."""
     return await at_provider(request, _apply, request, body or MembershipIn())
 
 
@@ -140,10 +145,16 @@ def _apply(request: Request, body: MembershipIn) -> Response:
     env, who = env_of(request), who_of(request)
     customer_id = _owner(request, who, body.customer_id)
     attempt = attempt_of(request, who)
+    provider, email = records.provider_of(env, body.payment_method), body.email or who.email
+    plan = memberships.plan_of(env)
+    if plan is not None:
+        return once(env, attempt, customer_id, lambda: reply(memberships.apply(
+            env, plan, customer_id, promo=body.promo_code, email=email, provider=provider,
+            success_url=body.success_url, cancel_url=body.cancel_url, **started_by(attempt),
+        ), 201))  # fmt: skip
     wanted = StartCheckout(
         customer_id=customer_id, service=env.settings.premium_membership_item,
-        promo=body.promo_code, email=body.email or who.email,
-        provider=records.provider_of(env, body.payment_method),
+        promo=body.promo_code, email=email, provider=provider,
         success_url=body.success_url, cancel_url=body.cancel_url, **started_by(attempt),
     )  # fmt: skip
 
@@ -190,24 +201,31 @@ async def confirm(request: Request, payment_id: str) -> Response:
 def _confirm(request: Request, ref: str) -> Response:
     env = env_of(request)
     found = payment_flows.get(env, owners.only_own(env, who_of(request)), ref)
+    if memberships.of_payment(env, found) is not None:
+        payment, sub, word = memberships.confirmed(env, found)
+        return reply(_confirmation(payment, sub.id, memberships.is_active(sub), word))
     _of_service(found)
     payment = checkout.verify(env, found.id, found.customer_id).payment
     assert payment.service_id is not None
     one = service_flows.get(env, payment.customer_id, payment.service_id)
-    return reply(
-        {
-            "status": _word(payment, one),
-            "service": {"id": bare(one.id), "active": one.active},
-            "payment_id": payment.handle,
-            "payment_record": {
-                "id": bare(payment.id),
-                "status": records.status_of(payment),
-                "paid_at": instant(payment.completed_at) if payment.paid else None,
-                "amount": decimal(payment.amount),
-                "payment_method": records.method_of(payment),
-            },
-        }
-    )
+    return reply(_confirmation(payment, one.id, one.active, _word(payment, one)))
+
+
+def _confirmation(
+    payment: PaymentView, service_id: UUID, active: bool, word: str
+) -> dict[str, Any]:
+    return {
+        "status": word,
+        "service": {"id": bare(service_id), "active": active},
+        "payment_id": payment.handle,
+        "payment_record": {
+            "id": bare(payment.id),
+            "status": records.status_of(payment),
+            "paid_at": instant(payment.completed_at) if payment.paid else None,
+            "amount": decimal(payment.amount),
+            "payment_method": records.method_of(payment),
+        },
+    }
 
 
 def _word(payment: PaymentView, one: ServiceView) -> str:
@@ -253,7 +271,12 @@ def of_service(
 ) -> Response:  # fmt: skip
     """What was paid for this service, and what of it went back."""
     env = env_of(request)
-    one = service_flows.get(env, owners.only_own(env, who_of(request)), service_id)
+    whose = owners.only_own(env, who_of(request))
+    one: ServiceView | SubscriptionView
+    try:
+        one = service_flows.get(env, whose, service_id)
+    except NotFound:
+        one = subscriptions.get(env, whose, service_id)
     return _records(request, one.customer_id, limit, starting_after, service_id=one.id,
                     **_states(status), payment_type=payment_type)  # fmt: skip
 

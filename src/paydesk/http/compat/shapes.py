@@ -19,6 +19,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from paydesk.errors import InvalidRequest
+from paydesk.flows import customers
 from paydesk.http import owners
 from paydesk.http.auth import Principal
 from paydesk.http.bodies import JsonNumber
@@ -102,6 +103,24 @@ def amount_of(value: Decimal | None, currency: str) -> Money | None:
 
 def bare(value: UUID | None) -> str | None:
     return None if value is None else str(value)
+
+
+def user_of(env: Any, customer_id: UUID) -> str:
+    """The application's own id of a customer, which never changes: kept for an hour."""
+    key = f"external:{customer_id.hex}"
+    known = env.cache.peek(key)
+    if known is None:
+        known = customers.get(env, customer_id).external_id
+        env.cache.keep(key, known, ttl_s=3600.0)
+    return known
+
+
+def ref_of(text: str) -> UUID | str:
+    """A bare uuid is an id here; anything else is a key or a prefixed id."""
+    try:
+        return UUID(text) if len(text) == 36 else text
+    except ValueError:
+        return text
 
 
 def owner(env: Any, who: Principal, asked: str | None, *, create: bool = False) -> UUID:

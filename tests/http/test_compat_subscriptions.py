@@ -1,0 +1,333 @@
+"""The learning family's subscriptions: status, checkout, cancel, upgrade and downgrade."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from uuid import UUID
+
+import psycopg
+import pytest
+from http_support import problem_of
+
+from paydesk.flows import renewals
+
+CARD = "pm_card_visa"
+PLANS = {
+    "pro": {"name": "Pro", "amount": 2000, "currency": "usd", "upgrade": "seconds",
+            "grants": [{"type": "platform", "id": "*"}]},
+    "team": {"name": "Team", "amount": 5000, "currency": "usd", "most_quantity": 9,
+             "grants": [{"type": "platform", "id": "*"}, {"type": "lab", "id": "gpu"}]},
+    "trial": {"name": "Trial", "amount": 1000, "currency": "usd", "trial_days": 14,
+              "family": "extra"},
+}  # fmt: skip
+ROW = {
+    "id", "userId", "planId", "planKey", "planName", "status", "quantity", "amount", "currency",
+    "interval", "intervalCount", "currentPeriodStart", "currentPeriodEnd", "trialStart",
+    "trialEnd", "cancelAtPeriodEnd", "cancelledAt", "endedAt", "nextPlan",
+    "stripeSubscriptionId", "createdAt", "updatedAt",
+}  # fmt: skip
+
+
+@pytest.fixture
+def shop(sim, http, clock):
+    """Three plans on sale, on a day in the middle of a month of thirty-one."""
+    clock.set(datetime(2026, 3, 10, 12, tzinfo=UTC))
+    for key, body in PLANS.items():
+        assert http.put(f"/v1/plans/{key}", json=body).status_code == 200
+    return sim
+
+
+def opened(client, plan="pro", **more):
+    answer = client.post("/api/subscriptions/checkout-session", json={"planId": plan, **more})
+    assert answer.status_code == 201, answer.text
+    return answer.json()
+
+
+def delivered(shop, client, about):
+    for one in shop.deliveries(about=about):
+        sent = client.post("/api/webhooks/stripe", content=one.body, headers=one.headers)
+        assert sent.status_code == 200, sent.text
+
+
+def subscribed(shop, client, plan="pro", **more):
+    made = opened(client, plan, **more)
+    shop.pay(made["sessionId"])
+    delivered(shop, client, made["sessionId"])
+    return made["subscriptionId"]
+
+
+def stands(client, user="user_123"):
+    answer = client.get(f"/api/subscriptions/status/{user}")
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_a_session_is_opened_paid_and_makes_the_subscription(shop, user, http):
+    """S1.12 S1.16 S1.23 S1.26 S1.27: access comes with the money, at the catalogue's price."""
+    assert stands(user) == {"userId": "user_123", "hasActiveSubscription": False,
+                            "status": "none", "subscription": None,
+                            "subscriptions": []}  # fmt: skip
+    made = opened(user, successUrl="https://app.example.com/thanks",
+                  cancelUrl="https://app.example.com/plans")  # fmt: skip
+    assert set(made) == {"sessionId", "checkoutUrl", "subscriptionId", "paymentId", "status",
+                         "amount", "currency", "trialEnd", "expiresAt"}  # fmt: skip
+    UUID(made["subscriptionId"]), UUID(made["paymentId"])
+    assert made["checkoutUrl"].startswith("http") and made["sessionId"].startswith("cs_")
+    assert (made["status"], made["amount"], made["currency"]) == ("incomplete", 20.0, "USD")
+    assert stands(user)["hasActiveSubscription"] is False
+    shop.pay(made["sessionId"])
+    delivered(shop, user, made["sessionId"])
+    found = stands(user)
+    assert (found["status"], found["hasActiveSubscription"]) == ("active", True)
+    row = found["subscription"]
+    assert set(row) == ROW and found["subscriptions"] == [row]
+    assert (row["id"], row["userId"], row["planKey"]) == (
+        made["subscriptionId"], "user_123", "pro")  # fmt: skip
+    assert (row["amount"], row["currency"], row["interval"]) == (20.0, "USD", "month")
+    assert row["currentPeriodStart"] == "2026-03-10T12:00:00Z"
+    assert row["currentPeriodEnd"] == "2026-04-10T12:00:00Z"
+    assert stands(http) == found
+    assert user.get("/v1/access/check?resource=platform:courses").json()["allowed"] is True
+
+
+def test_a_plan_is_named_by_its_id_too_and_no_client_sets_a_price(shop, user, http):
+    """S1.27 I35 C30"""
+    plan = user.as_nobody().get("/api/subscriptions/plans").json()["plans"][0]
+    made = opened(user, plan["id"], user_id="user_123")
+    assert made["amount"] == plan["price"]
+    for more in ({"amount": 1}, {"price": 1}, {"status": "active"}, {"quantity": 0},
+                 {"quantity": 1.5}, {"planId": 7}):  # fmt: skip
+        body = {"planId": "pro", **more}
+        problem_of(user.post("/api/subscriptions/checkout-session", json=body), 422,
+                   "invalid_request")  # fmt: skip
+    problem_of(user.post("/api/subscriptions/checkout-session", json={"planId": "no"}), 404,
+               "not_found")  # fmt: skip
+    free = {"planId": "pro", "trialDays": 90}
+    problem_of(user.post("/api/subscriptions/checkout-session", json=free), 403, "not_permitted")
+    trial = opened(http, "pro", userId="user_7", trialDays=7)
+    assert (trial["amount"], trial["paymentId"]) == (0.0, None) and trial["checkoutUrl"]
+
+
+def test_one_runs_at_a_time(shop, user):
+    """I21 S4.38"""
+    subscribed(shop, user)
+    again = user.post("/api/subscriptions/checkout-session", json={"planId": "team"})
+    body = problem_of(again, 409, "subscription_already_active")
+    assert body["legacy_code"] == "PAY004"
+
+
+def test_the_same_key_opens_one_session(shop, user):
+    """I27"""
+    key = {"Idempotency-Key": "one"}
+    path, body = "/api/subscriptions/checkout-session", {"planId": "pro"}
+    first = user.post(path, json=body, headers=key)
+    again = user.post(path, json=body, headers=key)
+    assert (first.status_code, again.content) == (201, first.content)
+
+
+def test_a_cancellation_takes_the_access_at_once(shop, user):
+    """S1.21 S1.23 S1.28 S1.43 S1.49 C12: spelled as the document spells it."""
+    sub = subscribed(shop, user)
+    answer = user.post(f"/api/subscriptions/{sub}/cancel")
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    assert (body["success"], body["accessRevoked"]) == (True, True)
+    assert body["subscription"]["status"] == "cancelled"
+    assert body["subscription"]["cancelledAt"] == body["subscription"]["endedAt"]
+    assert user.get("/v1/access/check?resource=platform:courses").json()["allowed"] is False
+    found = stands(user)
+    assert (found["status"], found["hasActiveSubscription"]) == ("cancelled", False)
+    assert (found["subscription"]["id"], found["subscriptions"]) == (sub, [])
+    assert user.post(f"/api/subscriptions/{sub}/cancel").json()["accessRevoked"] is True
+
+
+def test_a_cancellation_may_wait_for_the_period_and_be_taken_back(shop, user, clock, env):
+    """S1.28 S1.29 S1.43 C12"""
+    sub = subscribed(shop, user)
+    path = f"/api/subscriptions/{sub}"
+    body = user.post(f"{path}/cancel", json={"atPeriodEnd": True, "reason": "dear"}).json()
+    row = body["subscription"]
+    assert (body["accessRevoked"], row["status"], row["cancelAtPeriodEnd"]) == (
+        False, "active", True)  # fmt: skip
+    back = user.put(path, json={"cancelAtPeriodEnd": False}).json()
+    assert (back["subscription"]["cancelAtPeriodEnd"], back["invoice"]) == (False, None)
+    ends = user.put(path, json={"cancel_at_period_end": True}).json()
+    assert ends["subscription"]["cancelAtPeriodEnd"] is True
+    clock.advance(days=31, minutes=1)
+    renewals.run_due(env)
+    assert stands(user)["status"] == "cancelled"
+
+
+def test_an_upgrade_is_charged_for_what_is_left(shop, user, clock):
+    """S1.20 S1.29 S1.44 S1.50: half a month of the difference, on an invoice with its lines."""
+    sub = subscribed(shop, user)
+    clock.advance(days=15, hours=12)
+    answer = user.put(f"/api/subscriptions/{sub}", json={"planId": "team"})
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    assert (body["success"], body["subscription"]["planKey"]) == (True, "team")
+    assert (body["subscription"]["amount"], body["subscription"]["id"]) == (50.0, sub)
+    bill = body["invoice"]
+    assert (bill["status"], bill["amount"], bill["amountPaid"]) == ("paid", 15.0, 15.0)
+    assert [(line["kind"], line["amount"]) for line in bill["lines"]] == [
+        ("proration_credit", -10.0), ("proration_charge", 25.0)]  # fmt: skip
+    assert bill["periodEnd"] == body["subscription"]["currentPeriodEnd"]
+    assert stands(user)["subscription"]["planKey"] == "team"
+    assert user.get("/v1/access/check?resource=lab:gpu").json()["allowed"] is True
+    wrong = {"planId": "team", "cancelAtPeriodEnd": True}
+    for body in ({}, wrong, {"planId": "team"}, {"quantity": 10}, {"amount": 1}):
+        problem_of(user.put(f"/api/subscriptions/{sub}", json=body), 422, "invalid_request")
+
+
+def test_a_downgrade_stands_to_the_users_credit_or_waits(shop, user, clock, env):
+    """S1.29 S1.44"""
+    sub = subscribed(shop, user, "team")
+    path = f"/api/subscriptions/{sub}"
+    waits = user.put(path, json={"planId": "pro", "atPeriodEnd": True}).json()
+    assert (waits["invoice"], waits["subscription"]["planKey"]) == (None, "team")
+    assert waits["subscription"]["nextPlan"] == "pro"
+    clock.advance(days=31, minutes=1)
+    renewals.run_due(env)
+    row = stands(user)["subscription"]
+    assert (row["planKey"], row["nextPlan"], row["amount"]) == ("pro", None, 20.0)
+    user.put(path, json={"planId": "team", "quantity": 2})
+    down = user.put(path, json={"planId": "pro", "quantity": 1, "atPeriodEnd": False}).json()
+    assert down["invoice"]["amount"] < 0
+    assert (down["subscription"]["planKey"], down["subscription"]["status"]) == ("pro", "active")
+
+
+def test_a_declined_upgrade_changes_nothing(shop, user, http):
+    """S1.29: 402, and the plan is what it was."""
+    sub = subscribed(shop, user)
+    http.post("/v1/payment_methods", json={"customer": "user_123", "default": True,
+                                           "token": "pm_card_chargeCustomerFail"})  # fmt: skip
+    path = f"/api/subscriptions/{sub}"
+    body = problem_of(user.put(path, json={"planId": "team"}), 402, "payment_failed")
+    assert body["legacy_code"] == "PAY002"
+    assert stands(user)["subscription"]["planKey"] == "pro"
+
+
+def test_a_trial_saves_a_card_and_charges_nothing(shop, user, clock, env):
+    """S1.27 S1.55: the page saves a card, and the trial's end charges it."""
+    made = opened(user, "trial")
+    assert (made["amount"], made["paymentId"], made["status"]) == (0.0, None, "incomplete")
+    shop.pay(made["sessionId"])
+    delivered(shop, user, made["sessionId"])
+    found = stands(user)
+    assert (found["status"], found["hasActiveSubscription"]) == ("trialing", True)
+    assert found["subscription"]["trialEnd"] == "2026-03-24T12:00:00Z"
+    clock.advance(days=14, minutes=1)
+    renewals.run_due(env)
+    assert stands(user)["status"] == "active"
+
+
+def test_a_code_takes_off_what_it_is_for(shop, user, http):
+    """S1.27 S4.40"""
+    assert http.put("/v1/promos/HALF", json={"percent_off": 50}).status_code == 200
+    assert opened(user, promoCode="HALF")["amount"] == 10.0
+    wrong = {"planId": "pro", "promo_code": "NOPE"}
+    body = problem_of(user.post("/api/subscriptions/checkout-session", json=wrong), 422,
+                      "invalid_promo_code")  # fmt: skip
+    assert body["legacy_code"] == "PAY003"
+
+
+def test_what_is_overdue_is_past_due_and_paid_again(shop, user, http, clock, env):
+    """S1.18 S1.43 S1.48: past_due while the card is declined; the history says what failed."""
+    sub = subscribed(shop, user)
+    bad = {"customer": "user_123", "default": True, "token": "pm_card_chargeCustomerFail"}
+    http.post("/v1/payment_methods", json=bad)
+    clock.advance(days=31, minutes=1)
+    renewals.run_due(env)
+    found = stands(user)
+    assert (found["status"], found["hasActiveSubscription"]) == ("past_due", True)
+    rows = user.get("/api/payments/history/user_123").json()["payments"]
+    assert [(row["status"], row["type"], row["subscriptionId"]) for row in rows] == [
+        ("failed", "subscription", sub), ("succeeded", "subscription", sub)]  # fmt: skip
+    http.post("/v1/payment_methods", json=bad | {"token": CARD})
+    renewals.run_due(env)
+    assert stands(user)["status"] == "active"
+
+
+def test_the_status_is_kept_and_every_change_is_seen_at_once(shop, user, http, env):
+    """S1.26 S1.52: the second look asks the database for nothing; each change is there with it."""
+    until = time.monotonic() + 20
+    while not env.cache.is_hearing:
+        assert time.monotonic() < until, "nobody listens for changes"
+        time.sleep(0.01)
+    assert stands(user)["status"] == "none"
+    sub = subscribed(shop, user)
+    assert stands(user)["status"] == "active"
+    assert kept(user)["status"] == "active"
+    path = f"/api/subscriptions/{sub}"
+    for change, word, plan in (
+        (lambda: user.put(path, json={"planId": "team"}), "active", "team"),
+        (lambda: user.post(f"{path}/cancel", json={"atPeriodEnd": True}), "active", "team"),
+        (lambda: http.post(f"/v1/subscriptions/{sub}/pause", json={}), "paused", "team"),
+        (lambda: http.post(f"/v1/subscriptions/{sub}/resume"), "active", "team"),
+        (lambda: user.post(f"{path}/cancel"), "cancelled", "team"),
+    ):
+        kept(user)
+        assert change().status_code == 200
+        seen = stands(user)
+        assert (seen["status"], seen["subscription"]["planKey"]) == (word, plan)
+        assert kept(user) == seen
+
+
+def kept(client):
+    """The status from a look that asked the database nothing. What was just told of a change may
+    still make one look ask anew."""
+    until = time.monotonic() + 20
+    while True:
+        with asking() as asked:
+            seen = stands(client)
+        if not asked:
+            return seen
+        assert time.monotonic() < until, asked
+
+
+@contextmanager
+def asking():
+    """Statements about customers and subscriptions meanwhile; requests are counted besides."""
+    asked, real = [], psycopg.Cursor.execute
+
+    def execute(self, query, *args, **more):
+        if "subscriptions" in str(query) or "customer" in str(query):
+            asked.append(str(query))
+        return real(self, query, *args, **more)
+
+    psycopg.Cursor.execute = execute
+    try:
+        yield asked
+    finally:
+        psycopg.Cursor.execute = real
+
+
+def test_the_familys_tables_tell_of_subscriptions(shop, user, db):
+    """S1.8 S1.48 S1.50: a view of each, in the document's words."""
+    sub = subscribed(shop, user)
+    user.post(f"/api/subscriptions/{sub}/cancel")
+    with db.read() as tx:
+        row = tx.one("select * from learning.subscriptions")
+        paid = tx.one("select subscription_id, status from learning.payments")
+        bill = tx.one("select subscription_id, status, period_end from learning.invoices")
+    assert (str(row["id"]), row["user_id"], row["status"]) == (sub, "user_123", "cancelled")
+    assert (row["amount"], row["currency"]) == (20, "USD")
+    assert row["current_period_end"] == datetime(2026, 4, 10, 12, tzinfo=UTC)
+    assert (str(paid["subscription_id"]), paid["status"]) == (sub, "succeeded")
+    assert (str(bill["subscription_id"]), bill["status"]) == (sub, "paid")
+    assert bill["period_end"] == row["current_period_end"]
+
+
+def test_anothers_subscription_is_not_there(shop, user):
+    """S1.42 I33"""
+    sub = subscribed(shop, user)
+    stranger = user.as_user("user_9")
+    path = f"/api/subscriptions/{sub}"
+    problem_of(stranger.get("/api/subscriptions/status/user_123"), 404, "not_found")
+    problem_of(stranger.post(f"{path}/cancel"), 404, "not_found")
+    problem_of(stranger.put(path, json={"planId": "team"}), 404, "not_found")
+    problem_of(user.as_nobody().get("/api/subscriptions/status/user_123"), 401,
+               "not_authenticated")  # fmt: skip
+    assert stands(user)["status"] == "active"
