@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
+import os
 import random
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
 import pytest
 import recount
+from copies import copied
+from purchase import SECRET, Desk
 
-from paydesk.flows import doctor, events, figure_parts, figure_reports, figures, reports, rollups
+from paydesk.assemble import build_env
+from paydesk.clock import FixedClock
+from paydesk.flows import (
+    catalog,
+    customers,
+    doctor,
+    events,
+    figure_parts,
+    figure_reports,
+    figures,
+    reports,
+    rollups,
+)
 from paydesk.rules import figures as rules
 from paydesk.rules.figures import Range
 from paydesk.rules.forecast import SEASONS, forecast
+from paydesk.rules.money import USD
+from paydesk.settings import Settings
+from paydesk.testing import databases
+
+#: They share a half year: one process lives it, once.
+pytestmark = pytest.mark.xdist_group("half-year")
 
 ZONES = ("America/Port-au-Prince", "UTC", "Asia/Kathmandu", "Europe/London", "Pacific/Apia")
 START = datetime(2025, 10, 20, 3, tzinfo=UTC)
@@ -27,13 +48,42 @@ def drained(env: Any) -> None:
         pass
 
 
-@pytest.fixture
-def year(refunding, seed):
-    """Half a year in which the clocks change, with a payment at the edges of days and months."""
-    refunding.use(time_zone="America/Port-au-Prince", max_daily_transactions=10**6)
-    desk, chance = refunding.desk, random.Random(seed)
-    desk.clock.set(START)
-    user = desk.make.user()
+@dataclass(frozen=True)
+class HalfYear:
+    """The name of a database with the history in it, and when that ends."""
+
+    template: str
+    seed: int
+    end: datetime
+
+
+@pytest.fixture(scope="module")
+def half_year(sim_server):
+    """Half a year in which the clocks change, with a payment at the edges of days and months. It
+    is lived once; each test has a copy."""
+    seed = int(os.environ.get("PAYDESK_SEED") or random.randrange(10**6))
+    clock = FixedClock(START)
+    sim_server.reset()
+    with copied(databases.template_database()) as made:
+        env = build_env(
+            Settings(
+                database_url=made.dsn, simulator_url=sim_server.url, secret_key="sk_test_of_them",
+                stripe_webhook_secret=SECRET, jwt_secret="x" * 32, time_zone=ZONES[0],
+                max_daily_transactions=10**6,
+            ),
+            start_missing=False, clock=clock,
+        )  # fmt: skip
+        try:
+            live(Desk(env, sim_server, None, clock), random.Random(seed))
+        finally:
+            env.close()
+        yield HalfYear(made.name, seed, clock.now())
+
+
+def live(desk: Desk, chance: random.Random) -> None:
+    """Open, and mostly pay, checkouts on the days and at the hours where figures are cut."""
+    catalog.upsert_pack(desk.env, "creator", name="Creator Pack", credits=150, price=USD("9.99"))
+    user = customers.ensure(desk.env, "user_1")
     for month in range(6):
         first = datetime(2025 + (10 + month) // 12, (10 + month) % 12 + 1, 1, tzinfo=UTC)
         for hours in (-5, 0, 1, 4, 5, 6, chance.randint(7, 700)):
@@ -45,7 +95,30 @@ def year(refunding, seed):
                 desk.deliver(view)
     desk.clock.advance(days=2)
     drained(desk.env)
-    return refunding
+
+
+@pytest.fixture
+def seed(half_year, record_property):
+    record_property("seed", half_year.seed)
+    return half_year.seed
+
+
+@pytest.fixture
+def database(half_year):
+    with copied(half_year.template) as made:
+        yield made
+
+
+@pytest.fixture
+def clock(half_year):
+    return FixedClock(half_year.end)
+
+
+@pytest.fixture
+def year(env, clock, seed):
+    """A desk with the half year behind it."""
+    settings = replace(env.settings, time_zone=ZONES[0], max_daily_transactions=10**6)
+    return Desk(replace(env, settings=settings), None, None, clock)
 
 
 def same(env: Any, kind: str, **told: Any) -> Any:
@@ -100,7 +173,7 @@ def test_a_zone_with_the_same_midnights_is_read_from_the_days(year):
 
 
 def test_a_late_refund_takes_its_month_out_until_it_is_added_up_again(year):
-    env, desk = year.env, year.desk
+    env, desk = year.env, year
     [old] = desk.all("select created_at from payments where captured_minor > 0"
                      " order by created_at offset 9 limit 1")  # fmt: skip
     month = old["created_at"].date().replace(day=1)
@@ -160,7 +233,7 @@ def test_the_first_page_shows_what_the_reports_say(year):  # S0.33
 
 def test_a_forecast_is_made_of_net_revenue_by_whole_periods(year):  # S3.22
     env = year.env
-    t = recount.Tables(year.desk)
+    t = recount.Tables(year)
     zone = env.settings.time_zone
     for by, last, ahead in (("week", "25w", 3), ("month", "12mo", 2), ("day", "60d", 9)):
         found = figure_reports.report(env, "forecast", by=by, last=last, periods=ahead)
