@@ -24,6 +24,7 @@ from paydesk.pages import (
     mailbox,
     offline,
     portal,
+    portal_plan,
     sandbox,
     session,
 )
@@ -63,8 +64,8 @@ def theme(
 
 
 for part in (
-    checkout, invoice, offline, portal, sandbox, mailbox, docs, dashboard, desk_catalog,
-    desk_developers, desk_invoices, desk_subscriptions,
+    checkout, invoice, offline, portal, portal_plan, sandbox, mailbox, docs, dashboard,
+    desk_catalog, desk_developers, desk_invoices, desk_subscriptions,
 ):  # fmt: skip
     router.include_router(part.router)
 

@@ -12,6 +12,7 @@ from paydesk import ids
 from paydesk.errors import NotPermitted
 from paydesk.flows import desk_lists, reports
 from paydesk.pages import look, session
+from paydesk.pages.portal_words import ENGLISH
 from paydesk.pages.session import Operator
 
 #: What is done at the desk -> roles that may: of those who may look, whom the interface lets.
@@ -91,7 +92,7 @@ def show(request: Request, name: str, **context: Any) -> Response:
     context["notice"] = {"tone": tone, "icon": icon, "text": text} if text else None
     return look.page(
         request, name, who=who, waiting=waiting, development=session.is_development(request),
-        may=lambda what: may(who, what), **context,
+        may=lambda what: may(who, what), t=ENGLISH, **context,
     )  # fmt: skip
 
 

@@ -26,7 +26,7 @@ from paydesk.errors import (
 from paydesk.flows import access, checkout, customers, items, notifications, offers, reports
 from paydesk.flows.checkout import CheckoutView, StartCheckout
 from paydesk.flows.offers import Offer
-from paydesk.pages import look, session
+from paydesk.pages import look, portal_plan, session
 from paydesk.pages.dashboard import credit_facts
 from paydesk.pages.desk_catalog import resource_words
 from paydesk.pages.routing import new_router
@@ -88,8 +88,10 @@ def portal(request: Request, item: str = "") -> Response:
     paid, _ = reports.payments_page(env, customer_id=customer.uuid, limit=10)
     for one in paid:
         one["ident"] = ids.show("payment", one["id"])
-    return look.page(
-        request, "portal.html", c=customer, payments=paid,
+    return portal_plan.show(
+        request, "portal.html", customer, portal_plan.tongue_of(env, customer), payments=paid,
+        plans=portal_plan.cards_of(env, customer), bills=portal_plan.bills_of(env, customer),
+        shown=ids.show,
         grants=[one for one in access.list_(env, customer.uuid, limit=30)
                 if one.status in ("active", "coming")],
         sold=items.list_(env)[:12], words=resource_words,
