@@ -398,6 +398,14 @@ class NotRefundable(Conflict):
     title = "This payment cannot be refunded by that much"
 
 
+class AlreadyCredited(NotRefundable):
+    """`refundable` is what is left, in the currency's minor unit; a credit note gave the rest to
+    the customer's balance."""
+
+    code = "already_credited"
+    title = "A credit note has given this back to the customer's balance"
+
+
 class ApprovalRequired(Conflict):
     """Somebody else than who asked for it decides."""
 

@@ -20,6 +20,7 @@ from paydesk.flows import (
     methods,
     notifications,
     payments,
+    promos,
     refill_steps,
     refills,
 )
@@ -370,3 +371,16 @@ def test_a_paused_refill_tells_its_customer(refilling):
     shown = notifications.rendered(refilling.env, mails[0])
     assert "recharge" in shown.subject and "ajoutez un autre" in shown.text
     assert payments.list_(refilling.env, who.uuid) == []
+
+
+def test_a_code_that_was_applied_waits_for_what_the_customer_buys_himself(refilling):
+    """S3.21 S4.41: a refill costs its full price and leaves the code where it was."""
+    refilling.make.promo("WELCOME10", percent_off=10)
+    who = refilling.user()
+    promos.apply(refilling.env, "WELCOME10", who, pack="creator")
+    refilling.set(who)
+    refilling.round()
+    assert refilling.payments(who) == ["succeeded"]
+    paid = refilling.all("select asked_minor from payments where customer_id = %(c)s", c=who.uuid)
+    assert paid == [{"asked_minor": 999}]
+    assert refilling.open(who).payment.amount == USD("8.99")

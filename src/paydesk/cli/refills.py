@@ -30,7 +30,8 @@ def _row(one: Any) -> dict[str, Any]:
         "id": ids.show("refill", one.id), "customer": ids.show("customer", one.customer_id),
         "status": one.state, "below": sum_of(one.threshold),
         "buys": one.pack or (f"{one.credits} credits" if one.credits else sum_of(one.amount_minor)),
-        "refills": one.number, "failures": one.failures,
+        "refills": one.number, "day_count": one.day_count, "month_count": one.month_count,
+        "day_minor": one.day_minor, "month_minor": one.month_minor, "failures": one.failures,
         "why": one.pause_reason or one.error_code, "last_at": one.last_at,
         "retry_at": one.retry_at, "created_at": one.created_at,
     }  # fmt: skip
@@ -70,6 +71,10 @@ def refills_set(
     method: Annotated[str | None, typer.Option(help="pm_…; the default one unless told.")] = None,
     day_count: Annotated[int, typer.Option(help="Most refills of a day.")] = 3,
     month_count: Annotated[int, typer.Option(help="Most refills of a month.")] = 20,
+    day_amount: Annotated[
+        str | None, typer.Option(help="Most money of a day, in the currency it costs.")
+    ] = None,
+    month_amount: Annotated[str | None, typer.Option(help="Most money of a month.")] = None,
     pause_after: Annotated[int, typer.Option(help="Failures in a row.")] = 3,
     output_: Output = "",
 ) -> None:
@@ -84,12 +89,13 @@ def refills_set(
     if wallet is None and not below.isdigit():
         raise InvalidRequest("--below is a number of credits.", param="below")
     with context.opened() as env, causes.by(causes.actor("cli"), "refill"):
-        one = flow.set_(env, flow.SetRefill(
+        what = flow.SetRefill(
             customer_id=customers.ensure(env, customer, create=False).uuid,
             threshold=Money(below, wallet) if wallet else int(below), pack=pack, credits=credits,
             wallet=Money(amount, wallet) if wallet and amount else None, method=method,
             day_count=day_count, month_count=month_count, pause_after=pause_after,
-        ))  # fmt: skip
+        )  # fmt: skip
+        one = flow.set_(env, flow.limited(env, what, day_amount, month_amount))
     output.one(_row(one), output_)
 
 

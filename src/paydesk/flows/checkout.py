@@ -71,7 +71,8 @@ class StartCheckout:
     `request_key` names the request: the same key gives the same checkout, and `request_hash`
     tells whether the request is the same too. `payable` names a thing that only one payment at a
     time may be under way for; `reference` is the caller's own, unique per customer;
-    `payment_type` is subscription, renewal or upgrade.
+    `payment_type` is subscription, renewal or upgrade. `uses_applied`: whether a code that the
+    customer applied before counts, where `promo` names none.
     """
 
     customer_id: UUID
@@ -85,6 +86,7 @@ class StartCheckout:
     wallet: Money | None = None
     invoice: UUID | None = None
     promo: str | None = None
+    uses_applied: bool = True
     email: str | None = None
     provider: str | None = None
     success_url: str | None = None

@@ -72,6 +72,7 @@ class NewPayment:
     `method`: for `process` a saved method (our id or the provider's) or a provider's token, None
     for the default one; for `create` a word such as cash or bank_transfer. `off_session`: the
     customer is away and can open no page. `return_url`: where a bank's page leads back to.
+    `uses_applied`: whether a code that the customer applied before counts, without `promo`.
     `guard` is called where the payment is written, with the head locked: what it raises undoes it.
     """
 
@@ -86,6 +87,7 @@ class NewPayment:
     invoice: UUID | None = None
     payment_type: str | None = None
     promo: str | None = None
+    uses_applied: bool = True
     method: str | UUID | None = None
     provider: str | None = None
     off_session: bool = False

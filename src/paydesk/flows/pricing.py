@@ -300,6 +300,8 @@ def _claim(
     if order.purpose == "wallet":
         return None
     if what.promo is None:
+        if not what.uses_applied:
+            return None
         with env.db.read() as tx:
             waiting = tx.one(
                 "select 1 as one from promo_reservations"

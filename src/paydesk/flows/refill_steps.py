@@ -216,6 +216,7 @@ def _charge(env: Env, one: RefillView) -> PaymentView | None:
         customer_id=owner, pack=one.pack, credits=one.credits,
         wallet=Money(one.amount_minor or 0, one.asset, minor=True) if is_wallet else None,
         method=saved["id"], provider=saved["provider"], off_session=True, payable=one.payable,
+        uses_applied=False,  # The customer keeps it for what he buys himself.
         email=customers.get(env, owner).email, request_key=key, request_hash=key.bytes,
         metadata={"refill_id": ids.show("refill", one.id)}, guard=guard,
     ))  # fmt: skip

@@ -7,7 +7,7 @@ due of it is done in `refill_steps`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, LiteralString
@@ -165,14 +165,24 @@ def in_minor(
     if what.wallet is not None and not isinstance(threshold, Money):
         threshold = Money(threshold, what.wallet.currency, minor=True)
     found = dataclasses.replace(what, threshold=threshold)
-    if day_minor is None and month_minor is None:
-        return found
+    return _limited(env, found, lambda value, unit: Money(value, unit, minor=True),
+                    day_minor, month_minor)  # fmt: skip
+
+
+def limited(env: Env, what: SetRefill, day: str | None, month: str | None) -> SetRefill:
+    """The same with limits that are decimals of the currency that a refill costs. Raises as
+    `set_`."""
+    return _limited(env, what, Money, day, month)
+
+
+def _limited(
+    env: Env, what: SetRefill, money: Callable[[Any, str], Money], day: Any, month: Any
+) -> SetRefill:
+    if day is None and month is None:
+        return what
     currency = _price(env, what).currency
-    day, month = (
-        None if minor is None else Money(minor, currency, minor=True)
-        for minor in (day_minor, month_minor)
-    )
-    return dataclasses.replace(found, day_amount=day, month_amount=month)
+    amounts = [None if one is None else money(one, currency) for one in (day, month)]
+    return dataclasses.replace(what, day_amount=amounts[0], month_amount=amounts[1])
 
 
 def _price(env: Env, what: SetRefill) -> Money:

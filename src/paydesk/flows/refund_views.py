@@ -15,7 +15,7 @@ from paydesk.errors import InvalidRequest, NotFound
 from paydesk.flows import payments
 from paydesk.flows.payments import PaymentView
 from paydesk.rules.money import Money
-from paydesk.rules.refunds import refundable
+from paydesk.rules.refunds import LIVE_STATES, refundable
 from paydesk.tracker.stores.joined import ServicePayment
 
 Key = tuple[UUID, UUID]
@@ -167,6 +167,31 @@ def left(tx: Tx, payment: ServicePayment, rows: Sequence[Row] | None = None) -> 
     )  # fmt: skip
     live = [(one.state, one.covered_minor) for one in rows if one.currency == payment.currency]
     return refundable(payment.captured_cents, live, held)
+
+
+def credited(tx: Tx, payment: ServicePayment, rows: Sequence[Row] | None = None) -> int:
+    """What of `left` may not go back to the payer, because credit notes of the invoice that was
+    paid gave it to the customer's balance: both together are never more than was asked for."""
+    if payment.purpose != "invoice":
+        return 0
+    asked = tx.value(
+        "select (i.total_minor - sum(n.written_off_minor + n.balance_minor))::bigint"
+        " from invoices i join credit_notes n on n.customer_id = i.customer_id"
+        "  and n.invoice_id = i.id and n.state = 'issued'"
+        " where i.customer_id = %(customer_id)s and i.payment_id = %(payment_id)s"
+        " and i.state = 'paid' and i.currency = %(currency)s group by i.total_minor",
+        {
+            "customer_id": payment.customer_id, "payment_id": payment.key[1],
+            "currency": payment.currency,
+        },
+    )  # fmt: skip
+    if asked is None:
+        return 0
+    rows = rows_of_payment(tx, payment.key) if rows is None else rows
+    given = sum(one.covered_minor for one in rows
+                if one.state in LIVE_STATES and one.currency == payment.currency)  # fmt: skip
+    there = left(tx, payment, rows)
+    return there - min(there, max(0, asked - given))
 
 
 def get(env: Env, customer_id: UUID | None, refund_id: UUID) -> RefundView:

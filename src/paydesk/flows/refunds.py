@@ -18,6 +18,7 @@ from paydesk.db.errors import UnknownCustomer
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
 from paydesk.errors import (
+    AlreadyCredited,
     ApprovalRequired,
     Conflict,
     IdempotencyKeyReused,
@@ -135,8 +136,9 @@ def preview(
             {"customer_id": customer_id},
         )
         at = max(filter(None, (now or heads.now(env, customer_id, tx), last)))
-        left = refund_views.left(tx, payment)
-        minor = _amount(payment, amount, left)
+        credited = refund_views.credited(tx, payment)
+        left = refund_views.left(tx, payment) - credited
+        minor = _amount(payment, amount, left, credited)
         plan = clawback.plan(tx, payment, minor, now=at)
         obstacle = _obstacle(env, tx, payment, minor)
         is_asked = _is_asked(tx, env.settings, payment, minor, role, at)
@@ -158,7 +160,7 @@ def preview(
         wallet_missing=money(plan.missing.get("wallet", 0)), access_revoked=plan.access,
         policy=policy, missing=plan.missing,
         fee_lost=money(fee_share(payment.fee_minor or 0, payment.captured_cents,
-                                 payment.captured_cents - left, minor)),
+                                 payment.captured_cents - left - credited, minor)),
         needs_approval=is_asked,
         window_ends_at=ends_at, is_window_open=is_open, obstacle=obstacle,
     )  # fmt: skip
@@ -300,7 +302,9 @@ def _checked(want: WantRefund) -> WantRefund:
 def _ask(env: Env, tx: Tx, now: datetime, want: WantRefund) -> _Begun:
     """Write a new refund: asked for, or begun at once."""
     payment = _payment(tx, (want.customer_id, want.payment_id))
-    minor = _amount(payment, want.amount, refund_views.left(tx, payment))
+    credited = refund_views.credited(tx, payment)
+    left = refund_views.left(tx, payment) - credited
+    minor = _amount(payment, want.amount, left, credited)
     _how(env, payment, minor)
     forced = _check_window(env.settings, payment, now, want)
     is_asked = _is_asked(tx, env.settings, payment, minor, want.actor_role, now)
@@ -325,8 +329,9 @@ def _begin(env: Env, tx: Tx, now: datetime, row: Row, cause: Mapping[str, Any]) 
     key = (row.customer_id, row.payment_id)
     payment = _payment(tx, key)
     others = [one for one in refund_views.rows_of_payment(tx, key) if one.id != row.id]
-    left = refund_views.left(tx, payment, others)
-    _amount(payment, Money(row.amount_minor, row.currency, minor=True), left)
+    credited = refund_views.credited(tx, payment, others)
+    left = refund_views.left(tx, payment, others) - credited
+    _amount(payment, Money(row.amount_minor, row.currency, minor=True), left, credited)
     how = _how(env, payment, row.amount_minor)
     ref = None
     if how == "call":
@@ -358,8 +363,9 @@ def _carry_on(env: Env, row: Row, fresh: Call | None) -> RefundView:
     return get(env, row.customer_id, row.id)
 
 
-def _amount(payment: ServicePayment, amount: Money | None, left: int) -> int:
-    """What to refund, in minor units. Raises NotRefundable, InvalidRequest."""
+def _amount(payment: ServicePayment, amount: Money | None, left: int, credited: int) -> int:
+    """What to refund, in minor units; `credited` went to the customer's balance instead. Raises
+    NotRefundable, AlreadyCredited, InvalidRequest."""
     if payment.state not in PAID_STATES:
         raise NotRefundable(f"This payment is {payment.state}: nothing was paid.", refundable=0)
     if amount is not None and amount.currency != payment.currency:
@@ -367,6 +373,12 @@ def _amount(payment: ServicePayment, amount: Money | None, left: int) -> int:
     minor = left if amount is None else amount.minor
     if not 0 < minor <= left:
         there = Money(left, payment.currency, minor=True)
+        if minor <= left + credited and credited:
+            given = Money(credited, payment.currency, minor=True)
+            raise AlreadyCredited(
+                f"{given} of this payment went to the customer's balance by a credit note;"
+                f" {there} can be refunded.", refundable=left,
+            )  # fmt: skip
         raise NotRefundable(f"{there} of this payment can be refunded.", refundable=left)
     return minor
 
