@@ -60,6 +60,11 @@ def current() -> Mapping[str, Any] | None:
     return _current.get()
 
 
+def seen() -> tuple[Any, Any]:
+    """All that is named of the cause here: what is equal is told alike."""
+    return _current.get(), _each.get()
+
+
 def merged(
     cause: Mapping[str, Any] | None, customer_id: UUID | None = None
 ) -> Mapping[str, Any] | None:

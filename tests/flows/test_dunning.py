@@ -73,6 +73,41 @@ def test_an_expired_card_is_not_charged_again_and_a_new_one_is_at_once(billing):
     assert billing.payments(sub) == ["succeeded", "failed", "succeeded"]
 
 
+# I26 S1.58
+@pytest.mark.parametrize(
+    ("advice", "tried", "state", "kept"),
+    [
+        ({"advice_code": "try_again_later"}, 3, "past_due", "generic_decline"),
+        ({"network_advice_code": "02"}, 3, "past_due", "generic_decline"),
+        ({"advice_code": "do_not_try_again"}, 1, "past_due", "do_not_try_again"),
+        ({"advice_code": "confirm_card_data"}, 1, "past_due", "confirm_card_data"),
+        ({"network_advice_code": "03"}, 1, "past_due", "do_not_try_again"),
+        ({"network_advice_code": "21"}, 1, "canceled", "revocation_of_authorization"),
+    ],
+)
+def test_what_the_network_advises_decides_beside_the_code(billing, sim, advice, tried, state, kept):
+    """Later is later; a card that is not to be tried again is not; who ended it is asked no more.
+    """
+    sim.config(**advice)
+    who, sub = owing(billing)
+    billing.until(sub.period_end + timedelta(days=4))
+    after = billing.look(sub)
+    assert after.state == state
+    assert billing.payments(sub) == ["succeeded"] + ["failed"] * tried
+    row = billing.all("select error_code from invoices where id = %(i)s",
+                      i=after.latest_invoice_id)[0]  # fmt: skip
+    assert row["error_code"] == kept
+    told = billing.all(
+        "select data from events where customer_id = %(c)s and type = 'invoice.payment_failed'"
+        " order by seq", c=who.uuid)[0]["data"]  # fmt: skip
+    assert told["error_code"] == "generic_decline", "what the bank said, and what was advised"
+    assert told["advice"] == (kept if tried == 1 else "try_again_later")
+    if state == "past_due":
+        billing.card(who, CARD)
+        billing.renew()
+        assert billing.look(sub).state == "active", "another card is tried at once"
+
+
 # I26
 def test_a_card_that_will_never_pay_waits_for_another_until_the_last_day(billing):
     _, sub = owing(billing, STOLEN)

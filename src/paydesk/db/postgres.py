@@ -23,6 +23,7 @@ from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import Jsonb, JsonbDumper
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
+from paydesk.db import arrays
 from paydesk.db.errors import (
     CommitUnknown,
     ConnectionLost,
@@ -395,6 +396,7 @@ class Database:
     ) -> None:
         timeout_s = self._lock_timeout_s if lock_timeout_s is None else lock_timeout_s
         conn.adapters.register_dumper(dict, JsonbDumper)
+        arrays.adapt(conn)
         conn.isolation_level = IsolationLevel.READ_COMMITTED
         conn.execute(
             "select set_config('timezone', 'UTC', false), set_config('lock_timeout', %s, false)",

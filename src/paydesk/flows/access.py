@@ -11,6 +11,7 @@ from uuid import UUID
 from paydesk import ids
 from paydesk.cache import access_key
 from paydesk.db.postgres import Tx
+from paydesk.db.together import in_sets
 from paydesk.env import Env
 from paydesk.errors import Conflict, IdempotencyKeyReused, InvalidRequest, NotFound
 from paydesk.flows import access_records as records
@@ -315,29 +316,38 @@ def _of_view(found: GrantView) -> dict[str, Any]:
             "is_void": found.status == "revoked"}  # fmt: skip
 
 
+@in_sets(2)
 def give(tx: Tx, now: datetime, grants: Sequence[NewGrant]) -> list[UUID]:
     """Write grants and their events; the heads are locked. Answers their ids."""
     if not grants:
         return []
     made = [ids.new_owned(one.customer_id) for one in grants]
     tx.stale |= {access_key(one.customer_id) for one in grants}
-    for grant_id, one in zip(made, grants, strict=True):
-        tx.run(
-            "insert into access_grants (customer_id, id, resource_type, resource_id, source,"
-            " source_id, payment_id, starts_at, expires_at, reason, granted_by, request_key,"
-            " clock_id, created_at) values (%(customer_id)s, %(id)s, %(type)s, %(resource)s,"
-            " %(source)s, %(source_id)s, %(payment_id)s, %(starts_at)s,"
-            " coalesce(%(expires_at)s::timestamptz, 'infinity'), %(reason)s, %(by)s, %(key)s,"
-            " %(clock_id)s, %(now)s)",
-            {
-                "customer_id": one.customer_id, "id": grant_id, "type": one.type,
-                "resource": one.resource, "source": one.source, "source_id": one.source_id,
-                "payment_id": one.payment_id, "starts_at": one.starts_at,
-                "expires_at": one.expires_at, "reason": one.reason, "by": one.by,
-                "key": one.request_key, "clock_id": tx.heads[one.customer_id].clock_id,
-                "now": now,
-            },
-        )  # fmt: skip
+    tx.run(
+        "insert into access_grants (customer_id, id, resource_type, resource_id, source,"
+        " source_id, payment_id, starts_at, expires_at, reason, granted_by, request_key,"
+        " clock_id, created_at) select n.customer_id, n.id, n.type, n.resource, n.source,"
+        "  n.source_id, n.payment_id, n.starts_at, coalesce(n.expires_at, 'infinity'),"
+        "  n.reason, n.granted_by, n.key, n.clock_id, %(now)s"
+        " from unnest(%(customers)s::uuid[], %(ids)s::uuid[], %(types)s::text[],"
+        "  %(resources)s::text[], %(sources)s::text[], %(source_ids)s::uuid[],"
+        "  %(payments)s::uuid[], %(starts)s::timestamptz[], %(ends)s::timestamptz[],"
+        "  %(reasons)s::text[], %(by)s::text[], %(keys)s::uuid[], %(clocks)s::uuid[])"
+        "  as n(customer_id, id, type, resource, source, source_id, payment_id, starts_at,"
+        "   expires_at, reason, granted_by, key, clock_id)",
+        {
+            "now": now, "ids": made, "customers": [one.customer_id for one in grants],
+            "types": [one.type for one in grants], "resources": [one.resource for one in grants],
+            "sources": [one.source for one in grants],
+            "source_ids": [one.source_id for one in grants],
+            "payments": [one.payment_id for one in grants],
+            "starts": [one.starts_at for one in grants],
+            "ends": [one.expires_at for one in grants],
+            "reasons": [one.reason for one in grants], "by": [one.by for one in grants],
+            "keys": [one.request_key for one in grants],
+            "clocks": [tx.heads[one.customer_id].clock_id for one in grants],
+        },
+    )  # fmt: skip
     moved = records.settle(
         tx, now,
         [(one.customer_id, one.type, one.resource) for one in grants if one.source == "purchase"],

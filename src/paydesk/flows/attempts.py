@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from paydesk import ids
 from paydesk.db.postgres import Tx, jsonb
+from paydesk.db.together import each, in_sets
 from paydesk.flows import invoice_books, provider_customers
 from paydesk.flows.events import NewEvent, emit_many
 from paydesk.providers.base import RemoteCheckout
@@ -40,6 +42,12 @@ class Attempt:
     ended_at: datetime | None = None
     action_url: str | None = None
     response: dict[str, Any] | None = None
+
+
+@in_sets()
+def create(tx: Tx, payments: Sequence[ServicePayment]) -> None:
+    """Write new payments. Raises DuplicatePayment."""
+    JoinedStore(tx.conn).create_many(payments)
 
 
 def open_(
@@ -231,15 +239,19 @@ def add_refs(tx: Tx, refs: Sequence[Ref]) -> None:
     )
 
 
+@in_sets(2)
 def advance(tx: Tx, now: datetime, items: Sequence[Change]) -> list[ServicePayment]:
     """Change payments through the tracker, whose heads are locked: nobody else can be first."""
     moved = PaymentTracker(JoinedStore(tx.conn), clock=lambda: now).advance_many(items, now=now)
     done = [one for one in moved if one is not None]
     assert len(done) == len(items), "a payment changed under its customer's lock"
-    for (before, _, _), after in zip(items, done, strict=True):
-        if (after.purpose == invoice_books.PURPOSE and after.state in DEAD_STATES
-                and before.state != after.state):  # fmt: skip
-            invoice_books.failed(tx, now, after)
+    ended = [
+        after for (before, _, _), after in zip(items, done, strict=True)
+        if after.purpose == invoice_books.PURPOSE and after.state in DEAD_STATES
+        and before.state != after.state
+    ]  # fmt: skip
+    each(tx, [partial(invoice_books.failed, now=now, payment=one) for one in ended],
+         [one.customer_id for one in ended])  # fmt: skip
     return done
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -66,24 +66,35 @@ def _send_held(env: Env, call: Call) -> Charge:
 
 
 def _done(env: Env, tx: Tx, now: datetime, call: Call, charge: Charge) -> Mapping[str, Any]:
-    """Lay the answer down, unless the payment has changed since: then it is asked anew."""
-    payment = _payment(tx, call)
-    asked_at = call.request.get("version", 0)
-    claim = Claim(
-        customer_id=call.customer_id,
-        payment_id=payment.key[1],
-        provider=payment.provider,
-        account=payment.provider_account,
-        charge=charge,
-        path="verify",
-        proof=True,
-        version=asked_at,
-    )
-    if payment.version != asked_at and charge.status != "succeeded":
-        _remember(tx, now, payment, charge)
-        return {"id": charge.payment_ref, "status": charge.status, "stale": True}
-    outcomes, _ = charges.apply(tx, now, [claim], env.settings)
-    return {"id": charge.payment_ref, "status": charge.status, "outcome": outcomes[0]}
+    return _done_many(env, tx, now, [(call, charge)])[0][0]
+
+
+def _done_many(
+    env: Env, tx: Tx, now: datetime, answers: Sequence[tuple[Call, Charge]]
+) -> list[tuple[Mapping[str, Any], bool]]:
+    """Lay the answers down; where a payment has changed since, it is asked anew afterwards."""
+    payments = _payments(tx, [call for call, _ in answers])
+    kept: list[dict[str, Any]] = []
+    claims: dict[int, Claim] = {}
+    for index, ((call, charge), payment) in enumerate(zip(answers, payments, strict=True)):
+        kept.append({"id": charge.payment_ref, "status": charge.status})
+        asked_at = call.request.get("version", 0)
+        if payment.version != asked_at and charge.status != "succeeded":
+            _remember(tx, now, payment, charge)
+            kept[index]["stale"] = True
+            continue
+        claims[index] = Claim(
+            customer_id=call.customer_id, payment_id=payment.key[1], provider=payment.provider,
+            account=payment.provider_account, charge=charge, path="verify", proof=True,
+            version=asked_at,
+        )  # fmt: skip
+    outcomes, _ = charges.apply(tx, now, list(claims.values()), env.settings)
+    for index, outcome in zip(claims, outcomes, strict=True):
+        kept[index]["outcome"] = outcome
+    return [
+        (one, "stale" in one or payment.promo_id is not None)
+        for one, payment in zip(kept, payments, strict=True)
+    ]
 
 
 def _remember(tx: Tx, now: datetime, payment: ServicePayment, charge: Charge) -> None:
@@ -167,12 +178,18 @@ def refusal(call: Call, message: str) -> PaymentFailed:
 
 
 def _payment(tx: Tx, call: Call) -> ServicePayment:
-    assert call.payment_id is not None, "a charge is for a payment"
-    payment = JoinedStore(tx.conn).get_many([(call.customer_id, call.payment_id)])[0]
-    assert payment is not None, "a call's payment is written with it"
-    return payment
+    return _payments(tx, [call])[0]
+
+
+def _payments(tx: Tx, calls: Sequence[Call]) -> list[ServicePayment]:
+    keys = [(call.customer_id, call.payment_id) for call in calls if call.payment_id is not None]
+    assert len(keys) == len(calls), "a charge is for a payment"
+    found = [one for one in JoinedStore(tx.conn).get_many(keys) if one is not None]
+    assert len(found) == len(calls), "a call's payment is written with it"
+    return found
 
 
 ACTION = Action(
-    send=_send, done=_done, refused=_refused, refusal=refusal, old=_old, after=_after
-)
+    send=_send, done=_done, refused=_refused, refusal=refusal, old=_old, after=_after,
+    done_many=_done_many,
+)  # fmt: skip

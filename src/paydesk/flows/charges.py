@@ -426,6 +426,7 @@ def _lay_answer(attempt: Attempt, charge: Charge) -> None:
         "method_detail": dict(charge.method_detail) if charge.method_detail else None,
         "error_code": charge.error_code,
         "error_message": charge.error_message,
+        "advice": charge.advice,
     }
     told = {name: value for name, value in said.items() if value is not None}
     # An answer without details, such as an event's, takes nothing from one that had them.
@@ -556,11 +557,12 @@ def _write(tx: Tx, now: datetime, busy: list[_Work], settings: Settings) -> None
         works = {w.payment.key: w for w in some}
         for h in handed:
             works[h.payment.key].changes |= h.changes
-    attempts.advance(tx, now, [(w.payment, w.state, w.changes) for w in busy
-                               if w.changes or w.state != w.payment.state])  # fmt: skip
+    # What follows a failure asks what the last try was answered.
     attempts.save(
         tx, [a for w in busy for a in w.changed.values()], [a for w in busy for a in w.added], now
     )
+    attempts.advance(tx, now, [(w.payment, w.state, w.changes) for w in busy
+                               if w.changes or w.state != w.payment.state])  # fmt: skip
     attempts.add_refs(tx, [ref for w in busy for ref in w.refs])
     provider_customers.keep(tx, [w.payer for w in busy if w.payer])
     for w in busy:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from paydesk import ids
 from paydesk.db.postgres import Tx
+from paydesk.db.together import in_sets
 from paydesk.env import Env
 from paydesk.errors import Busy, CreditLimitExceeded, IdempotencyKeyReused, InvalidRequest
 from paydesk.flows import heads, ledger
@@ -55,6 +56,7 @@ class Granted:
     balance: int
 
 
+@in_sets()
 def grant(
     tx: Tx, grants: Sequence[Grant], now: datetime, *, settings: Settings | None = None
 ) -> list[Granted]:

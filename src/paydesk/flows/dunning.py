@@ -14,7 +14,16 @@ from paydesk import crash, ids
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
 from paydesk.errors import NotFound, PaydeskError, PaymentFailed
-from paydesk.flows import access, heads, invoice_books, invoices, methods, plans, provider_calls
+from paydesk.flows import (
+    access,
+    due_batches,
+    heads,
+    invoice_books,
+    invoices,
+    methods,
+    plans,
+    provider_calls,
+)
 from paydesk.flows import subscription_bills as bills
 from paydesk.flows import subscription_steps as steps
 from paydesk.flows.invoice_books import InvoiceRow
@@ -24,6 +33,8 @@ from paydesk.rules import dunning as rules
 from paydesk.rules.invoices import PAYABLE
 from paydesk.rules.plans import Terms
 
+#: Where a process may die: before a try's commit, and after it.
+POINTS = ("dunning_before_commit", "dunning_after_commit")
 #: What the schedule knows a missing or unusable method by.
 NO_METHOD = "payment_method_not_usable"
 
@@ -132,7 +143,7 @@ def new_method(tx: Tx, now: datetime, customer_id: UUID, method_id: UUID) -> Non
             steps.save(tx, now, sub)
 
 
-def retry_due(env: Env, limit: int = 100) -> int:
+def retry_due(env: Env, limit: int = 4 * due_batches.SIZE) -> int:
     """Sweep: try every invoice again whose time has come; answers how many were taken up."""
     with env.db.read() as tx:
         found = tx.all(
@@ -140,7 +151,22 @@ def retry_due(env: Env, limit: int = 100) -> int:
             " order by try_at limit %(limit)s",
             {"now": env.now(), "limit": limit},
         )
-    return each("dunning", found, partial(retry, env), partial(_set_back, env))
+    done, alone = due_batches.run(env, found, _act, POINTS)
+    rows = [{"customer_id": customer_id, "id": invoice_id} for customer_id, invoice_id in alone]
+    return done + each("dunning", rows, partial(retry, env), partial(_set_back, env))
+
+
+def _act(
+    env: Env, tx: Tx, at: datetime, customer_id: UUID, invoice_id: UUID
+) -> tuple[bool, provider_calls.Call | None] | None:
+    """`retry` inside a batch: the head is locked. None where a provider has to be asked first."""
+    now = heads.decide(tx, at, customer_id)
+    row = invoice_books.find(tx, customer_id, invoice_id)
+    if row is None or row.try_at is None or row.try_at > now:
+        return False, None
+    if row.subscription_id is not None and not knows_method(tx, customer_id):
+        return None
+    return True, _again(env, tx, now, row)
 
 
 def _set_back(env: Env, customer_id: UUID, invoice_id: UUID) -> None:
@@ -198,15 +224,20 @@ def _key(row: InvoiceRow) -> tuple[UUID, UUID]:
     return row.customer_id, row.id
 
 
+def knows_method(tx: Tx, customer_id: UUID) -> bool:
+    """Whether there is a default method."""
+    return tx.value(
+        "select exists (select 1 from payment_methods where customer_id = %(customer_id)s"
+        " and is_default and detached_at is null)",
+        {"customer_id": customer_id},
+    )
+
+
 def learn_method(env: Env, customer_id: UUID) -> None:
     """Where no method is known here, ask the providers that know this customer: what a checkout
     was paid with is saved there. Nobody is stopped by a provider that does not answer."""
     with env.db.read() as tx:
-        is_known = tx.value(
-            "select exists (select 1 from payment_methods where customer_id = %(customer_id)s"
-            " and is_default and detached_at is null)",
-            {"customer_id": customer_id},
-        )
+        is_known = knows_method(tx, customer_id)
     if not is_known:
         with contextlib.suppress(PaydeskError):
             methods.list_(env, customer_id, refresh=True)

@@ -30,8 +30,8 @@ BILLING: dict[str, tuple[str, str, dict[str, Any]]] = {
     ),
     "invoice.payment_failed": (
         "A try to charge an invoice failed.", "invoice",
-        {**_INVOICE, "error_code": "insufficient_funds", "payment_id": _PAYMENT_ID,
-         "attempts": 1},
+        {**_INVOICE, "error_code": "insufficient_funds", "advice": "try_again_later",
+         "payment_id": _PAYMENT_ID, "attempts": 1},
     ),
     "invoice.voided": (
         "An invoice asks for nothing any more.", "invoice", {**_INVOICE, "status": "void"}
@@ -108,11 +108,6 @@ BILLING: dict[str, tuple[str, str, dict[str, Any]]] = {
         {**_SUBSCRIPTION, "status": "trialing", "trial_end": "2026-02-28T00:00:00+00:00",
          "total": 1999, "due": 1999, "has_method": True},
     ),
-    "subscription.doubled": (
-        "The provider runs another one beside one of the same family; `beside` is that.",
-        "subscription",
-        {**_SUBSCRIPTION, "beside": "sub_0344QCT8RQJ5T9R7VHA8PSE1H4"},
-    ),
     "subscription.renewal_upcoming": (
         "A period of three months or longer is renewed in so many days as the setting says. `due`"
         " is what will be charged as things stand, after the customer's balance.",
@@ -125,6 +120,11 @@ BILLING: dict[str, tuple[str, str, dict[str, Any]]] = {
         {"brand": "visa", "last4": "4242", "exp_month": 1, "exp_year": 2026, "plan": "pro",
          "quantity": 1, "currency": "usd", "period_end": "2026-02-28T00:00:00+00:00",
          "subscription_id": "019dfb2e-5f50-8d3c-a1b2-3c4d5e6f7a90"},
+    ),
+    "subscription.doubled": (
+        "The provider runs another one beside one of the same family; `beside` is that.",
+        "subscription",
+        {**_SUBSCRIPTION, "beside": "sub_0344QCT8RQJ5T9R7VHA8PSE1H4"},
     ),
     "subscription.canceled": (
         "It is over, and so is what it opened; `reason` says why.",

@@ -21,6 +21,7 @@ import structlog
 from paydesk import causes, crash, ids
 from paydesk.db.errors import DatabaseUnavailable, UnknownCustomer
 from paydesk.db.postgres import BEGINNING, Tx
+from paydesk.db.together import in_sets
 from paydesk.env import Env
 from paydesk.errors import Busy, InvalidRequest, NotFound
 from paydesk.flows import event_search
@@ -112,6 +113,7 @@ def emit(
     )[0]  # fmt: skip
 
 
+@in_sets()
 def emit_many(tx: Tx, items: Sequence[NewEvent]) -> list[int]:
     """Write events of any customers, whose heads must be locked, in one statement.
 

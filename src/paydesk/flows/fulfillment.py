@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +13,7 @@ import structlog
 
 from paydesk import crash, ids
 from paydesk.db.postgres import Tx
+from paydesk.db.together import each
 from paydesk.env import Env
 from paydesk.errors import (
     AlreadyPurchased,
@@ -289,10 +291,15 @@ def _fill_wallets(tx: Tx, now: datetime, terms: list[Terms], settings: Settings)
 
 def _settle_invoices(tx: Tx, now: datetime, terms: list[Terms], settings: Settings) -> Changes:
     """Invoices are paid, and what was billed goes on."""
-    for t in terms:
-        invoice_books.paid(
-            tx, now, t.payment, txn_id=t.txn_id, came=t.revenue_minor, settings=settings
-        )
+    each(
+        tx,
+        [
+            partial(invoice_books.paid, now=now, payment=t.payment, txn_id=t.txn_id,
+                    came=t.revenue_minor, settings=settings)
+            for t in terms
+        ],
+        [t.payment.customer_id for t in terms],
+    )  # fmt: skip
     return {}
 
 

@@ -18,6 +18,7 @@ from paydesk.errors import AlreadyPurchased, NotFound
 from paydesk.flows import ledger
 from paydesk.flows.events import NewEvent, emit_many
 from paydesk.rules import invoices as rules
+from paydesk.rules.dunning import sterner
 from paydesk.rules.invoices import InvoiceStateConflict
 from paydesk.rules.money import Money
 from paydesk.rules.payments import OPEN_STATES
@@ -309,19 +310,31 @@ def _paid(
 
 
 def failed(tx: Tx, now: datetime, payment: ServicePayment) -> None:
-    """A payment for an invoice ended unpaid; one that failed is a failed try of the invoice."""
+    """A payment for an invoice ended unpaid; one that failed is a failed try of the invoice, which
+    keeps the code that decides what follows: the decline's, or the network's sterner advice."""
     row = find(tx, payment.customer_id, invoice_of(payment))
     if row is None or row.state not in rules.PAYABLE:
         return
     if payment.state == "failed":
+        code, advice = payment.error_code or "declined", _advice(tx, payment)
         row = change(
-            tx, row, error_code=payment.error_code or "declined",
+            tx, row, error_code=sterner(code, advice),
             first_failed_at=row.first_failed_at or now,
         )
-        emit_many(tx, [event(row, now, "invoice.payment_failed", error_code=row.error_code,
+        emit_many(tx, [event(row, now, "invoice.payment_failed", error_code=code, advice=advice,
                              payment_id=str(payment.key[1]), attempts=row.attempts)])  # fmt: skip
     for hook in _hooks(ON_FAILED):
         hook(tx, now, row, payment)
+
+
+def _advice(tx: Tx, payment: ServicePayment) -> str | None:
+    """What was advised when the payment's last try was declined."""
+    return tx.value(
+        "select response ->> 'advice' from attempts where customer_id = %(customer_id)s"
+        " and payment_id = %(payment_id)s and response is not null"
+        " order by created_at desc, id desc limit 1",
+        {"customer_id": payment.customer_id, "payment_id": payment.key[1]},
+    )
 
 
 def _hooks(hooks: list[Any]) -> list[Any]:

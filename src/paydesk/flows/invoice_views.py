@@ -11,6 +11,7 @@ from uuid import UUID
 
 from paydesk import ids
 from paydesk.db.postgres import Tx
+from paydesk.db.together import in_sets
 from paydesk.env import Env
 from paydesk.errors import InvalidRequest, NotFound
 from paydesk.flows import invoice_books
@@ -178,6 +179,7 @@ def items_of(tx: Tx, customer_id: UUID, invoice_id: UUID) -> list[ItemView]:
     return items_of_many(tx, [(customer_id, invoice_id)]).get(invoice_id, [])
 
 
+@in_sets()
 def items_of_many(tx: Tx, keys: list[tuple[UUID, UUID]]) -> dict[UUID, list[ItemView]]:
     """The lines of several invoices, in their order, by invoice."""
     rows = tx.all(
@@ -263,10 +265,10 @@ def key_of(ref: str | UUID) -> tuple[UUID, UUID]:
 
 
 def by_secret(env: Env, ref: str, secret: str) -> InvoiceView:
-    """For the hosted page: the id alone opens nothing. Raises NotFound, also for drafts."""
+    """For the hosted page: the id alone opens nothing. Raises NotFound."""
     found = get(env, None, ref)
     known = secrets.compare_digest(found.secret.encode(), secret.encode("utf-8", "replace"))
-    if not known or found.status == "draft" or found.runner != "paydesk":
+    if not known or found.runner != "paydesk":
         raise NotFound(f"No such invoice: {ids.show('invoice', found.id)}.")
     return found
 

@@ -15,6 +15,7 @@ from uuid import UUID, uuid4
 
 from paydesk import crash, ids
 from paydesk.db.postgres import Tx, jsonb
+from paydesk.db.together import in_sets
 from paydesk.env import Env
 from paydesk.errors import (
     InvalidRequest,
@@ -49,7 +50,7 @@ from paydesk.rules.invoices import Discount, NewItem, TaxRate
 from paydesk.rules.money import currency_code
 from paydesk.rules.payments import handle_of
 from paydesk.settings import Settings
-from paydesk.tracker.stores.joined import JoinedStore, ServicePayment
+from paydesk.tracker.stores.joined import ServicePayment
 
 __all__ = [
     "ON_FAILED", "ON_PAID", "Discount", "InvoiceRow", "InvoiceView", "NewInvoice", "NewItem", "add",
@@ -162,25 +163,40 @@ def write_items(
     tx: Tx, now: datetime, row: InvoiceRow, items: Sequence[NewItem], start: int
 ) -> None:
     """Write lines after `start` others; an index in `of` counts within these."""
-    if not items:
-        return
     made = [ids.new_owned(row.customer_id) for _ in items]
+    lines = [
+        (row, start + index, made[index], one, made[one.of] if isinstance(one.of, int) else one.of)
+        for index, one in enumerate(items)
+    ]
+    if lines:
+        _write_lines(tx, now, lines)
+
+
+@in_sets(2)
+def _write_lines(
+    tx: Tx, now: datetime, lines: Sequence[tuple[InvoiceRow, int, UUID, NewItem, UUID | None]]
+) -> None:
+    """Lines of any invoices: (invoice, position, id, line, the line it is of)."""
+    items, rows = [one[3] for one in lines], [one[0] for one in lines]
     tx.run(
         "insert into invoice_items (customer_id, id, invoice_id, position, kind, description,"
         " amount_minor, currency, quantity, unit_minor, period_start, period_end, plan_id,"
         " plan_version, of_item, tax_rate_id, product, why, created_at)"
-        " select %(customer_id)s, n.id, %(invoice_id)s, n.position, n.kind, n.description,"
-        "  n.amount, %(currency)s, n.quantity, n.unit, n.period_start, n.period_end, n.plan,"
+        " select n.customer_id, n.id, n.invoice_id, n.position, n.kind, n.description,"
+        "  n.amount, n.currency, n.quantity, n.unit, n.period_start, n.period_end, n.plan,"
         "  n.plan_version, n.of_item, n.rate, n.product, n.why, %(now)s"
-        " from unnest(%(ids)s::uuid[], %(positions)s::int[], %(kinds)s::text[],"
+        " from unnest(%(customers)s::uuid[], %(invoices)s::uuid[], %(currencies)s::text[],"
+        "  %(ids)s::uuid[], %(positions)s::int[], %(kinds)s::text[],"
         "  %(texts)s::text[], %(amounts)s::bigint[], %(quantities)s::int[], %(units)s::bigint[],"
         "  %(starts)s::timestamptz[], %(ends)s::timestamptz[], %(plans)s::uuid[],"
         "  %(versions)s::int[], %(of)s::uuid[], %(rates)s::uuid[], %(products)s::text[],"
-        "  %(why)s::jsonb[]) as n(id, position, kind, description, amount, quantity, unit,"
-        "   period_start, period_end, plan, plan_version, of_item, rate, product, why)",
+        "  %(why)s::jsonb[]) as n(customer_id, invoice_id, currency, id, position, kind,"
+        "   description, amount, quantity, unit, period_start, period_end, plan, plan_version,"
+        "   of_item, rate, product, why)",
         {
-            "customer_id": row.customer_id, "invoice_id": row.id, "currency": row.currency,
-            "now": now, "ids": made, "positions": list(range(start, start + len(items))),
+            "customers": [one.customer_id for one in rows], "invoices": [one.id for one in rows],
+            "currencies": [one.currency for one in rows], "now": now,
+            "positions": [one[1] for one in lines], "ids": [one[2] for one in lines],
             "kinds": [i.kind for i in items], "texts": [i.description[:500] for i in items],
             "amounts": [i.amount_minor for i in items], "quantities": [i.quantity for i in items],
             "units": [i.unit_minor for i in items],
@@ -188,7 +204,7 @@ def write_items(
             "ends": [i.period[1] if i.period else None for i in items],
             "plans": [i.plan[0] if i.plan else None for i in items],
             "versions": [i.plan[1] if i.plan else None for i in items],
-            "of": [made[i.of] if isinstance(i.of, int) else i.of for i in items],
+            "of": [one[4] for one in lines],
             "rates": [i.tax_rate_id for i in items], "products": [i.product for i in items],
             "why": [jsonb(i.why) for i in items],
         },
@@ -248,7 +264,8 @@ def intend_payment(
     try is a payment of its own: the n-th of an invoice is made once.
     """
     row = invoice_books.get(tx, invoice.customer_id, invoice.id)
-    if row.runner != "paydesk" or row.state not in rules.PAYABLE or not row.due_minor or invoice_books.under_way(tx, row):
+    is_ours = row.runner == "paydesk" and row.state in rules.PAYABLE
+    if not is_ours or not row.due_minor or invoice_books.under_way(tx, row):
         return None
     try:
         saved = methods.for_charge(tx, row.customer_id, method_id, now)
@@ -260,7 +277,7 @@ def intend_payment(
     env.providers[name].check_amount(row.money(row.due_minor))
     attempt_no = row.attempts + 1
     payment = _payment(env, tx, now, row, saved, attempt_no)
-    JoinedStore(tx.conn).create(payment)
+    attempts.create(tx, [payment])
     invoice_books.change(tx, row, payment_id=payment.key[1], attempts=attempt_no, try_at=None)
     emit_many(tx, [attempts.state_event(payment, now, type="payment.created")])
     return _write_call(tx, now, env, row, payment, saved, off_session)

@@ -19,6 +19,7 @@ import psycopg
 
 from paydesk import causes, ids
 from paydesk.db.postgres import Tx
+from paydesk.db.together import in_sets
 from paydesk.errors import Conflict, IdempotencyKeyReused, InvalidRequest
 from paydesk.rules.ledger import CODES, CREDIT, MAX_AMOUNT, NAMES
 
@@ -97,6 +98,7 @@ def hash_of(*parts: Any) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
+@in_sets()
 def post(tx: Tx, entries: Sequence[Entry]) -> list[UUID]:
     """Post transfers in order; answers the id of each.
 
@@ -128,6 +130,7 @@ def post(tx: Tx, entries: Sequence[Entry]) -> list[UUID]:
     return answer
 
 
+@in_sets()
 def known(
     tx: Tx, keys: Sequence[tuple[UUID, UUID]]
 ) -> dict[tuple[UUID, UUID], tuple[UUID, int | None]]:
@@ -141,6 +144,7 @@ def known(
     return {keys[row["i"] - 1]: (row["id"], row["request_hash"]) for row in rows}
 
 
+@in_sets()
 def balances(
     tx: Tx, customers: Iterable[UUID], account: str, asset: str = CREDIT
 ) -> dict[UUID, int]:
@@ -173,6 +177,7 @@ def by_instant(
     return list(found.items())
 
 
+@in_sets(2)
 def emit(tx: Tx, now: datetime, events: Sequence[Event]) -> None:
     """Append events with the next numbers of their customers, and news for the publisher."""
     groups = by_instant(tx, (one.customer_id for one in events), now)

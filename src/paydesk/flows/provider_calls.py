@@ -9,7 +9,7 @@ and nothing is ever sent again. What a call does and means stands in the module 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -92,6 +92,13 @@ def _no_answer(env: Env, call: Call) -> Mapping[str, Any] | None:
     raise NotSupported("Nobody can say what became of this call.")
 
 
+#: (environment, transaction, now, [(call, what the provider said)]) -> [(kept, is `after` needed)]
+DoneMany = Callable[
+    [Env, Tx, datetime, Sequence[tuple["Call", Any]]],
+    Sequence[tuple[Mapping[str, Any] | None, bool]],
+]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
     """What a kind of call does.
@@ -102,7 +109,8 @@ class Action:
     `unknown`, that it was never known. `old`: too late to repeat: find out and record what became
     of it; answers what the row keeps, None where nothing happened; raises NotSupported where
     nobody can tell. `after` runs when the call was settled and committed. `refusal` is what
-    whoever asked hears.
+    whoever asked hears. `done_many` is `done` for calls of several customers: what each row keeps,
+    and whether `after` has anything to do.
     """
 
     send: Callable[[Env, Call], Any]
@@ -111,6 +119,7 @@ class Action:
     refusal: Callable[[Call, str], PaydeskError]
     old: Callable[[Env, Call], Mapping[str, Any] | None] = _no_answer
     after: Callable[[Env, Call], None] = _nothing
+    done_many: DoneMany | None = None
 
 
 def action_of(call: Call) -> Action:
@@ -214,13 +223,22 @@ def _run(env: Env, call: Call) -> str | None:
     assert call.first_sent_at is not None
     if env.now() - call.first_sent_at >= timedelta(seconds=REPLAY_S):
         return _resolve_old(env, call)
+    refused, remote = send(env, call)
+    if refused is None:
+        record(env, call, remote)
+    return refused
+
+
+def send(env: Env, call: Call) -> tuple[str | None, Any]:
+    """Send a call: (why it was refused, None) or (None, what the provider said), which is still to
+    be recorded. Raises as `run`."""
     action = action_of(call)
     crash.at("before_provider_call")
     try:
         remote = action.send(env, call)
     except ProviderRefused as exc:
         _refused(env, call, exc.extra.get("provider_code") or exc.code, exc.detail)
-        return exc.detail
+        return exc.detail, None
     except (OutcomeUnknown, ProviderUnavailable) as exc:
         _unknown(env, call, exc.detail)
         raise
@@ -228,16 +246,21 @@ def _run(env: Env, call: Call) -> str | None:
         _unknown(env, call, f"{type(exc).__name__}: {exc}")
         raise
     crash.at("after_provider_call")
+    return None, remote
+
+
+def record(env: Env, call: Call, remote: Any) -> None:
+    """Record what the provider said, once."""
+    action = action_of(call)
     with env.db.transaction(call.customer_id) as tx:
         now = heads.decide(tx, env.now(), call.customer_id)
         if read(tx, call.customer_id, call.id).is_settled:
-            return None
+            return
         result = action.done(env, tx, now, call, remote)
         settle(tx, call, "done", result=result)
         crash.at("call_before_done_commit")
     crash.at("call_after_done")
     action.after(env, call)
-    return None
 
 
 def resume(

@@ -7,8 +7,10 @@ it is committed before the call is sent. Whoever dies after any line leaves it t
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 from paydesk import crash
@@ -18,6 +20,7 @@ from paydesk.errors import InvalidRequest, PaymentFailed, PaymentInFlight
 from paydesk.flows import (
     access,
     clock_sources,
+    due_batches,
     dunning,
     heads,
     invoice_books,
@@ -37,25 +40,68 @@ from paydesk.rules import subscriptions as rules
 WAIT_FOR_CHANGE = timedelta(minutes=5)
 #: Periods that are caught up with for one subscription in one round of the sweep.
 MOST_AT_ONCE = 50
+#: Where a process may die: before a step's commit, and after it.
+POINTS = ("renewal_before_commit", "renewal_after_commit")
 
 
-def run_due(env: Env, limit: int = 100) -> int:
-    """Sweep: do what is due of subscriptions and of invoices that failed; answers how much."""
+def run_due(env: Env, limit: int = 4 * due_batches.SIZE) -> int:
+    """Sweep: do what is due of subscriptions and of invoices that failed; answers how much.
+
+    Any number of workers may run it side by side: they share what is due.
+    """
     with env.db.read() as tx:
-        found = tx.all(
+        found: Sequence[Mapping[str, Any]] = tx.all(
             "select customer_id, id from subscriptions where clock_id is null"
             " and due_at < 'infinity' and due_at <= %(now)s order by due_at limit %(limit)s",
             {"now": env.now(), "limit": limit},
         )
-    done = each("renewals", found, partial(_catch_up, env), partial(_set_back, env))
+    done = 0
+    for _ in range(MOST_AT_ONCE):
+        made, alone = due_batches.run(env, found, _act, POINTS)
+        rows = [{"customer_id": customer_id, "id": sub_id} for customer_id, sub_id in alone]
+        made += each("renewals", rows, partial(_by_itself, env), partial(_set_back, env))
+        done += made
+        found = _still_due(env, found) if made else []
+        if not found:
+            break
     return done + dunning.retry_due(env, limit)
 
 
-def _catch_up(env: Env, customer_id: UUID, sub_id: UUID) -> int:
-    done = 0
-    while done < MOST_AT_ONCE and step(env, customer_id, sub_id):
-        done += 1
-    return done
+def _by_itself(env: Env, customer_id: UUID, sub_id: UUID) -> int:
+    return step(env, customer_id, sub_id)
+
+
+def _still_due(env: Env, found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Those of which more is due: periods that were missed while nobody worked."""
+    with env.db.read() as tx:
+        return tx.all(
+            "select s.customer_id, s.id from unnest(%(customers)s::uuid[], %(ids)s::uuid[])"
+            "  as k(c, s) cross join lateral (select customer_id, id from subscriptions"
+            "  where customer_id = k.c and id = k.s and due_at <= %(now)s limit 1) s",
+            {"customers": [one["customer_id"] for one in found],
+             "ids": [one["id"] for one in found], "now": env.now()},
+        )  # fmt: skip
+
+
+def _act(
+    env: Env, tx: Tx, at: datetime, customer_id: UUID, sub_id: UUID
+) -> tuple[bool, provider_calls.Call | None] | None:
+    """`step` inside a batch: the head is locked. None where a provider has to be asked first, or
+    where the row's instant is to be put right."""
+    now = heads.decide(tx, at, customer_id)
+    sub = steps.read(tx, customer_id, sub_id)
+    found = steps.due(tx, sub)
+    if sub.due_at is None or sub.due_at > now:
+        return False, None
+    if found is None or found.at > now or found.what == "lapse":
+        return None
+    if _is_to_ask(sub, found) and not dunning.knows_method(tx, customer_id):
+        return None
+    return True, _do(env, tx, now, sub, found)
+
+
+def _is_to_ask(sub: Sub, found: rules.Due) -> bool:
+    return found.what in ("renew", "trial_end") and sub.method_id is None
 
 
 def _set_back(env: Env, customer_id: UUID, sub_id: UUID) -> None:
@@ -75,7 +121,7 @@ def step(env: Env, customer_id: UUID, sub_id: UUID) -> bool:
         return _put_right(env, customer_id, sub_id)
     if found.what == "lapse":
         return _lapse(env, customer_id, sub_id)
-    if found.what in ("renew", "trial_end") and sub.method_id is None:
+    if _is_to_ask(sub, found):
         dunning.learn_method(env, customer_id)
     with env.db.transaction(customer_id, wait_s=WAIT_S) as tx:
         now = heads.decide(tx, env.now(), customer_id)

@@ -94,7 +94,8 @@ def failed(tx: Tx, now: datetime, row: InvoiceRow, payment: ServicePayment) -> N
         is_page = payment.checkout_id is not None
         if is_page and payment.state != "failed" and row.first_failed_at is None:
             return  # A page that nobody paid on is no failed try.
-        dunning.failed(tx, now, sub, row, payment.error_code)
+        code = row.error_code if payment.state == "failed" else payment.error_code
+        dunning.failed(tx, now, sub, row, code)
     else:
         return
     steps.save(tx, now, sub)

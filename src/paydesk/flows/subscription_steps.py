@@ -113,8 +113,9 @@ _INSERT = """
         %(credits_month)s, %(trial_start)s, %(trial_end)s, %(cancel_at)s, %(canceled_at)s,
         %(cancel_reason)s, %(ended_at)s, %(end_reason)s, %(paused_at)s, %(resume_at)s, %(next)s,
         %(discount)s, %(method_id)s, %(provider)s, %(provider_account)s, %(provider_ref)s,
-        %(latest_invoice_id)s, %(told)s, %(due_at)s, %(metadata)s, %(request_key)s,
-        %(request_hash)s, %(clock_id)s, %(monthly_minor)s, %(created_at)s)
+        %(latest_invoice_id)s, %(told)s, coalesce(%(due_at)s::timestamptz, 'infinity'),
+        %(metadata)s, %(request_key)s, %(request_hash)s,
+        %(clock_id)s, %(monthly_minor)s, %(created_at)s)
 """
 _UPDATE = """
     update subscriptions set version = version + 1,
@@ -127,7 +128,8 @@ _UPDATE = """
         ended_at = %(ended_at)s, end_reason = %(end_reason)s, paused_at = %(paused_at)s,
         resume_at = %(resume_at)s, next = %(next)s, discount = %(discount)s, method_id =
         %(method_id)s, provider = %(provider)s, provider_account = %(provider_account)s,
-        latest_invoice_id = %(latest_invoice_id)s, told = %(told)s, due_at = %(due_at)s,
+        latest_invoice_id = %(latest_invoice_id)s, told = %(told)s, due_at =
+        coalesce(%(due_at)s::timestamptz, 'infinity'),
         metadata = %(metadata)s, monthly_minor = %(monthly_minor)s
     where customer_id = %(customer_id)s and id = %(id)s and version = %(version)s
 """
@@ -188,7 +190,6 @@ def _values(sub: Sub) -> dict[str, Any]:
         if name in _JSON and value is not None:
             value = jsonb(value)
         found[name] = value
-    found["due_at"] = sub.due_at or "infinity"
     return found
 
 

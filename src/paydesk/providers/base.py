@@ -144,6 +144,8 @@ class Charge:
     method: str | None = None
     error_code: str | None = None
     error_message: str | None = None
+    #: What the bank or its network advises after a decline: a word that rules/dunning knows.
+    advice: str | None = None
     decline_ref: str | None = None
     account: str = ""
     livemode: bool | None = None

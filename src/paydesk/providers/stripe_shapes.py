@@ -13,6 +13,7 @@ import msgspec
 from paydesk import ids
 from paydesk.errors import InvalidRequest, InvalidSignature, MalformedRequest, NotFound
 from paydesk.providers.base import Charge, ProviderEvent
+from paydesk.rules.dunning import sterner
 from paydesk.rules.money import Money, from_stripe
 
 #: More candidates than any roll of secrets needs; each costs a comparison.
@@ -90,6 +91,13 @@ TOLD = {
     "charge.succeeded": frozenset({"succeeded"}),
     "charge.captured": frozenset({"succeeded"}),
 }
+#: What the two digits of a card network's advice say, in the words of Stripe's own codes
+#: (https://docs.stripe.com/declines/codes): a new card is known, later, never with this card, and
+#: its holder ended the agreement. Others advise when to come back, which the schedule decides.
+NETWORK_ADVICE = {
+    "01": "new_account_information_available", "02": "try_again_later", "03": "do_not_try_again",
+    "21": "revocation_of_authorization",
+}  # fmt: skip
 #: A thin event names only what it is about; such a type begins with this where it is of `/v1`.
 THIN, THIN_V1 = "v2.core.event", "v1."
 #: What may be kept of a card: what people recognize it by, and where it is from.
@@ -404,6 +412,7 @@ def of_intent(intent: Mapping[str, Any]) -> Charge | None:
         decline_ref=_decline(ref, error, latest) if status == "pending" else None,
         error_code=error.get("decline_code") or error.get("code"),
         error_message=error.get("message"),
+        advice=_advice(error),
         action_url=_action_url(intent) if status == "requires_action" else None,
         **(_details(charge) if charge else {}),
         **_ours(intent),
@@ -432,15 +441,24 @@ def of_charge(charge: Mapping[str, Any]) -> Charge | None:
         return Charge(status="succeeded", amount=amount, ended=True, **common)
     if charge.get("status") == "failed":
         outcome = charge.get("outcome")
-        reason = outcome.get("reason") if isinstance(outcome, dict) else None
+        outcome = outcome if isinstance(outcome, dict) else {}
+        reason = outcome.get("reason")
         return Charge(
             status="pending",
             decline_ref=charge["id"],
             error_code=reason or charge.get("failure_code"),
             error_message=charge.get("failure_message"),
+            advice=_advice(outcome),
             **common,
         )
     return None
+
+
+def _advice(said: Mapping[str, Any]) -> str | None:
+    """The sterner of what Stripe and what the network advise after a decline."""
+    own, network = said.get("advice_code"), said.get("network_advice_code")
+    return sterner(own if isinstance(own, str) else None,
+                   NETWORK_ADVICE.get(network) if isinstance(network, str) else None)  # fmt: skip
 
 
 def declined(intent: Mapping[str, Any], code: str | None) -> Charge:

@@ -137,6 +137,13 @@ def action_of(decline_code: str | None, advice: str | None = None) -> str:
                key=words.index)  # fmt: skip
 
 
+def sterner(*codes: str | None) -> str | None:
+    """Of a decline code and pieces of advice the one that decides: the first of the sternest."""
+    words = ("retry", "new_method", "stop")
+    return max((code for code in codes if code), default=None,
+               key=lambda code: words.index(action_of(code)))  # fmt: skip
+
+
 def next_step(
     schedule: Schedule,
     first_failed_at: datetime,

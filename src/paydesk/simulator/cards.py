@@ -72,6 +72,7 @@ class Decline:
     decline_code: str | None
     message: str
     advice: str | None = None
+    network_advice: str | None = None
 
 
 DECLINES = {

@@ -12,6 +12,9 @@ from typing import Any
 BACKOFF_S = (1.0, 5.0, 30.0, 120.0, 600.0, 3600.0, 3600.0 * 6)
 FAULT_KINDS = ("429", "500", "500_after", "slow", "timeout_after", "drop_after", "drop_before")
 MAX_DUPLICATES = 100
+#: What Stripe advises after a decline.
+ADVICE = ("confirm_card_data", "do_not_try_again", "try_again_later")
+_DIGITS = re.compile(r"[0-9]{2}\Z")
 #: What becomes of a subscription whose invoice could not be charged at the last attempt.
 AFTER_RETRIES = ("cancel", "unpaid", "past_due")
 _VERSION = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}(\.[a-z]+)?\Z")
@@ -74,6 +77,8 @@ class Switches:
     clock_offset_s: int = 0
     retry_days: list[float] = field(default_factory=lambda: [3.0, 5.0, 7.0])
     after_retries: str = "cancel"
+    advice_code: str | None = None
+    network_advice_code: str | None = None
     faults: list[Fault] = field(default_factory=list)
 
     def change(self, changes: dict[str, Any]) -> None:
@@ -101,6 +106,14 @@ def _check_switch(name: str, value: Any) -> Any:
     if name == "after_retries":
         if value not in AFTER_RETRIES:
             raise ValueError(f"after_retries is one of {', '.join(AFTER_RETRIES)}")
+        return value
+    if name == "advice_code":
+        if value not in (None, *ADVICE):
+            raise ValueError(f"advice_code is null or one of {', '.join(ADVICE)}")
+        return value
+    if name == "network_advice_code":
+        if value is not None and not (isinstance(value, str) and _DIGITS.match(value)):
+            raise ValueError("network_advice_code is null or two digits such as 03")
         return value
     if name == "muted_types":
         if not all(isinstance(item, str) for item in _list(name, value)):

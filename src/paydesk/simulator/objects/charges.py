@@ -85,7 +85,8 @@ def _outcome(card: cards.TestCard, decline: Decline | None) -> dict[str, Any]:
             "seller_message": "Blocked as too risky.", "type": "blocked",
         }
     return outcome | {
-        "advice_code": decline.advice, "network_status": "declined_by_network",
+        "advice_code": decline.advice, "network_advice_code": decline.network_advice,
+        "network_status": "declined_by_network",
         "network_decline_code": "01", "reason": decline.decline_code,
         "seller_message": "The bank declined the payment.", "type": "issuer_declined",
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from .. import cards, errors, ids, money
@@ -118,6 +119,11 @@ def _declined(
     call: Call, intent: dict[str, Any], method: dict[str, Any], decline: Decline
 ) -> StripeError:
     """Record the failed charge and return the card error that tells of it."""
+    switches = call.sim.switches
+    decline = replace(
+        decline, advice=switches.advice_code or decline.advice,
+        network_advice=switches.network_advice_code or decline.network_advice,
+    )
     charge = charges.make(call, intent, method, captured=False, decline=decline)
     error = payment_methods.card_error(
         decline, keep=True, charge=charge["id"], payment_method=call.show(method)

@@ -212,6 +212,7 @@ def card_error(decline: Decline, **more: Any) -> StripeError:
         param={"incorrect_cvc": "cvc", "expired_card": "exp_month"}.get(decline.code),
         decline_code=decline.decline_code,
         advice_code=decline.advice,
+        network_advice_code=decline.network_advice,
         **more,
     )
 

@@ -1,0 +1,105 @@
+"""What is due of many customers, done in batches: one transaction for all, their provider calls
+side by side, the answers recorded together.
+
+A batch waits for nobody: who is held elsewhere, by another worker's batch too, is left to a later
+round. Where a batch fails it is halved, until what fails stands alone.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from paydesk import crash
+from paydesk.db.errors import DatabaseUnavailable
+from paydesk.db.postgres import Tx
+from paydesk.db.together import each
+from paydesk.env import Env
+from paydesk.flows import call_batches
+from paydesk.flows.provider_calls import Call
+
+log = structlog.get_logger(__name__)
+
+#: Customers of one transaction: more save little, and hold their customers longer.
+SIZE = 128
+
+Key = tuple[UUID, UUID]
+#: (environment, transaction, the instant, customer, id) -> whether something was done, and the
+#: call that follows it; None where this one is to be done alone, outside a transaction.
+Act = Callable[[Env, Tx, datetime, UUID, UUID], tuple[bool, Call | None] | None]
+
+
+def run(
+    env: Env, found: Iterable[Mapping[str, Any]], act: Act, points: tuple[str, str]
+) -> tuple[int, list[Key]]:
+    """Do what is due of these rows (customer_id, id), each once; (how much was done, what is to be
+    done alone).
+
+    `points`: where a process may die before the commit, and after it.
+    """
+    done, alone = 0, []
+    for keys in _batches(found):
+        made, left = _run(env, keys, act, points)
+        done, alone = done + made, alone + left
+    return done, alone
+
+
+def _batches(found: Iterable[Mapping[str, Any]]) -> list[list[Key]]:
+    """One row of each customer to a batch, the batches in any order: workers who see the same
+    rows begin at different ends of them."""
+    left, parts = [(row["customer_id"], row["id"]) for row in found], []
+    while left:
+        first = {key[0]: key for key in reversed(left)}
+        taken = set(list(first.values())[-SIZE:])
+        parts.append([key for key in left if key in taken])
+        left = [key for key in left if key not in taken]
+    random.shuffle(parts)
+    return parts
+
+
+def _run(
+    env: Env, keys: Sequence[Key], act: Act, points: tuple[str, str]
+) -> tuple[int, list[Key]]:
+    try:
+        acted, calls, alone = _together(env, keys, act, points)
+    except DatabaseUnavailable:
+        raise
+    except Exception as exc:  # Whichever it was: in halves, and at last by itself.
+        log.info("a batch is halved", count=len(keys), why=repr(exc)[:300])
+        if len(keys) == 1:
+            return 0, list(keys)
+        middle = len(keys) // 2
+        parts = [_run(env, part, act, points) for part in (keys[:middle], keys[middle:])]
+        return sum(done for done, _ in parts), [key for _, left in parts for key in left]
+    call_batches.run(env, calls)
+    return acted, alone
+
+
+def _together(
+    env: Env, keys: Sequence[Key], act: Act, points: tuple[str, str]
+) -> tuple[int, list[Call], list[Key]]:
+    with env.db.transaction() as tx:
+        tx.lock(*(customer_id for customer_id, _ in keys), free_only=True)
+        free = [key for key in keys if key[0] in tx.heads]
+        at = env.now()
+        said = each(
+            tx, [partial(_act, env=env, at=at, key=key, act=act) for key in free],
+            [customer_id for customer_id, _ in free],
+        )  # fmt: skip
+        crash.at(points[0])
+    crash.at(points[1])
+    calls = [one[1] for one in said if one is not None and one[1] is not None]
+    alone = [key for key, one in zip(free, said, strict=True) if one is None]
+    return sum(one is not None and one[0] for one in said), calls, alone
+
+
+def _act(
+    tx: Tx, *, env: Env, at: datetime, key: Key, act: Act
+) -> tuple[bool, Call | None] | None:
+    return act(env, tx, at, *key)
