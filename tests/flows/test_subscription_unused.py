@@ -10,7 +10,7 @@ from billing import Billing
 from paydesk import crash
 from paydesk.crash import CrashNow
 from paydesk.flows import credit_notes, credits, invoices, subscription_changes, tax_rates
-from paydesk.rules.money import USD
+from paydesk.rules.money import USD, Money
 
 
 def half_of(billing: Billing, sub) -> None:
@@ -124,3 +124,26 @@ def test_a_death_while_it_is_given_up_gives_the_rest_back_once(billing, point):
     amount, state = back(billing, who)[0]
     assert state == "succeeded"
     assert 990 <= amount <= 1000, "a few minutes later at most"
+
+
+# I13 S1.59
+def test_a_currency_that_cards_charge_in_steps_loses_the_last_digit_and_no_plan(billing):
+    """Cards charge Kuwaiti dinars in hundredths; taxes and parts of periods have thousandths."""
+    for key, price in (("pro", "6.130"), ("team", "15.070")):
+        billing.plan(key, price=Money(price, "kwd"))
+    tax_rates.add(billing.env, "VAT", "5")
+    who = billing.user()
+    sub = billing.subscribe(who, currency="kwd")
+    # 6.130 and 0.3065 of tax, half up.
+    assert billing.invoices(sub) == [(0, "paid", 6437, 6430)]
+    billing.clock.advance(days=10, hours=3, minutes=7)
+    seen = subscription_changes.preview(billing.env, who.uuid, sub.id, plan="team")
+    assert seen.due_now.minor == seen.total.minor - seen.total.minor % 10
+    after = subscription_changes.change(billing.env, who.uuid, sub.id, plan="team", expect=seen)
+    assert after.plan_key == "team"
+    billing.until(sub.period_end)
+    assert billing.look(sub).state == "active"
+    assert billing.invoices(sub)[-1] == (1, "paid", 15824, 15820)
+    notes = credit_notes.list_(billing.env, who.uuid)
+    assert {note.reason for note in notes} == {"too_small_to_charge"}
+    assert sorted(note.written_off.minor for note in notes)[-1] < 10

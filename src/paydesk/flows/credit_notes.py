@@ -148,11 +148,13 @@ def left_of(tx: Tx, customer_id: UUID, invoice_id: UUID) -> int:
     return row.total_minor - row.credited_minor - _refundable(tx, row)[1]
 
 
-def write_off(env: Env, tx: Tx, now: datetime, row: InvoiceRow, reason: str) -> InvoiceRow:
-    """Ask for nothing of what an open invoice has due, by a credit note: it is paid then. Once;
-    the head is locked. Answers the invoice."""
+def write_off(
+    env: Env, tx: Tx, now: datetime, row: InvoiceRow, reason: str, minor: int
+) -> InvoiceRow:
+    """Ask for so much less of what an open invoice has due, by a credit note: of all of it, it is
+    paid then. Once; the head is locked. Answers the invoice."""
     what = NewNote(
-        customer_id=row.customer_id, invoice_id=row.id, amount=row.money(row.due_minor),
+        customer_id=row.customer_id, invoice_id=row.id, amount=row.money(minor),
         reason=reason, by="desk", request_key=ids.request_key("write off", str(row.id)),
     )
     if _of_request(tx, what) is None:

@@ -17,7 +17,7 @@ from paydesk.flows.subscription_steps import Sub
 from paydesk.rules import periods, proration
 from paydesk.rules.invoices import Discount, NewItem
 from paydesk.rules.plans import Terms
-from paydesk.rules.promo import least_charge
+from paydesk.rules.promo import charge_step, least_charge
 
 
 def bill(
@@ -29,8 +29,8 @@ def bill(
     """Write and finalize an invoice; one that asks for nothing is paid at once, and what it pays
     for is given then: `sub` has to be read anew after that. The head is locked.
 
-    A rest that is too small to be charged, by what a balance, a code or a change left of a price,
-    is written off: for some cents nobody's plan ends.
+    A rest that cannot be charged, by what a balance, a code, a tax or a change left of a price, is
+    written off: for some cents nobody's plan ends.
     """
     draft = invoices.write(
         tx, now, settings=env.settings, customer_id=sub.customer_id, subscription_id=sub.id,
@@ -40,9 +40,18 @@ def bill(
     )  # fmt: skip
     row = invoices.finalize(tx, now, sub.customer_id, draft.id, settings=env.settings)
     is_rest = reason == "subscription_update" or row.due_minor != row.subtotal_minor
-    if row.state == "open" and is_rest and row.due_minor < least_charge(row.currency):
-        row = credit_notes.write_off(env, tx, now, row, "too_small_to_charge")
+    rest = row.due_minor - chargeable(row.due_minor, row.currency)
+    if row.state == "open" and is_rest and rest:
+        row = credit_notes.write_off(env, tx, now, row, "too_small_to_charge", rest)
     return row
+
+
+def chargeable(due_minor: int, currency: str) -> int:
+    """What can be charged of a sum: nothing of a very small one, and whole steps of a currency
+    that cards do not charge to the last digit (KWD in hundredths, ISK in whole ones)."""
+    if due_minor < least_charge(currency):
+        return 0
+    return due_minor - due_minor % charge_step(currency)
 
 
 def charge(

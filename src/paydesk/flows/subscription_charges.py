@@ -16,6 +16,7 @@ from paydesk.db.postgres import Tx
 from paydesk.env import Env
 from paydesk.errors import Conflict, InvalidRequest
 from paydesk.flows import invoice_views, ledger, memberships, plans, tax_rates
+from paydesk.flows import subscription_bills as bills
 from paydesk.flows import subscription_steps as steps
 from paydesk.flows.plans import Plan
 from paydesk.flows.subscription_steps import Sub
@@ -307,7 +308,7 @@ def _preview(
     whole = invoice_rules.taxed(items, held, rounding=env.settings.tax_rounding)
     total = invoice_rules.summed(whole).total
     stands = ledger.balances(tx, [sub.customer_id], "balance", sub.currency)[sub.customer_id]
-    due = max(0, total - max(0, stands))
+    due = bills.chargeable(max(0, total - max(0, stands)), sub.currency)
     figures = [str(sub.id), sub.period, key, seats, when, price, total, due,
                [[one.kind, one.amount_minor] for one in whole],
                result.credits_back, result.credits_given]  # fmt: skip
