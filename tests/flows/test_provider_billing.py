@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from types import SimpleNamespace
 
 import pytest
@@ -81,7 +82,7 @@ def test_months_are_renewed_there_and_recorded_here(there):
     assert [one["invoice_number"] for one in shown] == [one["number"] for one in remote]
     assert [one["invoice_pdf_url"] for one in shown] == [one["invoice_pdf"] for one in remote]
     assert {one["status"] for one in shown} == {"paid"}
-    for before, following in zip(shown, shown[1:], strict=False):
+    for before, following in itertools.pairwise(shown):
         assert before["period_end"] == following["period_start"]
     # Credits of the month that runs; those of the months before are over.
     assert there.billing.balance(who) == 100
