@@ -244,6 +244,8 @@ def docs_namespace(database: databases.TestDatabase, sim: Any, tmp_path: Path,
     import runpy
     from types import SimpleNamespace
 
+    from paydesk import Paydesk
+
     told = {
         "DATABASE_URL": database.dsn,
         "PAYDESK_SIMULATOR_URL": sim.url,
@@ -256,6 +258,14 @@ def docs_namespace(database: databases.TestDatabase, sim: Any, tmp_path: Path,
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
     with contextlib.ExitStack() as stack:
+        opening = Paydesk.__init__
+
+        def opened(desk: Paydesk, *args: Any, **told: Any) -> None:
+            """A page opens a desk as a program does, for good; here it ends with the test."""
+            opening(desk, *args, **told)
+            stack.callback(desk.close)
+
+        monkeypatch.setattr(Paydesk, "__init__", opened)
 
         def names(page: str) -> dict[str, Any]:
             path = ROOT / "tests" / "docs_fixtures" / f"{page}.py"
