@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from html import unescape
+from uuid import uuid4
 
 import pytest
+from billing import DECLINES
 
 from paydesk import ids
-from paydesk.flows import invoices
+from paydesk.flows import credit_notes, customers, desk_lists, invoices
+from paydesk.flows.invoices import NewInvoice, NewItem
 from paydesk.rules.money import USD
 
 
@@ -82,3 +85,156 @@ def test_a_change_shows_its_lines_before_it_is_made(env, billing, visitor, maya)
     assert "The subscription was changed." in told and "was pro" in told
     newest = invoices.list_(env, maya.customer_id)[0]
     assert f"${newest.paid.decimal}" == due[1]
+
+
+def test_figures_that_moved_are_shown_anew_and_nothing_changes(billing, visitor, maya):  # I24
+    browser, home = visitor(), home_of(maya)
+    form = fields_of(browser.get(f"{home}/change?plan=team&at=now"), f"{home}/change")
+    billing.plan("team", name="Team", price=USD("60.00"), position=2)
+    answer = browser.post(f"{home}/change", data=form)
+    assert "done=outdated" in answer.headers["location"]
+    assert "The figures have moved since" in browser.get(answer.headers["location"]).text
+    assert billing.look(maya).plan_key == "pro"
+
+
+def test_a_subscription_is_ended_taken_back_paused_and_resumed(billing, visitor, maya):
+    # S1.43 S1.44
+    browser, home = visitor("support"), home_of(maya)
+    place = press(browser, home, f"{home}/cancel", at="period_end", reason="moved away")
+    assert place.endswith("done=will_end") and "Ends" in browser.get(place).text
+    assert billing.look(maya).cancel_reason == "moved away"
+    assert press(browser, home, f"{home}/reactivate").endswith("done=reactivated")
+    assert press(browser, home, f"{home}/pause", until="2099-01-31").endswith("done=paused")
+    assert f"{billing.look(maya).resume_at:%Y-%m-%d}" == "2099-01-31"
+    assert press(browser, home, f"{home}/resume").endswith("done=resumed")
+    assert "Resumed" in browser.get(home).text
+    assert press(browser, home, f"{home}/cancel", at="now").endswith("done=canceled")
+    assert billing.look(maya).state == "canceled"
+    page = browser.get(home).text
+    assert f'action="{home}/' not in page and "Canceled" in page
+    for wrong in ("2099-02-31", "tomorrow"):
+        form = {"csrf": csrf_of(browser.get("/dashboard")), "until": wrong}
+        assert browser.post(f"{home}/pause", data=form).status_code == 422
+
+
+def test_support_cancels_but_does_not_refund(billing, visitor, maya):
+    browser, home = visitor("support"), home_of(maya)
+    form = {**fields_of(browser.get(home), f"{home}/cancel"), "at": "now", "refund": "unused"}
+    assert browser.post(f"{home}/cancel", data=form).status_code == 403
+    assert billing.look(maya).state == "active"
+
+
+def test_a_late_payment_is_retried_with_a_press(env, billing, visitor, maya):  # S1.45 I26
+    billing.card(customers.get(env, maya.customer_id), DECLINES)
+    billing.renew(days=32)
+    assert billing.look(maya).state == "past_due"
+    browser, home = visitor(), home_of(maya)
+    assert "could not be charged" in browser.get(home).text
+    assert press(browser, home, f"{home}/retry").endswith("done=declined")
+    billing.card(customers.get(env, maya.customer_id))
+    assert press(browser, home, f"{home}/retry").endswith("done=paid")
+    assert billing.look(maya).state == "active"
+
+
+def invoice_home(one) -> str:
+    return f"/dashboard/invoices/{ids.show('invoice', one.id)}"
+
+
+@pytest.fixture
+def bill(env, billing):
+    """An open invoice by hand, of a customer with a card."""
+    who = billing.user()
+    return invoices.create(env, NewInvoice(
+        customer_id=who.uuid, currency="usd", request_key=uuid4(),
+        items=[NewItem(kind="one_off", description="Workshop <b>", amount_minor=45000)],
+    ))  # fmt: skip
+
+
+def test_an_invoice_says_why_each_line_is_as_it_is(env, billing, visitor, maya):  # S1.50 S3.29
+    (first,) = invoices.list_(env, maya.customer_id)
+    browser, home = visitor("support"), invoice_home(first)
+    page = browser.get(home).text
+    for told in ("Why this amount", "quantity × unit price", "$20.00", "deposits", "revenue",
+                 "Ledger entries", f"{home}/pdf", first.page_url.partition("?")[0]):  # fmt: skip
+        assert told in page, told
+    assert browser.get(f"{home}/pdf").content.startswith(b"%PDF")
+    assert home in browser.get("/dashboard/invoices?tab=paid").text
+    assert home not in browser.get("/dashboard/invoices?tab=open").text
+    number = invoices.finalize_now(env, first.customer_id, first.id).number
+    assert home in browser.get(f"/dashboard/invoices?q={number}").text
+    item = ids.show("invoice_item", first.items[0].id)
+    for named in (number, number.lower(), ids.show("invoice", first.id), item):
+        assert browser.get(f"/dashboard/search?q={named}").headers["location"] == home, named
+
+
+def test_an_open_invoice_is_charged_voided_or_given_up(env, visitor, bill, billing):  # S1.50
+    browser, home = visitor("finance"), invoice_home(bill)
+    assert "Workshop &lt;b&gt;" in browser.get(home).text
+    assert press(browser, home, f"{home}/uncollectible").endswith("done=given_up")
+    assert press(browser, home, f"{home}/pay").endswith("done=paid")
+    assert invoices.get(env, None, bill.id).is_paid
+    assert f"{home}/void" not in browser.get(home).text
+    other = invoices.create(env, NewInvoice(
+        customer_id=bill.customer_id, currency="usd", request_key=uuid4(), finalize=False,
+        items=[NewItem(kind="one_off", description="Draft", amount_minor=700)],
+    ))  # fmt: skip
+    home = invoice_home(other)
+    assert press(browser, home, f"{home}/finalize").endswith("done=finalized")
+    assert press(browser, home, f"{home}/void").endswith("done=voided")
+    assert invoices.get(env, None, other.id).status == "void"
+
+
+def test_a_credit_note_is_written_once_however_often_it_is_sent(env, visitor, maya):  # S3.29 I13
+    (paid,) = invoices.list_(env, maya.customer_id)
+    browser, home = visitor("finance"), invoice_home(paid)
+    form = {**fields_of(browser.get(home), f"{home}/credit"), "amount": "5.00", "to": "balance",
+            "memo": "Sorry"}  # fmt: skip
+    for _ in range(2):
+        answer = browser.post(f"{home}/credit", data=form)
+        assert answer.headers["location"].endswith("done=credited")
+    (note,) = credit_notes.list_(env, paid.customer_id, invoice_id=paid.id)
+    assert (note.amount, note.balance, note.refunded.minor) == (USD("5.00"), USD("5.00"), 0)
+    place = f"/dashboard/credit-notes/{ids.show('credit_note', note.id)}/pdf"
+    assert place in browser.get(home).text
+    assert browser.get(place).content.startswith(b"%PDF")
+    assert browser.get(f"/dashboard/search?q={ids.show('credit_note', note.id)}").headers[
+        "location"] == home  # fmt: skip
+
+
+def test_plans_show_versions_prices_and_who_is_on_them(env, billing, visitor, maya):  # S1.25
+    billing.plan("pro", name="Pro", price=USD("25.00"), credits=40)
+    browser = visitor("support")
+    page = browser.get("/dashboard/plans").text
+    assert "$25.00" in page and "version 2" in page and "/dashboard/plans/team" in page
+    page = browser.get("/dashboard/plans/pro").text
+    for told in ("Sold now", "$25.00", "$20.00", "Tier pro", "tried again after"):
+        assert told in page, told
+    assert browser.get("/dashboard/plans/none").status_code == 404
+    plan = billing.look(maya).plan_id
+    assert browser.get(f"/dashboard/plans/{ids.show('plan', plan)}").status_code == 200
+
+
+LISTS = ["subscriptions", "invoices", "plans", "refunds", "disputes", "wallets", "risk",
+         "risk/lists"]  # fmt: skip
+
+
+def test_empty_lists_say_so_and_odd_questions_are_answered_or_refused(visitor):
+    browser = visitor("support")
+    for name in LISTS:
+        assert 'class="empty"' in browser.get(f"/dashboard/{name}").text, name
+        for query in ("?q=%00", "?tab=zzz", "?before=zzz", "?before=sub_zz", "?q=%25_%5C",
+                      "?currency=zz%00", "?plan=%00", "?kind=zz", "?q=" + "9" * 200):  # fmt: skip
+            assert browser.get(f"/dashboard/{name}{query}").status_code < 500, (name, query)
+
+
+def test_lists_go_on_where_the_page_before_ended(env, billing):
+    billing.plan("pro", name="Pro")
+    made = {home_of(billing.subscribe(billing.user())) for _ in range(3)}
+    seen: list[str] = []
+    before = ""
+    for _ in range(4):
+        rows, before = desk_lists.subscriptions_page(env, before=before, limit=1)
+        seen += [f"/dashboard/subscriptions/{row['ident']}" for row in rows]
+        if not before:
+            break
+    assert len(seen) == 3 and set(seen) == made

@@ -1,30 +1,57 @@
-"""The hosted page of an invoice: its link shows it, pays it once, and gives the document."""
+"""The hosted page of an invoice: its link shows it in the reader's language, pays it once, and
+gives its papers."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from datetime import timedelta
 from uuid import uuid4
 
+import pypdfium2
 import pytest
 from starlette.testclient import TestClient
 
 from paydesk import ids
-from paydesk.flows import invoices
+from paydesk.flows import credit_notes, invoices
+from paydesk.flows.credit_notes import NewNote
 from paydesk.flows.invoices import NewInvoice, NewItem
 from paydesk.http.app import create_app
+from paydesk.notify import countries
+from paydesk.rules.money import USD
+
+HERE = {"Origin": "http://testserver"}
+
+
+def write(env, who, **more):
+    told = {
+        "currency": "usd", "request_key": uuid4(), "memo": "Within 14 days.", "days": 14,
+        "items": [NewItem(kind="one_off", description="Onboarding <b>", amount_minor=10_000,
+                          quantity=2, unit_minor=5_000)],
+    }  # fmt: skip
+    return invoices.create(env, NewInvoice(customer_id=who.uuid, **{**told, **more}))
 
 
 @pytest.fixture
 def open_(env, make, sim):
     """An open invoice, and a client of the desk's pages."""
     told = replace(env, settings=replace(env.settings, public_url="http://testserver"))
-    one = invoices.create(told, NewInvoice(
-        customer_id=make.user(name="Rosa").uuid, currency="usd", request_key=uuid4(), items=[
-            NewItem(kind="one_off", description="Onboarding <b>", amount_minor=10_000, quantity=2,
-                    unit_minor=5_000)], memo="Within 14 days."))  # fmt: skip
-    with TestClient(create_app(told)) as client:
-        client.env = told
+    who = make.user(name="Rosa", email="rosa@atelier.example")
+    one = write(told, who)
+    with TestClient(create_app(told), headers={"Accept-Language": "de, en;q=0.5"}) as client:
+        client.env, client.who = told, who
         yield client, one
+
+
+def paid(client, one, sim) -> None:
+    made = invoices.checkout_for(client.env, one.customer_id, one.id)
+    sim.pay(made.payment.session_ref)
+    page = f"/checkout/{ids.show('checkout', made.id)}/success?s={made.secret}"
+    assert client.get(page).status_code == 200
+
+
+def text_of(content: bytes) -> str:
+    return "\n".join(p.get_textpage().get_text_range() for p in pypdfium2.PdfDocument(content))
 
 
 def test_the_link_shows_the_invoice_and_nothing_without_its_secret(open_):  # S1.50
@@ -34,9 +61,9 @@ def test_the_link_shows_the_invoice_and_nothing_without_its_secret(open_):  # S1
     assert "Onboarding &lt;b&gt;" in page.text and "Pay $100.00" in page.text
     assert "Rosa" in page.text and "Within 14 days." in page.text
     bare = one.page_url.partition("?")[0]
-    assert client.get(bare).status_code == 404
-    assert client.get(f"{bare}?s=wrong").status_code == 404
-    assert client.get(f"{bare}/pdf?s=wrong").status_code == 404
+    for path in ("", "/pdf", "/receipt", "/notes/cn_01M80CEY6VHWZBM2H0K52BEGT7"):
+        assert client.get(f"{bare}{path}").status_code == 404
+        assert client.get(f"{bare}{path}?s=wrong").status_code == 404
     pdf = client.get(one.pdf_url)
     assert pdf.content.startswith(b"%PDF") and pdf.headers["content-type"] == "application/pdf"
 
@@ -44,31 +71,72 @@ def test_the_link_shows_the_invoice_and_nothing_without_its_secret(open_):  # S1
 def test_its_button_leads_to_the_one_page_that_pays_it(open_, sim):
     client, one = open_
     path = f"/invoice/{ids.show('invoice', one.id)}/pay"
-    origin = {"Origin": "http://testserver"}
-    assert client.post(path, data={"s": "wrong"}, headers=origin).status_code == 404
+    assert client.post(path, data={"s": "wrong"}, headers=HERE).status_code == 404
     assert client.post(path, data={"s": one.secret},
                        headers={"Origin": "https://elsewhere.example"}).status_code == 403
-    led = [client.post(path, data={"s": one.secret}, headers=origin, follow_redirects=False)
+    led = [client.post(path, data={"s": one.secret}, headers=HERE, follow_redirects=False)
            for _ in range(2)]  # fmt: skip
     assert {r.status_code for r in led} <= {302, 303}
     assert led[0].headers["location"] == led[1].headers["location"]
     order = client.get(led[0].headers["location"])
     assert "Invoice INV-000001" in order.text
-    made = invoices.checkout_for(client.env, one.customer_id, one.id)
-    sim.pay(made.payment.session_ref)
-    assert client.get(f"/checkout/{ids.show('checkout', made.id)}/success?s={made.secret}"
-                      ).status_code == 200
+    paid(client, one, sim)
     page = client.get(one.page_url).text
     assert "This invoice is paid" in page and "Pay $" not in page
-    again = client.post(path, data={"s": one.secret}, headers=origin, follow_redirects=False)
+    again = client.post(path, data={"s": one.secret, "locale": "fr"}, headers=HERE,
+                        follow_redirects=False)  # fmt: skip
     assert again.headers["location"].startswith("/invoice/")
+    assert again.headers["location"].endswith("&locale=fr")
 
 
-def test_a_void_invoice_asks_for_nothing(open_):
+def test_a_paid_page_shows_how_it_was_paid_with_its_receipt_and_credit_notes(open_, sim):  # S1.50
     client, one = open_
-    invoices.void(client.env, one.customer_id, one.id)
-    page = client.get(one.page_url).text
-    assert "void" in page and "Pay $" not in page
+    paid(client, one, sim)
+    note = credit_notes.create(client.env, NewNote(
+        customer_id=one.customer_id, invoice_id=one.id, by="anna", amount=USD("30.00"),
+        reason="duplicate", request_key=uuid4()))  # fmt: skip
+    page = client.get(one.page_url + "&locale=fr").text
+    assert "Payée" in page and "Visa •••• 4242" in page and "−30,00\u00a0$US" in page
+    links = [path.replace("&amp;", "&") for path in re.findall(r'href="(/invoice/[^"]+)"', page)]
+    receipt, paper = (next(one for one in links if what in one) for what in ("/receipt", "/pdf"))
+    assert "Reçu" in text_of(client.get(receipt).content)
+    assert "Facture" in text_of(client.get(paper).content)
+    credit = text_of(client.get(next(one for one in links if "/notes/" in one)).content)
+    assert "Avoir" in credit and note.number in credit and "Débité deux fois" in credit
+    other = write(client.env, client.who)
+    path = f"/invoice/{ids.show('invoice', other.id)}"
+    foreign = f"{path}/notes/{ids.show('credit_note', note.id)}?s={other.secret}"
+    assert client.get(foreign).status_code == 404, "a note of another invoice"
+    assert client.get(f"{path}/receipt?s={other.secret}").status_code == 404, "nothing was paid"
+
+
+@pytest.mark.parametrize(
+    ("state", "said", "button"),
+    [("void", "This invoice is void", False), ("uncollectible", "You may still pay it", True),
+     ("draft", "This invoice is being prepared", False), ("past_due", "past due", True)],
+)  # fmt: skip
+def test_each_state_says_what_is_to_be_done(open_, clock, state, said, button):
+    client, one = open_
+    env = client.env
+    if state == "void":
+        invoices.void(env, one.customer_id, one.id)
+    elif state == "uncollectible":
+        invoices.mark_uncollectible(env, one.customer_id, one.id)
+    elif state == "draft":
+        one = write(env, client.who, finalize=False)
+        assert one.page_url is None, "nobody is sent there"
+    else:
+        clock.advance(seconds=timedelta(days=14, hours=23).total_seconds())
+        assert "Past due" not in client.get(one.page_url).text
+        clock.advance(hours=1)
+    url = one.page_url or f"/invoice/{ids.show('invoice', one.id)}?s={one.secret}"
+    page = client.get(url).text
+    assert said in page and ("Pay $100.00" in page) is button
+    if state == "draft":
+        assert client.get(url.replace("?s=", "/pdf?s=")).status_code == 404
+        path = f"/invoice/{ids.show('invoice', one.id)}/pay"
+        led = client.post(path, data={"s": one.secret}, headers=HERE, follow_redirects=False)
+        assert led.status_code == 303 and led.headers["location"].startswith("/invoice/")
 
 
 def test_while_a_charge_is_under_way_the_page_says_so(open_):
@@ -78,5 +146,60 @@ def test_while_a_charge_is_under_way_the_page_says_so(open_):
         tx.run("delete from checkouts where customer_id = %(c)s and id = %(i)s",
                {"c": one.customer_id, "i": page.id})  # fmt: skip
     path = f"/invoice/{ids.show('invoice', one.id)}/pay"
-    said = client.post(path, data={"s": one.secret}, headers={"Origin": "http://testserver"})
-    assert "A payment for this invoice is under way" in said.text
+    said = client.post(path, data={"s": one.secret}, headers=HERE)
+    assert "A payment for this invoice is under way" in said.text and "Pay $" not in said.text
+
+
+# The reader's language -------------------------------------------------------------------------
+
+
+def test_the_language_is_the_links_else_the_customers_else_the_browsers(open_, make):
+    client, one = open_
+
+    def words(url, accept="de"):
+        page = client.get(url, headers={"Accept-Language": accept}).text
+        return re.search(r'<html lang="(\w+)"', page).group(1), "Payer" in page, "Peye" in page
+
+    assert words(one.page_url) == ("en", False, False)
+    assert words(one.page_url, "pt, fr-CA;q=0.8, en;q=0.5") == ("fr", True, False)
+    known = write(client.env, make.user(name="Jean", metadata={"locale": "ht_HT"}))
+    assert words(known.page_url, "fr") == ("ht", False, True)
+    assert words(known.page_url + "&locale=fr", "en") == ("fr", True, False)
+    assert words(known.page_url + "&locale=xx", "en")[0] == "ht"
+    page = client.get(known.page_url + "&locale=fr").text
+    assert 'aria-current="true">Français' in page and "&amp;locale=ht" in page
+
+
+def test_countries_are_named_in_the_language(open_, make):
+    client, _ = open_
+    assert [countries.name("US", one) for one in ("en", "fr", "ht")] == [
+        "United States", "États-Unis", "Etazini",
+    ]  # fmt: skip
+    assert (countries.name("gb", "ht"), countries.name("zz", "en")) == ("Wayòm Ini", "ZZ")
+    assert countries.name("EE", "ht") == "Estonie", "where Creole has no name of its own, French"
+    one = write(client.env, make.user(name="Ana", metadata={
+        "country": "HT", "address": "4 Rue Lamarre; Pétion-Ville", "tax_id": "HT-77-120"}))  # fmt: skip
+    for locale, country, tax in (("en", "Haiti", "Tax ID: HT-77-120"),
+                                 ("fr", "Haïti", "Numéro fiscal\u00a0: HT-77-120"),
+                                 ("ht", "Ayiti", "Nimewo fiskal: HT-77-120")):  # fmt: skip
+        page = client.get(f"{one.page_url}&locale={locale}").text
+        assert country in page and tax in page and "Pétion-Ville" in page
+        assert country in text_of(client.get(f"{one.pdf_url}&locale={locale}").content)
+
+
+# The business's look ---------------------------------------------------------------------------
+
+
+def test_the_page_has_the_businesss_color_and_no_script_of_its_own(open_):
+    client, one = open_
+    page = client.get(one.page_url).text
+    assert "brand.css" not in page, "the desk's own color needs none"
+    client.app.state.env = replace(
+        client.env, settings=replace(client.env.settings, brand_color="#0B6E4F")
+    )
+    page = client.get(one.page_url)
+    sheet = re.search(r'href="(/invoice/brand\.css[^"]*)"', page.text).group(1)
+    css = client.get(sheet)
+    assert css.headers["content-type"].startswith("text/css") and "#0b6e4f" in css.text
+    assert "style-src 'self'" in page.headers["content-security-policy"]
+    assert "style=" not in page.text and "<script>" not in page.text

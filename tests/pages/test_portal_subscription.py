@@ -157,8 +157,8 @@ def test_another_card_is_saved_at_the_provider_and_charged_from_then_on(env, bil
     assert page.status_code == 200 and "never here" in page.text
     assert re.search(r'<a class="button primary pay" href="http', page.text)
     (begun,) = billing.all(
-        "select request from provider_calls where customer_id = %(c)s and action = 'setup'"
-        " order by created_at desc limit 1", c=maya.customer_id,
+        "select request from provider_calls where customer_id = %(c)s"
+        " and request ->> 'op' = 'setup'", c=maya.customer_id,
     )  # fmt: skip
     back = begun["request"]["success_url"].removeprefix(env.settings.base_url)
     assert browser.get("/portal/card?word=forged").headers["location"] == "/portal"

@@ -16,8 +16,12 @@ from paydesk.pages import (
     dashboard,
     desk_catalog,
     desk_developers,
+    desk_disputes,
     desk_invoices,
+    desk_refunds,
+    desk_risk,
     desk_subscriptions,
+    desk_wallets,
     docs,
     invoice,
     look,
@@ -65,7 +69,8 @@ def theme(
 
 for part in (
     checkout, invoice, offline, portal, portal_plan, sandbox, mailbox, docs, dashboard,
-    desk_catalog, desk_developers, desk_invoices, desk_subscriptions,
+    desk_catalog, desk_developers, desk_disputes, desk_invoices, desk_refunds, desk_risk,
+    desk_subscriptions, desk_wallets,
 ):  # fmt: skip
     router.include_router(part.router)
 

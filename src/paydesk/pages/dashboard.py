@@ -16,8 +16,11 @@ from paydesk.flows import (
     desk_lists,
     events,
     fulfillment,
+    invoices,
     notifications,
     reports,
+    subscription_views,
+    wallets,
 )
 from paydesk.pages import charts, desk, look, session, story
 from paydesk.pages.routing import new_router
@@ -267,8 +270,13 @@ def customer(request: Request, ident: str) -> Response:
     customer_id = ids.parse("customer", ident)
     row = reports.customer_row(env, customer_id)
     paid, _ = reports.payments_page(env, customer_id=customer_id, limit=10)
+    ident = ids.show("customer", customer_id)
+    with env.db.read() as tx:
+        purses = wallets.list_(tx, customer_id)
     return desk.show(
-        request, "customer.html", who=who, c=row, ident=ids.show("customer", customer_id),
+        request, "customer.html", who=who, c=row, ident=ident, wallets=purses, shown=ids.show,
+        subscriptions=subscription_views.list_(env, customer_id, limit=10),
+        invoices=invoices.list_(env, customer_id, limit=10),
         payments=desk.payment_rows(paid),
         steps=[story.of_event(e) for e in recent_events(env, customer_id)],
         **credit_facts(env, customer_id),

@@ -25,6 +25,7 @@ from paydesk.flows import (
     heads,
     invoices,
     methods,
+    payments,
     plans,
     subscription_changes,
     subscription_pauses,
@@ -33,6 +34,7 @@ from paydesk.flows import (
 from paydesk.pages import desk, look, session, story
 from paydesk.pages.routing import new_router
 from paydesk.rules import subscriptions as rules
+from paydesk.rules.payments import DEAD_STATES
 
 if TYPE_CHECKING:
     from paydesk.env import Env
@@ -331,4 +333,7 @@ def charge(env: Env, bill: Any, method_id: Any = None) -> str:
         return "no_method"
     except PaymentInFlight:
         return "charging"
-    return "paid" if paid.is_paid else "charging" if paid.payment_id else "declined"
+    if paid.is_paid or paid.payment_id is None:
+        return "paid" if paid.is_paid else "no_method"
+    tried = payments.get(env, bill.customer_id, paid.payment_id)
+    return "declined" if tried.state in DEAD_STATES else "charging"

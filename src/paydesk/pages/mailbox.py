@@ -45,7 +45,7 @@ def one_mail(request: Request, mail: str) -> Response:
     shown = notifications.rendered(env, one, with_pdf=False)
     answer = look.page(
         request, "mailbox_mail.html", who=who, mail=_row(env, one), text=shown.text,
-        has_pdf=shown.pdf_name is not None, error=one.error,
+        papers=[name for name, _ in shown.papers], error=one.error,
     )  # fmt: skip
     policy = answer.headers["Content-Security-Policy"]
     answer.headers["Content-Security-Policy"] = f"{policy}; frame-src 'self'"
@@ -71,14 +71,15 @@ def text(request: Request, mail: str) -> Response:
 
 
 @router.get("/dev/mailbox/{mail}/pdf")
-def pdf(request: Request, mail: str) -> Response:
+def pdf(request: Request, mail: str, number: int = 0) -> Response:
+    """The PDF of this number, from 0 on, that comes with the mail."""
     _check(request)
     env = request.app.state.env
-    shown = notifications.rendered(env, notifications.get(env, mail))
-    if shown.pdf is None:
-        raise NotFound("This mail has no PDF.")
-    headers = {**look.HEADERS, "Content-Disposition": f'inline; filename="{shown.pdf_name}"'}
-    return Response(shown.pdf, media_type="application/pdf", headers=headers)
+    papers = notifications.rendered(env, notifications.get(env, mail)).papers
+    name, content = papers[number] if 0 <= number < len(papers) else ("", None)
+    if content is None:
+        raise NotFound("This mail has no such PDF.")
+    return look.pdf(name, content)
 
 
 def _row(env: Env, one: notifications.Notification) -> dict[str, object]:
