@@ -162,6 +162,23 @@ def write_off(
     return invoice_books.get(tx, row.customer_id, row.id)
 
 
+def to_balance(tx: Tx, now: datetime, row: InvoiceRow, reason: str) -> None:
+    """Put all that is left of a paid invoice on the customer's balance, by a credit note. Once; the
+    head is locked."""
+    left = row.money(row.total_minor - row.credited_minor)
+    what = NewNote(
+        customer_id=row.customer_id, invoice_id=row.id, amount=left, balance=left, reason=reason,
+        by="desk", request_key=ids.request_key("to balance", str(row.id)),
+    )
+    if left.minor <= 0 or _of_request(tx, what) is not None:
+        return
+    given, tax = _divide(tx, row, what)
+    note_id = ids.new_owned(row.customer_id)
+    txn_id = _post(tx, now, row, given, tax, note_id)
+    _insert(tx, now, row, what, given, tax, note_id, None, txn_id)
+    invoice_books.change(tx, row, credited_minor=row.credited_minor + given.amount)
+
+
 def _of_request(tx: Tx, what: NewNote) -> UUID | None:
     row = tx.one(
         "select id, invoice_id from credit_notes where customer_id = %(customer_id)s"

@@ -9,6 +9,7 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -112,11 +113,6 @@ _CHANGING = (
     "metadata", "request_key",
 )  # fmt: skip
 _JSON = frozenset({"seller", "buyer", "metadata"})
-_UPDATE: Any = " ".join([
-    "update invoices set", ", ".join(f"{name} = %({name})s" for name in _CHANGING),
-    ", version = version + 1 where customer_id = %(customer_id)s and id = %(id)s returning",
-    COLUMNS,
-])  # fmt: skip
 _SELECT: Any = " ".join(["select", COLUMNS, "from invoices where customer_id = %(customer_id)s"])
 
 
@@ -156,13 +152,24 @@ def same(
 
 
 def change(tx: Tx, row: InvoiceRow, **values: Any) -> InvoiceRow:
-    """Write what changes; what is not named stays."""
-    told = {name: values.pop(name, getattr(row, name)) for name in _CHANGING}
-    assert not values, f"these do not change: {sorted(values)}"
-    told |= {name: jsonb(told[name]) for name in _JSON}
-    after = tx.one(_UPDATE, {"customer_id": row.customer_id, "id": row.id, **told})
+    """Write what is named, and nothing else; answers the row as it is then."""
+    names = tuple(sorted(values))
+    told = {name: jsonb(one) if name in _JSON else one for name, one in values.items()}
+    after = tx.one(_update(names), {"customer_id": row.customer_id, "id": row.id, **told})
     assert after is not None, "invoices stay"
     return InvoiceRow(**after)
+
+
+@lru_cache(maxsize=256)
+def _update(names: tuple[str, ...]) -> Any:
+    """Few sets of columns occur: the text is made once for each."""
+    unknown = set(names) - set(_CHANGING)
+    assert not unknown, f"these do not change: {sorted(unknown)}"
+    return " ".join([
+        "update invoices set", ", ".join(f"{name} = %({name})s" for name in names),
+        ", version = version + 1 where customer_id = %(customer_id)s and id = %(id)s returning",
+        COLUMNS,
+    ])  # fmt: skip
 
 
 def event(row: InvoiceRow, now: datetime, type: str, **more: Any) -> NewEvent:

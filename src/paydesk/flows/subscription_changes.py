@@ -25,6 +25,7 @@ from paydesk.errors import (
 )
 from paydesk.flows import (
     access,
+    credit_notes,
     dunning,
     heads,
     invoice_books,
@@ -127,6 +128,7 @@ def _change(
         row = invoice_books.find(tx, sub.customer_id, UUID(sub.next["invoice"]))
         if row is not None and row.state == "open":
             raise PaymentInFlight("Another change waits for its payment.")
+        steps.drop_next(tx, now, sub)
     moment = _moment(now, sub, expect)
     found = charges.weigh(env, tx, now, sub, plan=plan, quantity=quantity, at=at, moment=moment)
     if expect is not None and found.preview.token != _token(expect):
@@ -214,14 +216,22 @@ def _bill(
 def paid(
     tx: Tx, now: datetime, sub: Sub, row: InvoiceRow, payment_id: UUID | None, settings: Settings
 ) -> None:
-    """The invoice of a change is paid: it takes effect. The caller saves `sub`."""
+    """The invoice of a change is paid: it takes effect. The caller saves `sub`.
+
+    Where it comes too late, after the change was dropped or what it was reckoned from is over,
+    nothing changes, and all that was paid is put on the customer's balance.
+    """
     wanted = sub.next
-    if wanted is None or wanted.get("key") != str(row.request_key):
+    is_this = wanted is not None and wanted.get("key") == str(row.request_key)
+    stands = [str(sub.plan_id), sub.plan_version, sub.quantity, sub.period]
+    if wanted is None or not is_this or wanted["before"] != stands:
+        if is_this:
+            steps.drop_next(tx, now, sub)
+        credit_notes.to_balance(tx, now, row, "change_came_too_late")
+        steps.tell(tx, now, sub, "updated", changed=["balance"], reason="change_came_too_late",
+                   invoice=ids.show("invoice", row.id))  # fmt: skip
         return
     sub.next = None
-    stands = [str(sub.plan_id), sub.plan_version, sub.quantity, sub.period]
-    if wanted["before"] != stands:
-        raise Conflict("The subscription has changed since: give the payment back.")
     _apply(tx, now, sub, wanted, payment_id, settings, row.id)
 
 

@@ -309,11 +309,16 @@ def end(tx: Tx, now: datetime, sub: Sub, event: str, reason: str) -> None:
 
 
 def drop_next(tx: Tx, now: datetime, sub: Sub) -> None:
-    """The change that waits comes to nothing; the caller saves `sub`."""
-    from paydesk.flows import memberships
+    """The change that waits comes to nothing; the caller saves `sub`. An invoice that it had
+    stands for no period any more: the period it would have begun is billed by its own."""
+    from paydesk.flows import invoice_books, memberships
 
-    taken = (sub.next or {}).get("taken")
-    sub.next = None
+    before, sub.next = sub.next or {}, None
+    taken = before.get("taken")
+    if "invoice" in before:
+        row = invoice_books.find(tx, sub.customer_id, UUID(before["invoice"]))
+        if row is not None and row.cycle is not None and row.state != "paid":
+            invoice_books.change(tx, row, cycle=None)
     if taken:
         memberships.put_back(tx, now, sub, taken)
 
