@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
@@ -147,3 +148,16 @@ def test_a_currency_that_cards_charge_in_steps_loses_the_last_digit_and_no_plan(
     notes = credit_notes.list_(billing.env, who.uuid)
     assert {note.reason for note in notes} == {"too_small_to_charge"}
     assert sorted(note.written_off.minor for note in notes)[-1] < 10
+
+
+# S1.59
+def test_a_short_first_period_that_costs_some_cents_is_free(billing):
+    billing.plan(billing="calendar")
+    who = billing.user()
+    billing.clock.set(datetime(2027, 5, 31, 21, tzinfo=UTC))
+    sub = billing.subscribe(who)
+    # Three of 744 hours cost eight cents.
+    assert (sub.state, billing.invoices(sub)) == ("active", [(0, "paid", 8, 0)])
+    assert billing.payments(sub) == []
+    billing.until(sub.period_end)
+    assert billing.invoices(sub)[1:] == [(1, "paid", 2000, 2000)]

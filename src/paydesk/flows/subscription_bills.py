@@ -29,8 +29,8 @@ def bill(
     """Write and finalize an invoice; one that asks for nothing is paid at once, and what it pays
     for is given then: `sub` has to be read anew after that. The head is locked.
 
-    A rest that cannot be charged, by what a balance, a code, a tax or a change left of a price, is
-    written off: for some cents nobody's plan ends.
+    What cannot be charged of what a balance, a code, a tax, a change or a short first period left
+    of a price is written off: for some cents nobody's plan ends.
     """
     draft = invoices.write(
         tx, now, settings=env.settings, customer_id=sub.customer_id, subscription_id=sub.id,
@@ -39,7 +39,7 @@ def bill(
         request_key=ids.request_key("subscription", str(sub.id), *key),
     )  # fmt: skip
     row = invoices.finalize(tx, now, sub.customer_id, draft.id, settings=env.settings)
-    is_rest = reason == "subscription_update" or row.due_minor != row.subtotal_minor
+    is_rest = reason == "subscription_update" or row.due_minor != sub.price_minor * sub.quantity
     rest = row.due_minor - chargeable(row.due_minor, row.currency)
     if row.state == "open" and is_rest and rest:
         row = credit_notes.write_off(env, tx, now, row, "too_small_to_charge", rest)
