@@ -38,3 +38,17 @@ def test_a_subscription_is_changed_and_canceled_from_the_shell(paydesk, sub):
     assert (ended[0]["status"], ended[0]["end_reason"]) == ("canceled", "too_dear")
     assert told(paydesk, "subscriptions", "show", sub)[0]["status"] == "canceled"
     assert paydesk("subscriptions", "renew")[1].strip() == "0 done"
+
+
+def test_one_that_stripe_runs_is_begun_and_looked_at_from_the_shell(paydesk, sub, sim, make):
+    # S1.12 S1.16
+    who = make.user()
+    made = told(paydesk, "subscriptions", "start", who.id, "pro", "--runner", "provider",
+                "--key", "one")[0]  # fmt: skip
+    assert (made["status"], made["runner"]) == ("incomplete", "provider")
+    again = told(paydesk, "subscriptions", "start", who.id, "pro", "--runner", "provider",
+                 "--key", "one")[0]  # fmt: skip
+    assert (again["id"], again["url"]) == (made["id"], made["url"])
+    sim.pay(sim.objects("checkout.session")[-1]["id"])
+    assert told(paydesk, "subscriptions", "show", made["id"])[0]["status"] == "incomplete"
+    assert told(paydesk, "subscriptions", "look", made["id"])[0]["status"] == "active"

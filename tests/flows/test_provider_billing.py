@@ -233,3 +233,49 @@ def test_another_page_makes_room_by_ending_the_first(there):
     there.billing.card(who)
     with pytest.raises(SubscriptionAlreadyActive):
         there.billing.subscribe(who)
+
+
+@pytest.mark.parametrize(
+    ("told", "totals"),
+    [
+        ({"percent_off": 25, "duration": "repeating", "duration_periods": 2}, [1500, 1500, 2000]),
+        ({"amount_off": USD("5.00"), "duration": "once"}, [1500, 2000, 2000]),
+        ({"percent_off": 50, "duration": "forever"}, [1000, 1000, 1000]),
+        ({"amount_off": USD("20.00"), "duration": "once"}, [0, 2000, 2000]),
+    ],
+)
+def test_a_promo_code_is_a_coupon_there(there, told, totals):
+    # S4.40: Stripe takes it off, for as long as the code says; lines add up
+    there.plan("pro")
+    there.billing.make.promo("SPRING", **told)
+    who = there.user()
+    sub = there.begin(who, promo="spring")
+    there.months(2)
+    assert there.look(sub).discount["code"] == "SPRING"
+    assert [one[2] for one in there.billing.invoices(sub)] == totals
+    assert there.billing.books(who, "revenue") == sum(totals)
+    rows = there.billing.all(
+        "select v.subtotal_minor, v.discount_minor, v.total_minor, sum(i.amount_minor)::int as sum"
+        " from invoices v join invoice_items i on i.customer_id = v.customer_id"
+        " and i.invoice_id = v.id group by v.id, v.customer_id, v.subtotal_minor,"
+        " v.discount_minor, v.total_minor")
+    assert {row["subtotal_minor"] for row in rows} == {2000}
+    assert all(row["total_minor"] == row["sum"] == row["subtotal_minor"] - row["discount_minor"]
+               for row in rows)  # fmt: skip
+
+
+def test_codes_that_take_nothing_off_give_what_they_give(there):
+    # S4.40 S4.41: a free trial, bonus credits, counted once and given back with the page
+    there.plan("pro")
+    there.billing.make.promo("FREE30", free_trial_days=30)
+    there.billing.make.promo("PLUS", bonus_credits=40)
+    trial = there.begin(there.user(), promo="FREE30")
+    assert (trial.state, (trial.trial_end - trial.trial_start).days) == ("trialing", 30)
+    who = there.user()
+    sub = there.begin(who, promo="PLUS")
+    assert there.billing.balance(sub) == 40
+    given_up = there.subscribe(there.user(), promo="PLUS")
+    there.sim.request("POST", f"/v1/checkout/sessions/{given_up.page_ref}/expire")
+    there.deliver()
+    uses = there.billing.all("select state from promo_uses order by state")
+    assert [row["state"] for row in uses] == ["released", "used", "used"]

@@ -89,3 +89,38 @@ def test_the_same_idempotency_key_subscribes_once(shop):
     assert shop.post("/v1/subscriptions", json=body, headers=key).json()["id"] == first["id"]
     other = shop.post("/v1/subscriptions", json={**body, "plan": "team"}, headers=key)
     assert other.status_code == 422
+
+
+# S1.27 S1.16: Stripe Billing runs it
+def test_a_subscription_that_stripe_runs_over_http(shop, sim):
+    told = {"customer": "user_7", "plan": "pro", "runner": "provider"}
+    made = shop.post("/v1/subscriptions", json=told, headers={"Idempotency-Key": "one"})
+    assert made.status_code == 201, made.text
+    sub = made.json()
+    assert (sub["status"], sub["runner"], sub["checkout"]) == ("incomplete", "provider", None)
+    again = shop.post("/v1/subscriptions", json=told, headers={"Idempotency-Key": "one"})
+    assert (again.json()["id"], again.json()["url"]) == (sub["id"], sub["url"])
+    (page,) = sim.objects("checkout.session")
+    assert page["url"] == sub["url"]
+    sim.pay(page["id"])
+    for one in sim.deliveries("checkout.session.completed"):
+        assert shop.post("/v1/webhooks/stripe", content=one.body,
+                         headers=one.headers).status_code == 200  # fmt: skip
+    path = f"/v1/subscriptions/{sub['id']}"
+    now = shop.get(path).json()
+    assert (now["status"], now["url"]) == ("active", None)
+    bill = shop.get(f"/v1/invoices/{now['latest_invoice']}").json()
+    (there,) = sim.objects("invoice")
+    assert (bill["runner"], bill["status"], bill["number"]) == (
+        "provider", "paid", there["number"])  # fmt: skip
+    refused = shop.post(f"{path}/change", json={"plan": "team", "at": "period_end"})
+    assert (refused.status_code, refused.json()["code"]) == (422, "not_supported")
+    assert shop.post(f"{path}/pause", json={}).json()["status"] == "paused"
+    assert shop.post(f"{path}/resume").json()["status"] == "active"
+    seen = shop.post(f"{path}/preview", json={"plan": "team"}).json()
+    done = shop.post(f"{path}/change", json={"plan": "team", "expect": seen["token"]})
+    assert (done.status_code, done.json()["plan_key"]) == (200, "team")
+    assert shop.post(f"{path}/cancel", json={"at": "now"}).json()["status"] == "canceled"
+    assert sim.objects("subscription")[0]["status"] == "canceled"
+    pay = shop.post(f"/v1/invoices/{bill['id']}/void")
+    assert (pay.status_code, pay.json()["code"]) == (409, "invoice_state")

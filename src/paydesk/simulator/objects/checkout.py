@@ -25,7 +25,7 @@ MAX_LINES = 100
 #: What would change the sum or the way it is paid: refused, so that nobody counts on it.
 UNSIMULATED = {
     "after_expiration": "recovery of expired sessions", "allow_promotion_codes": "promotion codes",
-    "custom_fields": "custom fields", "discounts": "coupons and promotion codes",
+    "custom_fields": "custom fields",
     "optional_items": "optional items", "customer_account": "customer accounts",
     "saved_payment_method_options": "saved payment methods on the hosted page",
     "shipping_address_collection": "shipping addresses",
@@ -181,6 +181,8 @@ def _check(call: Call, params: dict[str, Any]) -> None:
     for name in ("success_url",) if mode == "setup" else ("line_items", "success_url"):
         if not params.get(name):
             raise errors.missing_param(name)
+    if params.get("discounts") and mode != "subscription":
+        raise errors.not_simulated("coupons of single payments", "discounts")
     for name in ELSEWHERE[mode]:
         if params.get(name):
             raise StripeError(f"You can not pass `{name}` in `{mode}` mode.", param=name)

@@ -7,7 +7,7 @@ from typing import Any
 from .. import errors
 from ..engine import Call
 from ..errors import StripeError
-from . import customers, listing, setup_intents, subscriptions, test_clocks
+from . import coupons, customers, listing, setup_intents, subscriptions, test_clocks
 
 DATA_UNSIMULATED = {
     "application_fee_percent": "application fees", "billing_cycle_anchor": "anchors in Checkout",
@@ -45,14 +45,24 @@ def fields(
             "The `trial_end` date has to be at least 2 days in the future.",
             param="subscription_data[trial_end]",
         )
+    subtotal = sum(line["amount_total"] for line in lines)
+    taken = coupons.chosen(call, params, lines[0]["currency"])
+    for coupon in taken:
+        parts = coupons.shares(coupon, [line["amount_total"] for line in lines])
+        for line, part in zip(lines, parts, strict=True):
+            line |= {"amount_discount": part, "amount_total": line["amount_total"] - part}
     total = sum(line["amount_total"] for line in lines)
     return {
-        "amount_subtotal": total,
+        "amount_subtotal": subtotal,
         "amount_total": total,
         "currency": lines[0]["currency"],
         "payment_method_collection": params.get("payment_method_collection", "always"),
         "payment_status": "unpaid" if total else "no_payment_required",
-        "total_details": {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0},
+        "total_details": {
+            "amount_discount": subtotal - total, "amount_shipping": 0, "amount_tax": 0,
+        },
+        "discounts": [{"coupon": one["id"], "promotion_code": None} for one in taken] or None,
+        "_coupons": taken,
         "_line_items": lines,
         "_subscription_data": given,
         "_intent": {"setup_future_usage": "off_session", "description": "Subscription creation"},
@@ -87,6 +97,7 @@ def begin(
     params: dict[str, Any] = {
         **session["_subscription_data"], "items": recurring, "add_invoice_items": once,
     }
+    params["_coupons"] = session.get("_coupons") or []
     if method:
         params["default_payment_method"] = method
     with test_clocks.time_of(call, customer):

@@ -8,7 +8,15 @@ from typing import Any
 from .. import ids, money, periods, shapes
 from ..engine import Call
 from ..errors import StripeError
-from . import confirmation, invoice_lines, listing, payment_intents, payment_methods, test_clocks
+from . import (
+    confirmation,
+    coupons,
+    invoice_lines,
+    listing,
+    payment_intents,
+    payment_methods,
+    test_clocks,
+)
 
 #: How long a draft of a renewal may still be changed before it becomes final by itself.
 DRAFT_S = 3600
@@ -83,6 +91,9 @@ def draft(
         customer["currency"] = currency
         call.save(customer)
     add(call, invoice, lines, items or [])
+    if subscription is not None:
+        coupons.use(call, subscription, invoice)
+        sum_up(invoice)
     keep(call, invoice)
     call.emit("invoice.created", invoice)
     return invoice
@@ -133,11 +144,12 @@ def sum_up(invoice: dict[str, Any]) -> int:
     A balance below zero is credit. What is less than a card can be charged is owed until the next
     invoice.
     """
-    total = sum(one["amount"] for one in invoice["_lines"])
+    subtotal = sum(one["amount"] for one in invoice["_lines"])
+    total = subtotal - coupons.take_off(invoice)
     net = total + invoice["starting_balance"]
     due = net if net >= money.MINIMUM_MINOR.get(invoice["currency"], 1) else 0
     invoice |= {
-        "subtotal": total, "subtotal_excluding_tax": total, "total": total,
+        "subtotal": subtotal, "subtotal_excluding_tax": subtotal, "total": total,
         "total_excluding_tax": total, "amount_due": due,
         "amount_remaining": due - invoice["amount_paid"],
     }

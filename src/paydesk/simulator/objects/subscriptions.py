@@ -9,6 +9,7 @@ from .. import errors, ids, shapes
 from ..engine import SUBSCRIPTION_OVER, Call, operation
 from ..errors import StripeError
 from . import (
+    coupons,
     customers,
     invoicing,
     listing,
@@ -73,6 +74,9 @@ def build(
     if params.get("currency") not in (None, subscription["currency"]):
         raise StripeError("The prices are of another currency.", param="currency")
     subscription_changes.settings(call, subscription, params, customer["id"])
+    off = [coupons.begin(call, coupon, subscription, customer["id"])
+           for coupon in params.get("_coupons") or ()]  # fmt: skip
+    subscription |= {"_off": off, "discounts": [one["id"] for one in off]}
     return subscription
 
 
