@@ -15,11 +15,12 @@ from paydesk.flows.credit_notes import NoteView
 from paydesk.flows.invoice_views import InvoiceView, ItemView
 from paydesk.notify import brand, invoices, words
 from paydesk.rules.invoices import MADE
+from paydesk.rules.money import Money
 
 
 def invoice_facts(env: Env, one: InvoiceView) -> dict[str, Any]:
     """What the document shows: JSON values, amounts in minor units, days of the business."""
-    plain = ("number", "status", "currency", "memo", "seller", "buyer")
+    plain = ("number", "status", "currency", "memo", "buyer")
     money = ("subtotal", "total", "balance", "paid", "credited", "remaining")
     return {
         **{name: getattr(one, name) for name in plain},
@@ -30,11 +31,16 @@ def invoice_facts(env: Env, one: InvoiceView) -> dict[str, Any]:
         "lines": [_line(env, item) for item in one.items if item.kind not in MADE],
         "discounts": _discounts(one.items), "taxes": [_tax(i) for i in one.items if i.tax],
         "livemode": env.settings.live,
+        # A draft has nobody's yet: it is finalized with those of its day.
+        "seller": one.seller or invoice_views.seller(env.settings),
     }  # fmt: skip
 
 
 def _line(env: Env, one: ItemView) -> dict[str, Any]:
     unit = one.unit if one.unit is not None or one.quantity != 1 else one.amount
+    if unit is None and one.kind in ("one_off", "adjustment"):
+        each, rest = divmod(one.amount.minor, one.quantity)
+        unit = None if rest else Money(each, one.amount.currency, minor=True)
     # A unit price that does not make up the amount, as of a part of a period, is left out.
     if unit is not None and unit.minor * one.quantity != one.amount.minor:
         unit = None

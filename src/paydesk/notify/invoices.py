@@ -38,8 +38,9 @@ def invoice(locale: str, facts: Facts) -> Paper:
     """The invoice that these facts call for (JSON values: amounts in minor units)."""
     w = partial(words.say, locale)
     shown = partial(formats.amount, currency=facts["currency"], locale=locale)
-    rows = [(w("invoice_number"), facts["number"] or "—"),
-            (w("issued"), formats.day_of(facts["finalized_at"], locale))]  # fmt: skip
+    rows = [(w("invoice_number"), facts["number"] or "—")]
+    if facts["finalized_at"]:
+        rows.append((w("issued"), formats.day_of(facts["finalized_at"], locale)))
     if facts["status"] in ("open", "uncollectible"):
         rows.append((w("due_date"), formats.day_of(facts["due_at"], locale)))
     elif facts["status"] == "paid":
@@ -58,6 +59,8 @@ def invoice(locale: str, facts: Facts) -> Paper:
 def _headline(locale: str, facts: Facts) -> str:
     w = partial(words.say, locale)
     shown = partial(formats.amount, currency=facts["currency"], locale=locale)
+    if facts["status"] == "draft":
+        return w("not_issued")
     if facts["status"] == "void":
         return w("voided")
     if facts["status"] == "paid" and facts["paid"]:
@@ -77,7 +80,7 @@ def _parties(locale: str, facts: Facts) -> dict[str, list[str]]:
         tax = who.get("tax_id")
         country = countries.name(who["country"], locale) if who.get("country") else None
         told = [*brand.lines(who.get("address") or ""), country, who.get("email")]
-        return [one for one in told if one] + ([f"{w('tax_id')}: {tax}"] if tax else [])
+        return [one for one in told if one] + ([w("tax_id", number=tax)] if tax else [])
 
     named = [one for one in (buyer.get("name"),) if one]
     return {"seller": [seller["name"], *rows(seller)], "buyer": [*named, *rows(buyer)]}
@@ -151,7 +154,7 @@ def note(locale: str, facts: Facts) -> Paper:
     rows = [(w("note_number"), facts["number"] or "—"), (w("issued"), day),
             (w("invoice_number"), facts["invoice_number"] or "—")]  # fmt: skip
     if facts["reason"]:
-        rows.append((w("reason"), words.name_of(locale, facts["reason"])))
+        rows.append((w("reason"), _reason(locale, facts["reason"])))
     lines = [(described(locale, one["description"]), "", "1", shown(one["amount"]),
               shown(one["amount"]))
              for one in facts["lines"]]  # fmt: skip
@@ -170,6 +173,12 @@ def note(locale: str, facts: Facts) -> Paper:
         total=(w("total"), shown(facts["amount"])), after=given,
         test=None if facts["livemode"] else w("test"),
     )  # fmt: skip
+
+
+def _reason(locale: str, reason: str) -> str:
+    """Why it was given, in words where we have them."""
+    key = f"reason_{reason}"
+    return words.say(locale, key) if key in words.WORDS else reason.replace("_", " ").capitalize()
 
 
 def percent(micros: int, locale: str) -> str:

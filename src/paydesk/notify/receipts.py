@@ -169,7 +169,7 @@ def pdf(locale: str, facts: Facts, logo: brand.Logo | None = None) -> bytes:
 def _business(w: Any, facts: Facts) -> list[str]:
     tax = facts.get("tax_id")
     rows = [*facts.get("address", ()), facts.get("contact")]
-    return [one for one in rows if one] + ([f"{w('tax_id')}: {tax}"] if tax else [])
+    return [one for one in rows if one] + ([w("tax_id", number=tax)] if tax else [])
 
 
 def _customer(facts: Facts) -> list[str]:

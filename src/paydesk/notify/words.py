@@ -53,7 +53,10 @@ WORDS: dict[str, dict[str, str]] = {
         "ht": "Rete apre ranbousman",
     },
     "billed_to": {"en": "Billed to", "fr": "Facturé à", "ht": "Pou"},
-    "tax_id": {"en": "Tax ID", "fr": "Numéro fiscal", "ht": "Nimewo fiskal"},
+    "tax_id": {
+        "en": "Tax ID: {number}", "fr": "Numéro fiscal\u00a0: {number}",
+        "ht": "Nimewo fiskal: {number}",
+    },
     "page": {
         "en": "Page {page} of {pages}",
         "fr": "Page {page} sur {pages}",
