@@ -157,3 +157,55 @@ def test_a_note_whose_refund_lives_is_not_taken_back(desk, paid):
     assert [r for r in books(desk, type("Who", (), {"uuid": paid.customer_id}))
             if r[0] == "REFUND"] == [
         ("REFUND", "revenue", "refunds", 833), ("REFUND", "tax", "refunds", 167)]  # fmt: skip
+
+
+def direct(desk, view, amount=None):
+    key = uuid4()
+    return refunds.request(desk.env, WantRefund(
+        customer_id=view.customer_id, payment_id=view.payment_id, by="staff:ada", request_key=key,
+        request_hash=key.bytes, amount=amount,
+    ))  # fmt: skip
+
+
+def test_a_direct_refund_and_credit_notes_never_give_back_more_than_was_paid(desk, paid):
+    """S1.20 I7: what went to the balance does not go back to the payer too."""
+    give(desk, paid, amount=USD("36.00"), balance=USD("36.00"))
+    told = refunds.preview(desk.env, paid.customer_id, paid.payment_id)
+    assert (told.amount, told.refundable) == (USD("84.00"), USD("84.00"))
+    for ask in (direct, lambda *a: refunds.preview(desk.env, paid.customer_id, paid.payment_id,
+                                                   a[-1])):  # fmt: skip
+        with pytest.raises(NotRefundable) as told_no:
+            ask(desk, paid, USD("84.01"))
+        assert told_no.value.code == "already_credited"
+        assert told_no.value.extra["refundable"] == 8400
+    with pytest.raises(NotRefundable) as told_no:
+        direct(desk, paid, USD("120.01"))
+    assert told_no.value.code == "not_refundable"
+    assert direct(desk, paid).amount == USD("84.00")
+    with pytest.raises(NotRefundable) as told_no:
+        direct(desk, paid, USD("0.01"))
+    assert told_no.value.code == "already_credited"
+    with pytest.raises(InvalidRequest):
+        give(desk, paid, amount=USD("0.01"))
+
+
+def test_what_the_balance_paid_may_go_back_there_and_the_payment_whole_to_the_payer(
+    desk, payer  # noqa: F811
+):
+    user = payer()
+    first = charge(desk, bill(desk, user, line(3000)))
+    give(desk, first, amount=USD("30.00"), balance=USD("30.00"))
+    view = charge(desk, bill(desk, user, line(10_000)))
+    assert (view.balance.minor, view.paid.minor) == (3000, 7000)
+    give(desk, view, amount=USD("30.00"), balance=USD("30.00"))
+    assert direct(desk, view).amount == USD("70.00")
+
+
+def test_a_voided_note_no_longer_holds_back_a_refund(desk, paid):
+    note = give(desk, paid, amount=USD("48.00"), balance=USD("12.00"))
+    [refund] = refunds.list_(desk.env, paid.customer_id, payment_id=paid.payment_id)
+    desk.sim.finish_refund(refund.provider_ref, "failed")
+    refunds.refresh(desk.env, paid.customer_id, refund.id, "poll")
+    assert refunds.preview(desk.env, paid.customer_id, paid.payment_id).amount == USD("108.00")
+    credit_notes.void(desk.env, paid.customer_id, note.id, by="staff:ada")
+    assert direct(desk, paid).amount == USD("120.00")

@@ -78,7 +78,7 @@ def test_a_key_posts_once(env, user, entry):  # I27
 
 
 @pytest.mark.by_hand
-@pytest.mark.parametrize("account", ["credits", "wallet", "held"])
+@pytest.mark.parametrize("account", ["credits", "wallet", "held", "balance"])
 def test_floored_accounts_never_fall_below_zero(env, user, entry, account):  # I3
     put = replace(entry, credit=account, asset="usd", amount=5)
     take = replace(entry, debit=account, credit="revenue", asset="usd", amount=6)
@@ -87,6 +87,17 @@ def test_floored_accounts_never_fall_below_zero(env, user, entry, account):  # I
     with pytest.raises(BalanceTooLow), env.db.transaction(user) as tx:
         ledger.post(tx, [take, replace(put, amount=100)])
     assert book(env, user)[account] == 5
+
+
+def test_a_balance_that_an_older_version_opened_has_the_floor_too(env, db, user, entry):  # I3
+    put = replace(entry, credit="balance", amount=5)
+    with env.db.transaction(user) as tx:
+        ledger.post(tx, [put])
+    with psycopg.connect(db.admin_dsn, autocommit=True) as admin:
+        admin.execute("update accounts set floor = -9223372036854775808 where code = 18")
+    with pytest.raises(BalanceTooLow), env.db.transaction(user) as tx:
+        ledger.post(tx, [replace(entry, debit="balance", amount=6)])
+    assert book(env, user)["balance"] == 5
 
 
 def test_the_64_bit_edge_is_refused_not_wrapped(env, user, entry):  # I11

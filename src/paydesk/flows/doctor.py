@@ -49,9 +49,10 @@ CHECKS: tuple[Check, ...] = (
         " group by customer_id, code, asset having sum(stored) <> sum(moved) limit 4",
     ),
     Check(
-        "floors", "I3: credits, wallet and held funds are never below zero", "accounts",
+        "floors", "I3: credits, wallet, held funds and balance are never below zero", "accounts",
         "select customer_id, code, asset, balance from accounts"
-        " where balance < floor or (code in (1, 2, 3) and floor <> 0) limit 4",
+        " where balance < floor or (code in (1, 2, 3) and floor <> 0)"
+        " or (code = 18 and balance < 0) limit 4",
     ),
     Check(
         "running_balances", "I3: each transfer carries the balances after it", "transfers",

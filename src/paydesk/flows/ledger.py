@@ -31,7 +31,7 @@ __all__ = [
 
 
 class BalanceTooLow(Conflict):
-    """Credits, wallet or held funds would fall below zero. Nothing was posted."""
+    """Credits, wallet, held funds or the balance would fall below zero. Nothing was posted."""
 
     code = "balance_too_low"
     title = "A balance would fall below zero"
@@ -285,7 +285,7 @@ def _post(tx: Tx, fresh: Sequence[tuple[UUID, Entry]]) -> None:
     }
     try:
         tx.all(
-            "select post_v1(%(customers)s::uuid[], %(ids)s::uuid[], %(txns)s::uuid[],"
+            "select post_v2(%(customers)s::uuid[], %(ids)s::uuid[], %(txns)s::uuid[],"
             " %(debits)s::smallint[], %(credits)s::smallint[], %(assets)s::text[],"
             " %(amounts)s::bigint[], %(reasons)s::text[], %(subjects)s::uuid[],"
             " %(reverses)s::uuid[], %(keys)s::uuid[], %(hashes)s::bigint[], %(notes)s::text[],"

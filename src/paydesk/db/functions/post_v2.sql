@@ -2,8 +2,8 @@
 --
 -- A credit adds to a balance, a debit takes from it. Writes the transfers with both running
 -- balances and gap-free numbers, and moves the accounts. Raises check_violation where credits,
--- wallet or held would fall below zero, numeric_value_out_of_range at the 64-bit edge.
-create function post_v1(
+-- wallet, held or balance would fall below zero, numeric_value_out_of_range at the 64-bit edge.
+create function post_v2(
     p_customers uuid[], p_ids uuid[], p_txns uuid[], p_debits smallint[], p_credits smallint[],
     p_assets text[], p_amounts bigint[], p_reasons text[], p_subjects uuid[], p_reverses uuid[],
     p_keys uuid[], p_hashes bigint[], p_notes text[], p_references text[], p_metadata text[],
@@ -22,7 +22,7 @@ declare
 begin
     insert into accounts (customer_id, code, asset, floor)
     select l.customer_id, l.code, l.asset,
-        case when l.code in (1, 2, 3) then 0 else -9223372036854775808 end
+        case when l.code in (1, 2, 3, 18) then 0 else -9223372036854775808 end
     from (
         select distinct e.customer_id, s.code, e.asset
         from unnest(p_customers, p_debits, p_credits, p_assets) e(customer_id, debit, credit, asset)
@@ -38,7 +38,7 @@ begin
     from (
         select l.i, max(l.after) filter (where l.delta < 0) as debit_after,
             max(l.after) filter (where l.delta > 0) as credit_after,
-            min(l.after) filter (where l.code in (1, 2, 3)) as lowest
+            min(l.after) filter (where l.code in (1, 2, 3, 18)) as lowest
         from (
             select e.i, s.code, s.delta, (a.balance + sum(s.delta)
                 over (partition by e.customer_id, s.code, e.asset order by e.i))::bigint as after
