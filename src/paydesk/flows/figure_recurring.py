@@ -7,7 +7,7 @@ said of a past instant is said again later. Sums of one currency are never added
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -59,7 +59,8 @@ def movements(
 
 
 _MOVED = sql.SQL("""
-    select {bucket} as bucket, h.changed_at < %(start)s as is_before, h.currency, h.movement,
+    select case when h.changed_at >= %(start)s then {bucket} end as bucket,
+        h.changed_at < %(start)s as is_before, h.currency, h.movement,
         count(*)::int as n, sum(h.monthly_minor - h.was_minor)::bigint as minor
     from subscription_history h
     where h.changed_at < %(end)s and h.movement is not null
@@ -121,19 +122,18 @@ _HEADS = {"plan": sql.SQL("coalesce(p.key, '')"), "status": sql.SQL("h.state"),
           "currency": sql.SQL("h.currency")}  # fmt: skip
 #: A row of the history puts its subscription where it says, and takes it from where it stood.
 _STOOD = sql.SQL("""
-    select {bucket} as bucket, h.changed_at < %(start)s as is_before, {heads},
-        sum(h.one)::int as subscriptions, sum(h.one * h.quantity)::bigint as seats,
-        sum(h.one * h.monthly_minor)::bigint as mrr
+    select case when h.changed_at >= %(start)s then {bucket} end as bucket,
+        h.changed_at < %(start)s as is_before, {heads}, sum(h.one)::int as subscriptions,
+        sum(h.one * h.quantity)::bigint as seats, sum(h.one * h.minor)::bigint as mrr
     from (
-        select changed_at, state, plan_id, quantity, currency, monthly_minor, 1 as one
+        select changed_at, state, plan_id, quantity, currency, monthly_minor as minor, 1 as one
         from subscription_history where changed_at < %(end)s
         union all
-        select lead(changed_at) over whose, state, plan_id, quantity, currency, monthly_minor, -1
-        from subscription_history where changed_at < %(end)s
-        window whose as (partition by customer_id, subscription_id order by number)
+        select changed_at, was_state, was_plan_id, was_quantity, was_currency,
+            case when was_currency = currency then was_minor else 0 end, -1
+        from subscription_history where changed_at < %(end)s and was_state is not null
     ) h left join plans p on p.id = h.plan_id
-    where h.changed_at is not null
-        and (%(currency)s::text is null or h.currency = %(currency)s)
+    where (%(currency)s::text is null or h.currency = %(currency)s)
         and (%(plan)s::text is null or p.key = %(plan)s)
         and (%(status)s::text is null or h.state = %(status)s)
     group by {groups}
@@ -235,26 +235,21 @@ def glance(env: Env, *, days: int = 30) -> list[Recurring]:
     over = Range(rules.midnight(zone, today - timedelta(days=days - 1)),
                  rules.midnight(zone, today + timedelta(days=1)), name)  # fmt: skip
     with env.db.snapshot() as tx:
-        found = movements(tx, over, None, True, None, now)
         by_day = movements(tx, over, "day", True, None, now)
-        trying = {one["currency"]: one["subscriptions"] for one in
-                  standing(tx, over, None, ["currency"], {"status": "trialing"}, now)}  # fmt: skip
-    made = [
-        Recurring(
-            currency=one["currency"], mrr=one["mrr_closing"], mrr_before=one["mrr_opening"],
-            customers=one["customers_closing"], customers_churned=one["customers_churned"],
-            won=one["mrr_new"] + one["mrr_expansion"] + one["mrr_reactivation"],
-            lost=one["mrr_contraction"] + one["mrr_churned"],
-            trialing=trying.get(one["currency"], 0),
-            days=list(_closings(by_day, one["currency"])),
-        )
-        for one in found
-    ]  # fmt: skip
+        trying = {one["currency"]: one["n"] for one in tx.all(
+            "select currency, count(*)::int as n from subscriptions where state = 'trialing'"
+            " group by currency"
+        )}  # fmt: skip
+    made = []
+    for code in sorted({one["currency"] for one in by_day}):
+        mine = [one for one in by_day if one["currency"] == code]
+        added = rules.added(mine, _NO_MOVEMENT)
+        made.append(Recurring(
+            currency=code, mrr=mine[-1]["mrr_closing"], mrr_before=mine[0]["mrr_opening"],
+            customers=mine[-1]["customers_closing"], customers_churned=added["customers_churned"],
+            won=added["mrr_new"] + added["mrr_expansion"] + added["mrr_reactivation"],
+            lost=added["mrr_contraction"] + added["mrr_churned"], trialing=trying.get(code, 0),
+            days=[(one["day"], one["mrr_closing"]) for one in mine],
+        ))  # fmt: skip
     own = env.settings.default_currency
     return sorted(made, key=lambda one: (one.currency != own, -one.mrr, one.currency))
-
-
-def _closings(rows: Iterable[Row], currency: str) -> Iterator[tuple[date, int]]:
-    for one in rows:
-        if one["currency"] == currency:
-            yield one["day"], one["mrr_closing"]

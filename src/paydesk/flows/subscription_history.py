@@ -37,13 +37,17 @@ def record(tx: Tx, now: datetime, sub: Sub, before: Standing | None) -> None:
     was = before[-1] if before is not None else 0
     if was and before is not None and before[-2] != sub.currency:
         # Revenue of one currency never becomes that of another.
-        _add(tx, now, sub, (*before[:-1], 0), was)
-        was = 0
-    _add(tx, now, sub, stands, was)
+        nothing = (*before[:-1], 0)
+        _add(tx, now, sub, nothing, before, was)
+        before, was = nothing, 0
+    _add(tx, now, sub, stands, before, was)
 
 
-def _add(tx: Tx, now: datetime, sub: Sub, stands: Standing, was: int) -> None:
+def _add(
+    tx: Tx, now: datetime, sub: Sub, stands: Standing, before: Standing | None, was: int
+) -> None:
     state, plan_id, version, quantity, currency, monthly = stands
+    was_state, was_plan, _, was_quantity, was_currency, _ = before or (None,) * 6
     told = tx.one(
         "select coalesce((select max(number) from subscription_history"
         "  where customer_id = %(customer_id)s), 0) as number,"
@@ -57,13 +61,17 @@ def _add(tx: Tx, now: datetime, sub: Sub, stands: Standing, was: int) -> None:
     assert told is not None
     tx.run(
         "insert into subscription_history (customer_id, number, subscription_id, changed_at,"
-        " state, plan_id, plan_version, quantity, currency, monthly_minor, was_minor, movement)"
+        " state, plan_id, plan_version, quantity, currency, monthly_minor, was_minor, was_state,"
+        " was_plan_id, was_quantity, was_currency, movement)"
         " values (%(customer_id)s, %(number)s, %(id)s, %(now)s, %(state)s, %(plan_id)s,"
-        " %(version)s, %(quantity)s, %(currency)s, %(monthly)s, %(was)s, %(movement)s)",
+        " %(version)s, %(quantity)s, %(currency)s, %(monthly)s, %(was)s, %(was_state)s,"
+        " %(was_plan)s, %(was_quantity)s, %(was_currency)s, %(movement)s)",
         {
             "customer_id": sub.customer_id, "number": told["number"] + 1, "id": sub.id,
             "now": now, "state": state, "plan_id": plan_id, "version": version,
             "quantity": quantity, "currency": currency, "monthly": monthly, "was": was,
+            "was_state": was_state, "was_plan": was_plan, "was_quantity": was_quantity,
+            "was_currency": was_currency,
             "movement": recurring.movement(
                 told["others"] + was, told["others"] + monthly, told["had"]
             ),
@@ -134,14 +142,18 @@ CHECKS: tuple[tuple[str, str, str, LiteralString], ...] = (
         "select customer_id, number, was_minor, last, movement, before, after from ("
         " select *, coalesce(lag(monthly_minor) over (partition by customer_id, subscription_id,"
         "   currency order by number), 0) as last,"
+        "  (was_state, was_plan_id, was_quantity, was_currency) is not distinct from"
+        "   (lag(state) over its, lag(plan_id) over its, lag(quantity) over its,"
+        "   lag(currency) over its) as follows,"
         "  row_number() over (partition by customer_id order by number) as nth,"
         "  coalesce(max(monthly_minor) over (mine rows between unbounded preceding and 1"
         "   preceding), 0) > 0 as had,"
         "  sum(monthly_minor - was_minor) over mine as after,"
         "  sum(monthly_minor - was_minor) over mine - monthly_minor + was_minor as before"
         " from subscription_history"
-        " window mine as (partition by customer_id, currency order by number)) h"
-        " where was_minor <> last or nth <> number or movement is distinct from case"
+        " window mine as (partition by customer_id, currency order by number),"
+        "  its as (partition by customer_id, subscription_id order by number)) h"
+        " where not follows or was_minor <> last or nth <> number or movement is distinct from case"
         "  when before = after then null"
         "  when before = 0 then case when had then 'reactivation' else 'new' end"
         "  when after = 0 then 'churned'"

@@ -5,8 +5,9 @@
 alter table subscriptions add column if not exists monthly_minor bigint not null default 0;
 
 -- Append-only: a row when a subscription is made, and whenever one of these changes. number: by
--- customer, without gaps. was_minor: what it brought in a month until then. movement: what the
--- change is to the customer's recurring revenue of this currency, over all subscriptions.
+-- customer, without gaps. was_minor: what it brought in a month, in this currency, until then; the
+-- others that begin with was are the subscription's row before. movement: what the change is to the
+-- customer's recurring revenue of this currency, over all subscriptions.
 create table if not exists subscription_history (
     customer_id uuid not null,
     number integer not null check (number > 0),
@@ -19,6 +20,10 @@ create table if not exists subscription_history (
     currency text not null,
     monthly_minor bigint not null check (monthly_minor >= 0),
     was_minor bigint not null check (was_minor >= 0),
+    was_state text,
+    was_plan_id uuid,
+    was_quantity integer,
+    was_currency text,
     movement text check (movement in
         ('new', 'expansion', 'contraction', 'churned', 'reactivation')),
     created_at timestamptz not null default now(),
@@ -86,9 +91,11 @@ with told as (
     window whose as (partition by customer_id, currency order by changed_at, id, step)
 ), kept as (
     insert into subscription_history (customer_id, number, subscription_id, changed_at, state,
-        plan_id, plan_version, quantity, currency, monthly_minor, was_minor, movement)
+        plan_id, plan_version, quantity, currency, monthly_minor, was_minor, was_state,
+        was_plan_id, was_quantity, was_currency, movement)
     select customer_id, number, id, changed_at, stood, plan_id, plan_version, quantity, currency,
-        monthly, was, case when monthly = was then null
+        monthly, was, case step when 2 then 'active' end, case step when 2 then plan_id end,
+        case step when 2 then quantity end, case step when 2 then currency end, case when monthly = was then null
             when total - (monthly - was) = 0
                 then case when most > 0 then 'reactivation' else 'new' end
             when total = 0 then 'churned'
