@@ -15,7 +15,7 @@ def setup(kit: Any) -> dict[str, Any]:
 
     from paydesk import USD, sources
     from paydesk.assemble import build_env
-    from paydesk.flows import catalog, customers, items, payments, promos
+    from paydesk.flows import catalog, customers, items, payments, plans, promos
     from paydesk.http import auth
 
     env = build_env(sources.load().settings, start_missing=False)
@@ -27,6 +27,9 @@ def setup(kit: Any) -> dict[str, Any]:
                  grants=["course:python"])  # fmt: skip
     items.upsert(env, "premium_membership", name="Premium Membership", price=USD("549.99"),
                  kind="service", duration_months=6)  # fmt: skip
+    plans.upsert(env, "team", name="Team", price=USD("14.50"), least_quantity=3, most_quantity=50)
+    plans.upsert(env, "gold", name="Gold Membership", kind="membership", price=USD("29.00"),
+                 credits=300, credits_rollover="capped", credits_cap=900)  # fmt: skip
     return {
         "DESK": kit.stack.enter_context(running(env)),
         "TOKEN": auth.make_token(env.settings, "user_123"),
