@@ -8,7 +8,7 @@ from datetime import timedelta
 import psycopg
 import pytest
 
-from paydesk.flows import credits, doctor, invoice_proof
+from paydesk.flows import credits, doctor, invoice_proof, subscription_history
 from paydesk.flows.credits import new_spend
 from paydesk.testing import databases
 
@@ -66,7 +66,8 @@ FIGURES = tuple(name for name, _, _ in doctor.FIGURES)
 
 def test_a_sound_database_passes_every_check(desk):
     found = doctor.check(desk.db)
-    named = [*(c.name for c in doctor.CHECKS), *(name for name, *_ in invoice_proof.CHECKS)]
+    more = invoice_proof.CHECKS + subscription_history.CHECKS
+    named = [*(c.name for c in doctor.CHECKS), *(name for name, *_ in more)]
     assert [f.check for f in found] == [*named, *FIGURES]
     assert all(f.ok for f in found)
     with desk.db.transaction() as tx:

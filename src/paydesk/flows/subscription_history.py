@@ -169,7 +169,8 @@ CHECKS: tuple[tuple[str, str, str, LiteralString], ...] = (
         "  where i.customer_id = s.customer_id and i.subscription_id = s.id and i.state = 'paid'"
         "  and (i.cycle is not null or i.total_minor > 0)) as is_paid) w"
         " where s.monthly_minor <> case when s.state not in ('active', 'past_due') then 0"
-        "  when w.is_paid or (s.runner = 'provider' and (s.state = 'active'"
-        "   or s.monthly_minor > 0)) then w.worth else 0 end limit 4",
+        "  when s.runner = 'provider' then"
+        "   case when s.state = 'active' or s.monthly_minor > 0 then w.worth else 0 end"
+        "  when w.is_paid then w.worth else 0 end limit 4",
     ),
 )
