@@ -128,12 +128,14 @@ def note_pdf(request: Request, ident: str) -> Response:
 
 
 @router.post(HOME + "/{ident}/pay")
-def pay(request: Request, ident: str, csrf: Csrf = "") -> Response:
+def pay(
+    request: Request, ident: str, nonce: Annotated[UUID, Form()], csrf: Csrf = ""
+) -> Response:
     """Charge the customer's method now."""
     desk.actor(request, csrf, "invoices.pay")
     env = request.app.state.env
     one = invoices.get(env, None, ident)
-    return desk.done(f"{HOME}/{ident}", desk_subscriptions.charge(env, one))
+    return desk.done(f"{HOME}/{ident}", desk_subscriptions.charge(env, one, nonce))
 
 
 @router.post(HOME + "/{ident}/finalize")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from fastapi import Form, Request
 from fastapi.responses import Response
@@ -38,6 +38,7 @@ from paydesk.rules.payments import DEAD_STATES
 
 if TYPE_CHECKING:
     from paydesk.env import Env
+    from paydesk.flows.invoice_views import InvoiceView
     from paydesk.flows.methods import MethodView
     from paydesk.flows.plans import Plan
     from paydesk.flows.subscription_charges import ChangePreview
@@ -104,6 +105,7 @@ def subscription(request: Request, ident: str) -> Response:
         next=next_charge(env, one), invoices=bills, show_invoice=_invoice_ident, credits=credits,
         steps=[story.of_event(row) for row in rows], card=card_words(method_of(env, one)),
         owed=owed, at=now, deeds=deeds(one, owed is not None), shown=ids.show,
+        nonce=str(uuid4()),
         is_waiting=one.state == "incomplete" or (owed is not None and bool(owed.payment_id)),
     )  # fmt: skip
 
@@ -310,7 +312,9 @@ def resume(request: Request, ident: str, csrf: Csrf = "") -> Response:
 
 
 @router.post(HOME + "/{ident}/retry")
-def retry(request: Request, ident: str, csrf: Csrf = "") -> Response:
+def retry(
+    request: Request, ident: str, nonce: Annotated[UUID, Form()], csrf: Csrf = ""
+) -> Response:
     """Charge what is owed now, not when the schedule has it."""
     desk.actor(request, csrf, "subscriptions")
     env = request.app.state.env
@@ -319,12 +323,12 @@ def retry(request: Request, ident: str, csrf: Csrf = "") -> Response:
     owed = next((bill for bill in reversed(bills) if bill.remaining.minor), None)
     if owed is None:
         return look.go(f"{HOME}/{ident}")
-    return desk.done(f"{HOME}/{ident}", charge(env, owed, one.method_id))
+    return desk.done(f"{HOME}/{ident}", charge(env, owed, nonce, one.method_id))
 
 
-def charge(env: Env, bill: Any, method_id: Any = None) -> str:
-    """Charge an invoice; answers the word for what came of it. One press charges once."""
-    key = ids.request_key("desk pay", str(bill.id), str(bill.attempts))
+def charge(env: Env, bill: InvoiceView, nonce: UUID, method_id: UUID | None = None) -> str:
+    """Charge an invoice; answers the word for what came of it. One `nonce` charges once."""
+    key = ids.request_key("desk pay", str(bill.id), str(nonce))
     try:
         paid = invoices.pay(env, bill.customer_id, bill.id, method=method_id, request_key=key)
     except PaymentFailed:
