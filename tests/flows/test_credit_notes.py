@@ -209,3 +209,46 @@ def test_a_voided_note_no_longer_holds_back_a_refund(desk, paid):
     assert refunds.preview(desk.env, paid.customer_id, paid.payment_id).amount == USD("108.00")
     credit_notes.void(desk.env, paid.customer_id, note.id, by="staff:ada")
     assert direct(desk, paid).amount == USD("120.00")
+
+
+def _rest(desk, paid):
+    """(what of the invoice is credited, its notes' states, the balance)."""
+    notes = credit_notes.list_(desk.env, paid.customer_id)
+    return (invoices.get(desk.env, None, paid.id).credited.minor, [one.status for one in notes],
+            _account(desk, paid, "balance"))  # fmt: skip
+
+
+def test_a_refund_that_is_refused_when_nobody_waits_any_more_voids_its_note(desk, paid):  # I7
+    import stripe
+
+    desk.sim.fault("drop_before", "/v1/refunds")
+    note = give(desk, paid, amount=USD("10.00"), balance=USD("2.00"))
+    assert (note.status, note.refund_status) == ("issued", "pending")
+    client = stripe.StripeClient(desk.sim.secret_key, base_addresses={"api": desk.sim.url})
+    one = payments.get(desk.env, paid.customer_id, paid.payment_id)
+    # Taken back at the provider, and nobody has told us.
+    client.v1.refunds.create({"payment_intent": one.payment_ref})
+    desk.clock.advance(hours=1)
+    desk.sweep("provider_calls")
+    assert credit_notes.get(desk.env, None, note.id).refund_status == "failed"
+    assert _rest(desk, paid) == (0, ["void"], 0)
+
+
+@pytest.mark.parametrize("way", ["reject", "cancel"])
+def test_a_refund_that_nobody_allows_voids_its_note(desk, paid, way):  # I7
+    note = give(desk, paid, amount=USD("10.00"), balance=USD("2.00"), actor_role="support")
+    assert note.refund_status == "requested"
+    if way == "reject":
+        refunds.decide(desk.env, paid.customer_id, note.refund_id, "reject", by="staff:grace")
+    else:
+        refunds.cancel(desk.env, paid.customer_id, note.refund_id, by="staff:ada")
+    assert _rest(desk, paid) == (0, ["void"], 0)
+
+
+def test_a_note_whose_balance_is_used_stays_when_its_refund_comes_to_nothing(desk, paid):
+    note = give(desk, paid, amount=USD("10.00"), balance=USD("2.00"), actor_role="support")
+    bill(desk, type("Who", (), {"uuid": paid.customer_id}), line(200))
+    refunds.decide(desk.env, paid.customer_id, note.refund_id, "reject", by="staff:grace")
+    assert _rest(desk, paid) == (1000, ["issued"], 0)
+    with pytest.raises(Conflict):
+        credit_notes.void(desk.env, paid.customer_id, note.id, by="staff:ada")

@@ -22,14 +22,13 @@ from paydesk.errors import (
     InvalidRequest,
     NotFound,
     PaydeskError,
-    ProviderRefused,
 )
 from paydesk.flows import (
     heads,
     invoice_books,
     invoice_numbers,
     invoice_views,
-    ledger,
+    note_books,
     refund_views,
     refunds,
 )
@@ -72,7 +71,6 @@ class Begun:
 
     customer_id: UUID
     note_id: UUID
-    by: str
     refund: refunds._Begun | None
 
 
@@ -113,7 +111,7 @@ def create(env: Env, what: NewNote) -> NoteView:
     with env.db.transaction(what.customer_id) as tx:
         now = heads.decide(tx, env.now(), what.customer_id)
         found = _of_request(tx, what)
-        begun = (Begun(what.customer_id, found, what.by, None) if found is not None
+        begun = (Begun(what.customer_id, found, None) if found is not None
                  else begin(env, tx, now, what))  # fmt: skip
         crash.at("refund_before_commit")
     crash.at("refund_after_commit")
@@ -125,17 +123,13 @@ def begin(env: Env, tx: Tx, now: datetime, what: NewNote) -> Begun:
     """`create` inside the transaction of a caller who knows that the key is new; `carry_on` takes
     the answer once that is committed."""
     note_id, refund = _write(env, tx, now, what)
-    return Begun(what.customer_id, note_id, what.by, refund)
+    return Begun(what.customer_id, note_id, refund)
 
 
 def carry_on(env: Env, begun: Begun) -> None:
     """Send the refund of a note that was begun, and draw its number."""
     if begun.refund is not None:
-        try:
-            refunds.carry_on(env, begun.refund)
-        except ProviderRefused:
-            void(env, begun.customer_id, begun.note_id, by=begun.by)
-            raise
+        refunds.carry_on(env, begun.refund)
     try:
         invoice_numbers.number(env, begun.customer_id, begun.note_id, invoice_numbers.NOTES)
     except PaydeskError:  # Nobody waits for a number: the sweep draws it.
@@ -333,8 +327,9 @@ def _items(tx: Tx, row: InvoiceRow, what: NewNote, amount: int) -> list[dict[str
 
 
 def void(env: Env, customer_id: UUID, note_id: UUID, *, by: str) -> NoteView:
-    """Take a note back whose refund came to nothing: what it gave to the balance is taken from
-    there. Safe to repeat. Raises NotFound, Conflict where the refund lives or the balance is used.
+    """Take a note back whose refund came to nothing after all: what it gave to the balance is
+    taken from there. Safe to repeat. Raises NotFound, Conflict where the refund lives or the
+    balance is used.
     """
     with env.db.transaction(customer_id) as tx:
         now = heads.decide(tx, env.now(), customer_id)
@@ -347,34 +342,8 @@ def void(env: Env, customer_id: UUID, note_id: UUID, *, by: str) -> NoteView:
         if note["status"] == "issued":
             if note["refund_status"] not in ENDED_STATES:
                 raise Conflict("Only a credit note whose refund came to nothing is taken back.")
-            _take_back(tx, now, note, by)
+            note_books.take_back(tx, now, note, by)
     return get(env, customer_id, note_id)
-
-
-def _take_back(tx: Tx, now: datetime, note: Mapping[str, Any], by: str) -> None:
-    row = invoice_books.get(tx, note["customer_id"], note["invoice_id"])
-    if given := note["balance_minor"]:
-        stands = ledger.balances(tx, [row.customer_id], "balance", row.currency)
-        if stands[row.customer_id] < given:
-            raise Conflict("What this note gave to the balance is used already.")
-        part = rules.tax_of(given, tax=note["tax_minor"], total=note["amount_minor"])
-        invoice_books.post(
-            tx, now, row, ids.new_owned(row.customer_id),
-            [("balance", "revenue", given - part, "CREDIT_NOTE_VOID"),
-             ("balance", "tax", part, "CREDIT_NOTE_VOID")],
-            reference=ids.show("credit_note", note["id"]),
-        )  # fmt: skip
-    invoice_books.change(tx, row, credited_minor=row.credited_minor - note["amount_minor"])
-    tx.run(
-        "update credit_notes set state = 'void' where customer_id = %(customer_id)s"
-        " and id = %(id)s",
-        {"customer_id": row.customer_id, "id": note["id"]},
-    )
-    emit_many(tx, [
-        NewEvent(customer_id=row.customer_id, type="credit_note.voided", subject_id=note["id"],
-                 data={"invoice_id": str(row.id), "amount": note["amount_minor"],
-                       "currency": row.currency}, cause={"actor": by}, at=now)
-    ])  # fmt: skip
 
 
 # Reading ---------------------------------------------------------------------------------------

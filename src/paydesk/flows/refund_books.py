@@ -15,7 +15,15 @@ from uuid import UUID
 from paydesk import ids
 from paydesk.db.postgres import Tx, jsonb
 from paydesk.errors import Conflict
-from paydesk.flows import attempts, causes, clawback, dispute_books, ledger, refund_views
+from paydesk.flows import (
+    attempts,
+    causes,
+    clawback,
+    dispute_books,
+    ledger,
+    note_books,
+    refund_views,
+)
 from paydesk.flows.events import NewEvent, emit_many
 from paydesk.flows.ledger import Entry
 from paydesk.flows.refund_views import Row
@@ -163,6 +171,8 @@ def _end_asked(tx: Tx, now: datetime, payment: ServicePayment) -> None:
          "by": NOBODY, "note": ALL_GONE},
     )  # fmt: skip
     emit_many(tx, [event(one, "refund.canceled", "canceled", now) for one in waiting])
+    for one in waiting:
+        note_books.refund_ended(tx, now, one.customer_id, one.id)
 
 
 def reverse(
@@ -186,6 +196,8 @@ def reverse(
         reversal_txn_id=txn_id if booked else None,
     )
     _emit(tx, now, row, "refund.failed", "failed", error_code=code)
+    if row.state == "pending":
+        note_books.refund_ended(tx, now, row.customer_id, row.id)
     settle(tx, now, key, settings)
 
 

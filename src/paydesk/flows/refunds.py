@@ -34,6 +34,7 @@ from paydesk.errors import (
 from paydesk.flows import (
     clawback,
     heads,
+    note_books,
     provider_calls,
     rates,
     refund_books,
@@ -48,7 +49,7 @@ from paydesk.flows.refund_views import RefundView, Row
 from paydesk.rules import fields
 from paydesk.rules.money import Money
 from paydesk.rules.persons import are_two, persons_of
-from paydesk.rules.refunds import fee_share, needs_approval, window_end
+from paydesk.rules.refunds import ENDED_STATES, fee_share, needs_approval, window_end
 from paydesk.settings import Settings
 from paydesk.tracker.models import PAID_STATES
 from paydesk.tracker.stores.joined import JoinedStore, ServicePayment
@@ -460,6 +461,8 @@ def _decided(
         {"customer_id": row.customer_id, "id": row.id, "state": state, "by": by, "now": now,
          "note": note},
     )  # fmt: skip
+    if state in ENDED_STATES:
+        note_books.refund_ended(tx, now, row.customer_id, row.id)
     return refund_views.row(tx, row.customer_id, row.id)
 
 
