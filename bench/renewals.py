@@ -59,10 +59,15 @@ _FILL = (
     from unnest(%(customers)s::uuid[], %(methods)s::uuid[]) as k(c, m)""",
     """
     insert into subscriptions (customer_id, id, state, plan_id, plan_version, family, currency,
-        price_minor, anchor, period_start, period_end, provider, due_at, request_key,
-        request_hash, created_at)
-    select c, s, 'active', %(plan)s, 1, 'bench', 'usd', 2000, %(start)s, %(start)s, %(end)s,
+        price_minor, monthly_minor, anchor, period_start, period_end, provider, due_at,
+        request_key, request_hash, created_at)
+    select c, s, 'active', %(plan)s, 1, 'bench', 'usd', 2000, 2000, %(start)s, %(start)s, %(end)s,
         'stripe', %(end)s, s, '\\x00', %(start)s
+    from unnest(%(customers)s::uuid[], %(subs)s::uuid[]) as k(c, s)""",
+    """
+    insert into subscription_history (customer_id, number, subscription_id, changed_at, state,
+        plan_id, plan_version, quantity, currency, monthly_minor, was_minor, movement)
+    select c, 1, s, %(start)s, 'active', %(plan)s, 1, 1, 'usd', 2000, 0, 'new'
     from unnest(%(customers)s::uuid[], %(subs)s::uuid[]) as k(c, s)""",
 )  # fmt: skip
 
@@ -174,7 +179,12 @@ def sweep(desk: Desk, workers: int, profile: str | None) -> tuple[float, list[di
         assert one.stdin is not None
         one.stdin.write("go\n")
         one.stdin.flush()
-    answers = [json.loads(one.communicate()[0].splitlines()[-1]) for one in children]
+    answers = []
+    for one in children:
+        *said, last = one.communicate()[0].splitlines()
+        for line in said[:20]:
+            print(line)
+        answers.append(json.loads(last))
     return max(one["seconds"] for one in answers), answers
 
 

@@ -172,3 +172,23 @@ def test_tries_that_are_due_again_are_made_together(billing):
     assert billing.renew(seconds=1) == 2
     assert [billing.look(sub).state for sub in subs] == ["active"] * 2 + ["past_due"] * 2
     assert billing.look(subs[0]).due_at - billing.env.now() > timedelta(days=25)
+
+
+def test_other_processes_hear_of_every_customer_of_a_batch(billing):
+    """However many there are: a notification holds fewer than 8,000 bytes."""
+    import json
+
+    import psycopg
+
+    from paydesk.flows import events
+
+    keys = [f"subscriptions:{number:036d}" for number in range(500)]
+    with psycopg.connect(billing.env.db.dsn, autocommit=True) as conn:
+        conn.execute("listen paydesk_cache")
+        events.forget(billing.env, *keys)
+        heard: list[str] = []
+        for said in conn.notifies(timeout=30):
+            heard += json.loads(said.payload)
+            if len(heard) >= len(keys):
+                break
+    assert heard == keys

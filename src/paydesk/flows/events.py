@@ -35,6 +35,7 @@ LIVE_CHANNEL = {"postgres": "paydesk_live", "redis": "paydesk:live"}
 CACHE_CHANNEL = {"postgres": "paydesk_cache", "redis": "paydesk:forget"}
 #: A NOTIFY payload holds fewer than 8,000 bytes; an entry has at most 62.
 _HINTS_A_PAYLOAD = 120
+_KEYS_BYTES = 7_000
 _CUSTOMERS_A_GROUP = 64
 #: How long all locked customers together are waited for; whoever is not waits for the push.
 _WAITS_S = 2.0
@@ -442,7 +443,17 @@ def push(env: Env, hints: Sequence[tuple[UUID, int]]) -> bool:
 def forget(env: Env, *keys: str) -> None:
     """Drop keys from every process's cache; one that does not hear it waits out the seconds."""
     env.cache.drop(*keys)
-    _send(env, CACHE_CHANNEL, list(keys))
+    part: list[str] = []
+    room = _KEYS_BYTES
+    for key in keys:
+        taken = len(json.dumps(key)) + 1
+        if part and taken > room:
+            _send(env, CACHE_CHANNEL, part)
+            part, room = [], _KEYS_BYTES
+        part.append(key)
+        room -= taken
+    if part:
+        _send(env, CACHE_CHANNEL, part)
 
 
 def _send(env: Env, channel: Mapping[str, str], message: list[Any]) -> bool:

@@ -304,16 +304,26 @@ def end(tx: Tx, now: datetime, sub: Sub, event: str, reason: str) -> None:
     if sub.canceled_at is None:
         sub.canceled_at = now
     drop_next(tx, now, sub)
+    _let_credits_end(tx, now, sub)
     move(tx, now, sub, event, "expired" if event == "lapsed" else "canceled", reason=reason)
     access.revoke_source(tx, now, sub.customer_id, sub.id, "cancellation")
 
 
+def _let_credits_end(tx: Tx, now: datetime, sub: Sub) -> None:
+    """What stood still in a pause has its time from now on."""
+    from paydesk.flows import memberships
+
+    memberships.run_on(tx, now, sub)
+
+
 def drop_next(tx: Tx, now: datetime, sub: Sub) -> None:
-    """The change that waits comes to nothing; the caller saves `sub`. An invoice that it had
-    stands for no period any more: the period it would have begun is billed by its own."""
+    """The change that waits comes to nothing, and one that waited before it waits again; the
+    caller saves `sub`. An invoice that it had stands for no period any more: the period it would
+    have begun is billed by its own."""
     from paydesk.flows import invoice_books, memberships
 
-    before, sub.next = sub.next or {}, None
+    before = sub.next or {}
+    sub.next = before.get("waiting")
     taken = before.get("taken")
     if "invoice" in before:
         row = invoice_books.find(tx, sub.customer_id, UUID(before["invoice"]))
@@ -358,12 +368,13 @@ def payment_of_period(tx: Tx, sub: Sub) -> UUID | None:
 
 def open_invoices(tx: Tx, sub: Sub, but: Iterable[UUID] = ()) -> list[Mapping[str, Any]]:
     """What is still asked for, oldest first."""
-    return list(tx.all(
+    found = tx.all(
         "select id, reason, cycle from invoices where customer_id = %(customer_id)s"
-        " and subscription_id = %(id)s and state = 'open' and id <> all(%(but)s::uuid[])"
-        " order by created_at, id limit 100",
-        {"customer_id": sub.customer_id, "id": sub.id, "but": list(but)},
-    ))  # fmt: skip
+        " and subscription_id = %(id)s and state = 'open' order by created_at, id limit 100",
+        {"customer_id": sub.customer_id, "id": sub.id},
+    )
+    others = set(but)
+    return [row for row in found if row["id"] not in others]
 
 
 def has_method(tx: Tx, sub: Sub) -> bool:
