@@ -13,7 +13,7 @@ from whole_api import OPERATIONS, OWNERS, World
 from paydesk.http import live
 
 #: Parameters of paths that name what the desk sells, not what a customer has.
-PUBLIC_IDS = {"pack", "item", "promo", "provider", "report"}
+PUBLIC_IDS = {"pack", "item", "membership_id", "promo", "provider", "report"}
 #: Parameters of queries and members of bodies that name a customer's things.
 THINGS = {"payment", "starting_after", "startingAfter", "session_id", "paymentMethodId", "spend",
           "transactionId", "payment_method"}  # fmt: skip

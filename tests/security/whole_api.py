@@ -298,6 +298,7 @@ def _own(made: World, sim: Any) -> None:
     made.ids["credit_note"] = _ok(asked(made.http, "post", "/v1/credit-notes", json=note))["id"]
     subscription = post("/v1/subscriptions", {"plan": "pro"})
     made.ids["subscription"] = made.ids["subscription_id"] = subscription["id"]
+    post("/v1/subscriptions", {"plan": "gold"})
     billed = asked(made.http, "get", f"/v1/invoices/{subscription['latest_invoice']}")
     made.ids["invoice_item"] = _ok(billed)["items"][0]["id"]
     wallets = _ok(asked(made.http, "get", f"/v1/wallets?customer={made.owner}"))["data"]
