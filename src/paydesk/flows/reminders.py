@@ -22,10 +22,11 @@ _PAYMENTS = """select p.customer_id, p.id, coalesce(r.last_at, p.created_at) as 
     from payments p left join reminders r on r.customer_id = p.customer_id and r.object_id = p.id
     where p.state = 'pending' and p.clock_id is null and p.provider = any(%(providers)s)
     and p.deleted_at is null and p.created_at <= %(before)s"""
-_INVOICES = """select i.customer_id, i.id, coalesce(r.last_at, i.finalized_at) as since
+_INVOICES = """select i.customer_id, i.id, coalesce(r.last_at, i.due_at, i.finalized_at) as since
     from invoices i left join reminders r on r.customer_id = i.customer_id and r.object_id = i.id
     where i.state = 'open' and i.clock_id is null and i.try_at is null and i.due_minor > 0
-    and i.runner = 'paydesk' and i.finalized_at <= %(before)s"""
+    and i.runner = 'paydesk' and i.finalized_at <= %(before)s
+    and coalesce(i.due_at, i.finalized_at) <= %(before)s"""
 _DUE = """ and coalesce(r.sent, 0) < %(most)s and coalesce(r.last_at, '-infinity') <= %(before)s
     order by since limit %(limit)s"""
 
@@ -77,7 +78,9 @@ def remind_of_invoice(env: Env, customer_id: UUID, invoice_id: UUID) -> bool:
         waits = row.state == "open" and row.due_minor > 0 and row.try_at is None
         if not waits or row.finalized_at is None or _is_charged(tx, row):
             return False
-        number = _count(env, tx, now, customer_id, invoice_id, row.finalized_at)
+        # Nobody is reminded before the day on which the money is expected.
+        expected = row.due_at or row.finalized_at
+        number = _count(env, tx, now, customer_id, invoice_id, expected)
         if number is None:
             return False
         data = {
@@ -142,7 +145,7 @@ clock_sources.register(Due(
 clock_sources.register(Due(
     name="invoice_reminders", rank=90, step=remind_of_invoice,
     values=lambda settings: _values("invoice_reminder", settings),
-    find="select coalesce(r.last_at, t.finalized_at) + %(reminder_after)s as due_at,"
+    find="select coalesce(r.last_at, t.due_at, t.finalized_at) + %(reminder_after)s as due_at,"
     " t.customer_id, t.id from clock_customers k join invoices t using (customer_id)"
     " left join reminders r on r.customer_id = t.customer_id and r.object_id = t.id"
     " where k.clock_id = %(clock_id)s and %(tells_invoice_reminder)s and t.state = 'open'"
@@ -150,5 +153,5 @@ clock_sources.register(Due(
     " and coalesce(r.sent, 0) < %(reminder_most)s"
     " and not exists (select 1 from payments p where p.customer_id = t.customer_id"
     "  and p.payable = 'invoice:' || t.id and p.state in ('processing', 'authorized'))"
-    " and coalesce(r.last_at, t.finalized_at) + %(reminder_after)s <= %(until)s",
+    " and coalesce(r.last_at, t.due_at, t.finalized_at) + %(reminder_after)s <= %(until)s",
 ))  # fmt: skip
