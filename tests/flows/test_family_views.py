@@ -105,7 +105,7 @@ def test_customer_services_have_no_payment_status(db):
 @pytest.mark.parametrize(
     "table",
     ["payments", "payment_methods", "purchases", "user_access", "user_stripe_mapping",
-     "subscription_plans"],
+     "subscription_plans", "subscriptions", "invoices"],
 )
 def test_the_learning_familys_tables_can_be_read(db, table):
     # S1.8
