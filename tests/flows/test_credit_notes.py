@@ -252,3 +252,17 @@ def test_a_note_whose_balance_is_used_stays_when_its_refund_comes_to_nothing(des
     assert _rest(desk, paid) == (1000, ["issued"], 0)
     with pytest.raises(Conflict):
         credit_notes.void(desk.env, paid.customer_id, note.id, by="staff:ada")
+
+
+def test_an_invoice_that_the_provider_collects_is_only_refunded_here(desk, payer):  # noqa: F811
+    view = charge(desk, bill(desk, payer(), line(1000)))
+
+    def run_by(runner):
+        with desk.env.db.transaction() as tx:
+            tx.run("update invoices set runner = %(runner)s", {"runner": runner})
+
+    run_by("provider")
+    with pytest.raises(Conflict):
+        give(desk, view, amount=USD("3.00"), balance=USD("3.00"))
+    assert give(desk, view, amount=USD("3.00")).refunded == USD("3.00")
+    run_by("paydesk")

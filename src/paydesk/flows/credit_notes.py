@@ -159,7 +159,7 @@ def write_off(
 def to_balance(tx: Tx, now: datetime, row: InvoiceRow, reason: str) -> None:
     """Put all that is left of a paid invoice on the customer's balance, by a credit note. Once; the
     head is locked."""
-    left = row.money(row.total_minor - row.credited_minor)
+    left = row.money(left_of(tx, row.customer_id, row.id))
     what = NewNote(
         customer_id=row.customer_id, invoice_id=row.id, amount=left, balance=left, reason=reason,
         by="desk", request_key=ids.request_key("to balance", str(row.id)),
@@ -194,6 +194,9 @@ def _write(
     if row.total_minor <= 0:
         raise Conflict("This invoice asked for nothing.")
     given, tax = _divide(tx, row, what)
+    if row.state != "paid" or given.balance:
+        # What the provider asks for, and the balance that pays it, are the provider's.
+        invoice_books.check_ours(row)
     note_id, begun, refund_id = ids.new_owned(row.customer_id), None, None
     if given.refund:
         begun = refunds.ask_in(env, tx, now, _want(row, what, given.refund, note_id))
