@@ -8,11 +8,13 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 
 import psycopg
 import pytest
 import recount
 from billing import DECLINES, Billing
+from provider_run import There
 from recurring_lives import Again, Lives
 
 from paydesk import crash
@@ -304,6 +306,38 @@ def test_currencies_are_never_added(billing):
     assert churn["customers_closing"] == 3 and churn["revenue_churn"] is None
     [row] = report(billing, "mrr", last="1mo", where={"currency": "eur"}).rows
     assert row["mrr_new"] == 2300
+
+
+def test_what_stripe_bills_counts_as_what_the_desk_bills(env, sim, make, clock):  # S4.25
+    billing = Billing(env, sim, make, clock)
+    there = There(billing)
+    there.plan("pro", most_quantity=5)
+    there.plan("tried", price=USD("12.00"), family="tried", trial_days=3)
+    who, fails = there.user(), there.user()
+    sub = there.begin(who, quantity=2)
+    there.begin(fails, "tried")
+    assert only(billing, "mrr", **now(billing))["mrr_closing"] == 4000
+    billing.reissue(methods_of(there, fails), "chargeCustomerFail")
+    there.go_on(days=33)
+    there.deliver()
+    assert (there.look(sub).state, there.look(sub).period) == ("active", 1)
+    changes.cancel(env, who.uuid, sub.id, at="now")
+    there.deliver()
+    row = only(billing, "mrr", **now(billing))
+    assert row["mrr_closing"] == row["mrr_new"] - row["mrr_churned"]
+    churn = only(billing, "churn", **now(billing))
+    stand = {row["plan"]: row for row in report(billing, "subscriptions").rows}
+    assert stand["pro"]["status"] == "canceled" and stand["pro"]["mrr"] == 0
+    assert churn["customers_closing"] == (stand["tried"]["mrr"] > 0)
+    assert row["mrr_closing"] == stand["tried"]["mrr"]
+    assert report(billing, "trials").total["trials_started"] == 1
+
+
+def methods_of(there, who):
+    """What the simulator knows as the card of this customer."""
+    [method] = [one for one in there.sim.objects("payment_method")
+                if one.get("customer") == there.ref(who)]  # fmt: skip
+    return SimpleNamespace(ref=method["id"])
 
 
 def test_the_first_page_sees_subscriptions_at_a_glance(billing):
