@@ -42,13 +42,13 @@ def grant(
     tx: Tx, now: datetime, sub: Sub, told: Terms, amount: int, number: int,
     payment_id: UUID | None, key: UUID, settings: Settings,
 ) -> int:  # fmt: skip
-    """Give an amount by the plan's roll-over rule; nothing where its time is over."""
+    """Give an amount by the plan's roll-over rule: nothing of what would have ended by now."""
     _, until = steps.allotment(sub, told, number)
     if told.credits_rollover == "capped":
         left = credits_left(tx, sub)
         amount = min(amount, max(0, (told.credits_cap or 0) * sub.quantity - left))
     expires_at = until if told.credits_rollover == "none" else None
-    if amount <= 0 or until <= now:
+    if amount <= 0 or (expires_at is not None and expires_at <= now):
         return 0
     made = credits.grant(
         tx,
@@ -138,6 +138,30 @@ def put_back(tx: Tx, now: datetime, sub: Sub, taken: Mapping[str, Any]) -> None:
         tx, now, (sub.customer_id, UUID(of) if of else sub.id), taken, "subscription", sub.id,
         is_told=of is not None,
     )
+
+
+def stand_still(tx: Tx, now: datetime, sub: Sub) -> None:
+    """A pause begins: credits that end do not end while it lasts. The caller saves `sub`."""
+    settle(tx, [sub.customer_id], now)
+    rows = tx.all(
+        "select id, expires_at from batches where customer_id = %(customer_id)s"
+        " and source_id = %(id)s and open and expires_at < 'infinity' order by id",
+        {"customer_id": sub.customer_id, "id": sub.id},
+    )
+    left = {str(row["id"]): (row["expires_at"] - now).total_seconds() for row in rows}
+    if left:
+        ledger.end_batches(tx, sub.customer_id, dict.fromkeys(left, "infinity"))
+        sub.told = {**sub.told, "credits_stand": left}
+
+
+def run_on(tx: Tx, now: datetime, sub: Sub) -> None:
+    """The pause is over: credits end when so much time has passed as was left of theirs. Once;
+    the caller saves `sub`."""
+    left = sub.told.get("credits_stand")
+    if left:
+        sub.told = {name: value for name, value in sub.told.items() if name != "credits_stand"}
+        ends = {key: (now + timedelta(seconds=rest)).isoformat() for key, rest in left.items()}
+        ledger.end_batches(tx, sub.customer_id, ends)
 
 
 def give_bonus(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -62,6 +63,11 @@ def _period_paid(
         steps.give_access(tx, now, sub, told, steps.until_of(told, end), payment_id)
         if start <= now:
             memberships.give(tx, now, sub, told, 0, payment_id, settings)
+    elif row.cycle is not None and row.cycle < sub.period and row.period_start is not None:
+        # Paid after the next one began: what rolls over is given all the same.
+        then = replace(sub, period=row.cycle, anchor_period=row.cycle, anchor=row.period_start,
+                       period_start=row.period_start, period_end=row.period_end)  # fmt: skip
+        memberships.give(tx, now, then, told, 0, payment_id, settings)
     if row.cycle == 0 or before in ("incomplete", "expired"):
         memberships.give_bonus(tx, now, sub, payment_id, settings)
     if before in ("past_due", "unpaid") and still_open:
