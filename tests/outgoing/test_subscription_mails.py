@@ -445,11 +445,24 @@ def test_what_the_provider_bills_it_may_tell_by_itself(billing):
         with env.db.transaction(who.uuid) as tx:
             steps.tell(tx, env.now(), steps.read(tx, who.uuid, sub.id), what)
 
-    tell(env, "paused")
+    tell(billing.env, "paused")
     assert kinds(billing, who) == []
     billing.env = env
     tell(env, "resumed")
     assert kinds(billing, who) == ["subscription_resumed"], "by default they are ours"
+
+
+# S0.24
+def test_a_failure_of_what_the_provider_bills_leads_to_its_own_page(billing):
+    who, sub = owing(billing)
+    kinds(billing, who)
+    with billing.env.db.transaction(who.uuid) as tx:
+        tx.run("update invoices set runner = 'provider', hosted_url = 'https://pay.example.com/i'"
+               " where customer_id = %(c)s and state = 'open'", {"c": who.uuid})  # fmt: skip
+        steps.tell(tx, billing.env.now(), steps.read(tx, who.uuid, sub.id), "past_due")
+    assert kinds(billing, who).count("renewal_failed") == 2
+    mail = shown(billing, who, "renewal_failed")
+    assert "https://pay.example.com/i" in mail.html and "The card was declined." in mail.text
 
 
 # S1.59 I26

@@ -115,7 +115,7 @@ _KIND_OF: dict[str, Callable[[Mapping[str, Any]], str | None]] = {
 def of_invoice(tx: Tx, customer_id: UUID, payment_id: UUID) -> Mapping[str, Any] | None:
     """Of a payment for an invoice: that invoice's subscription and who runs it."""
     return tx.one(
-        "select i.subscription_id, i.runner from payments p join invoices i"
+        "select i.subscription_id, i.runner, i.reason from payments p join invoices i"
         " on i.customer_id = p.customer_id and p.payable = 'invoice:' || i.id"
         " where p.customer_id = %(customer_id)s and p.id = %(id)s",
         {"customer_id": customer_id, "id": payment_id},
@@ -176,16 +176,16 @@ def _upcoming(env: Env, customer: Customer, event: Event) -> Facts:
 
 def _failed(env: Env, customer: Customer, event: Event) -> Facts:
     """A charge of a period that failed. Raises Nobody once its invoice asks for nothing."""
-    facts = _sub(env, event, "retry_at", "final_at") | {"error_code": event.data.get("error_code")}
-    return facts | _owed(env, customer, event)
+    facts = _sub(env, event, "retry_at", "final_at")
+    owed = _owed(env, customer, event)
+    return facts | owed | {"error_code": event.data.get("error_code") or owed.get("error_code")}
 
 
 def _owed(env: Env, customer: Customer, event: Event) -> Facts:
     """The invoice that an event names: what it asks for, its page, the card that was tried."""
-    named = event.data.get("invoice")
-    if not named:
+    row = _invoice_of(env, customer, event)
+    if row is None:
         return {"pay_url": None}
-    row = numbered(env, customer.uuid, ids.parse("invoice", named))
     # A clock's mails tell what was so on their day.
     if row.state not in PAYABLE and row.clock_id is None:
         raise Nobody("It is not open any more.")
@@ -199,8 +199,24 @@ def _owed(env: Env, customer: Customer, event: Event) -> Facts:
         )
     return {
         "amount": asked, "currency": row.currency, "number": row.number, "card": _card(detail),
+        "error_code": row.error_code,
         "pay_url": invoice_views.page_url(env.settings.base_url, row),
     }  # fmt: skip
+
+
+def _invoice_of(env: Env, customer: Customer, event: Event) -> InvoiceRow | None:
+    """The invoice that an event names; where the provider bills, whichever is open."""
+    named = event.data.get("invoice")
+    if named:
+        return numbered(env, customer.uuid, ids.parse("invoice", named))
+    with env.db.read() as tx:
+        found = tx.value(
+            "select id from invoices where customer_id = %(customer_id)s"
+            " and subscription_id = %(id)s and state = 'open'"
+            " order by created_at desc, id desc limit 1",
+            {"customer_id": customer.uuid, "id": event.subject_id},
+        )
+    return numbered(env, customer.uuid, found) if found else None
 
 
 def _card(detail: Mapping[str, Any] | None) -> Facts:
@@ -306,7 +322,10 @@ def _invoice(env: Env, customer: Customer, event: Event) -> Facts:
 
 
 def _invoice_paid(env: Env, customer: Customer, event: Event) -> Facts:
+    """An invoice that the balance paid. Raises Nobody where its paper is the provider's."""
     row = numbered(env, customer.uuid, event.subject_id)
+    if row.runner != "paydesk":
+        raise Nobody("The provider writes this invoice.")
     return {
         "email": row.buyer.get("email") or customer.email, "number": row.number,
         "amount": row.total_minor, "currency": row.currency,

@@ -134,6 +134,8 @@ def _is_told_elsewhere(tx: Tx, env: Env, event: Event, kind: str) -> bool:
     of = billing_facts.of_invoice(tx, whose, event.subject_id)
     if of is None or of["subscription_id"] is None:
         return False
+    if of["runner"] == "provider":
+        return of["reason"] == "subscription_cycle"  # As `subscription.past_due`, or by itself.
     # What follows is written with it, a few events later.
     near = events.follow(tx, whose, event.seq, limit=12)
     return any(
