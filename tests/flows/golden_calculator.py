@@ -193,7 +193,7 @@ def year() -> dict[str, Scene]:
     c.renew("2028-08-31 10:00", "Studio", "44.00", 300)
     until, c.open_until = c.end, None
     c.note("2028-09-12 10:00")
-    c.credits = 0
+    # Time stands still, also that of the credits.
     c.note("2028-09-30 10:00")
     c.end = (local("2028-10-05 10:00").astimezone(UTC) + timedelta(
         seconds=seconds(local("2028-09-12 10:00"), until))).astimezone(TORONTO)  # fmt: skip

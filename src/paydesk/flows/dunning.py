@@ -103,6 +103,7 @@ def _downgrade(tx: Tx, now: datetime, sub: Sub, row: InvoiceRow, key: str) -> No
     sub.price_minor = plan.terms.prices[sub.currency].minor
     sub.quantity = min(max(sub.quantity, plan.terms.least_quantity), plan.terms.most_quantity)
     steps.drop_next(tx, now, sub)
+    sub.next = None
     sub.anchor, sub.anchor_period, sub.period_end = now, sub.period + 1, now
     sub.period_start = min(sub.period_start, now - steps.INSTANT)
     steps.move(tx, now, sub, "downgraded", "updated", changed=["plan"], plan_was=was,

@@ -244,6 +244,25 @@ def draw(tx: Tx, rows: Sequence[tuple[UUID, UUID, UUID, int]]) -> None:
     )
 
 
+def end_batches(tx: Tx, customer_id: UUID, ends: Mapping[str, str]) -> None:
+    """Let these batches end at other instants, by id, and be taken from in that order where they
+    were. The head is locked. Whoever spends looks for ended ones from the soonest end on."""
+    values = {"customer_id": customer_id, "ids": list(ends), "ends": list(ends.values())}
+    tx.run(
+        "update batches b set expires_at = n.ends,"
+        " take_at = case when b.take_at = b.expires_at then n.ends else b.take_at end"
+        " from unnest(%(ids)s::uuid[], %(ends)s::timestamptz[]) as n (id, ends)"
+        " where b.customer_id = %(customer_id)s and b.id = n.id and b.open",
+        values,
+    )
+    tx.run(
+        "update accounts set next_expiry = least(next_expiry, (select min(n.ends)"
+        "  from unnest(%(ends)s::timestamptz[]) as n (ends)))"
+        " where customer_id = %(customer_id)s and code = 1 and asset = 'CREDIT'",
+        values,
+    )
+
+
 def owe(tx: Tx, rows: Sequence[tuple[UUID, UUID, int]]) -> None:
     """(customer, batch, change): what is owed on a batch grows, or shrinks where change < 0."""
     if not rows:

@@ -182,6 +182,8 @@ def _bill(
     payment is under way. They come back where it fails.
     """
     invoice_key = ids.request_key("subscription", str(sub.id), "change", str(key))
+    # One that waits for the period's end is there again where this one comes to nothing.
+    waiting = sub.next if sub.next and "key" not in sub.next else None
     sub.next = {
         **_next(found), "key": str(invoice_key), "at": moment.isoformat(),
         "restart": [one.isoformat() for one in found.period] if found.restart else None,
@@ -189,6 +191,7 @@ def _bill(
         "taken": memberships.take_back(tx, now, sub, found.credits_back,
                                        steps.payment_of_period(tx, sub), env.settings),
         "before": [str(sub.plan_id), sub.plan_version, sub.quantity, sub.period],
+        "waiting": waiting,
     }  # fmt: skip
     steps.save(tx, now, sub)
     row = bills.bill(
@@ -247,6 +250,8 @@ def _apply(
     sub.price_minor = told.prices[sub.currency].minor
     if wanted.get("restart"):
         start, end = (datetime.fromisoformat(one) for one in wanted["restart"])
+        if sub.cancel_at is not None:  # It ends with what is paid for now.
+            sub.cancel_at = end
         sub.period += 1
         sub.anchor, sub.anchor_period, sub.credits_month = start, sub.period, 0
         sub.period_start, sub.period_end = start, end

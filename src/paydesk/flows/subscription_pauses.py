@@ -8,7 +8,7 @@ from uuid import UUID
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
 from paydesk.errors import InvalidRequest
-from paydesk.flows import access, heads
+from paydesk.flows import access, heads, memberships
 from paydesk.flows import provider_billing_changes as there
 from paydesk.flows import subscription_steps as steps
 from paydesk.flows.subscription_steps import Sub
@@ -34,6 +34,7 @@ def pause(
             steps.move(tx, now, sub, "paused", "paused",
                        resume_at=resume_at and resume_at.isoformat())  # fmt: skip
             sub.paused_at = now
+            memberships.stand_still(tx, now, sub)
             access.revoke_source(tx, now, customer_id, sub_id, "cancellation")
         sub.resume_at = resume_at
         steps.save(tx, now, sub)
@@ -69,6 +70,7 @@ def resumed(tx: Tx, now: datetime, sub: Sub) -> None:
     sub.period_end = now + left
     sub.anchor, sub.anchor_period = sub.period_end, sub.period + 1
     sub.paused_at = sub.resume_at = None
+    memberships.run_on(tx, now, sub)
     told = steps.terms(tx, sub)
     steps.give_access(tx, now, sub, told, steps.until_of(told, sub.period_end),
                       steps.payment_of_period(tx, sub))  # fmt: skip

@@ -65,8 +65,10 @@ def _unused(tx: Tx, now: datetime, sub: Sub, paid_for: Charged) -> int:
     """What is left of the charge that pays for the running time, with the taxes on top of it."""
     told = steps.terms(tx, sub)
     policy = told.downgrade if told.downgrade in ("seconds", "days") else "seconds"
+    # In a pause its time stands still.
+    at = sub.paused_at or now
     rest = proration.unused(
-        charges.old_side(tx, sub, told, paid_for), now, policy=policy, zone=sub.zone
+        charges.old_side(tx, sub, told, paid_for), at, policy=policy, zone=sub.zone
     ).amount_minor
     if rest <= 0:
         return 0
