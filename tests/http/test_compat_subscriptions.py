@@ -324,6 +324,17 @@ def test_the_familys_tables_tell_of_subscriptions(shop, user, db):
     assert bill["period_end"] == row["current_period_end"]
 
 
+def test_the_provider_may_bill_it_from_then_on(shop, user, clock):
+    """S1.12 S1.27: its page lasts by its own clock, so this is about the present."""
+    clock.set(datetime.now(UTC))
+    made = opened(user, runner="provider")
+    assert (made["status"], made["amount"], made["paymentId"]) == ("incomplete", 20.0, None)
+    assert made["sessionId"].startswith("cs_") and made["checkoutUrl"].startswith("http")
+    wrong = {"planId": "pro", "runner": "moon"}
+    problem_of(user.post("/api/subscriptions/checkout-session", json=wrong), 422,
+               "invalid_request")  # fmt: skip
+
+
 def test_anothers_subscription_is_not_there(shop, user):
     """S1.42 I33"""
     sub = subscribed(shop, user)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 from starlette.requests import Request
@@ -37,11 +37,12 @@ WORDS = {"canceled": "CANCELLED"}
 
 class Subscribe(CamelIn):
     """A saved method (`paymentMethodId`, or the default one) is charged; without any a page
-    is opened."""
+    is opened. With `runner` provider its own page always is, and it bills from then on."""
 
     user_id: Ref | None = None
     promo_code: Code | None = None
     payment_method_id: Ref | None = None
+    runner: Literal["paydesk", "provider"] = "paydesk"
     success_url: Url | None = None
     cancel_url: Url | None = None
 
@@ -159,8 +160,8 @@ def _subscribe(request: Request, membership_id: str, body: Subscribe) -> Respons
     attempt = attempt_of(request, who)
     wanted = NewSubscription(
         customer_id=customer_id, plan=plan.uuid, quantity=plan.terms.least_quantity,
-        promo=body.promo_code, method=body.payment_method_id, success_url=body.success_url,
-        cancel_url=body.cancel_url, **started_by(attempt),
+        promo=body.promo_code, method=body.payment_method_id, runner=body.runner,
+        success_url=body.success_url, cancel_url=body.cancel_url, **started_by(attempt),
     )  # fmt: skip
 
     def work() -> Response:
@@ -177,8 +178,11 @@ def _subscribed(env: Env, made: SubscriptionView) -> dict[str, Any]:
             payment_id=ids.show("payment", paid.id),
         )  # fmt: skip
     setup = made.setup
-    ref = paid.session_ref if paid is not None else setup.ref if setup else None
-    until = paid.expires_at if paid is not None else setup.expires_at if setup else None
+    ref, until = made.page_ref, None
+    if paid is not None:
+        ref, until = paid.session_ref, paid.expires_at
+    elif setup is not None:
+        ref, until = setup.ref, setup.expires_at
     row = membership_row(env, made)
     return {
         "membership": row,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 from starlette.requests import Request
@@ -35,13 +35,15 @@ INVOICE_WORDS = {"uncollectible": "open"}
 
 
 class SubscriptionAsked(CamelIn):
-    """A plan; what it costs the catalogue says. `trialDays` is not for users to say."""
+    """A plan; what it costs the catalogue says. `trialDays` is not for users to say. `runner`:
+    who bills it from then on, this desk or the provider (Stripe Billing)."""
 
     plan_id: Ref
     quantity: int = Field(default=1, ge=1, le=10**6)
     user_id: Ref | None = None
     promo_code: Code | None = None
     trial_days: int | None = Field(default=None, ge=0, le=730)
+    runner: Literal["paydesk", "provider"] = "paydesk"
     success_url: Url | None = None
     cancel_url: Url | None = None
 
@@ -253,7 +255,8 @@ def _checkout_session(request: Request, body: SubscriptionAsked) -> Response:
     wanted = NewSubscription(
         customer_id=customer_id, plan=ref_of(body.plan_id), quantity=body.quantity,
         promo=body.promo_code, trial_days=body.trial_days, is_hosted=True,
-        success_url=body.success_url, cancel_url=body.cancel_url, **started_by(attempt),
+        runner=body.runner, success_url=body.success_url, cancel_url=body.cancel_url,
+        **started_by(attempt),
     )  # fmt: skip
 
     def work() -> Response:
@@ -264,9 +267,13 @@ def _checkout_session(request: Request, body: SubscriptionAsked) -> Response:
 
 def _session(made: SubscriptionView) -> dict[str, Any]:
     page, setup = made.checkout, made.setup
-    due = page.total if page is not None else None
-    until = page.expires_at if page is not None else setup.expires_at if setup else None
-    ref = page.payment.session_ref if page is not None else setup.ref if setup else None
+    due, ref, until = None, None, None
+    if page is not None:
+        due, ref, until = page.total, page.payment.session_ref, page.expires_at
+    elif setup is not None:
+        ref, until = setup.ref, setup.expires_at
+    elif made.page_url is not None:
+        due, ref = made.amount if made.trial_end is None else None, made.page_ref
     return {
         "sessionId": ref,
         "checkoutUrl": made.url,
