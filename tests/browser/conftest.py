@@ -12,6 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "kit"))
 
 from browsing import open_chromium
+from desk_billing import fill_billing
 from desk_process import Desk
 from desk_shop import fill
 
@@ -43,7 +44,8 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
 @pytest.fixture(scope="session")
 def shop(desk: Desk) -> dict[str, Any]:
     """Purchases of several people, so that every page has something to show."""
-    return fill(desk)
+    shop = fill(desk)
+    return {**shop, "billing": fill_billing(desk, shop["paid"])}
 
 
 @pytest.fixture(scope="module")
