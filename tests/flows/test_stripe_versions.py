@@ -130,15 +130,15 @@ def test_fields_of_another_kind_break_nothing(desk):
 def test_what_is_not_read_is_stored_and_acknowledged(desk):
     # S1.15: types of today and tomorrow, with and without an object
     events = [
-        {"id": "evt_1", "object": "event", "type": "invoice.payment_succeeded", "livemode": False,
-         "api_version": "2026-10-28.endive", "data": {"object": {"id": "in_1"}}},
+        {"id": "evt_1", "object": "event", "type": "invoiceitem.created", "livemode": False,
+         "api_version": "2026-10-28.endive", "data": {"object": {"id": "ii_1"}}},
         {"id": "evt_2", "object": "event", "type": "balance.available", "livemode": False,
          "data": {"object": {"object": "balance", "available": []}}},
         {"id": "evt_3", "object": "event", "type": "moon.risen", "livemode": False},
         {"id": "evt_4", "object": "v2.core.event", "type": "v2.core.event_destination.ping",
          "livemode": False, "created": "2026-05-01T10:00:00.000Z", "context": None,
          "related_object": {"id": "ed_1", "type": "event_destination", "url": "/v2/x"}},
-        {"id": "evt_5", "object": "v2.core.event", "type": "v1.invoice.paid", "livemode": False},
+        {"id": "evt_5", "object": "v2.core.event", "type": "v1.plan.created", "livemode": False},
         {"id": "evt_6", "object": "v2.core.event", "type": "v1.charge.succeeded",
          "livemode": False, "related_object": {"id": "ch_1", "type": "charge", "url": "/v1/x"}},
     ]  # fmt: skip
