@@ -18,6 +18,7 @@ import time
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
@@ -128,7 +129,8 @@ def child(told: str) -> None:
         database_url=words["dsn"], simulator_url="http://127.0.0.1:9", **harness.LIMITS
     )
     profile = cProfile.Profile() if words.get("profile") else None
-    with sandbox_in_process() as sandbox:
+    # What the simulator keeps of every charge is on disk: memory is the worker's own.
+    with TemporaryDirectory() as folder, sandbox_in_process(db=f"{folder}/sim.db") as sandbox:
         env = env_of(settings, sandbox)
         done, idle, seen = 0, 0, [_resident()]
         env.db.open()

@@ -94,3 +94,21 @@ def test_credits_taken_for_a_change_that_was_voided_come_back_with_the_next_chan
     )
     changes.change(billing.env, who.uuid, sub.id, quantity=2, at="period_end")
     assert billing.balance(who) == 100
+
+
+# S1.44
+def test_lines_that_were_added_by_hand_and_paid_are_no_change(billing, env):
+    """What they bring stays revenue."""
+    from paydesk.flows import heads
+    from paydesk.flows.invoices import NewItem
+
+    billing.plan()
+    who = billing.user()
+    sub = billing.subscribe(who)
+    with env.db.transaction(who.uuid) as tx:
+        now = heads.decide(tx, env.now(), who.uuid)
+        item = NewItem(kind="one_off", description="Setup", amount_minor=700)
+        row = invoices.add(tx, now, who.uuid, sub.id, [item], currency="usd")
+    invoices.finalize_now(env, who.uuid, row.id)
+    assert invoices.pay(env, who.uuid, row.id, off_session=True).status == "paid"
+    assert (billing.books(who, "balance"), billing.books(who, "revenue")) == (0, 2700)

@@ -265,7 +265,7 @@ class _Group:
             assert cursor.rowcount == len(asked), "each of these inserts one row"
             return [1] * len(asked)
         found: list[list[Any]] = [[] for _ in asked]
-        for row in cursor:
+        for row in cursor.fetchall():
             found[row.pop("_n")].append(row)
         return [len(rows) for rows in found] if asked[0].is_count else found
 

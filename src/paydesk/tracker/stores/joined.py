@@ -292,7 +292,8 @@ class JoinedStore(PaymentStore):
 
     def _fetch(self, query: Any, values: dict[str, Any]) -> list[ServicePayment]:
         with self._connection.cursor(row_factory=dict_row) as cursor:
-            return [_from_row(row) for row in cursor.execute(query, values, prepare=False)]
+            rows = cursor.execute(query, values, prepare=False).fetchall()
+            return [_from_row(row) for row in rows]
 
     def _write(
         self,
