@@ -20,7 +20,7 @@ from paydesk.db.postgres import Tx
 
 #: A database is handed on this often: what is deleted leaves its room behind.
 _MOST_USES = 100
-#: More rows than this are not deleted one by one.
+#: After more rows than this it is not handed on.
 _MOST_ROWS = 5_000
 #: Sessions that were told to end do so within this time, or the database is not handed on.
 _END_S = 2.0
@@ -33,7 +33,7 @@ _OTHERS = (
     "select pg_terminate_backend(pid) from pg_stat_activity"
     " where datname = current_database() and pid <> pg_backend_pid()"
 )
-_AGAIN = "insert into {0} select * from jsonb_populate_record(null::{0}, %(line)s)"
+_AGAIN = "insert into {0} select * from jsonb_populate_record(null::{0}, {1})"
 
 
 class NotEmptied(Exception):
@@ -96,19 +96,20 @@ class Keeper:
             time.sleep(0.005)
 
     def _delete(self) -> None:
+        """In one go: each question to a busy server waits for its turn."""
         filled = sorted({*self._filled(), *self._written})
-        rows = 0
-        with self._conn.transaction():
-            for name in filled:
-                query = sql.SQL("delete from {}").format(sql.Identifier(name))
-                rows += self._conn.execute(query).rowcount
-                if rows > _MOST_ROWS:
-                    raise NotEmptied
-            for name, lines in self._written.items():
-                again = sql.SQL(_AGAIN).format(sql.Identifier(name))
-                for line in lines:
-                    self._conn.execute(again, line)
-        self._conn.execute("select pg_stat_reset()")
+        steps = [sql.SQL("delete from {}").format(sql.Identifier(name)) for name in filled]
+        steps += [
+            sql.SQL(_AGAIN).format(sql.Identifier(name), sql.Literal(line["line"]))
+            for name, lines in self._written.items() for line in lines
+        ]  # fmt: skip
+        steps.append(sql.SQL("select pg_stat_reset()"))
+        done = self._conn.execute(sql.SQL("; ").join(steps))
+        rows = done.rowcount
+        while done.nextset():
+            rows += done.rowcount
+        if rows > _MOST_ROWS:  # They are gone, but their room is not.
+            raise NotEmptied
 
     def _filled(self) -> list[str]:
         """The tables that have rows. One statement, whose plan the session keeps."""
