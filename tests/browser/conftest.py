@@ -11,12 +11,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "kit"))
 
-from browsing import open_chromium
+from browsing import WIDTHS, open_chromium
 from desk_billing import fill_billing
 from desk_process import Desk
 from desk_shop import fill
-
-WIDTHS = {"wide": (1440, 900), "phone": (390, 844)}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -24,7 +22,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     one alone would still be at it when the others are done."""
     mine = [item for item in items if Path(str(item.fspath)).parent == Path(__file__).parent]
     for item in mine:
-        is_wide = hasattr(item, "callspec") and item.callspec.params.get("size") == "wide"
+        told = item.callspec.params if hasattr(item, "callspec") else {}
+        is_wide = told.get("size") == "wide" or told.get("half") == 0
         item.add_marker(pytest.mark.browser)
         item.add_marker(pytest.mark.xdist_group("browser-wide" if is_wide else "browser"))
     first = set(mine)

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "screenshots"
+#: Size of a screen -> (width, height).
+WIDTHS = {"wide": (1440, 900), "phone": (390, 844)}
 ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",

@@ -238,3 +238,20 @@ def test_lists_go_on_where_the_page_before_ended(env, billing):
         if not before:
             break
     assert len(seen) == 3 and set(seen) == made
+
+
+def test_the_overview_tells_recurring_revenue_where_there_is_some(billing, visitor):  # S3.33
+    browser = visitor("support")
+    assert 'aria-label="MRR"' not in browser.get("/dashboard").text
+    billing.plan("pro", name="Pro")
+    billing.subscribe(billing.user())
+    tile = browser.get("/dashboard").text.split('aria-label="MRR"')[1].partition("</section>")[0]
+    assert "$20.00" in tile and "1 active" in tile and "late" not in tile
+
+
+def test_a_customers_page_shows_subscriptions_and_invoices(env, visitor, maya):
+    page = visitor("support").get(
+        f"/dashboard/customers/{ids.show('customer', maya.customer_id)}"
+    )
+    (bill,) = invoices.list_(env, maya.customer_id)
+    assert home_of(maya) in page.text and invoice_home(bill) in page.text

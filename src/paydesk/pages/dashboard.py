@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import Form, Request
@@ -15,6 +16,7 @@ from paydesk.flows import (
     credits,
     desk_lists,
     events,
+    figure_reports,
     fulfillment,
     invoices,
     notifications,
@@ -25,6 +27,9 @@ from paydesk.flows import (
 from paydesk.pages import charts, desk, look, session, story
 from paydesk.pages.routing import new_router
 from paydesk.rules.payments import DEAD_STATES
+
+if TYPE_CHECKING:
+    from paydesk.env import Env
 
 router = new_router()
 
@@ -91,6 +96,17 @@ def sign_out(request: Request, csrf: Annotated[str, Form(max_length=100)] = "") 
 # Overview -----------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class Recurring:
+    """Monthly recurring revenue in minor units, now and when the period began; and how many
+    subscriptions run, and how many are late with a payment."""
+
+    minor: int
+    before: int
+    active: int
+    late: int
+
+
 @router.get("/dashboard")
 def overview(request: Request, days: int = 30) -> Response:
     env, who = request.app.state.env, session.operator(request)
@@ -108,6 +124,7 @@ def overview(request: Request, days: int = 30) -> Response:
     shown = [d for d in reversed(found.days) if d.volume or d.before or d.succeeded or d.failed]
     return desk.show(
         request, "overview.html", who=who, o=found, days=days, recent=desk.payment_rows(recent),
+        recurring=recurring(env, days, found.currency),
         rate="—" if rate is None else f"{rate // 10}.{rate % 10}%",
         revenue=charts.revenue(found.days, found.currency), outcomes=charts.outcomes(found.days),
         sparks={
@@ -119,11 +136,28 @@ def overview(request: Request, days: int = 30) -> Response:
             "volume": _change(found.volume, found.volume_before),
             "credits": _change(found.credits_sold, found.credits_sold_before),
         },
+        change=_change,
         revenue_rows=[
             (look.day_of(d.day), look.amount(d.volume, found.currency),
              look.amount(d.before, found.currency)) for d in shown
         ],
         outcome_rows=[(look.day_of(d.day), d.succeeded, d.failed) for d in shown],
+    )  # fmt: skip
+
+
+def recurring(env: Env, days: int, currency: str) -> Recurring | None:
+    """What subscriptions bring each month, and how that moved; None where nobody subscribed."""
+    over, where = f"{days}d", {"currency": currency}
+    moved = figure_reports.report(env, "mrr", last=over, by=[], where=where).totals
+    if not moved or not (moved[0]["mrr_opening"] or moved[0]["mrr_closing"]):
+        return None
+    standing = figure_reports.report(env, "subscriptions", last=over, by=["status"], where=where)
+    counts: dict[str, int] = {}
+    for row in standing.rows:
+        counts[row["status"]] = counts.get(row["status"], 0) + row["subscriptions"]
+    return Recurring(
+        moved[0]["mrr_closing"], moved[0]["mrr_opening"], counts.get("active", 0),
+        counts.get("past_due", 0) + counts.get("unpaid", 0),
     )  # fmt: skip
 
 
