@@ -162,6 +162,23 @@ def test_without_any_method_a_period_is_a_failed_try(billing, env):
 
 
 # S1.12 I26
+# S1.58 I26
+def test_a_bank_that_wants_its_holder_waits_for_him_and_his_page_pays(billing):
+    who, sub = owing(billing, "authenticationRequired")
+    assert (billing.look(sub).state, billing.payments(sub)) == (
+        "past_due", ["succeeded", "failed"],
+    )  # fmt: skip
+    row = invoices.get(billing.env, who.uuid, billing.look(sub).latest_invoice_id)
+    assert row.error_code == "authentication_required"
+    billing.until(sub.period_end + timedelta(days=4))
+    assert billing.payments(sub) == ["succeeded", "failed"], "nobody asks the bank again"
+    page = invoices.checkout_for(billing.env, who.uuid, row.id)
+    billing.sim.pay(page.payment.session_ref)
+    billing.recover()
+    assert billing.look(sub).state == "active"
+    assert billing.payments(sub) == ["succeeded", "failed", "succeeded"]
+
+
 def test_paying_the_invoice_by_hand_stops_it(billing):
     who, sub = owing(billing)
     invoice = billing.look(sub).latest_invoice_id
