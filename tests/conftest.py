@@ -33,10 +33,15 @@ REFRESH_SECRET = "refresh-secret-of-the-tests-0123456789"
 def pytest_configure() -> None:
     """Spare each test what it does not look at: every client of httpx reads all certificates of
     the world, 40 ms of work, and every failure that is logged is drawn with the names and values
-    of each line, 200 ms."""
+    of each line, 200 ms. How long an example takes on a busy machine is no failure."""
     import httpx._transports.default as transports
     import structlog
+    from hypothesis import HealthCheck, settings
 
+    settings.register_profile(
+        "paydesk", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile("paydesk")
     transports.create_ssl_context = functools.cache(transports.create_ssl_context)
     plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plain])
