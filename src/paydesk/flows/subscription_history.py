@@ -106,22 +106,6 @@ def _is_paid(tx: Tx, sub: Sub) -> bool:
 
 # What the doctor proves ------------------------------------------------------------------------
 
-#: What `recurring.monthly` makes of a subscription `s` with the terms `v`, in SQL.
-_WORTH: LiteralString = """
-    div(2 * (f.full_minor - least(f.off_minor, f.full_minor))
-        * case v.interval_unit when 'week' then 52 when 'day' then 365 else 1 end
-        + case v.interval_unit when 'month' then 1 else 12 end * v.interval_count,
-        2 * case v.interval_unit when 'month' then 1 else 12 end * v.interval_count)
-"""
-_PRICE: LiteralString = """
-    select p.full_minor, case
-        when s.discount ->> 'left' is not null and not (s.discount ->> 'duration' = 'repeating'
-            and coalesce((s.discount ->> 'runs')::boolean, false)) then 0
-        when (s.discount ->> 'percent')::int > 0
-            then div(2 * p.full_minor * (s.discount ->> 'percent')::int + 100, 200)
-        else coalesce((s.discount ->> 'minor')::bigint, 0) end as off_minor
-    from (select s.price_minor::numeric * s.quantity as full_minor) p
-"""
 #: (name, promise, table, query for culprits).
 CHECKS: tuple[tuple[str, str, str, LiteralString], ...] = (
     (
@@ -162,12 +146,24 @@ CHECKS: tuple[tuple[str, str, str, LiteralString], ...] = (
     (
         "recurring_revenue_is_the_price", "what a subscription brings in a month is its price",
         "subscriptions",
-        "select s.customer_id, s.id, s.state, s.monthly_minor, w.worth from subscriptions s"  # noqa: S608
+        # As `recurring.monthly` and `recurring.net` reckon it.
+        "select s.customer_id, s.id, s.state, s.monthly_minor, w.worth from subscriptions s"
         " join plan_versions v on v.plan_id = s.plan_id and v.version = s.plan_version"
-        f" cross join lateral ({_PRICE}) f"
-        f" cross join lateral (select {_WORTH} as worth, exists (select from invoices i"
-        "  where i.customer_id = s.customer_id and i.subscription_id = s.id and i.state = 'paid'"
-        "  and (i.cycle is not null or i.total_minor > 0)) as is_paid) w"
+        " cross join lateral (select s.price_minor::numeric * s.quantity as full_minor) p"
+        " cross join lateral (select case when s.discount ->> 'left' is not null"
+        "  and not (s.discount ->> 'duration' = 'repeating'"
+        "   and coalesce((s.discount ->> 'runs')::boolean, false)) then 0"
+        "  when (s.discount ->> 'percent')::int > 0"
+        "   then div(2 * p.full_minor * (s.discount ->> 'percent')::int + 100, 200)"
+        "  else coalesce((s.discount ->> 'minor')::bigint, 0) end as off_minor) o"
+        " cross join lateral (select case v.interval_unit when 'week' then 52"
+        "   when 'day' then 365 else 1 end as times,"
+        "  case v.interval_unit when 'month' then 1 else 12 end * v.interval_count as parts) m"
+        " cross join lateral (select div(2 * (p.full_minor - least(o.off_minor, p.full_minor))"
+        "   * m.times + m.parts, 2 * m.parts) as worth,"
+        "  exists (select from invoices i where i.customer_id = s.customer_id"
+        "   and i.subscription_id = s.id and i.state = 'paid'"
+        "   and (i.cycle is not null or i.total_minor > 0)) as is_paid) w"
         " where s.monthly_minor <> case when s.state not in ('active', 'past_due') then 0"
         "  when s.runner = 'provider' then"
         "   case when s.state = 'active' or s.monthly_minor > 0 then w.worth else 0 end"
