@@ -10,7 +10,9 @@ import pytest
 import redis
 
 from paydesk.cache import Cache
-from paydesk.flows import events, outgoing_feed
+from paydesk.flows import events, outgoing_feed, plans, subscription_changes, subscriptions
+from paydesk.flows.subscriptions import NewSubscription
+from paydesk.rules.money import USD
 
 
 @pytest.fixture
@@ -57,6 +59,21 @@ def test_other_services_hear_of_events_in_order_by_type(told, make, valkey):  # 
     told_of = heard(grants, 3)
     assert [e["data"]["amount"] for e in told_of] == [5, 6, 7]
     assert told_of[0]["customer"] == user.id and told_of[0]["type"] == "credits.granted"
+
+
+def test_other_services_hear_what_becomes_of_a_subscription(told, make, valkey):  # S1.24 S1.43
+    plans.upsert(told, "pro", name="Pro", price=USD("20.00"), trial_days=14,
+                 trial_needs_method=False)  # fmt: skip
+    outgoing_feed.drain(told)
+    channel = listener(valkey, "paydesk:events:subscription.*")
+    user = make.user()
+    one = subscriptions.start(told, NewSubscription(customer_id=user.uuid, plan="pro"))
+    subscription_changes.cancel(told, user.uuid, one.id, at="now")
+    work(told)
+    found = heard(channel, 3)
+    assert [e["type"].removeprefix("subscription.") for e in found] == [
+        "created", "activated", "canceled"]  # fmt: skip
+    assert {(e["customer"], e["data"]["plan"]) for e in found} == {(user.id, "pro")}
 
 
 def test_a_worker_that_dies_while_publishing_tells_it_again(told, make, valkey, monkeypatch):  # I28
