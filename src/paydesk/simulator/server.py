@@ -47,9 +47,11 @@ def inherited(fd: int) -> socket.socket:
 def server(app: Starlette, *, log_level: str = "warning") -> uvicorn.Server:
     """A server for the app; start it with `serve(sockets=[...])` or `run(sockets=[...])`."""
     logging.getLogger("uvicorn.error").addFilter(_not_broken_on_purpose)
+    # Clients keep connections for longer than the usual five seconds: one that is ended just as it
+    # is used again would look like a call whose outcome nobody knows.
     config = uvicorn.Config(
         app, http=Protocol, log_level=log_level, access_log=False, lifespan="on",
-        timeout_graceful_shutdown=1, server_header=False, backlog=BACKLOG,
+        timeout_graceful_shutdown=1, timeout_keep_alive=75, server_header=False, backlog=BACKLOG,
     )
     return uvicorn.Server(config)
 
