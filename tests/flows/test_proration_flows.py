@@ -146,14 +146,17 @@ def months_after(at: datetime, months: int) -> datetime:
                       day=min(at.day, monthrange(year, month + 1)[1]))  # fmt: skip
 
 
-def left_of(start: datetime, end: datetime, at: datetime, policy: str, zone: str) -> Decimal:
+def left_of(amount: int, start: datetime, end: datetime, at: datetime, policy: str,
+            zone: str) -> int:  # fmt: skip
+    """What is left of an amount, half up; multiplied before it is divided, so that halves are."""
     if policy == "full":
-        return Decimal(1)
+        return amount
     if policy == "days":
-        days = [one.astimezone(ZoneInfo(zone)).date().toordinal() for one in (start, at, end)]
-        return Decimal(days[2] - days[1]) / Decimal(days[2] - days[0])
-    seconds = [int(one.timestamp()) for one in (start, at, end)]
-    return Decimal(seconds[2] - seconds[1]) / Decimal(seconds[2] - seconds[0])
+        first, now, last = (one.astimezone(ZoneInfo(zone)).date().toordinal()
+                            for one in (start, at, end))  # fmt: skip
+    else:
+        first, now, last = (int(one.timestamp()) for one in (start, at, end))
+    return half_up(Decimal(amount * (last - now)) / Decimal(last - first))
 
 
 # I13 I22 I24 S1.59
@@ -195,8 +198,8 @@ def cycle(billing, dice: random.Random, number: int) -> None:
         billing.clock.set(at)
         seats = dice.randint(1, 9)
         seen = changes.preview(billing.env, who.uuid, sub.id, plan=key, quantity=seats)
-        credit = half_up(paid * left_of(since, end, at, policy, zone))
-        charge = half_up(minor * seats * left_of(start, end, at, policy, zone))
+        credit = left_of(paid, since, end, at, policy, zone)
+        charge = left_of(minor * seats, start, end, at, policy, zone)
         charge -= half_up(Decimal(charge) * 20 / 100) if promo else 0
         # Nothing is left to be given back in the last seconds of a cent; the line says so.
         assert amounts(seen) == [-credit, charge], (zone, policy, promo, start, at)
