@@ -46,7 +46,12 @@ def csrf_of(page) -> str:
 
 PRIVATE = ["/dashboard", "/dashboard/payments", "/dashboard/customers", "/dashboard/packs",
            "/dashboard/promos", "/dashboard/events", "/dashboard/webhooks", "/dashboard/keys",
-           "/dashboard/search?q=x"]  # fmt: skip
+           "/dashboard/search?q=x", "/dashboard/subscriptions", "/dashboard/invoices",
+           "/dashboard/plans", "/dashboard/plans/pro", "/dashboard/refunds", "/dashboard/disputes",
+           "/dashboard/wallets", "/dashboard/risk", "/dashboard/risk/lists",
+           *(f"/dashboard/{place}_00000000000000000000000000" for place in (
+               "subscriptions/sub", "invoices/inv", "refunds/re", "disputes/dp", "wallets/wal"))
+           ]  # fmt: skip
 
 
 @pytest.mark.parametrize("path", PRIVATE)
