@@ -109,7 +109,7 @@ def subscribers(billing: Billing, count: int) -> list[Any]:
 
 # I23 I5 I28
 @pytest.mark.prove
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(3600 if PROVE else 240)
 def test_two_workers_that_are_killed_while_they_renew_bill_each_period_once(
     billing, env, sim, db, tmp_path, seed
 ):
@@ -136,7 +136,7 @@ def test_two_workers_that_are_killed_while_they_renew_bill_each_period_once(
             at += timedelta(minutes=3)
             for _ in range(dead):
                 workers.start(at)
-        wait_for(lambda: paid() >= wanted, 120)
+        wait_for(lambda: paid() >= wanted, 900 if PROVE else 120)
         wait_for(lambda: not waiting(billing), 60)
     billing.clock.set(at + timedelta(minutes=30))
     assert_each_once(billing, sim, subs)
