@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from functools import lru_cache, partial, wraps
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
 from greenlet import GreenletExit, getcurrent, greenlet
@@ -94,7 +94,7 @@ def in_sets(position: int = 1) -> Callable[[Function], Function]:
             items, rest = given[position - 1], (*given[: position - 1], *given[position:])
             return tx.share(_Set(function, position, list(items), rest, more))
 
-        return shared  # type: ignore[return-value]
+        return cast(Function, shared)
 
     return mark
 
@@ -104,7 +104,7 @@ class _Statement:
     """A statement that a step waits for; `is_count`: it wants the number of rows alone."""
 
     query: Any
-    params: Params
+    params: Any
     is_count: bool
 
     @property
@@ -307,7 +307,7 @@ def _made(asked: list[_Statement]) -> _Made | None:
     fixed: dict[str, Any] = {}
     columns: dict[str, str] = {}
     for name, value in first.items():
-        values = [one.params[name] for one in asked]  # type: ignore[index,call-overload]
+        values = [one.params[name] for one in asked]
         if not isinstance(value, Jsonb | dict) and all(one == value for one in values):
             fixed[name] = value
             continue
@@ -320,7 +320,7 @@ def _made(asked: list[_Statement]) -> _Made | None:
     if shape is None:
         return None
     sql, has_rows = shape
-    owners = {one.params.get(_OWNER) for one in asked}  # type: ignore[union-attr]
+    owners = {one.params.get(_OWNER) for one in asked}
     if not _SELECT.match(sql) and len(owners) != len(asked):
         return None
     return _Made(sql, {**fixed, "_n": list(range(len(asked)))}, has_rows)
