@@ -110,7 +110,9 @@ def test_every_page_is_accessible_and_fits_the_screen(desk, shop, visit, half):
     wrong = []
     for name, address in list(addresses(desk, shop).items())[half::2]:
         page.goto(address)
-        wrong += examined(page, name)
+        # The reference is very long, and all that it has to open is the same.
+        is_long = name == "reference"
+        wrong += faults_of(page) if is_long else examined(page, name)
     assert not wrong, "\n".join(wrong)
 
 
