@@ -361,7 +361,7 @@ BILLING_WORDS: dict[str, dict[str, str]] = {
         "ht": "Abònman ou a ap chanje pou {plan} {date}. Jiska lè sa a anyen pa chanje.",
     },
     "changed_credit": {
-        "en": "{amount} of it is on your balance now, and pays your next invoices first.",
+        "en": "{amount} is on your balance now, and pays your next invoices first.",
         "fr": "{amount} sont maintenant sur votre solde et paieront d’abord vos prochaines"
               " factures.",
         "ht": "{amount} sou balans ou kounye a; se li k ap peye pwochen fakti ou yo anvan.",
