@@ -20,7 +20,6 @@ from recurring_lives import Again, Lives
 from paydesk import crash
 from paydesk.flows import (
     doctor,
-    figure_recurring,
     figure_reports,
     promos,
     subscription_pauses,
@@ -338,24 +337,6 @@ def methods_of(there, who):
     [method] = [one for one in there.sim.objects("payment_method")
                 if one.get("customer") == there.ref(who)]  # fmt: skip
     return SimpleNamespace(ref=method["id"])
-
-
-def test_the_first_page_sees_subscriptions_at_a_glance(billing):
-    assert figure_recurring.glance(billing.env) == []
-    billing.plan("pro")
-    billing.plan("tried", trial_days=5, family="tried")
-    who = billing.user()
-    billing.subscribe(who, "pro")
-    billing.subscribe(who, "tried")
-    gone = billing.user()
-    sub = billing.subscribe(gone, "pro")
-    billing.clock.advance(days=3)
-    changes.cancel(billing.env, gone.uuid, sub.id, at="now")
-    [one] = figure_recurring.glance(billing.env)
-    assert (one.currency, one.mrr, one.mrr_before) == ("usd", 2000, 0)
-    assert (one.won, one.lost) == (4000, 2000)
-    assert (one.customers, one.customers_churned, one.trialing) == (1, 1, 1)
-    assert [minor for _, minor in one.days] == [4000, 4000, 4000, 2000]
 
 
 # What is kept -----------------------------------------------------------------------------------

@@ -76,8 +76,8 @@ BILLING: dict[str, tuple[str, str, dict[str, Any]]] = {
         {**_SUBSCRIPTION, "changed": ["plan"], "was": "pro"},
     ),
     "subscription.past_due": (
-        "A period could not be charged for; `retry_at` says when it is tried again, `final_at` until"
-        " when another method is waited for.",
+        "A period could not be charged for; `retry_at` says when it is tried again, `final_at`"
+        " until when another method is waited for.",
         "subscription",
         {**_SUBSCRIPTION, "status": "past_due", "was": "active",
          "error_code": "insufficient_funds", "retry_at": "2026-02-01T00:00:00+00:00"},

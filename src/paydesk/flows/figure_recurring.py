@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
@@ -22,7 +21,6 @@ from paydesk.rules.recurring import MOVEMENTS
 
 if TYPE_CHECKING:
     from paydesk.db.postgres import Tx
-    from paydesk.env import Env
 
 Row = dict[str, Any]
 
@@ -204,52 +202,3 @@ def trials(tx: Tx, over: Range, period: str | None, plan: str | None) -> list[Ro
     second one of a family, which ends as it begins, is none."""
     statement = _TRIED.format(bucket=bucket_of(period, "s.trial_start"))
     return named(tx.all(statement, told_of(over, plan=plan)), period)  # type: ignore[arg-type]
-
-
-# For a first look --------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Recurring:
-    """Subscriptions of a currency at a glance: recurring revenue a month now and before, in minor
-    units, its customers, and what was won and lost of both in between. `days`: what they bring by
-    day, oldest first."""
-
-    currency: str
-    mrr: int
-    mrr_before: int
-    customers: int
-    customers_churned: int
-    won: int
-    lost: int
-    trialing: int
-    days: list[tuple[date, int]]
-
-
-def glance(env: Env, *, days: int = 30) -> list[Recurring]:
-    """What an overview shows of subscriptions, a row for each currency that has recurring revenue,
-    the business's own first; [] where there is none. As the reports count it."""
-    now, name = env.now(), env.settings.time_zone
-    zone = rules.zone_of(name)
-    today = now.astimezone(zone).date()
-    over = Range(rules.midnight(zone, today - timedelta(days=days - 1)),
-                 rules.midnight(zone, today + timedelta(days=1)), name)  # fmt: skip
-    with env.db.snapshot() as tx:
-        by_day = movements(tx, over, "day", True, None, now)
-        trying = {one["currency"]: one["n"] for one in tx.all(
-            "select currency, count(*)::int as n from subscriptions where state = 'trialing'"
-            " group by currency"
-        )}  # fmt: skip
-    made = []
-    for code in sorted({one["currency"] for one in by_day}):
-        mine = [one for one in by_day if one["currency"] == code]
-        added = rules.added(mine, _NO_MOVEMENT)
-        made.append(Recurring(
-            currency=code, mrr=mine[-1]["mrr_closing"], mrr_before=mine[0]["mrr_opening"],
-            customers=mine[-1]["customers_closing"], customers_churned=added["customers_churned"],
-            won=added["mrr_new"] + added["mrr_expansion"] + added["mrr_reactivation"],
-            lost=added["mrr_contraction"] + added["mrr_churned"], trialing=trying.get(code, 0),
-            days=[(one["day"], one["mrr_closing"]) for one in mine],
-        ))  # fmt: skip
-    own = env.settings.default_currency
-    return sorted(made, key=lambda one: (one.currency != own, -one.mrr, one.currency))

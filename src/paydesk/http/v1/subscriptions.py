@@ -125,7 +125,8 @@ def preview_shape(one: ChangePreview, live: bool) -> dict[str, Any]:
 )  # fmt: skip
 async def start_subscription(request: Request, body: SubscriptionIn) -> Response:
     """A saved method is charged at once; else the answer has the page (`url`). With `runner`
-    "provider" the provider bills it, begun on its page. One of a family runs at a time: another is refused with 409 `subscription_already_active` (PAY004)."""
+    "provider" the provider bills it, begun on its page. One of a family runs at a time: another is
+    refused with 409 `subscription_already_active` (PAY004)."""
     return await at_provider(request, _start, request, body)
 
 
@@ -138,8 +139,9 @@ def _start(request: Request, body: SubscriptionIn) -> Response:
     wanted = NewSubscription(
         customer_id=owner, plan=body.plan, quantity=body.quantity, currency=body.currency,
         promo=body.promo, trial_days=body.trial_days, method=body.payment_method,
-        is_hosted=body.hosted, provider=body.provider, runner=body.runner, success_url=body.success_url,
-        cancel_url=body.cancel_url, zone=body.zone, metadata=body.metadata, **started_by(attempt),
+        is_hosted=body.hosted, provider=body.provider, runner=body.runner, zone=body.zone,
+        success_url=body.success_url, cancel_url=body.cancel_url, metadata=body.metadata,
+        **started_by(attempt),
     )  # fmt: skip
     # Not kept as an answer: a setup's client secret is stored nowhere. The key is its own.
     shown = subscription_shape(subscriptions.start(env, wanted), env.settings.live)
