@@ -172,7 +172,7 @@ class Told:
 METHODS = (
     "page_request", "open_page", "end_page", "fetch_page", "fetch_subscription",
     "list_subscriptions", "fetch_invoice", "list_invoices", "list_tries", "ensure_coupon",
-    "steer_subscription", "preview_subscription", "billing_told",
+    "steer_subscription", "preview_subscription",
 )  # fmt: skip
 
 
