@@ -26,11 +26,11 @@ class Plans(_Part):
         self,
         key: str,
         *,
-        name: str,
-        price: Money | None = None,
+        name: str | None = None,
+        price: Money | str | None = None,
         prices: Iterable[Money] | None = None,
-        interval: str = "month",
-        interval_count: int = 1,
+        interval: str | None = None,
+        interval_count: int | None = None,
         kind: str = "plan",
         family: str | None = None,
         billing: str = "anniversary",
@@ -58,6 +58,8 @@ class Plans(_Part):
         """Make the plan of this key, or make it so. Changed terms become its next version;
         subscriptions keep the version of the day on which they began.
 
+        `price` is Money for one `interval` (a month), or a text that says both, such as
+        "19.00 USD/month" or "50.00 USD/3 months". Without a name it is made of the key.
         `grants` are resources such as `course:*`; without any a plan opens the whole platform.
         `credits` are given each month. `upgrade` and `downgrade` say how the rest of a period
         counts: by `seconds`, by whole `days`, in `full`, or not at all (`none`).

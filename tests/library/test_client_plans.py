@@ -7,7 +7,7 @@ import inspect
 import pytest
 
 from paydesk import EUR, USD, client_async, client_plans
-from paydesk.errors import InvalidPromoCode, NotFound
+from paydesk.errors import InvalidPromoCode, InvalidRequest, NotFound
 
 
 def test_plans_are_made_shown_and_archived(pay):
@@ -24,6 +24,24 @@ def test_plans_are_made_shown_and_archived(pay):
     assert len(list(pay.plans.list(include_inactive=True))) == 2
     with pytest.raises(NotFound):
         pay.plans.get("nothing")
+
+
+def test_a_plan_with_its_price_in_one_text_opens_a_feature(pay):
+    """S4.6 S1.49: the name comes from the key, the interval from the price."""
+    pro = pay.plans.upsert("pro", price="19.00 USD/month", grants=["exports", "course:*"],
+                           credits=200)  # fmt: skip
+    assert (pro.name, pro.terms.price_words()) == ("Pro", "USD 19.00 a month")
+    same = pay.plans.upsert("pro", name="Pro", price=USD("19.00"), interval="month",
+                            grants=["exports", "course:*"], credits=200)  # fmt: skip
+    assert same.version == 1
+    assert not pay.can("user_1", "exports")
+    pay.subscribe("user_1", plan="pro").complete(card="4242")
+    course = pay.can("user_1", "course:python")
+    assert course and course.source == pay.subscriptions.current("user_1").id
+    assert pay.can("user_1", "exports") and pay.credits.balance("user_1") == 200
+    with pytest.raises(InvalidRequest, match="names another interval"):
+        pay.plans.upsert("pro", price="19.00 USD/month", interval="year")
+    assert pay.plans.get("pro").version == 1
 
 
 def test_tax_rates_are_entered_listed_and_taken_back(pay):
@@ -49,7 +67,7 @@ def test_codes_for_plans_are_asked_about(pay):
 
 def test_plans_in_an_event_loop(apay, run):
     async def work():
-        await apay.plans.upsert("pro", name="Pro", price=USD("19.99"))
+        await apay.plans.upsert("pro", price="19.99 USD/month")
         await apay.tax_rates.add("VAT", "19", country="DE")
         return [one.key async for one in apay.plans.list()], len(await apay.plans.versions("pro"))
 

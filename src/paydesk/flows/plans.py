@@ -62,7 +62,7 @@ def upsert(
     env: Env,
     key: str,
     *,
-    name: str,
+    name: str | None = None,
     kind: str = "plan",
     family: str | None = None,
     description: str | None = None,
@@ -76,12 +76,14 @@ def upsert(
 
     `terms` are those of `rules.plans.check`: price or prices, interval, and so on. Where they
     differ from those sold now they become the next version; what subscriptions have agreed on
-    stays. Kind and family stay as they were made; the family is the kind where none is given.
+    stays. Kind and family stay as they were made; the family is the kind where none is given, and
+    the name comes from the key.
     Raises InvalidRequest, and Conflict for another kind or family.
     """
     if kind not in rules.KINDS:
         raise InvalidRequest("kind is 'plan' or 'membership'.", param="kind")
     told = rules.check(**terms)
+    name = rules.name_of(plan_key(key)) if name is None else name
     values = {
         "id": ids.new_catalog(),
         "key": plan_key(key),

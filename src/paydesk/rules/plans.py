@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,11 @@ ROLLOVER = ("none", "all", "capped")
 PRORATION = ("seconds", "days", "none", "full")
 WHEN = ("now", "period_end")
 MAX_GRANTS = 100
+#: `19.00 USD`, and how often: `/month`, `/3 months`.
+_PRICE = re.compile(
+    r"(?P<amount>[0-9.]{1,40}) ?(?P<currency>[A-Za-z]{3})"
+    r"(?: ?/ ?(?:(?P<count>[0-9]{1,4}) )?(?P<unit>day|week|month|year)s?)?"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,12 +124,54 @@ def again(terms: Terms, prices: Iterable[Money]) -> dict[str, Any]:
     return {**told, "grants": list(terms.grants), "prices": list(prices)}
 
 
+def read_price(text: str) -> tuple[Money, str | None, int | None]:
+    """(price, unit, count) of `19.00 USD/month`, `50.00 USD/3 months` or `19.00 USD`, which says
+    nothing of the interval: None, None. Raises InvalidRequest."""
+    found = _PRICE.fullmatch(text.strip())
+    if found is None:
+        raise InvalidRequest(
+            f"A price is written '19.00 USD/month' or '50.00 USD/3 months', not {text[:40]!r}.",
+            param="price",
+        )
+    try:
+        price = Money(found["amount"], found["currency"].lower())
+    except InvalidRequest as wrong:
+        raise InvalidRequest(str(wrong), param="price") from None
+    unit = found["unit"]
+    return price, unit, None if unit is None else int(found["count"] or 1)
+
+
+def name_of(key: str) -> str:
+    """What a plan is called that was given no name: `pro_plus` is `Pro plus`."""
+    words = " ".join(re.split(r"[\s_-]+", key)).strip() or key
+    return words[:1].upper() + words[1:]
+
+
+def _interval(
+    price: Money | str | None, interval: str | None, count: int | None
+) -> tuple[Money | None, str, int]:
+    """The price with the interval that it names itself, else the one that is given, else a month.
+    Raises InvalidRequest where they differ."""
+    if not isinstance(price, str):
+        return price, "month" if interval is None else interval, 1 if count is None else count
+    found, unit, many = read_price(price)
+    if unit is None:
+        return _interval(found, interval, count)
+    if interval not in (None, unit) or count not in (None, many):
+        raise InvalidRequest(
+            f"The price {price[:40]!r} names another interval: leave interval and interval_count "
+            "out.",
+            param="interval",
+        )
+    return found, unit, 1 if many is None else many
+
+
 def check(
     *,
-    price: Money | None = None,
+    price: Money | str | None = None,
     prices: Iterable[Money] | None = None,
-    interval: str = "month",
-    interval_count: int = 1,
+    interval: str | None = None,
+    interval_count: int | None = None,
     billing: str = "anniversary",
     trial_days: int = 0,
     trial_needs_method: bool = True,
@@ -142,8 +190,10 @@ def check(
     product: str = "",
 ) -> dict[str, Any]:
     """Terms by the names of COLUMNS, as JSON can hold them. Raises InvalidRequest with its
-    `param`. Without `grants` a plan opens the whole platform; with none of them, nothing."""
-    unit = _one_of(interval, "interval", tuple(INTERVALS))
+    `param`. Without `grants` a plan opens the whole platform; with none of them, nothing. A price
+    may be a text, `19.00 USD/month`, that says the interval too."""
+    price, named, count = _interval(price, interval, interval_count)
+    unit = _one_of(named, "interval", tuple(INTERVALS))
     least = fields.whole(least_quantity, "least_quantity", most=10**6)
     rollover = _one_of(credits_rollover, "credits_rollover", ROLLOVER)
     if (rollover == "capped") != (credits_cap is not None):
@@ -153,7 +203,7 @@ def check(
         )
     return {
         "interval_unit": unit,
-        "interval_count": fields.whole(interval_count, "interval_count", most=INTERVALS[unit]),
+        "interval_count": fields.whole(count, "interval_count", most=INTERVALS[unit]),
         "prices": _prices(price, prices, least),
         "billing": _one_of(billing, "billing", BILLING),
         "trial_days": fields.whole(trial_days, "trial_days", least=0, most=730),

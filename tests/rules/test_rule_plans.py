@@ -1,0 +1,81 @@
+"""Prices of plans as one text, and the names that keys give."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paydesk.errors import InvalidRequest
+from paydesk.rules import plans
+from paydesk.rules.money import EXPONENTS, JPY, USD, Money, format_minor
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("19.00 USD/month", (USD("19.00"), "month", 1)),
+        ("19 usd / month", (USD(19), "month", 1)),
+        ("199USD/year", (USD(199), "year", 1)),
+        ("50.00 USD/3 months", (USD(50), "month", 3)),
+        ("4.50 USD/week", (USD("4.50"), "week", 1)),
+        ("500 JPY/2 weeks", (JPY(500), "week", 2)),
+        ("0 USD/30 days", (USD(0), "day", 30)),
+        (" 19.00 USD ", (USD("19.00"), None, None)),
+    ],
+)
+def test_a_price_is_read_with_its_interval(text, found):
+    # S1.25
+    assert plans.read_price(text) == found
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "USD", "19.00", "19.00 USD/", "19.00 USD/decade", "19.00 USD month", "-1 USD/month",
+     "1.234 USD/month", "1e3 USD", "19,00 USD", "19.00 XYZ/month", "19.00 USD/x months",
+     "19.00 USD/3months 1", "١٩ USD/month", ". USD", "19.00 USD/month; 1 USD/year"],
+)  # fmt: skip
+def test_what_is_no_price_is_refused_by_name(text):
+    with pytest.raises(InvalidRequest) as refused:
+        plans.read_price(text)
+    assert refused.value.param == "price"
+
+
+@given(
+    currency=st.sampled_from(sorted(EXPONENTS)), minor=st.integers(0, 10**12),
+    unit=st.sampled_from(sorted(plans.INTERVALS)), count=st.integers(1, 9_999),
+)  # fmt: skip
+def test_whatever_is_written_is_read_again(currency, minor, unit, count):
+    # I1: no unit of money is lost on the way
+    word = unit if count == 1 else f"{count} {unit}s"
+    text = f"{format_minor(minor, currency)} {currency.upper()}/{word}"
+    assert plans.read_price(text) == (Money(minor, currency, minor=True), unit, count)
+
+
+def test_the_text_and_the_interval_do_not_contradict_each_other():
+    def period(**terms):
+        told = plans.check(**terms)
+        return told["interval_count"], told["interval_unit"], told["prices"]
+
+    price = {"usd": 1900}
+    assert period(price="19 USD") == period(price=USD(19)) == (1, "month", price)
+    assert period(price="19 USD", interval="week", interval_count=2) == (2, "week", price)
+    assert period(price="19 USD/3 months", interval="month") == (3, "month", price)
+    assert period(price="19 USD/3 months", interval_count=3) == (3, "month", price)
+    for other in ({"interval": "year"}, {"interval_count": 2},
+                  {"interval": "week", "interval_count": 3}):  # fmt: skip
+        with pytest.raises(InvalidRequest, match="names another interval") as refused:
+            plans.check(price="19 USD/3 months", **other)
+        assert refused.value.param == "interval"
+    for text in ("19 USD/0 months", "19 USD/11 years"):
+        with pytest.raises(InvalidRequest):
+            plans.check(price=text)
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [("pro", "Pro"), ("pro_plus", "Pro plus"), ("team-2", "Team 2"), ("VIP", "VIP"),
+     ("été", "Été"), ("_", "_")],
+)  # fmt: skip
+def test_a_name_comes_from_the_key(key, name):
+    assert plans.name_of(key) == name
