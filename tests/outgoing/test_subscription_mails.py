@@ -402,6 +402,17 @@ def test_a_credit_note_is_sent_with_its_paper_and_one_that_nobody_asked_for_is_n
     assert "Credit note" in pdf_text(mail.papers[0][1])
 
 
+# S1.26
+def test_what_a_credit_note_left_nothing_due_of_is_not_told_as_paid_by_the_balance(billing):
+    who = user(billing, card=None)
+    one = write(billing, who)
+    assert kinds(billing, who) == ["invoice"]
+    credit_notes.create(billing.env, NewNote(
+        customer_id=who.uuid, invoice_id=one.id, by="anna", request_key=request_key("t", "all")))  # fmt: skip
+    assert invoices.get(billing.env, who.uuid, one.id).status == "paid"
+    assert kinds(billing, who) == ["credit_note", "invoice"]
+
+
 # Languages, switches, clocks -----------------------------------------------------------------
 
 

@@ -79,6 +79,8 @@ def _updated(data: Mapping[str, Any]) -> str | None:
         return "subscription_ending" if data.get("cancel_at") else "subscription_kept"
     if data.get("reason") == "payment_failed":
         return "subscription_gave_up"
+    if changed == {"next"} and not data.get("plan_next"):
+        return None  # A change that waited was taken back: all stays as it is.
     return "subscription_changed" if changed & {"plan", "quantity", "terms", "next"} else None
 
 
@@ -87,8 +89,9 @@ def _finalized(data: Mapping[str, Any]) -> str | None:
 
 
 def _paid(data: Mapping[str, Any]) -> str | None:
-    by_balance = not data.get("payment_id") and (data.get("total") or 0) > 0
-    return "invoice_paid" if by_balance else None
+    """Only what the balance paid: of what a credit note took off, that one tells."""
+    by_balance = (data.get("balance") or 0) > 0 and not data.get("credited")
+    return "invoice_paid" if by_balance and not data.get("payment_id") else None
 
 
 def _noted(data: Mapping[str, Any]) -> str | None:

@@ -25,8 +25,12 @@ BILLING: dict[str, tuple[str, str, dict[str, Any]]] = {
         "invoice", {**_INVOICE, "balance": 0},
     ),
     "invoice.paid": (
-        "An invoice was paid, by a payment or by the customer's balance.", "invoice",
-        {**_INVOICE, "status": "paid", "paid": 1999, "payment_id": _PAYMENT_ID},
+        "An invoice was paid, by a payment or by the customer's balance, or credit notes left"
+        " nothing due. `paid` is what the payment brought, `balance` what the customer's balance"
+        " paid, `credited` what credit notes took off before.",
+        "invoice",
+        {**_INVOICE, "status": "paid", "paid": 1999, "balance": 0, "credited": 0,
+         "payment_id": _PAYMENT_ID},
     ),
     "invoice.payment_failed": (
         "A try to charge an invoice failed.", "invoice",

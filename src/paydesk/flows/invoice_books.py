@@ -309,7 +309,8 @@ def _paid(
         tx, row, state="paid", paid_at=now, paid_minor=came, txn_id=txn_id, try_at=None,
         error_code=None, payment_id=payment.key[1] if payment else row.payment_id,
     )
-    emit_many(tx, [event(after, now, "invoice.paid", paid=came,
+    emit_many(tx, [event(after, now, "invoice.paid", paid=came, balance=after.balance_minor,
+                         credited=after.credited_minor,
                          payment_id=str(payment.key[1]) if payment else None)])  # fmt: skip
     for hook in _hooks(ON_PAID):
         hook(tx, now, after, payment, settings)
