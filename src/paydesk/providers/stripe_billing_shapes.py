@@ -108,9 +108,10 @@ def of_invoice(raw: Mapping[str, Any]) -> RemoteInvoice:
     return RemoteInvoice(
         id=raw["id"], state=state, reason=REASONS.get(raw.get("billing_reason") or "", "manual"),
         provider_customer=_need(_ref(raw["customer"])), currency=currency, lines=lines,
-        subtotal=whole.minor(raw["subtotal"]), discount=whole.discount, tax=whole.tax,
+        subtotal=whole.subtotal, discount=whole.discount, tax=whole.tax,
         total=whole.minor(raw["total"]), due=max(0, whole.minor(raw["amount_due"])),
-        paid=whole.minor(raw.get("amount_paid") or 0), created_at=at(raw["created"]),
+        paid=whole.minor(raw.get("amount_paid") or 0),
+        created_at=at(raw["created"] if "created" in raw else raw["date"]),
         number=_text(raw.get("number")),
         subscription_ref=_ref(parent.get("subscription")) or _ref(raw.get("subscription")),
         period=_period_of(lines, raw), payment_refs=_payments(raw), taxes=whole.taxes,
@@ -138,10 +139,13 @@ class Whole:
         self.tax = sum(amount for amount, _, _ in self.taxes)
         off = raw.get("total_discount_amounts")
         exclusive = sum(amount for amount, is_in, _ in self.taxes if not is_in)
+        self.subtotal, total = self.minor(raw["subtotal"]), self.minor(raw["total"])
         if off is not None:
             self.discount = sum(self.minor(one["amount"]) for one in off)
+            if self.discount:  # Stripe's own has what single lines were discounted by off already.
+                self.subtotal = total - exclusive + self.discount
         else:
-            rest = self.minor(raw["subtotal"]) + exclusive - self.minor(raw["total"])
+            rest = self.subtotal + exclusive - total
             self.discount = max(0, rest) if raw.get("discount") else 0
 
     def minor(self, amount: Any) -> int:

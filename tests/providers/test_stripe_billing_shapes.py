@@ -1,0 +1,68 @@
+"""Stripe's invoices in shapes that its simulator does not send: old ones, and rarer ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from paydesk.providers.stripe_billing_shapes import of_invoice, told
+
+BEGAN, ENDS = 1_772_366_400, 1_775_044_800
+
+
+def line(amount: int, *off: int) -> dict[str, Any]:
+    return {
+        "id": f"il_{amount}", "object": "line_item", "amount": amount, "currency": "eur",
+        "description": "Seats", "quantity": 3, "period": {"start": BEGAN, "end": ENDS},
+        "discount_amounts": [{"amount": one, "discount": f"di_{one}"} for one in off],
+    }  # fmt: skip
+
+
+def invoice(**more: Any) -> dict[str, Any]:
+    return {
+        "id": "in_1", "object": "invoice", "customer": "cus_1", "currency": "eur",
+        "status": "paid", "billing_reason": "subscription_cycle", "created": BEGAN,
+        "number": "A-0001", "amount_due": 4200, "amount_paid": 4200, "subtotal": 4200,
+        "total": 4200, "lines": {"object": "list", "data": [line(3000), line(1200)]}, **more,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("taxes", [
+    {"total_tax_amounts": [{"amount": 702, "inclusive": False, "tax_rate": "txr_1"}]},
+    {"total_taxes": [{"amount": 702, "tax_behavior": "exclusive",
+                      "tax_rate_details": {"tax_rate": "txr_1"}}]},
+])  # fmt: skip
+def test_what_a_single_line_is_discounted_by_is_taken_off_once(taxes):
+    # S1.50: Stripe's subtotal is after a line's own discount, its sum of discounts has that too.
+    found = of_invoice(invoice(
+        subtotal=3900, total=4212, amount_due=4212, amount_paid=4212, **taxes,
+        total_discount_amounts=[{"amount": 390, "discount": "di_390"},
+                                {"amount": 300, "discount": "di_300"}],
+        lines={"data": [line(3000, 300), line(1200, 300, 90)]},
+    ))  # fmt: skip
+    assert (found.subtotal, found.discount, found.tax, found.total) == (4200, 690, 702, 4212)
+    assert found.subtotal == sum(one.amount_minor for one in found.lines)
+    assert found.discount == sum(one.discount_minor for one in found.lines)
+
+
+def test_without_discounts_the_subtotal_is_stripes_own():
+    # What else a total has, such as shipping, is none of it.
+    found = of_invoice(invoice(total=4700, amount_due=4700, total_discount_amounts=[]))
+    assert (found.subtotal, found.discount, found.total) == (4200, 0, 4700)
+
+
+def test_before_2019_an_invoice_said_its_date():
+    # C26: `date` where newer versions say `created`
+    old = invoice(date=BEGAN)
+    del old["created"]
+    assert of_invoice(old) == of_invoice(invoice())
+    assert of_invoice(old).created_at.timestamp() == BEGAN
+
+
+def test_what_has_no_lines_or_is_no_invoice_yet_is_not_understood():
+    # What it stands for is asked for then.
+    for broken in (invoice(lines={}), {k: v for k, v in invoice().items() if k != "id"}):
+        with pytest.raises(KeyError):
+            of_invoice(broken)
+    assert told('{"created": 1, "data": {"object": {"object": "invoice"}}}') is None
