@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 
 from paydesk import ids
 from paydesk.errors import IdempotencyKeyReused, InvalidRequest
-from paydesk.flows import credits, doctor, ledger
+from paydesk.flows import credit_notes, credits, doctor, invoices, ledger
+from paydesk.flows.credit_notes import NewNote
+from paydesk.flows.invoices import NewInvoice, NewItem
 from paydesk.flows.ledger import BalanceTooLow, Entry, Event
 from paydesk.rules.ledger import CODES, MAX_AMOUNT
+from paydesk.rules.money import USD
 
 
 @pytest.fixture
@@ -117,7 +120,19 @@ def test_a_customer_without_a_head_cannot_be_posted_to(env, user, entry):
         ledger.post(tx, [stranger])
 
 
-@pytest.mark.parametrize("table", ["transfers", "draws", "events"])
+def noted(env, user):
+    """An open invoice of 90.00, and a credit note that asks for 30.00 less."""
+    line = NewItem(kind="one_off", description="Onboarding", amount_minor=9_000)
+    bill = invoices.create(env, NewInvoice(
+        customer_id=user, currency="usd", items=[line], request_key=uuid.uuid4()))  # fmt: skip
+    return credit_notes.create(env, NewNote(
+        customer_id=user, invoice_id=bill.id, by="ada", amount=USD("30.00"),
+        request_key=uuid.uuid4()))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "table", ["transfers", "draws", "events", "invoice_items", "credit_notes"]
+)
 @pytest.mark.parametrize(
     "change", ["update {} set customer_id = customer_id", "delete from {}", "truncate {}"]
 )
@@ -125,6 +140,7 @@ def test_books_and_events_are_append_only_for_everybody(env, db, make, user, tab
     """S4.2 I4"""
     make.credits(user, 5)
     credits.spend_now(env, credits.new_spend(user, 2))
+    noted(env, user)
     for dsn in (db.dsn, db.owner_dsn):
         with (
             psycopg.connect(dsn) as conn,
@@ -133,6 +149,20 @@ def test_books_and_events_are_append_only_for_everybody(env, db, make, user, tab
             conn.execute(change.format(table))
     with env.db.read() as tx:
         assert tx.value("select count(*) from transfers") == 2
+
+
+def test_of_a_credit_note_only_its_number_and_its_state_are_ever_written(env, db, user):  # I4
+    note = noted(env, user)
+    for column in ("amount_minor", "tax_minor", "items", "invoice_id", "refund_id", "memo"):
+        with (
+            psycopg.connect(db.owner_dsn) as conn,
+            pytest.raises(psycopg.errors.InsufficientPrivilege, match="append-only"),
+        ):
+            conn.execute(f"update credit_notes set {column} = {column}".encode())
+    with psycopg.connect(db.dsn) as app:
+        app.execute("update credit_notes set state = 'void'")
+        app.rollback()
+    assert (note.number, note.amount) == ("CN-000001", USD("30.00"))
 
 
 def test_events_are_numbered_without_gaps_and_the_head_remembers_the_time(env, user):
