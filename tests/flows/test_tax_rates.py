@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from uuid import uuid4
 
 import pytest
 
 from paydesk.errors import Conflict, InvalidRequest, NotFound
-from paydesk.flows import tax_rates
+from paydesk.flows import invoices, subscription_changes, subscription_notices, tax_rates
+from paydesk.flows import subscription_steps as steps
+from paydesk.flows.invoices import NewInvoice, NewItem
 from paydesk.rules import taxes
+from paydesk.rules.money import USD
 
 
 def held(env, country, product="", at=None):
@@ -103,3 +108,56 @@ def test_what_makes_no_rate_is_refused(env, wrong):
 )
 def test_percentages_are_exact_millionths(text, micros):
     assert taxes.parse(text) == micros and taxes.show(micros) == text
+
+
+@pytest.mark.parametrize(("rounding", "tax"), [("line", 402), ("rate", 401)])
+def test_a_desk_rounds_each_lines_tax_or_each_rates_sum(env, make, rounding, tax):  # I13
+    env = replace(env, settings=replace(env.settings, tax_rounding=rounding))
+    tax_rates.add(env, "VAT", "20", country="FR")
+    who = make.user(metadata={"country": "FR"})
+    lines = [NewItem(kind="one_off", description=name, amount_minor=1003) for name in "AB"]
+    one = invoices.create(env, NewInvoice(
+        customer_id=who.uuid, currency="usd", items=lines, request_key=uuid4()))  # fmt: skip
+    assert (one.tax.minor, one.total.minor) == (tax, 2006 + tax)
+    assert (one.items[2].amount.minor, one.items[2].why["rounding"]) == (tax, rounding)
+
+
+# I13 I24 S1.44 S1.59
+@pytest.mark.parametrize(("rounding", "total"), [("line", 1649), ("rate", 1650)])
+def test_a_change_is_previewed_and_charged_as_the_desk_rounds(billing, rounding, total):
+    billing.env = env = replace(
+        billing.env, settings=replace(billing.env.settings, tax_rounding=rounding)
+    )
+    billing.plan(upgrade="seconds")
+    billing.plan("team", price=USD("50.00"), upgrade="seconds")
+    who = billing.user()
+    sub = billing.subscribe(who)
+    tax_rates.add(env, "QST", "9.975")
+    half = (sub.period_end - sub.period_start) / 2
+    billing.clock.advance(seconds=half.total_seconds())
+    seen = subscription_changes.preview(env, who.uuid, sub.id, plan="team")
+    # -1000 and 2500 with their taxes, -99.75 and 249.375.
+    assert [one.amount.minor for one in seen.lines] == [-1000, 2500, total - 1500]
+    assert seen.total.minor == total
+    subscription_changes.change(env, who.uuid, sub.id, plan="team", expect=seen)
+    assert billing.invoices(sub)[-1] == (None, "paid", total, total)
+
+
+@pytest.mark.parametrize("rounding", ["line", "rate"])
+def test_what_a_trials_notice_says_is_what_is_charged(billing, rounding):  # S4.40 I13
+    billing.env = env = replace(
+        billing.env, settings=replace(billing.env.settings, tax_rounding=rounding)
+    )
+    for name, percent in (("City", "2.45"), ("State", "6.25")):
+        tax_rates.add(env, name, percent)
+    billing.plan(price=USD("19.99"), trial_days=7)
+    who = billing.user()
+    sub = billing.subscribe(who)
+    with env.db.transaction(who.uuid) as tx:
+        told = subscription_notices.upcoming(
+            tx, env.now(), steps.read(tx, who.uuid, sub.id), env.settings
+        )
+    # 48.9755 and 124.9375: each rate's is rounded, whichever way; a period is one line.
+    assert (told["total"], told["due"]) == (2173, 2173)
+    billing.until(sub.trial_end + timedelta(hours=1))
+    assert billing.invoices(sub)[-1] == (1, "paid", 2173, 2173)
