@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from http_support import problem_of
+from http_support import OWN_KEY, Client, problem_of
 
 from paydesk.http import fields
+from paydesk.http.app import create_app
 from paydesk.worker import Worker
 
 DAY = timedelta(days=1)
@@ -86,3 +88,17 @@ def test_a_view_of_a_clocked_customer_shows_his_time(http, env, made, clock):
     Worker(env).run_once("clocks")
     assert http.get("/v1/access/check", params=asked).json()["allowed"] is False
     assert http.get(f"/v1/holds/{hold['id']}").json()["status"] == "expired"
+
+
+def test_with_a_live_key_clocks_are_neither_made_nor_moved_nor_deleted(http, env, made):
+    live = replace(env, settings=replace(env.settings, stripe_secret_key="sk_live_x"))
+    path = f"/v1/clocks/{made['id']}"
+    with Client(create_app(live), f"Bearer {OWN_KEY}") as client:
+        for answer in (
+            client.post("/v1/clocks", json={"name": "none"}),
+            client.post(f"{path}/advance", json={"by": "1d"}),
+            client.delete(path),
+        ):
+            assert problem_of(answer, 403, "not_permitted")
+    assert http.get(path).json() == made
+    assert [one["id"] for one in http.get("/v1/clocks").json()["data"]] == [made["id"]]
