@@ -30,6 +30,8 @@ log = structlog.get_logger(__name__)
 LOOK_EVERY = timedelta(days=1)
 #: So long after a period's end its renewal has been charged.
 LOOK_AFTER_END = timedelta(minutes=90)
+#: A trial that will be charged stays open so long past its end: a draft waits for an hour first.
+DRAFT = timedelta(hours=2)
 #: In these it gives what the plan gives.
 GIVING = frozenset({"trialing", "active", "past_due"})
 
@@ -253,6 +255,8 @@ def _times(
     sub.canceled_at = remote.canceled_at
     sub.cancel_reason = remote.cancel_reason
     sub.resume_at = remote.resumes_at if remote.is_held and not is_over else None
+    sub.told = {**sub.told, "has_method": remote.method is not None,
+                "needs_method": remote.needs_method}  # fmt: skip
     if remote.method is not None:
         saved = methods.find(tx, sub.customer_id, remote.method)
         sub.method_id = saved["id"] if saved else None
@@ -375,20 +379,47 @@ def open_access(tx: Tx, now: datetime, sub: Sub) -> None:
         steps.give_access(tx, now, sub, wanted, until, payment_id)
 
 
+#: An invoice `i` of a trial: its periods cost nothing, and begin before the trial's end, wherever
+#: that was moved since.
+TRIALS_OWN = (
+    "coalesce(i.period_start < %(trial_end)s, false) and not exists (select from invoice_items l"
+    " where l.customer_id = i.customer_id and l.invoice_id = i.id and l.kind = 'recurring'"
+    " and l.amount_minor <> 0)"
+)
+
+
 def _paid_until(tx: Tx, sub: Sub, grace_days: int) -> tuple[datetime | None, UUID | None]:
     row = tx.one(
-        "select period_end, payment_id from invoices where customer_id = %(customer_id)s"
-        " and subscription_id = %(id)s and cycle is not null and state = 'paid'"
-        " and (total_minor <> 0 or period_end is distinct from %(trial_end)s)"
-        " order by period_end desc limit 1",
+        "select i.period_end, i.payment_id from invoices i"
+        " where i.customer_id = %(customer_id)s and i.subscription_id = %(id)s"
+        " and i.cycle is not null and i.state = 'paid'"
+        f" and not ({TRIALS_OWN}) order by i.period_end desc limit 1",
         {"customer_id": sub.customer_id, "id": sub.id, "trial_end": sub.trial_end},
     )
     grace = timedelta(days=grace_days)
+    until, payment_id = None, None
     if row is not None:
-        return row["period_end"] + grace, row["payment_id"]
+        until, payment_id = row["period_end"] + grace, row["payment_id"]
     if sub.state == "trialing" and sub.trial_end is not None:
-        return sub.trial_end + (grace if sub.method_id else timedelta(0)), None
-    return None, None
+        tried = sub.trial_end + _past_trial(sub, grace)
+        until = max(until or tried, tried)
+    return until, payment_id
+
+
+def _past_trial(sub: Sub, grace: timedelta) -> timedelta:
+    """How long past a trial's end its first payment is waited for: the card may be known to the
+    provider alone, as the subscription's or as the customer's default."""
+    if sub.method_id or sub.told.get("has_method"):
+        return max(grace, DRAFT)
+    return timedelta(0) if sub.told.get("needs_method") else DRAFT
+
+
+def is_trials_own(tx: Tx, sub: Sub, invoice_id: UUID) -> bool:
+    return bool(tx.value(
+        "select exists (select from invoices i where i.customer_id = %(customer_id)s"
+        f" and i.id = %(invoice)s and {TRIALS_OWN})",
+        {"customer_id": sub.customer_id, "invoice": invoice_id, "trial_end": sub.trial_end},
+    ))  # fmt: skip
 
 
 def _has_grant(tx: Tx, sub: Sub, one: Mapping[str, Any], until: datetime) -> bool:

@@ -353,8 +353,8 @@ def paid(
     if row.subscription_id is None or row.runner != "provider" or row.cycle is None:
         return
     sub = steps.read(tx, row.customer_id, row.subscription_id)
-    if row.total_minor == 0 and row.period_end == sub.trial_end:
-        return  # The trial's own.
+    if books.is_trials_own(tx, sub, row.id):
+        return
     payment_id = payment.key[1] if payment is not None else None
     assert row.period_start is not None and row.period_end is not None, "a cycle has its period"
     then = replace(

@@ -30,6 +30,8 @@ class RemoteSubscription:
     """A subscription as it stands at its provider; `state` is in our words.
 
     `is_held`: its money is not collected for now, until `resumes_at` where that is said.
+    `cancels_at_end`: it ends with its period, whenever that ends; else `cancel_at` is a date.
+    `needs_method`: a trial that ends without a method is not charged, but ends or is paused.
     `subscription_id` and `customer_id` are our own ids where the provider carries them.
     """
 
@@ -44,6 +46,7 @@ class RemoteSubscription:
     trial_start: datetime | None = None
     trial_end: datetime | None = None
     cancel_at: datetime | None = None
+    cancels_at_end: bool = False
     canceled_at: datetime | None = None
     cancel_reason: str | None = None
     end_reason: str | None = None
@@ -52,6 +55,7 @@ class RemoteSubscription:
     resumes_at: datetime | None = None
     latest_invoice: str | None = None
     method: str | None = None
+    needs_method: bool = False
     metadata: Mapping[str, str] = field(default_factory=dict)
     subscription_id: str | None = None
     customer_id: str | None = None

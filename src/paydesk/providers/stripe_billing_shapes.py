@@ -46,8 +46,9 @@ def of_subscription(raw: Mapping[str, Any]) -> RemoteSubscription:
         raise ValueError("a subscription has items")
     starts = [at(one.get("current_period_start") or raw["current_period_start"]) for one in listed]
     ends = [at(one.get("current_period_end") or raw["current_period_end"]) for one in listed]
-    details, hold = raw.get("cancellation_details") or {}, raw.get("pause_collection")
+    details, hold = raw.get("cancellation_details") or {}, raw.get("pause_collection") or {}
     reason = details.get("reason")
+    at_trial_end = (raw.get("trial_settings") or {}).get("end_behavior") or {}
     return RemoteSubscription(
         id=raw["id"], state=STATE_OF_STRIPE[raw["status"]],
         provider_customer=_need(_ref(raw["customer"])),
@@ -59,13 +60,14 @@ def of_subscription(raw: Mapping[str, Any]) -> RemoteSubscription:
         trial_start=_at(raw.get("trial_start")), trial_end=_at(raw.get("trial_end")),
         cancel_at=_at(raw.get("cancel_at"))
         or (min(ends) if raw.get("cancel_at_period_end") else None),
-        canceled_at=_at(raw.get("canceled_at")),
+        cancels_at_end=bool(raw.get("cancel_at_period_end")), canceled_at=_at(raw.get("canceled_at")),
         cancel_reason=_text(details.get("comment")) or _text(details.get("feedback")),
         end_reason=reason if reason in END_REASONS else None,
-        ended_at=_at(raw.get("ended_at")), is_held=bool(hold),
-        resumes_at=_at((hold or {}).get("resumes_at")),
+        ended_at=_at(raw.get("ended_at")), is_held=hold.get("behavior") == "void",
+        resumes_at=_at(hold.get("resumes_at")),
         latest_invoice=_ref(raw.get("latest_invoice")),
         method=_ref(raw.get("default_payment_method")), metadata=_metadata(raw),
+        needs_method=at_trial_end.get("missing_payment_method") in ("cancel", "pause"),
         livemode=raw.get("livemode"), **ours(_metadata(raw)),
     )  # fmt: skip
 
