@@ -65,6 +65,9 @@ def resumed(tx: Tx, now: datetime, sub: Sub) -> None:
     steps.move(tx, now, sub, "resumed", None)
     assert sub.paused_at is not None
     left = max(sub.period_end - sub.paused_at, steps.INSTANT)
+    # The months of a longer period, and their credits, are as much later as its end.
+    stood = steps.stood_in(sub) + (now - sub.paused_at)
+    sub.told = {**sub.told, "stood": {"period": sub.period, "seconds": stood.total_seconds()}}
     if sub.cancel_at is not None:
         sub.cancel_at += now - sub.paused_at
     sub.period_end = now + left

@@ -234,22 +234,28 @@ def bounds(sub: Sub, told: Terms, number: int) -> tuple[datetime, datetime]:
 
 
 def _schedule(sub: Sub, told: Terms) -> rules.Schedule:
-    number = sub.period - sub.anchor_period
-    # A short or lengthened period counts its months from its own start.
-    anchor, number = (sub.anchor, number) if number >= 0 else (sub.period_start, 0)
+    number, stood = sub.period - sub.anchor_period, timedelta(0)
+    anchor = sub.anchor
+    if number < 0:  # A short or lengthened period counts its months from its own start.
+        anchor, number, stood = sub.period_start, 0, stood_in(sub)
     return rules.Schedule(
         state=sub.state, anchor=anchor, unit=told.interval_unit, count=told.interval_count,
         zone=sub.zone, period=number, period_end=sub.period_end, runner=sub.runner,
-        credits=told.credits, credits_month=sub.credits_month, trial_end=sub.trial_end,
-        notice_told="trial" in sub.told, cancel_at=sub.cancel_at, resume_at=sub.resume_at,
-        lapse_at=sub.created_at + LIFE,
+        credits=told.credits, credits_month=sub.credits_month, stood=stood,
+        trial_end=sub.trial_end, notice_told="trial" in sub.told, cancel_at=sub.cancel_at,
+        resume_at=sub.resume_at, lapse_at=sub.created_at + LIFE,
     )  # fmt: skip
+
+
+def stood_in(sub: Sub) -> timedelta:
+    """How long pauses held the running period up."""
+    kept = sub.told.get("stood") or {}
+    return timedelta(seconds=kept["seconds"] if kept.get("period") == sub.period else 0)
 
 
 def allotment(sub: Sub, told: Terms, number: int) -> tuple[datetime, datetime]:
     """The time that the running period's `number`-th giving of credits is for."""
-    of = _schedule(sub, told)
-    found = periods.allotments(of.anchor, of.unit, of.count, of.period, of.zone)
+    found = rules.allotments(_schedule(sub, told))
     starts = [one for one in found if one < sub.period_end][: number + 2]
     start = max(starts[min(number, len(starts) - 1)], sub.period_start)
     return start, starts[number + 1] if number + 1 < len(starts) else sub.period_end

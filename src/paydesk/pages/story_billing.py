@@ -60,7 +60,9 @@ def _updated(data: Row) -> tuple[str, str]:
         at = day(data.get("cancel_at"))
         title = f"Ends on {at}" if at else "Cancellation taken back"
         return title, words(data.get("reason"))
-    if changed == ["next"] and data.get("plan_next"):
+    if changed == ["next"] and not data.get("plan_next"):
+        return "Waiting change taken back", f"stays on {data.get('plan')}"
+    if changed == ["next"]:
         seats = data.get("quantity_next") or 1
         to = joined(str(data["plan_next"]), f"{seats} seats" if seats > 1 else "")
         return f"Change to {to}", "takes effect at the period's end"

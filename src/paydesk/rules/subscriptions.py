@@ -94,8 +94,9 @@ class Schedule:
     `period` is the number of the running period counted from `anchor` and `period_end` its end
     (exclusive); in a trial both are the trial's. `credits`: credits of one allotment, 0 for a
     plan that gives none; `credits_month`: how many allotments of the running period were given
-    after its first. `notice_told`: the notice of the trial's end was given. `lapse_at`: when an
-    incomplete one runs out. `runner` is "paydesk" or "provider".
+    after its first. `stood`: how long pauses held the running period up so far.
+    `notice_told`: the notice of the trial's end was given. `lapse_at`: when an incomplete one
+    runs out. `runner` is "paydesk" or "provider".
     """
 
     state: str
@@ -108,6 +109,7 @@ class Schedule:
     runner: str = "paydesk"
     credits: int = 0
     credits_month: int = 0
+    stood: timedelta = timedelta(0)
     trial_end: datetime | None = None
     notice_told: bool = False
     cancel_at: datetime | None = None
@@ -168,8 +170,14 @@ def _next_credits(of: Schedule) -> datetime | None:
     """When the next allotment within the running period is due; before the period's end."""
     if of.credits <= 0 or of.period < 0:
         return None
-    given = periods.allotments(of.anchor, of.unit, of.count, of.period, of.zone)
+    given = allotments(of)
     following = of.credits_month + 1
     if following >= len(given) or given[following] >= of.period_end:
         return None
     return given[following]
+
+
+def allotments(of: Schedule) -> tuple[datetime, ...]:
+    """When the running period's credits are given; a pause has moved them as it moved the end."""
+    given = periods.allotments(of.anchor, of.unit, of.count, of.period, of.zone)
+    return tuple(one + of.stood for one in given)
