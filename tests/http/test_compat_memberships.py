@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 from http_support import problem_of
+from stripe_run import StripeRun
 
 from paydesk.flows import renewals
 
@@ -89,6 +90,39 @@ def test_without_a_card_a_page_is_opened(club, user):
         user.post("/payment/webhooks/stripe", content=one.body, headers=one.headers)
     assert current(user)["status"] == "ACTIVE"
     assert history(user) == [("MEMBERSHIP_PAYMENT", 29.0, 30)]
+
+
+def test_stripe_bills_it_month_after_month(club, user, http, clock):
+    """S4.15 S4.25 S4.37: begun on Stripe's page, kept by its events at the document's address."""
+    there = StripeRun(club, user, clock, "/payment/webhooks/stripe")
+    made = subscribed(user, runner="provider", successUrl="https://app.example.com/thanks")
+    assert made["checkoutUrl"].startswith("http") and made["sessionId"].startswith("cs_")
+    assert (made["membership"]["status"], made["credits"], made["paymentId"]) == (
+        "INCOMPLETE", 0, None)  # fmt: skip
+    assert current(user) is None
+    club.pay(made["sessionId"])
+    assert current(user) is None
+    there.deliver()
+    row = current(user)
+    assert (row["id"], row["status"]) == (made["membership"]["id"], "ACTIVE")
+    assert row["stripeSubscriptionId"] == there.subscription()["id"]
+    assert (row["monthlyCredits"], row["creditsRemaining"]) == (30, 30)
+    assert history(user) == [("MEMBERSHIP_PAYMENT", 29.0, 30)]
+    user.post("/v1/credits/spend", json={"credits": 12, "reference": "booking_3"})
+    there.go_on(days=31, hours=2)
+    assert history(user, "type=MEMBERSHIP_PAYMENT") == [("MEMBERSHIP_PAYMENT", 29.0, 30)]
+    there.deliver()
+    after = current(user)
+    assert (after["id"], after["status"], after["creditsRemaining"]) == (row["id"], "ACTIVE", 30)
+    assert after["stripeSubscriptionId"] == row["stripeSubscriptionId"]
+    assert after["currentPeriodStart"] == row["currentPeriodEnd"]
+    assert history(user, "type=MEMBERSHIP_PAYMENT") == [("MEMBERSHIP_PAYMENT", 29.0, 30)] * 2
+    assert user.get("/payment/credits/balance").json()["balance"] == 30
+    rows = user.get("/payment/credits/history?type=MEMBERSHIP_PAYMENT").json()["transactions"]
+    assert len({one["stripePaymentIntentId"] for one in rows}) == 2
+    assert all(one["stripePaymentIntentId"].startswith("pi_") for one in rows)
+    assert {one["metadata"]["membershipId"] for one in rows} == {"gold"}
+    assert {one["metadata"]["subscriptionId"] for one in rows} == {row["id"]}
 
 
 def test_each_month_is_paid_and_brings_its_credits(club, user, http, clock, env):

@@ -10,6 +10,7 @@ from uuid import UUID
 import psycopg
 import pytest
 from http_support import problem_of
+from stripe_run import StripeRun
 
 from paydesk.flows import renewals
 
@@ -129,7 +130,7 @@ def test_the_same_key_opens_one_session(shop, user):
 
 
 def test_a_cancellation_takes_the_access_at_once(shop, user):
-    """S1.21 S1.23 S1.28 S1.43 S1.49 C12: spelled as the document spells it."""
+    """S1.21 S1.23 S1.28! S1.43 S1.49 C12: spelled as the document spells it."""
     sub = subscribed(shop, user)
     answer = user.post(f"/api/subscriptions/{sub}/cancel")
     assert answer.status_code == 200, answer.text
@@ -325,14 +326,64 @@ def test_the_familys_tables_tell_of_subscriptions(shop, user, db):
 
 
 def test_the_provider_may_bill_it_from_then_on(shop, user, clock):
-    """S1.12 S1.27: its page lasts by its own clock, so this is about the present."""
-    clock.set(datetime.now(UTC))
+    """S1.12 S1.16 S1.17 S1.18 S1.19 S1.20 S1.21: each event at the document's address, and what
+    its routes answer after it."""
+    there = StripeRun(shop, user, clock, "/api/webhooks/stripe")
     made = opened(user, runner="provider")
     assert (made["status"], made["amount"], made["paymentId"]) == ("incomplete", 20.0, None)
     assert made["sessionId"].startswith("cs_") and made["checkoutUrl"].startswith("http")
     wrong = {"planId": "pro", "runner": "moon"}
     problem_of(user.post("/api/subscriptions/checkout-session", json=wrong), 422,
                "invalid_request")  # fmt: skip
+    assert (stands(user)["hasActiveSubscription"], opens(user)) == (False, False)
+    shop.pay(made["sessionId"])
+    heard = there.deliver()
+    assert {"checkout.session.completed", "customer.subscription.created",
+            "invoice.payment_succeeded"} <= heard  # fmt: skip
+    row = stands(user)["subscription"]
+    assert (row["id"], row["status"], row["planKey"]) == (made["subscriptionId"], "active", "pro")
+    assert row["stripeSubscriptionId"] == there.subscription()["id"]
+    assert (stands(user)["hasActiveSubscription"], opens(user)) == (True, True)
+    assert paid(user) == [("succeeded", 20.0, row["id"])]
+    there.go_on(days=31, hours=2)
+    assert "invoice.payment_succeeded" in there.deliver()
+    renewed = stands(user)["subscription"]
+    assert (renewed["status"], renewed["currentPeriodStart"]) == ("active", row["currentPeriodEnd"])
+    assert paid(user) == [("succeeded", 20.0, row["id"])] * 2
+    there.reissue("chargeCustomerFail")
+    there.go_on(days=31, hours=2)
+    heard = there.deliver()
+    assert {"invoice.payment_failed", "customer.subscription.updated"} <= heard
+    late = stands(user)
+    assert (late["status"], late["hasActiveSubscription"], opens(user)) == ("past_due", True, True)
+    assert sorted(paid(user)) == [("failed", 20.0, row["id"])] + [
+        ("succeeded", 20.0, row["id"])] * 2  # fmt: skip
+    there.reissue("visa")
+    there.go_on(days=8)
+    assert {"invoice.payment_succeeded", "customer.subscription.updated"} <= there.deliver()
+    assert (stands(user)["status"], opens(user)) == ("active", True)
+    assert paid(user) == [("succeeded", 20.0, row["id"])] * 3
+    there.steer("POST", cancel_at_period_end=True)
+    assert there.deliver() == {"customer.subscription.updated"}
+    ends = stands(user)["subscription"]
+    assert (ends["status"], ends["cancelAtPeriodEnd"], opens(user)) == ("active", True, True)
+    there.steer("DELETE")
+    assert "customer.subscription.deleted" in there.deliver()
+    over = stands(user)
+    assert (over["status"], over["hasActiveSubscription"], opens(user)) == (
+        "cancelled", False, False)  # fmt: skip
+    assert (over["subscription"]["id"], over["subscriptions"]) == (row["id"], [])
+
+
+def opens(client):
+    """Whether what the plan opens is open."""
+    return client.get("/v1/access/check?resource=platform:courses").json()["allowed"]
+
+
+def paid(client, user="user_123"):
+    """(status, amount, subscription) of the payments."""
+    found = client.get(f"/api/payments/history/{user}").json()["payments"]
+    return [(one["status"], one["amount"], one["subscriptionId"]) for one in found]
 
 
 def test_anothers_subscription_is_not_there(shop, user):
