@@ -51,16 +51,18 @@ def run(
 
 
 def _batches(found: Iterable[Mapping[str, Any]]) -> list[list[Key]]:
-    """One row of each customer to a batch, the batches in any order: workers who see the same
-    rows begin at different ends of them."""
-    left, parts = [(row["customer_id"], row["id"]) for row in found], []
-    while left:
-        first = {key[0]: key for key in reversed(left)}
-        taken = set(list(first.values())[-SIZE:])
-        parts.append([key for key in left if key in taken])
-        left = [key for key in left if key not in taken]
-    random.shuffle(parts)
-    return parts
+    """One row of each customer to a batch, and a customer's rows in the order given; else the
+    batches in any order: workers who see the same rows begin at different ends of them."""
+    of: dict[UUID, list[Key]] = {}
+    for row in found:
+        of.setdefault(row["customer_id"], []).append((row["customer_id"], row["id"]))
+    batches: list[list[Key]] = []
+    for turn in range(max(map(len, of.values()), default=0)):
+        keys = [rows[turn] for rows in of.values() if len(rows) > turn]
+        parts = [keys[start : start + SIZE] for start in range(0, len(keys), SIZE)]
+        random.shuffle(parts)
+        batches += parts
+    return batches
 
 
 def _run(

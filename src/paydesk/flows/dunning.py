@@ -149,7 +149,7 @@ def retry_due(env: Env, limit: int = 4 * due_batches.SIZE) -> int:
     with env.db.read() as tx:
         found = tx.all(
             "select customer_id, id from invoices where try_at <= %(now)s and clock_id is null"
-            " order by try_at limit %(limit)s",
+            " order by try_at, created_at limit %(limit)s",
             {"now": env.now(), "limit": limit},
         )
     done, alone = due_batches.run(env, found, _act, POINTS)

@@ -17,6 +17,7 @@ from paydesk.flows.invoice_books import InvoiceRow
 from paydesk.flows.subscription_steps import Sub
 from paydesk.rules import periods
 from paydesk.rules import subscriptions as rules
+from paydesk.rules.plans import Terms
 from paydesk.settings import Settings
 from paydesk.tracker.stores.joined import ServicePayment
 
@@ -68,6 +69,8 @@ def _period_paid(
         then = replace(sub, period=row.cycle, anchor_period=row.cycle, anchor=row.period_start,
                        period_start=row.period_start, period_end=row.period_end)  # fmt: skip
         memberships.give(tx, now, then, told, 0, payment_id, settings)
+    if before == "unpaid" and row.cycle != sub.period and not still_open:
+        _go_on(tx, now, sub, told, settings)
     if row.cycle == 0 or before in ("incomplete", "expired"):
         memberships.give_bonus(tx, now, sub, payment_id, settings)
     if before in ("past_due", "unpaid") and still_open:
@@ -80,11 +83,31 @@ def _period_paid(
         steps.tell(tx, now, sub, "recovered", was=before, invoice=shown)
 
 
-def _begin_again(sub: Sub, told: Any, now: datetime) -> None:
+def _begin_again(sub: Sub, told: Terms, now: datetime) -> None:
     """It stood still unpaid: what is paid for at last begins now."""
     sub.anchor, sub.anchor_period, sub.period_start = now, sub.period, now
     sub.period_end = periods.boundary(now, told.interval_unit, told.interval_count, 1, sub.zone)
     sub.credits_month = 0
+
+
+def _go_on(tx: Tx, now: datetime, sub: Sub, told: Terms, settings: Settings) -> None:
+    """It stood still unpaid, and an earlier period was the last to be paid: the running one, paid
+    before, begins now if it gave nothing when it was; else the next one does, once it is over. So
+    no period that nobody was served in is billed."""
+    newest = tx.one(
+        "select payment_id, paid_at from invoices where customer_id = %(customer_id)s"
+        " and subscription_id = %(id)s and cycle = %(cycle)s and state = 'paid'",
+        {"customer_id": sub.customer_id, "id": sub.id, "cycle": sub.period},
+    )
+    if newest is not None and newest["paid_at"] >= sub.period_end:
+        _begin_again(sub, told, now)
+        until = steps.until_of(told, sub.period_end)
+        steps.give_access(tx, now, sub, told, until, newest["payment_id"])
+        if told.credits_rollover == "none":  # What rolls over was given when it was paid.
+            memberships.give(tx, now, sub, told, 0, newest["payment_id"], settings)
+    elif sub.period_end <= now:
+        sub.anchor, sub.anchor_period, sub.period_end = now, sub.period + 1, now
+        sub.period_start = min(sub.period_start, now - steps.INSTANT)
 
 
 def failed(tx: Tx, now: datetime, row: InvoiceRow, payment: ServicePayment) -> None:
