@@ -83,18 +83,20 @@ def lines(
 
 
 def _paid_alone(tx: Tx, customer_id: UUID, limit: int, before: int | None) -> list[Paid]:
-    """Memberships' payments without credits of their own, newest first, by their sales."""
+    """Memberships' payments without credits of their own, newest first, by their sales: found
+    from the invoices, which are few, and not among all that moved."""
     rows = tx.all(
-        "select t.id, t.seq, t.effective_at as at, p.id as payment_id from transfers t"
-        " join payments p on p.customer_id = t.customer_id and p.id = t.subject_id"
-        "  and p.purpose = 'invoice'"
-        " join subscriptions s on s.customer_id = p.customer_id"
-        "  and s.id = (p.terms -> 'goods' ->> 'subscription')::uuid"
+        "select t.id, t.seq, t.effective_at as at, i.payment_id from subscriptions s"
         " join plans g on g.id = s.plan_id and g.kind = 'membership'"
-        " where t.customer_id = %(customer_id)s and t.reason = 'SALE' and t.asset <> 'CREDIT'"
+        " join invoices i on i.customer_id = s.customer_id and i.subscription_id = s.id"
+        "  and i.state = 'paid' and i.payment_id is not null"
+        " cross join lateral (select t.id, t.seq, t.effective_at from transfers t"
+        "  where t.customer_id = i.customer_id and t.subject_id = i.payment_id"
+        "  and t.asset <> 'CREDIT' and t.reason = 'SALE' offset 0) t"
+        " where s.customer_id = %(customer_id)s"
         " and (%(before)s::bigint is null or t.seq < %(before)s::bigint)"
-        " and not exists (select 1 from batches b where b.customer_id = t.customer_id"
-        "  and b.payment_id = p.id and b.kind = 'membership')"
+        " and not exists (select 1 from batches b where b.customer_id = i.customer_id"
+        "  and b.payment_id = i.payment_id and b.kind = 'membership')"
         " order by t.seq desc limit %(limit)s",
         {"customer_id": customer_id, "before": before, "limit": limit},
     )
