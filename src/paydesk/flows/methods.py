@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import calendar
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -298,8 +299,10 @@ def _rows(tx: Tx, customer_id: UUID, provider: str, account: str) -> list[dict[s
 
 
 def _shown(one: RemoteMethod) -> dict[str, Any]:
+    last4 = one.last4 or ""  # Whatever else a provider may put there is shown to nobody.
     return {
-        "kind": one.kind, "brand": one.brand, "last4": one.last4, "exp_month": one.exp_month,
+        "kind": one.kind, "brand": one.brand,
+        "last4": last4 if re.fullmatch("[0-9A-Za-z]{1,4}", last4) else None, "exp_month": one.exp_month,
         "exp_year": one.exp_year, "country": one.country, "wallet": one.wallet,
     }  # fmt: skip
 

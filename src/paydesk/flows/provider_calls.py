@@ -135,7 +135,7 @@ def order_json(order: Order) -> dict[str, Any]:
                   for one in order.lines],
         "email": order.email, "success_url": order.success_url, "cancel_url": order.cancel_url,
         "expires_in_s": order.expires_in_s, "metadata": dict(order.metadata),
-        "provider_customer": order.provider_customer,
+        "provider_customer": order.provider_customer, "save_method": order.save_method,
         "body": dict(order.request or {}),
     }  # fmt: skip
 
@@ -163,6 +163,7 @@ def order_of(call_id: UUID, kept: Mapping[str, Any]) -> Order:
         metadata=kept["metadata"],
         request=kept["body"],
         provider_customer=kept.get("provider_customer"),
+        save_method=kept.get("save_method", False),
     )
 
 
