@@ -4,16 +4,19 @@ gives its papers."""
 from __future__ import annotations
 
 import re
+import struct
+import zlib
 from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
 
 import pypdfium2
+import pypdfium2.raw
 import pytest
 from starlette.testclient import TestClient
 
 from paydesk import ids
-from paydesk.flows import credit_notes, invoices
+from paydesk.flows import credit_notes, invoice_papers, invoices
 from paydesk.flows.credit_notes import NewNote
 from paydesk.flows.invoices import NewInvoice, NewItem
 from paydesk.http.app import create_app
@@ -203,3 +206,50 @@ def test_the_page_has_the_businesss_color_and_no_script_of_its_own(open_):
     assert css.headers["content-type"].startswith("text/css") and "#0b6e4f" in css.text
     assert "style-src 'self'" in page.headers["content-security-policy"]
     assert "style=" not in page.text and "<script>" not in page.text
+
+
+def picture(width, height, color):
+    """A PNG of one color, (red, green, blue)."""
+
+    def chunk(kind, data):
+        told = kind + data
+        return struct.pack(">I", len(data)) + told + struct.pack(">I", zlib.crc32(told))
+
+    head = struct.pack(">2I5B", width, height, 8, 2, 0, 0, 0)
+    rows = zlib.compress((b"\0" + bytes(color) * width) * height)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        chunk(*one) for one in ((b"IHDR", head), (b"IDAT", rows), (b"IEND", b""))
+    )
+
+
+def pixel(bitmap, x, y):
+    start = y * bitmap.stride + x * bitmap.n_channels
+    blue, green, red = bytes(bitmap.buffer)[start : start + 3]
+    return red, green, blue
+
+
+def test_the_papers_have_the_businesss_logo_and_color(open_, tmp_path):  # S1.50
+    client, one = open_
+    note = credit_notes.create(client.env, NewNote(
+        customer_id=one.customer_id, invoice_id=one.id, by="anna", amount=USD("30.00"),
+        request_key=uuid4()))  # fmt: skip
+    pink, green, blue = (0xC2, 0x18, 0x5B), (0x0B, 0x6E, 0x4F), (0x2F, 0x5B, 0xE7)
+    logo = tmp_path / "logo.png"
+    logo.write_bytes(picture(64, 32, pink))
+    plain = client.env
+    told = replace(plain, settings=replace(
+        plain.settings, brand_color="#0B6E4F", business_logo=str(logo)))  # fmt: skip
+
+    def seen(env, paper, what):
+        """(The images in it, its top edge, its mark.)"""
+        page = pypdfium2.PdfDocument(paper(env, what)[1])[0]
+        found = list(page.get_objects([pypdfium2.raw.FPDF_PAGEOBJ_IMAGE]))
+        bitmaps = [one.get_bitmap() for one in found]
+        shot = page.render(scale=1)
+        edge, mark = (pixel(shot, x, y) for x, y in ((shot.width // 2, 2), (shot.width - 75, 62)))
+        return [(one.width, one.height, pixel(one, 32, 16)) for one in bitmaps], edge, mark
+
+    for paper, what in ((invoice_papers.invoice_pdf, one), (invoice_papers.note_pdf, note)):
+        assert seen(told, paper, what) == ([(64, 32, pink)], green, pink)
+        images, edge, _ = seen(plain, paper, what)
+        assert (images, edge) == ([], blue)

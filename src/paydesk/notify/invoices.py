@@ -18,7 +18,8 @@ Row = tuple[str, str]
 @dataclass(frozen=True, slots=True)
 class Paper:
     """A document in a language. `lines` are (description, detail, quantity, unit price, amount);
-    `sums` lead from them to `total`, `after` from there to what is due, or who got what."""
+    `sums` lead from them to `total`, `after` from there to what is due, or says what of it went
+    where; `ends` is whether its last row is a sum."""
 
     title: str
     headline: str
@@ -32,6 +33,7 @@ class Paper:
     after: list[Row]
     memo: str | None
     test: str | None
+    ends: bool = True
 
 
 def invoice(locale: str, facts: Facts) -> Paper:
@@ -162,15 +164,14 @@ def note(locale: str, facts: Facts) -> Paper:
         name = w("note_line", number=facts["invoice_number"] or "")
         lines = [(name.strip(), "", "1", shown(facts["amount"]), shown(facts["amount"]))]
     given = [(w(key), shown(facts[name])) for key, name in
-             (("refunded", "refunded"), ("to_balance", "balance"), ("not_asked", "written_off"))
-             if facts[name]]  # fmt: skip
+             (("tax_in_it", "tax"), ("refunded", "refunded"), ("to_balance", "balance"),
+              ("not_asked", "written_off")) if facts[name]]  # fmt: skip
     headline = w("note_void") if facts["status"] == "void" else w(
         "credited_on", amount=shown(facts["amount"]), date=day)  # fmt: skip
     return Paper(
         title=w("credit_note"), headline=headline, facts=rows, **_parties(locale, facts),
         heads=_heads(locale), lines=lines, memo=facts["memo"],
-        sums=[(w("tax_in_it"), shown(facts["tax"]))] if facts["tax"] else [],
-        total=(w("total"), shown(facts["amount"])), after=given,
+        sums=[], total=(w("total"), shown(facts["amount"])), after=given, ends=False,
         test=None if facts["livemode"] else w("test"),
     )  # fmt: skip
 
@@ -213,7 +214,7 @@ def pdf(locale: str, paper: Paper, *, color: str, base_url: str, contact: str | 
         "customer": [w("billed_to"), *paper.buyer], "facts": paper.facts,
         "headline": paper.headline, "heads": paper.heads, "lines": paper.lines,
         "sums": paper.sums, "total": paper.total, "after": paper.after,
-        "note": paper.test, "memo": paper.memo,
+        "ends": paper.ends, "note": paper.test, "memo": paper.memo,
         "footer": footer, "page": w("page", page="{page}", pages="{pages}"),
     }  # fmt: skip
     return typst.compile(
