@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import pytest
@@ -32,7 +33,7 @@ def paid(desk, payer):  # noqa: F811
     return charge(desk, bill(desk, payer(), line(10_000), taxes=[VAT]))
 
 
-def test_a_refund_of_a_paid_invoice_takes_its_tax_along(desk, paid):  # S1.20 I7
+def test_a_refund_of_a_paid_invoice_takes_its_tax_along(desk, paid):  # S1.51 I7
     note = give(desk, paid, amount=USD("60.00"), reason="requested_by_customer")
     assert (note.refunded.minor, note.tax.minor, note.refund_status) == (6000, 1000, "succeeded")
     assert note.number == "CN-000001"
@@ -168,7 +169,7 @@ def direct(desk, view, amount=None):
 
 
 def test_a_direct_refund_and_credit_notes_never_give_back_more_than_was_paid(desk, paid):
-    """S1.20 I7: what went to the balance does not go back to the payer too."""
+    """S1.51 I7: what went to the balance does not go back to the payer too."""
     give(desk, paid, amount=USD("36.00"), balance=USD("36.00"))
     told = refunds.preview(desk.env, paid.customer_id, paid.payment_id)
     assert (told.amount, told.refundable) == (USD("84.00"), USD("84.00"))
@@ -266,3 +267,26 @@ def test_an_invoice_that_the_provider_collects_is_only_refunded_here(desk, payer
         give(desk, view, amount=USD("3.00"), balance=USD("3.00"))
     assert give(desk, view, amount=USD("3.00")).refunded == USD("3.00")
     run_by("paydesk")
+
+
+# S1.50
+def test_invoices_and_notes_at_once_have_a_series_each_without_a_gap(desk, make):
+    users = [make.user() for _ in range(8)]
+    opened = [bill(desk, user, line(10_000)) for user in users]
+
+    def write(user):
+        return bill(desk, user, line(500))
+
+    def note(view):
+        return give(desk, view, amount=USD("30.00"))
+
+    with ThreadPoolExecutor(16) as pool:
+        written = [pool.submit(write, user) for user in users]
+        given = [pool.submit(note, view) for view in opened]
+        views = opened + [one.result() for one in written]
+        notes = [one.result() for one in given]
+    desk.sweep("invoice_numbers")
+    numbers = [invoices.get(desk.env, one.customer_id, one.id).number for one in views]
+    assert sorted(numbers) == [f"INV-{n:06d}" for n in range(1, 17)]
+    numbers = [credit_notes.get(desk.env, one.customer_id, one.id).number for one in notes]
+    assert sorted(numbers) == [f"CN-{n:06d}" for n in range(1, 9)]
