@@ -96,7 +96,7 @@ def test_json_instead_of_a_form_is_refused(http):
 
 def test_an_unknown_address_and_one_the_simulator_does_not_have_are_told_apart(http):
     assert "Unrecognized request URL" in error_of(http.get("/v1/colours"))["message"]
-    answer = http.post("/v1/quotes")
+    answer = http.post("/v1/payouts")
     assert answer.status_code == 404
     assert "simulator does not have" in error_of(answer)["message"]
 
