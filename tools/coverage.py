@@ -2,7 +2,7 @@
 
 `python tools/coverage.py` rewrites the page, `--check` exits with 1 when it is out of date.
 A comment like `# S2.13 I1` names the test function that it stands in, or the next one below; the
-docstring of a test names it too.
+docstring of a test names it too. `S2.13!` says that no test shows it better.
 """
 
 from __future__ import annotations
@@ -19,14 +19,18 @@ ROW = re.compile(r"^\| ((?:S\d\.\d+)|(?:I\d+)) \| (.*) \| ([^|]*) \|$")
 RANGE = re.compile(r"\b(S\d)\.(\d+)\s*[–-]\s*(?:S\d\.)?(\d+)\b")
 RANGE_I = re.compile(r"\bI(\d+)\s*[–-]\s*I(\d+)\b")
 NAME = re.compile(r"\b(S\d\.\d+|I\d{1,2})\b")
+BEST = re.compile(r"\b(S\d\.\d+|I\d{1,2})!")
 NOT_YET = "not yet"
 #: How many tests of one item the page names.
 SHOWN = 3
 
+#: (whether another may show it better, how many items the test names, the test).
+Found = tuple[bool, int, str]
+
 
 def names_in(comment: str) -> set[str]:
-    """Requirement numbers in a comment, ranges such as `S2.1–S2.8` unfolded."""
-    found = set(NAME.findall(comment))
+    """Requirement numbers in a comment, ranges such as `S2.1–S2.8` unfolded; `I1!` also as that."""
+    found = set(NAME.findall(comment)) | {f"{name}!" for name in BEST.findall(comment)}
     for family, first, last in RANGE.findall(comment):
         found |= {f"{family}.{n}" for n in range(int(first), int(last) + 1)}
     for first, last in RANGE_I.findall(comment):
@@ -63,22 +67,24 @@ def scan() -> dict[str, list[str]]:
     """Requirement number -> tests that name it, the most telling first.
 
     A file with many tests of an item is about it, and a test that names few others shows it best:
-    one test of each file, the files with the most first, then the others.
+    one test of each file, the files with the most first, then the others. What a test says to be
+    best comes before.
     """
-    found: dict[str, dict[Path, list[tuple[int, str]]]] = {}
+    found: dict[str, dict[Path, list[Found]]] = {}
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
         for test, names in tests_in(path):
-            for name in names:
-                found.setdefault(name, {}).setdefault(path, []).append((len(names), test))
+            for name in (one for one in names if not one.endswith("!")):
+                row = (f"{name}!" not in names, len(names), test)
+                found.setdefault(name, {}).setdefault(path, []).append(row)
     return {name: _telling(list(files.values())) for name, files in found.items()}
 
 
-def _telling(files: list[list[tuple[int, str]]]) -> list[str]:
+def _telling(files: list[list[Found]]) -> list[str]:
     for some in files:
-        some.sort(key=lambda found: found[0])
-    files.sort(key=len, reverse=True)
+        some.sort(key=lambda found: found[:2])
+    files.sort(key=lambda some: (some[0][0], -len(some)))
     rows = zip_longest(*files)
-    return [found[1] for row in rows for found in row if found]
+    return [found[2] for row in rows for found in row if found]
 
 
 def render(text: str, tests: dict[str, list[str]]) -> str:

@@ -24,7 +24,7 @@ def plan_of(desk, subscriber) -> dict:
     return desk.api("GET", f"/v1/subscriptions/{subscriber['plan']}")
 
 
-def test_an_operator_previews_a_change_and_makes_it(desk, subscriber, visit):  # S1.41 I24
+def test_an_operator_previews_a_change_and_makes_it(desk, subscriber, visit):  # S1.44 I24
     page = visit()
     page.goto(f"{desk.url}/dashboard/subscriptions?q=ida")
     page.get_by_role("link", name="ida@holm.example").first.click()

@@ -61,7 +61,7 @@ def test_used_credits_of_a_wallets_payment_are_owed(back):  # I17
     assert wallet(back.env, view.user, "usd").balance == 2_500
 
 
-def test_a_full_refund_ends_the_service_and_its_access(back):  # S1.51 I20 I21
+def test_a_full_refund_ends_the_service_and_its_access(back):  # S1.51 I20
     membership(back.desk)
     view = bought(back.desk, back.desk.make.user(), service="premium_membership")
     back.refund(view, USD("100.00"))
@@ -73,7 +73,7 @@ def test_a_full_refund_ends_the_service_and_its_access(back):  # S1.51 I20 I21
     assert {"goods": "service", "taken": 1} in taken
 
 
-def test_a_service_goes_on_once_only_a_part_stays_refunded(back):  # I17 I20 I21
+def test_a_service_goes_on_once_only_a_part_stays_refunded(back):  # I17 I20
     """The first of two refunds fails: the second alone takes no service."""
     membership(back.desk)
     view = bought(back.desk, back.desk.make.user(), service="premium_membership")

@@ -50,7 +50,7 @@ def test_without_a_method_a_page_is_paid_on_and_its_card_is_charged_from_then_on
     assert [one[:2] for one in billing.invoices(sub)] == [(0, "paid"), (1, "paid")]
 
 
-# S4.38 I21
+# S4.38 I21!
 def test_sixteen_subscribe_at_once_and_one_does(billing):
     billing.plan()
     billing.plan("team", price=billing.plan().terms.prices["usd"])

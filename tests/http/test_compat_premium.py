@@ -82,7 +82,7 @@ def test_an_application_answers_as_the_document_shows_it(shop, user):
 
 
 def test_it_is_paid_renewed_upgraded_and_refunded(shop, user, http, clock, env):
-    """S0.6 S0.22 S0.24 S0.32 S0.36 S0.37 S0.38: each is a record of its own type, with its plan,
+    """S0.6 S0.22 S0.24! S0.32 S0.36 S0.37 S0.38: each is a record of its own type, with its plan,
     its period and its amounts."""
     one, _ = activated(shop, user)
     service_id = one["service"]["id"]

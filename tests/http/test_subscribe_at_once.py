@@ -12,7 +12,7 @@ from paydesk import USD, Paydesk
 from paydesk.errors import SubscriptionAlreadyActive
 
 
-# I21 S4.38
+# I21! S4.38
 def test_many_subscribe_over_http_and_by_the_library_and_one_does(env, sim):
     many = 4
     with Paydesk(env=env, background=False) as pay, running(env) as url:

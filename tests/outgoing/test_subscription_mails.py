@@ -106,7 +106,7 @@ def pdf_text(content: bytes | None) -> str:
 # Trials --------------------------------------------------------------------------------------
 
 
-# S1.59 S4.40
+# S1.55 S4.40
 def test_a_trials_end_is_told_three_days_before_with_what_will_be_charged(billing):
     billing.plan()
     who = user(billing)
@@ -138,7 +138,7 @@ def test_what_will_be_charged_has_taxes_codes_and_the_customers_balance_in_it(bi
     assert billing.invoices(sub)[-1][2] == 1100
 
 
-# S1.59
+# S1.55
 def test_a_trial_without_a_method_says_so_and_ends_with_a_mail(billing):
     billing.plan(trial_days=7, trial_needs_method=False)
     who = user(billing, card=None)
@@ -154,7 +154,7 @@ def test_a_trial_without_a_method_says_so_and_ends_with_a_mail(billing):
 # Renewals ------------------------------------------------------------------------------------
 
 
-# S1.44 S1.50
+# S1.50
 def test_a_renewals_receipt_names_the_plan_and_brings_the_invoice(billing):
     billing.plan()
     who = user(billing)
@@ -172,7 +172,7 @@ def test_a_renewals_receipt_names_the_plan_and_brings_the_invoice(billing):
     assert "Invoice" in invoice and "$20.00" in invoice
 
 
-# S1.44
+# S3.21
 def test_a_long_periods_renewal_is_told_once_before_it_and_a_months_never(billing):
     billing.plan("yearly", price=USD("200.00"), interval="year")
     billing.plan("monthly", family="other")
@@ -194,6 +194,31 @@ def test_a_long_periods_renewal_is_told_once_before_it_and_a_months_never(billin
     assert subscription_notices.tell_due(off) == 0
 
 
+# S1.26
+def test_renewals_that_cannot_be_told_delay_nobody_elses(billing, monkeypatch):
+    billing.plan(interval="year")
+    subs = [billing.subscribe(user(billing)) for _ in range(5)]
+    billing.until(subs[-1].period_end - timedelta(days=6))
+    tell, tried = subscription_notices.tell, []
+    broken = {one.id for one in subs[:3]}
+
+    def breaks(env, customer_id, sub_id):
+        tried.append(sub_id)
+        if sub_id in broken:
+            raise RuntimeError("a fault of ours")
+        return tell(env, customer_id, sub_id)
+
+    monkeypatch.setattr(subscription_notices, "tell", breaks)
+    assert subscription_notices.tell_due(billing.env, limit=2) == 2
+    assert set(tried) == {one.id for one in subs}
+    tried.clear()
+    assert subscription_notices.tell_due(billing.env, limit=2) == 0 and tried == []
+    billing.renew(minutes=11)
+    broken.clear()
+    assert subscription_notices.tell_due(billing.env, limit=2) == 2
+    assert subscription_notices.tell_due(billing.env, limit=2) == 1
+
+
 def test_who_has_canceled_is_told_of_no_renewal(billing):
     billing.plan("yearly", price=USD("200.00"), interval="year")
     who = user(billing)
@@ -203,7 +228,7 @@ def test_who_has_canceled_is_told_of_no_renewal(billing):
     assert subscription_notices.tell_due(billing.env) == 0
 
 
-# S1.44
+# S1.45 S3.21
 def test_a_card_that_expires_before_the_renewal_is_told_once_for_card_and_period(billing):
     billing.plan()
     who = user(billing)
@@ -305,7 +330,7 @@ def test_other_last_actions_say_what_becomes_of_it(billing, final):
 # What people do ------------------------------------------------------------------------------
 
 
-# S1.27 S1.28
+# S1.28 S1.29
 def test_changes_cancellations_and_pauses_are_confirmed(billing):
     billing.plan()
     billing.plan("team", price=USD("50.00"))
@@ -357,7 +382,6 @@ def test_what_a_change_gives_back_is_told_as_balance(billing):
     assert "nothing was charged" in paid.text and paid.papers
 
 
-# S1.26
 def test_whoever_never_paid_is_written_nothing(billing):
     billing.plan()
     who = user(billing, card=None)
@@ -402,13 +426,14 @@ def test_a_credit_note_is_sent_with_its_paper_and_one_that_nobody_asked_for_is_n
     assert "Credit note" in pdf_text(mail.papers[0][1])
 
 
-# S1.26
+# S1.51
 def test_what_a_credit_note_left_nothing_due_of_is_not_told_as_paid_by_the_balance(billing):
     who = user(billing, card=None)
     one = write(billing, who)
     assert kinds(billing, who) == ["invoice"]
     credit_notes.create(billing.env, NewNote(
-        customer_id=who.uuid, invoice_id=one.id, by="anna", request_key=request_key("t", "all")))  # fmt: skip
+        customer_id=who.uuid, invoice_id=one.id, by="anna",
+        request_key=request_key("t", "all")))  # fmt: skip
     assert invoices.get(billing.env, who.uuid, one.id).status == "paid"
     assert kinds(billing, who) == ["credit_note", "invoice"]
 
@@ -438,7 +463,6 @@ def test_kinds_are_turned_off_by_the_setting(billing):
     assert kinds(billing, who) == []
 
 
-# S0.24
 def test_what_the_provider_bills_it_may_tell_by_itself(billing):
     billing.plan()
     who = user(billing)
@@ -463,7 +487,7 @@ def test_what_the_provider_bills_it_may_tell_by_itself(billing):
     assert kinds(billing, who) == ["subscription_resumed"], "by default they are ours"
 
 
-# S0.24
+# S1.58
 def test_a_failure_of_what_the_provider_bills_leads_to_its_own_page(billing):
     who, sub = owing(billing)
     kinds(billing, who)
@@ -476,7 +500,7 @@ def test_a_failure_of_what_the_provider_bills_leads_to_its_own_page(billing):
     assert "https://pay.example.com/i" in mail.html and "The card was declined." in mail.text
 
 
-# S1.59 I26
+# S1.55 S1.58
 def test_mails_follow_the_customers_clock(billing):
     env = billing.env
     billing.plan("yearly", price=USD("200.00"), interval="year")

@@ -50,7 +50,7 @@ def home_of(sub) -> str:
     return f"/dashboard/subscriptions/{ids.show('subscription', sub.id)}"
 
 
-def test_a_subscription_is_listed_found_and_told_whole(env, billing, visitor, maya):  # S1.41 S3.4
+def test_a_subscription_is_listed_found_and_told_whole(env, billing, visitor, maya):  # S1.43
     browser = visitor()
     person = f"/dashboard/customers/{ids.show('customer', maya.customer_id)}"
     for tab, there in (("all", True), ("active", True), ("ended", False), ("nonsense", True)):
@@ -67,7 +67,7 @@ def test_a_subscription_is_listed_found_and_told_whole(env, billing, visitor, ma
     assert browser.get(f"/dashboard/search?q={ident}").headers["location"] == home_of(maya)
 
 
-def test_a_change_shows_its_lines_before_it_is_made(env, billing, visitor, maya):  # S1.41 I24
+def test_a_change_shows_its_lines_before_it_is_made(env, billing, visitor, maya):  # S1.44 I24
     billing.clock.advance(days=10)
     browser, home = visitor(), home_of(maya)
     page = browser.get(f"{home}/change")
@@ -124,7 +124,7 @@ def test_support_cancels_but_does_not_refund(billing, visitor, maya):
     assert billing.look(maya).state == "active"
 
 
-def test_a_late_payment_is_retried_with_a_press(env, billing, visitor, maya):  # S1.45 I26
+def test_a_late_payment_is_retried_with_a_press(env, billing, visitor, maya):  # S1.58 I26
     billing.card(customers.get(env, maya.customer_id), DECLINES)
     billing.renew(days=32)
     assert billing.look(maya).state == "past_due"
@@ -150,7 +150,7 @@ def bill(env, billing):
     ))  # fmt: skip
 
 
-def test_an_invoice_says_why_each_line_is_as_it_is(env, billing, visitor, maya):  # S1.50 S3.29
+def test_an_invoice_says_why_each_line_is_as_it_is(env, billing, visitor, maya):  # S1.50
     (first,) = invoices.list_(env, maya.customer_id)
     browser, home = visitor("support"), invoice_home(first)
     page = browser.get(home).text
@@ -184,7 +184,7 @@ def test_an_open_invoice_is_charged_voided_or_given_up(env, visitor, bill, billi
     assert invoices.get(env, None, other.id).status == "void"
 
 
-def test_a_credit_note_is_written_once_however_often_it_is_sent(env, visitor, maya):  # S3.29 I13
+def test_a_credit_note_is_written_once_however_often_it_is_sent(env, visitor, maya):  # S1.51 I13
     (paid,) = invoices.list_(env, maya.customer_id)
     browser, home = visitor("finance"), invoice_home(paid)
     form = {**fields_of(browser.get(home), f"{home}/credit"), "amount": "5.00", "to": "balance",
@@ -240,7 +240,7 @@ def test_lists_go_on_where_the_page_before_ended(env, billing):
     assert len(seen) == 3 and set(seen) == made
 
 
-def test_the_overview_tells_recurring_revenue_where_there_is_some(billing, visitor):  # S3.33
+def test_the_overview_tells_recurring_revenue_where_there_is_some(billing, visitor):  # S1.57
     browser = visitor("support")
     assert 'aria-label="MRR"' not in browser.get("/dashboard").text
     billing.plan("pro", name="Pro")

@@ -133,7 +133,7 @@ def disputed(env, paid, sim):
     return found
 
 
-def test_evidence_is_drafted_filed_and_submitted_once(env, visitor, disputed):  # S3.26 S3.27
+def test_evidence_is_drafted_filed_and_submitted_once(env, visitor, disputed):  # I9
     browser = visitor("support")
     home = f"/dashboard/disputes/{ids.show('dispute', disputed.id)}"
     assert home in browser.get("/dashboard/disputes").text
@@ -158,7 +158,7 @@ def test_evidence_is_drafted_filed_and_submitted_once(env, visitor, disputed):  
     assert f'action="{home}/submit"' not in browser.get(home).text
 
 
-def test_a_dispute_is_given_up_by_finance(env, visitor, disputed):  # S3.28
+def test_a_dispute_is_given_up_by_finance(env, visitor, disputed):  # I9
     browser = visitor("finance")
     home = f"/dashboard/disputes/{ids.show('dispute', disputed.id)}"
     assert press(browser, home, f"{home}/accept").endswith("done=accepted")

@@ -78,7 +78,7 @@ def test_a_customer_sees_plan_next_charge_card_and_invoices(env, visit, maya):  
     assert paper.content.startswith(b"%PDF")
 
 
-def test_a_change_is_previewed_and_made_once(env, billing, visit, maya):  # S1.41 I24
+def test_a_change_is_previewed_and_made_once(env, billing, visit, maya):  # S1.44 I24
     billing.clock.advance(days=10)
     browser, place = visit(maya), f"{home_of(maya)}/change"
     page = browser.get(place)
