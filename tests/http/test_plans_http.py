@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import contextmanager
 from uuid import UUID
 
+import psycopg
 import pytest
 from http_support import problem_of
 
@@ -65,6 +68,62 @@ def test_what_makes_no_plan_is_refused(sold):
         problem_of(sold.put("/v1/plans/x", json={"name": "X", **wrong}), 422, "invalid_request")
     other = {"name": "Gold", "kind": "plan", "amount": 100}
     problem_of(sold.put("/v1/plans/gold", json=other), 409, "conflict")
+
+
+@pytest.mark.parametrize(("path", "list_", "key"), [
+    ("/api/subscriptions/plans", "plans", "pro"), ("/payment/memberships", "memberships", "gold"),
+])  # fmt: skip
+def test_the_public_lists_ask_the_database_once_until_a_plan_changes(
+    sold, user, env, path, list_, key
+):
+    """S1.25 S1.52: the second look runs no statement about plans; a change is there with it."""
+    until = time.monotonic() + 20
+    while not env.cache.is_hearing:
+        assert time.monotonic() < until, "nobody listens for changes"
+        time.sleep(0.01)
+
+    def shown():
+        answer = user.get(path)
+        assert answer.status_code == 200, answer.text
+        return answer.json()[list_]
+
+    def kept():
+        """A look that asked nothing; what is told of a change may make one look ask anew."""
+        until = time.monotonic() + 20
+        while True:
+            with asking() as asked:
+                found = shown()
+            if not asked:
+                return found
+            assert time.monotonic() < until, asked
+
+    before = shown()
+    assert kept() == before
+    body = {"pro": PRO, "gold": GOLD}[key]
+    for name in ("Renamed", "Renamed again"):
+        assert sold.put(f"/v1/plans/{key}", json={**body, "name": name}).status_code == 200
+        assert shown()[0]["name"] == name
+        assert kept()[0]["name"] == name
+    sold.delete(f"/v1/plans/{key}")
+    assert key not in [one["key"] for one in shown()]
+    assert kept() == shown()
+
+
+@contextmanager
+def asking():
+    """Statements about plans meanwhile; requests are counted and limited besides."""
+    asked, real = [], psycopg.Cursor.execute
+
+    def execute(self, query, *args, **more):
+        if "plan" in str(query):
+            asked.append(str(query))
+        return real(self, query, *args, **more)
+
+    psycopg.Cursor.execute = execute
+    try:
+        yield asked
+    finally:
+        psycopg.Cursor.execute = real
 
 
 def test_everybody_sees_the_plans_and_a_change_at_once(sold):
