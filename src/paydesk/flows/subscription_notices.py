@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, LiteralString
 from uuid import UUID
 
@@ -17,7 +18,7 @@ from paydesk.flows import subscription_steps as steps
 from paydesk.flows.clock_sources import Due
 from paydesk.flows.events import NewEvent, emit_many
 from paydesk.flows.subscription_steps import Sub
-from paydesk.flows.sweeps import WAIT_S, one_row
+from paydesk.flows.sweeps import SET_BACK, WAIT_S, each
 from paydesk.rules import invoices as rules
 from paydesk.settings import Settings
 
@@ -54,10 +55,14 @@ def _filled(text: LiteralString, until: LiteralString) -> LiteralString:
 
 # What is due next never lies after the period's end: the index of due rows leads to them.
 _DUE: LiteralString = _filled(
-    "select t.customer_id, t.id from subscriptions t ROWS where t.clock_id is null"
+    "select t.due_at, t.customer_id, t.id from subscriptions t ROWS where t.clock_id is null"
     " and t.due_at < 'infinity' and t.due_at <= %(far)s and t.period_end <= %(far)s"
     " and t.period_end > %(now)s and STANDS and (RENEWS or CARD)"
-    " order by t.due_at limit %(limit)s".replace("ROWS", _ROWS).replace("STANDS", _STANDS)
+    " and coalesce((t.told ->> 'set_back')::bigint, 0)"
+    "  <= extract(epoch from %(now)s::timestamptz) * 1000000"
+    " and (t.due_at, t.customer_id, t.id)"
+    "  > (%(due_at)s::timestamptz, %(customer_id)s::uuid, %(id)s::uuid)"
+    " order by t.due_at, t.customer_id, t.id limit %(limit)s".replace("ROWS", _ROWS).replace("STANDS", _STANDS)
     .replace("RENEWS", _RENEWS).replace("CARD", _CARD), "%(now)s",
 )  # fmt: skip
 _CLOCKED: LiteralString = _filled(
@@ -71,6 +76,10 @@ _CLOCKED: LiteralString = _filled(
 )  # fmt: skip
 
 
+#: Before every row.
+_FIRST: dict[str, Any] = {"due_at": "-infinity", "customer_id": UUID(int=0), "id": UUID(int=0)}
+
+
 def _values(settings: Settings) -> dict[str, Any]:
     renewal, card = settings.renewal_notice_days, settings.card_notice_days
     return {
@@ -80,18 +89,29 @@ def _values(settings: Settings) -> dict[str, Any]:
 
 
 def tell_due(env: Env, limit: int = 100) -> int:
-    """Sweep: tell of renewals and expiring cards whose day has come; answers of how many."""
+    """Sweep: tell of renewals and expiring cards whose day has come; answers of how many. Rows
+    that fail are set back, and the round goes on behind them."""
     values, now = _values(env.settings), env.now()
     far = now + max(values["renewal_days"], values["card_days"])
     if far == now:
         return 0
-    with env.db.read() as tx:
-        rows = tx.all(_DUE, {**values, "now": now, "far": far, "limit": limit})
-    done = 0
-    for row in rows:
-        with one_row("billing_notices", row["id"]):
-            done += tell(env, row["customer_id"], row["id"])
+    done, rows = 0, [_FIRST]
+    while rows and done < limit:
+        with env.db.read() as tx:
+            rows = tx.all(_DUE, {**values, **rows[-1], "now": now, "far": far, "limit": limit})
+        done += each("billing_notices", rows, partial(tell, env), partial(_set_back, env))
     return done
+
+
+def _set_back(env: Env, customer_id: UUID, sub_id: UUID) -> None:
+    until = int((env.now() + SET_BACK).timestamp() * 1_000_000)
+    with env.db.transaction(customer_id, wait_s=WAIT_S) as tx:
+        tx.run(
+            "update subscriptions set version = version + 1,"
+            " told = told || jsonb_build_object('set_back', %(until)s::bigint)"
+            " where customer_id = %(customer_id)s and id = %(id)s",
+            {"customer_id": customer_id, "id": sub_id, "until": until},
+        )
 
 
 def tell(env: Env, customer_id: UUID, sub_id: UUID) -> int:
@@ -103,6 +123,7 @@ def tell(env: Env, customer_id: UUID, sub_id: UUID) -> int:
         if row is None or not (row["renews"] or row["card"]):
             return 0
         sub = steps.read(tx, customer_id, sub_id)
+        sub.told.pop("set_back", None)
         if row["renews"]:
             sub.told = {**sub.told, "renewal": row["mark"]}
             steps.tell(tx, now, sub, "renewal_upcoming", **upcoming(tx, now, sub, env.settings))
