@@ -275,3 +275,43 @@ def test_a_command_that_dies_is_carried_out_once(there, pro, point):
     assert len(there.sim.objects("invoice")) == 2
     assert {row["state"] for row in there.billing.all("select state from provider_calls")} == {
         "done"}  # fmt: skip
+
+
+# S1.28 I6
+@pytest.mark.parametrize("point", ["change_after_commit", "before_provider_call",
+                                   "after_provider_call", "call_after_done"])
+def test_a_death_once_it_is_to_be_canceled_there_loses_no_refund(there, pro, point):
+    there.go_on(days=10)
+    crash.arm(point)
+    with pytest.raises(CrashNow):
+        changes.cancel(there.env, pro.customer_id, pro.id, at="now", refund="unused", by="eve")
+    there.billing.recover(rounds=4)
+    assert there.look(pro).state == "canceled"
+    (back,) = there.sim.objects("refund")
+    assert 1300 < back["amount"] < 1400
+    (kept,) = refunds.list_(there.env, pro.customer_id)
+    assert (kept.state, kept.requested_by) == ("succeeded", "eve")
+    changes.cancel(there.env, pro.customer_id, pro.id, at="now", refund="unused", by="eve")
+    assert len(there.sim.objects("refund")) == 1
+
+
+# S1.28 I32
+def test_what_is_unused_waits_for_a_second_person_as_any_refund_does(there, pro):
+    from dataclasses import replace
+    from decimal import Decimal
+
+    from paydesk.errors import ApprovalRequired
+
+    there.go_on(days=10)
+    settings = replace(there.env.settings, refund_approval_threshold=Decimal("5"))
+    strict = replace(there.env, settings=settings)
+    changes.cancel(strict, pro.customer_id, pro.id, at="now", refund="unused",
+                   by="key:1", persons=["eve@example.com"])  # fmt: skip
+    (asked,) = refunds.list_(strict, pro.customer_id)
+    assert (asked.state, there.sim.objects("refund")) == ("requested", [])
+    with pytest.raises(ApprovalRequired):
+        refunds.decide(strict, pro.customer_id, asked.id, "approve", by="user:eve",
+                       persons=["eve@example.com"])  # fmt: skip
+    done = refunds.decide(strict, pro.customer_id, asked.id, "approve", by="user:max",
+                          persons=["max@example.com"])  # fmt: skip
+    assert done.state == "succeeded"

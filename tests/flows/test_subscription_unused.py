@@ -161,3 +161,94 @@ def test_a_short_first_period_that_costs_some_cents_is_free(billing):
     assert billing.payments(sub) == []
     billing.until(sub.period_end)
     assert billing.invoices(sub)[1:] == [(1, "paid", 2000, 2000)]
+
+
+def goodwill(billing: Billing, who, minor: int) -> None:
+    """So much stands on the customer's balance."""
+    invoices.create(billing.env, invoices.NewInvoice(
+        customer_id=who.uuid, currency="usd", request_key=uuid4(),
+        items=[invoices.NewItem(kind="adjustment", description="Goodwill", amount_minor=-minor)],
+    ))  # fmt: skip
+
+
+# S1.28 S4.25
+def test_credits_that_the_balance_paid_go_back_with_its_money(billing):
+    billing.plan(credits=100)
+    who = billing.user()
+    goodwill(billing, who, 2000)
+    sub = billing.subscribe(who)
+    assert (billing.invoices(sub), billing.balance(who)) == ([(0, "paid", 2000, 0)], 100)
+    credits.spend_now(billing.env, credits.new_spend(who.uuid, 20, reason="work"))
+    half_of(billing, sub)
+    give_up(billing, who, sub)
+    assert (billing.books(who, "balance"), billing.balance(who)) == (1000, 30)
+    give_up(billing, who, sub)
+    assert (billing.books(who, "balance"), billing.balance(who)) == (1000, 30)
+
+
+# S1.28 S4.25
+@pytest.mark.parametrize("policy", ["debt", "block"])
+def test_of_what_balance_and_card_paid_no_more_credits_go_back_than_are_unused(billing, policy):
+    from dataclasses import replace
+
+    billing.plan(credits=100)
+    who = billing.user()
+    goodwill(billing, who, 1500)
+    sub = billing.subscribe(who)
+    assert billing.invoices(sub) == [(0, "paid", 2000, 500)]
+    credits.spend_now(billing.env, credits.new_spend(who.uuid, 50, reason="work"))
+    half_of(billing, sub)
+    strict = replace(billing.env, settings=replace(billing.env.settings, clawback_policy=policy))
+    subscription_changes.cancel(strict, who.uuid, sub.id, at="now", refund="unused")
+    assert back(billing, who) == [(500, "succeeded")]
+    assert (billing.books(who, "balance"), billing.balance(who)) == (500, 0)
+    owed = billing.all("select coalesce(sum(owed), 0)::int as n from batches"
+                       " where customer_id = %(c)s", c=who.uuid)  # fmt: skip
+    assert owed == [{"n": 0}]
+
+
+# S1.28 I32
+def test_who_gave_it_up_does_not_approve_the_refund_by_another_name(billing):
+    from dataclasses import replace
+    from decimal import Decimal
+
+    from paydesk.errors import ApprovalRequired
+    from paydesk.flows import refunds
+
+    billing.plan()
+    who = billing.user()
+    sub = billing.subscribe(who)
+    half_of(billing, sub)
+    settings = replace(billing.env.settings, refund_approval_threshold=Decimal("5"))
+    strict = replace(billing.env, settings=settings)
+    subscription_changes.cancel(strict, who.uuid, sub.id, at="now", refund="unused", by="key:1",
+                                persons=["eve@example.com"])  # fmt: skip
+    assert back(billing, who) == [(1000, "requested")]
+    (asked,) = refunds.list_(strict, who.uuid)
+    with pytest.raises(ApprovalRequired):
+        refunds.decide(strict, who.uuid, asked.id, "approve", by="user:eve",
+                       persons=["eve@example.com"])  # fmt: skip
+    refunds.decide(strict, who.uuid, asked.id, "approve", by="user:max",
+                   persons=["max@example.com"])  # fmt: skip
+    assert back(billing, who) == [(1000, "succeeded")]
+
+
+# S1.28 I13
+@pytest.mark.parametrize("part", [500, 1150])
+def test_a_partial_refund_before_counts_without_its_taxes(billing, part):
+    from paydesk.flows import refunds
+    from paydesk.flows.refunds import WantRefund
+
+    billing.plan()
+    tax_rates.add(billing.env, "GST", "15")
+    who = billing.user()
+    sub = billing.subscribe(who)
+    (bill,) = invoices.list_(billing.env, who.uuid)
+    key = uuid4()
+    refunds.request(billing.env, WantRefund(
+        customer_id=who.uuid, payment_id=bill.payment_id, by="desk", request_key=key,
+        request_hash=key.bytes, amount=USD(str(part / 100)),
+    ))  # fmt: skip
+    give_up(billing, who, sub)
+    # At once: all that was not given back before is unused, to the cent.
+    assert sum(amount for amount, _ in back(billing, who)) == pytest.approx(2300, abs=1)

@@ -205,12 +205,20 @@ def _batches(tx: Tx, payment: ServicePayment, at: datetime) -> list[Batch]:
         " case when b.kind = 'membership' then coalesce((select sum(d.amount) from draws d"
         "  join transfers t on t.customer_id = d.customer_id and t.id = d.transfer_id"
         "  where d.customer_id = %(customer_id)s and d.batch_id = b.id and t.note = 'change'),"
-        "  0)::bigint else 0 end as changed"
+        "  0)::bigint else 0 end as changed,"
+        # What the customer's balance had paid of an invoice bought its part of its credits.
+        " case when b.kind = 'membership' then (select jsonb_build_array(v.paid_minor,"
+        "  v.balance_minor) from invoices v where v.customer_id = %(customer_id)s"
+        "  and v.payment_id = %(payment_id)s and v.state = 'paid' and v.paid_minor > 0"
+        "  and v.balance_minor > 0 limit 1) end as paid"
         " from batches b where b.customer_id = %(customer_id)s and b.payment_id = %(payment_id)s"
         " order by b.granted_at, b.id",
         values,
     )
     source = {row["id"]: row.pop("source_id") for row in rows}
+    for row in rows:
+        came, balance = row.pop("paid") or (1, 0)
+        row["granted"] = share_of(row["granted"], came + balance, came)
     found = {row["id"]: Batch(**row) for row in rows}
     for one in found.values():
         if one.expires_at is not None and one.expires_at <= at:

@@ -142,6 +142,15 @@ def left_of(tx: Tx, customer_id: UUID, invoice_id: UUID) -> int:
     return row.total_minor - row.credited_minor - _refundable(tx, row)[1]
 
 
+def given_to_balance(tx: Tx, customer_id: UUID, note_id: UUID) -> int:
+    """What of a note went to the customer's balance, in minor units."""
+    return tx.value(
+        "select balance_minor from credit_notes where customer_id = %(customer_id)s"
+        " and id = %(id)s",
+        {"customer_id": customer_id, "id": note_id},
+    )
+
+
 def write_off(
     env: Env, tx: Tx, now: datetime, row: InvoiceRow, reason: str, minor: int
 ) -> InvoiceRow:

@@ -21,6 +21,8 @@ from paydesk.rules.plans import Terms
 from paydesk.settings import Settings
 
 REASON = "MEMBERSHIP_PAYMENT"
+#: What marks a taking for money that went to the balance when a subscription was given up.
+UNUSED = "unused"
 
 
 def give(
@@ -86,10 +88,11 @@ def given_in(tx: Tx, sub: Sub, since: datetime) -> tuple[int, int]:
 
 
 def take_back(
-    tx: Tx, now: datetime, sub: Sub, amount: int, payment_id: UUID | None, settings: Settings
-) -> dict[str, Any] | None:
+    tx: Tx, now: datetime, sub: Sub, amount: int, payment_id: UUID | None, settings: Settings,
+    note: str = CHANGE,
+) -> dict[str, Any] | None:  # fmt: skip
     """Take unspent credits of this subscription back for a change, the newest first; answers what
-    `put_back` needs, None where nothing was taken."""
+    `put_back` needs, None where nothing was taken. `note`: UNUSED of one that is given up."""
     owner = sub.customer_id
     settle(tx, [owner], now)
     at = ledger.last_instant(tx, owner, now)
@@ -105,7 +108,7 @@ def take_back(
     moves.entries.append(Entry(
         id=txn_id, customer_id=owner, debit="credits", credit="issued", asset=CREDIT,
         amount=amount, reason=TAKEN, txn_id=txn_id, subject_id=payment_id or sub.id,
-        note=CHANGE, effective_at=at,
+        note=note, effective_at=at,
     ))  # fmt: skip
     parts: list[dict[str, Any]] = []
     for row in rows:
@@ -126,7 +129,7 @@ def take_back(
                                 subject_id=payment_id, data=data, at=now)])  # fmt: skip
     return {
         "batches": parts, "grace_days": settings.refund_grace_days,
-        "order": settings.credit_order, "note": CHANGE,
+        "order": settings.credit_order, "note": note,
         "payment": str(payment_id) if payment_id else None,
     }  # fmt: skip
 
@@ -141,7 +144,8 @@ def put_back(tx: Tx, now: datetime, sub: Sub, taken: Mapping[str, Any]) -> None:
 
 
 def stand_still(tx: Tx, now: datetime, sub: Sub) -> None:
-    """A pause begins: credits that end do not end while it lasts. The caller saves `sub`."""
+    """In a pause credits that end do not end while it lasts: those there are when it begins, and
+    what is paid for meanwhile. The caller saves `sub`."""
     settle(tx, [sub.customer_id], now)
     rows = tx.all(
         "select id, expires_at from batches where customer_id = %(customer_id)s"
@@ -151,7 +155,8 @@ def stand_still(tx: Tx, now: datetime, sub: Sub) -> None:
     left = {str(row["id"]): (row["expires_at"] - now).total_seconds() for row in rows}
     if left:
         ledger.end_batches(tx, sub.customer_id, dict.fromkeys(left, "infinity"))
-        sub.told = {**sub.told, "credits_stand": left}
+        kept = sub.told.get("credits_stand") or {}
+        sub.told = {**sub.told, "credits_stand": {**kept, **left}}
 
 
 def run_on(tx: Tx, now: datetime, sub: Sub) -> None:

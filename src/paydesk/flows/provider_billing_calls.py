@@ -11,8 +11,10 @@ from uuid import UUID
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
 from paydesk.errors import PaydeskError, PaymentFailed
+from paydesk.flows import heads
 from paydesk.flows import provider_billing_books as books
 from paydesk.flows import provider_billing_events as news
+from paydesk.flows import provider_billing_refunds as give_back
 from paydesk.flows import subscription_steps as steps
 from paydesk.flows.provider_billing_invoices import Heard
 from paydesk.flows.provider_calls import Action, Call
@@ -40,6 +42,8 @@ def _done(env: Env, tx: Tx, now: datetime, call: Call, remote: Any) -> Mapping[s
         return {"id": remote.id, "url": remote.url}
     assert isinstance(remote, RemoteSubscription)
     news.lay(env, tx, now, sub.provider, call.customer_id, sub, remote, Heard(), "command")
+    if back := call.request.get("back"):
+        give_back.begin(env, tx, now, steps.read(tx, *sub.key), back)
     return {"id": remote.id, "status": remote.state}
 
 
@@ -60,6 +64,10 @@ def _old(env: Env, call: Call) -> Mapping[str, Any] | None:
     if call.request["op"] == "open":
         return None
     news.look(env, call.customer_id, _subject(call))
+    if back := call.request.get("back"):
+        with env.db.transaction(call.customer_id) as tx:
+            now = heads.decide(tx, env.now(), call.customer_id)
+            give_back.begin(env, tx, now, steps.read(tx, call.customer_id, _subject(call)), back)
     return {"id": call.request["ref"]}
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from fractions import Fraction
 from typing import Any
 from uuid import UUID
 
@@ -25,12 +24,11 @@ from paydesk.errors import (
 from paydesk.flows import (
     heads,
     methods,
-    payments,
     plans,
     provider_billing,
     provider_calls,
-    refunds,
 )
+from paydesk.flows import provider_billing_refunds as give_back
 from paydesk.flows import provider_prices as prices
 from paydesk.flows import subscription_steps as steps
 from paydesk.flows.plans import Plan
@@ -40,15 +38,12 @@ from paydesk.flows.subscription_charges import (
     MICROSECOND,
     ChangeLine,
     ChangePreview,
-    charged,
-    old_side,
 )
 from paydesk.flows.subscription_steps import Sub
 from paydesk.flows.subscription_views import SubscriptionView, get
 from paydesk.providers.billing import RemoteInvoice
-from paydesk.rules import fields, proration
+from paydesk.rules import fields
 from paydesk.rules import subscriptions as rules
-from paydesk.rules.invoices import half_up
 from paydesk.rules.money import Money
 
 #: So long a preview holds.
@@ -68,9 +63,10 @@ def runs(env: Env, customer_id: UUID, sub_id: UUID) -> bool:
 
 def _command(
     env: Env, customer_id: UUID, sub_id: UUID, op: str, told: Mapping[str, Any], check: Check,
-    key: UUID | None = None,
+    key: UUID | None = None, back: Mapping[str, Any] | None = None,
 ) -> SubscriptionView:  # fmt: skip
-    """Write the command, give it, and lay down what came of it. With a `key` once.
+    """Write the command, give it, and lay down what came of it. With a `key` once. `back`: what
+    is refunded with it.
 
     Raises PaymentFailed where the provider refused it: nothing changed.
     """
@@ -85,7 +81,8 @@ def _command(
                 tx, now, customer_id=customer_id, call_id=ids.new_owned(customer_id),
                 action="billing", subject_id=sub.id, clock_id=sub.clock_id,
                 request={"provider": sub.provider, "op": op, "ref": sub.provider_ref,
-                         "told": dict(told), "key": str(key) if key else None},
+                         "told": dict(told), "key": str(key) if key else None,
+                         **({"back": dict(back)} if back else {})},
             )  # fmt: skip
         crash.at("change_before_commit")
     crash.at("change_after_commit")
@@ -109,71 +106,50 @@ def _of_key(tx: Tx, sub: Sub, key: UUID | None) -> UUID | None:
 
 def cancel(
     env: Env, customer_id: UUID, sub_id: UUID, *, at: str, reason: str | None,
-    refund: str | None = None, by: str = "desk",
+    refund: str | None = None, by: str = "desk", persons: Sequence[str] | None = None,
 ) -> SubscriptionView:  # fmt: skip
     """End it there, now or at the period's end. Safe to repeat. `refund`: give what is unused of
     the running period's payment back to the payer, once it is over."""
     with env.db.read() as tx:
         sub = steps.read(tx, customer_id, sub_id)
-        back = _unused(tx, heads.now(env, customer_id, tx), sub) if refund else None
+        back = give_back.unused(env, tx, sub, by, persons) if refund else None
     if sub.state == "incomplete" and sub.provider_ref is None:
         provider_billing.lapse(env, customer_id, sub_id)
         return get(env, customer_id, sub_id)
-    is_now = at == "now" or sub.state in ("incomplete", "unpaid", "paused")
+    is_now = at == "now" or sub.state in ("incomplete", "unpaid") or (
+        sub.state == "paused" and not sub.told.get("held"))  # fmt: skip
+    is_dated = sub.cancel_at is not None and sub.cancel_at > sub.period_end
 
     def check(tx: Tx, now: datetime, sub: Sub) -> bool:
         if sub.state in rules.ENDED:
             if is_now or sub.cancel_reason == reason:
                 return False
             raise Conflict(f"This subscription is {sub.state} already.")
-        return is_now or sub.cancel_at is None
+        return is_now or sub.cancel_at is None or sub.cancel_at > sub.period_end
 
     op = "cancel" if is_now else "cancel_at_end"
-    found = _command(env, customer_id, sub_id, op, {"reason": reason}, check)
+    told = {"reason": reason, "is_dated": is_dated}
+    found = _command(env, customer_id, sub_id, op, told, check, back=back)
     if back is not None:
-        _give_back(env, sub, *back, by)
+        give_back.finish(env, customer_id, sub_id, back)
     return found
 
 
-def _unused(tx: Tx, now: datetime, sub: Sub) -> tuple[UUID, Fraction] | None:
-    """(payment, the part of it that is for the rest of the period); None where nothing is. Of one
-    that is over, as of its end: a repeat comes to the same."""
-    paid_for = charged(tx, sub)
-    if paid_for is None or paid_for.payment_id is None or sub.state == "trialing":
-        return None
-    told = steps.terms(tx, sub)
-    policy = told.downgrade if told.downgrade in ("seconds", "days") else "seconds"
-    rest = proration.unused(
-        old_side(tx, sub, told, paid_for), sub.ended_at or now, policy=policy, zone=sub.zone
-    ).amount_minor
-    if rest <= 0:
-        return None
-    return paid_for.payment_id, Fraction(rest, paid_for.paid_minor)
-
-
-def _give_back(env: Env, sub: Sub, payment_id: UUID, part: Fraction, by: str) -> None:
-    """Refund that part of the payment, taxes and all, once, as far as the payment goes."""
-    paid = payments.get(env, sub.customer_id, payment_id)
-    minor = min(half_up(paid.captured.minor * part), paid.refundable.minor)
-    if minor <= 0:
-        return
-    key = ids.request_key("subscription", str(sub.id), "unused")
-    refunds.request(env, refunds.WantRefund(
-        customer_id=sub.customer_id, payment_id=payment_id, by=by,
-        amount=Money(minor, sub.currency, minor=True), reason="requested_by_customer", force=True,
-        request_key=key, request_hash=key.bytes,
-    ))  # fmt: skip
-
-
 def reactivate(env: Env, customer_id: UUID, sub_id: UUID) -> SubscriptionView:
-    """Take a cancellation at the period's end back. Safe to repeat."""
+    """Take a cancellation at the period's end, or at a date, back. Safe to repeat."""
+    with env.db.read() as tx:
+        sub = steps.read(tx, customer_id, sub_id)
+    is_dated = False
+    if sub.cancel_at is not None and sub.provider_ref is not None:
+        remote = env.providers.call(sub.provider, "fetch_subscription", sub.provider_ref)
+        is_dated = remote.cancel_at is not None and not remote.cancels_at_end
 
     def check(tx: Tx, now: datetime, sub: Sub) -> bool:
         if sub.state in rules.ENDED:
             raise Conflict(f"This subscription is {sub.state}: subscribe anew.")
         return sub.cancel_at is not None
 
-    return _command(env, customer_id, sub_id, "reactivate", {}, check)
+    return _command(env, customer_id, sub_id, "reactivate", {"is_dated": is_dated}, check)
 
 
 # Pausing ---------------------------------------------------------------------------------------

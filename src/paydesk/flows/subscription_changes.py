@@ -7,6 +7,7 @@ fails, everything stays as it is.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -141,8 +142,11 @@ def _change(
         steps.save(tx, now, sub)
         return None
     if not found.items and not found.restart:
+        waited, stood = sub.next, (sub.plan_id, sub.plan_version, sub.quantity)
         sub.next = None
         _apply(tx, now, sub, _next(found), None, env.settings, key)
+        if waited and stood == (sub.plan_id, sub.plan_version, sub.quantity):
+            steps.tell(tx, now, sub, "updated", changed=["next"])  # It is taken back.
         steps.save(tx, now, sub)
         return None
     return _bill(env, tx, now, sub, found, moment or now, key)
@@ -288,11 +292,13 @@ def failed(tx: Tx, now: datetime, sub: Sub, row: InvoiceRow) -> None:
 def cancel(
     env: Env, customer_id: UUID, sub_id: UUID, *, at: str = "period_end",
     reason: str | None = None, refund: str | None = None, by: str | None = None,
+    persons: Sequence[str] | None = None,
 ) -> SubscriptionView:  # fmt: skip
     """End it at the period's end, or now: then what it opens is shut at once. Safe to repeat.
 
     `refund` with `now`: "unused" gives back what was paid for the rest of the period, with its
-    taxes and a credit note, to the payer. Raises NotFound, InvalidRequest, Conflict (it is over),
+    taxes and a credit note, to the payer; `persons` is who is behind the name `by`, where another
+    one has to agree to it. Raises NotFound, InvalidRequest, Conflict (it is over),
     and what a refund raises.
     """
     if at not in charges.WHEN:
@@ -302,7 +308,7 @@ def cancel(
     reason = fields.optional_text(reason, "reason", most=255)
     if there.runs(env, customer_id, sub_id):
         return there.cancel(env, customer_id, sub_id, at=at, reason=reason,
-                            refund=refund, by=by or causes.actor("desk"))  # fmt: skip
+                            refund=refund, by=by or causes.actor("desk"), persons=persons)  # fmt: skip
     with env.db.transaction(customer_id) as tx:
         now = heads.decide(tx, env.now(), customer_id)
         sub = steps.read(tx, customer_id, sub_id)
@@ -311,7 +317,7 @@ def cancel(
                 return get(env, customer_id, sub_id)
             raise Conflict(f"This subscription is {sub.state} already.")
         who = by or causes.actor("desk")
-        back = subscription_refunds.begin(env, tx, now, sub, who) if refund else []
+        back = subscription_refunds.begin(env, tx, now, sub, who, persons) if refund else []
         if at == "now" or sub.state in ("incomplete", "unpaid", "paused"):
             _cancel_now(tx, now, sub, reason)
         elif sub.cancel_at is None:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from typing import Any
 from uuid import UUID
 
@@ -102,7 +103,8 @@ class Charged:
 
 _CHARGED = """
     select i.id, i.invoice_id, v.payment_id, i.amount_minor, i.period_start, i.period_end, i.why,
-        v.finalized_at, v.total_minor, coalesce((select sum(d.amount_minor) from invoice_items d
+        v.finalized_at, v.total_minor, v.subtotal_minor, v.discount_minor,
+        coalesce((select sum(d.amount_minor) from invoice_items d
             where d.customer_id = %(customer_id)s and d.of_item = i.id
             and d.kind = 'discount'), 0)::bigint as discount,
         coalesce((select -sum(c.amount_minor) from invoice_items c join invoices w
@@ -129,7 +131,12 @@ def charged(tx: Tx, sub: Sub) -> Charged | None:
     if row is None:
         return None
     paid = row["amount_minor"] + row["discount"]
-    gone = row["credited"] + min(row["refunded"], max(0, row["total_minor"]))
+    gone, total = row["credited"], row["total_minor"]
+    if total > 0:
+        # What went back has the taxes on top in it, the charge has not.
+        net = row["subtotal_minor"] - abs(row["discount_minor"])
+        net = net if 0 < net < total else total
+        gone += invoice_rules.half_up(Fraction(min(row["refunded"], total) * net, total))
     return Charged(
         item_id=row["id"], invoice_id=row["invoice_id"], payment_id=row["payment_id"],
         paid_minor=max(0, paid), credited_minor=min(max(0, paid), gone),

@@ -10,7 +10,7 @@ from uuid import UUID
 from paydesk import ids
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
-from paydesk.flows import credit_notes
+from paydesk.flows import credit_notes, memberships
 from paydesk.flows import subscription_charges as charges
 from paydesk.flows import subscription_steps as steps
 from paydesk.flows.credit_notes import Begun, NewNote
@@ -31,16 +31,20 @@ _INVOICES = """
 """
 
 
-def begin(env: Env, tx: Tx, now: datetime, sub: Sub, by: str) -> list[Begun]:
+def begin(
+    env: Env, tx: Tx, now: datetime, sub: Sub, by: str, persons: Sequence[str] | None = None
+) -> list[Begun]:
     """Note what is unused of the running period, and begin its refunds, in the transaction that
     ends the subscription. `finish` carries them out once that is committed.
 
-    What the customer's balance had paid goes back there. Raises what a refund raises.
+    What the customer's balance had paid goes back there, and its part of the credits is taken
+    back with it; refunds take back theirs themselves. Raises what a refund raises.
     """
     paid_for = charges.charged(tx, sub)
     if paid_for is None or sub.state == "trialing":
         return []
-    left, found = _unused(tx, now, sub, paid_for), []
+    whole, credits = _unused(tx, now, sub, paid_for)
+    left, found, on_balance = whole, [], 0
     values = {"customer_id": sub.customer_id, "id": sub.id, "cycle": sub.period}
     for row in tx.all(_INVOICES, values):
         part = min(left, credit_notes.left_of(tx, sub.customer_id, row["id"]))
@@ -49,9 +53,15 @@ def begin(env: Env, tx: Tx, now: datetime, sub: Sub, by: str) -> list[Begun]:
         left -= part
         found.append(credit_notes.begin(env, tx, now, NewNote(
             customer_id=sub.customer_id, invoice_id=row["id"], by=by, force=True,
-            amount=Money(part, sub.currency, minor=True), reason="requested_by_customer",
+            persons=persons, amount=Money(part, sub.currency, minor=True),
+            reason="requested_by_customer",
             request_key=ids.request_key("subscription", str(sub.id), "unused", str(row["id"])),
         )))  # fmt: skip
+        on_balance += credit_notes.given_to_balance(tx, sub.customer_id, found[-1].note_id)
+    if on_balance and credits:
+        # As many as that money bought, rounded up, as all that is unused is.
+        memberships.take_back(tx, now, sub, -(-credits * on_balance // whole),
+                              paid_for.payment_id, env.settings, memberships.UNUSED)  # fmt: skip
     return found
 
 
@@ -61,19 +71,21 @@ def finish(env: Env, begun: Sequence[Begun]) -> None:
         credit_notes.carry_on(env, one)
 
 
-def _unused(tx: Tx, now: datetime, sub: Sub, paid_for: Charged) -> int:
-    """What is left of the charge that pays for the running time, with the taxes on top of it."""
+def _unused(tx: Tx, now: datetime, sub: Sub, paid_for: Charged) -> tuple[int, int]:
+    """What is left of the charge that pays for the running time, with the taxes on top of it, and
+    the credits that are left with it."""
     told = steps.terms(tx, sub)
     policy = told.downgrade if told.downgrade in ("seconds", "days") else "seconds"
     # In a pause its time stands still.
     at = sub.paused_at or now
     rest = proration.unused(
         charges.old_side(tx, sub, told, paid_for), at, policy=policy, zone=sub.zone
-    ).amount_minor
-    if rest <= 0:
-        return 0
+    )
+    if rest.amount_minor <= 0:
+        return 0, 0
     tax = _tax_of(tx, sub.customer_id, paid_for)
-    return rest + rules.half_up(Fraction(tax * rest, paid_for.paid_minor))
+    taxed = rules.half_up(Fraction(tax * rest.amount_minor, paid_for.paid_minor))
+    return rest.amount_minor + taxed, rest.credits_back
 
 
 def _tax_of(tx: Tx, customer_id: UUID, paid_for: Charged) -> int:

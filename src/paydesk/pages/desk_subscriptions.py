@@ -268,7 +268,7 @@ def cancel(
         session.check_form(request, who, csrf, desk.MAY["refunds.decide"])
     done = subscription_changes.cancel(
         env, one.customer_id, one.id, at=at, reason=reason.strip() or None,
-        refund="unused" if refund else None, by=who.caller,
+        refund="unused" if refund else None, by=who.caller, persons=who.persons,
     )  # fmt: skip
     return desk.done(f"{HOME}/{ident}", "canceled" if done.ended_at else "will_end")
 

@@ -231,7 +231,7 @@ async def cancel_subscription(request: Request, subscription: str, body: CancelI
     def do(env: Any, one: SubscriptionView) -> SubscriptionView:
         return subscription_changes.cancel(
             env, one.customer_id, one.id, at=body.at, reason=body.reason, refund=body.refund,
-            by=causes.actor("desk"),
+            by=causes.actor("desk"), persons=who_of(request).persons,
         )  # fmt: skip
 
     return await at_provider(request, _step, request, subscription, do)
