@@ -20,7 +20,7 @@ from paydesk.db.together import each
 from paydesk.env import Env
 from paydesk.flows import charges, heads, provider_calls
 from paydesk.flows.provider_calls import Call, action_of
-from paydesk.flows.sweeps import one_row
+from paydesk.flows.sweeps import is_expected, one_row
 
 log = structlog.get_logger(__name__)
 
@@ -38,14 +38,22 @@ def run(env: Env, calls: Sequence[Call]) -> None:
     if not calls:
         return
     with ThreadPoolExecutor(min(SENDERS, len(calls))) as pool:
-        left: set[Future[Answer | None]] = {
-            pool.submit(copy_context().run, _sent, env, call) for call in calls
-        }
-        while left:
-            done, left = wait(left, timeout=GATHER_S)
-            if not done:
-                done, left = wait(left, return_when=FIRST_COMPLETED)
-            _record(env, [answer for one in done if (answer := one.result()) is not None])
+        try:
+            _send_all(env, calls, pool)
+        except BaseException:  # What is not under way yet is left to the sweep of calls.
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def _send_all(env: Env, calls: Sequence[Call], pool: ThreadPoolExecutor) -> None:
+    left: set[Future[Answer | None]] = {
+        pool.submit(copy_context().run, _sent, env, call) for call in calls
+    }
+    while left:
+        done, left = wait(left, timeout=GATHER_S)
+        if not done:
+            done, left = wait(left, return_when=FIRST_COMPLETED)
+        _record(env, [answer for one in done if (answer := one.result()) is not None])
 
 
 def _sent(env: Env, call: Call) -> Answer | None:
@@ -66,7 +74,8 @@ def _record(env: Env, answers: list[Answer]) -> None:
         except DatabaseUnavailable:
             raise
         except Exception as exc:  # Whichever it was: each by itself then.
-            log.info("answers are recorded one by one", count=len(answers), why=repr(exc)[:300])
+            tell = log.info if is_expected(exc) else log.exception
+            tell("answers are recorded one by one", count=len(answers), why=repr(exc)[:300])
     for call, remote in left:
         with one_row("provider_calls", call.id):
             provider_calls.record(env, call, remote)

@@ -23,6 +23,7 @@ from paydesk.db.together import each
 from paydesk.env import Env
 from paydesk.flows import call_batches
 from paydesk.flows.provider_calls import Call
+from paydesk.flows.sweeps import is_expected
 
 log = structlog.get_logger(__name__)
 
@@ -73,7 +74,8 @@ def _run(
     except DatabaseUnavailable:
         raise
     except Exception as exc:  # Whichever it was: in halves, and at last by itself.
-        log.info("a batch is halved", count=len(keys), why=repr(exc)[:300])
+        tell = log.info if is_expected(exc) else log.exception
+        tell("a batch is halved", count=len(keys), why=repr(exc)[:300])
         if len(keys) == 1:
             return 0, list(keys)
         middle = len(keys) // 2

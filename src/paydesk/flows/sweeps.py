@@ -22,6 +22,12 @@ SET_BACK = timedelta(minutes=10)
 WAIT_S = 1.0
 
 
+def is_expected(exc: Exception) -> bool:
+    """Whether it belongs to work beside others: no fault of the code, which a batch that falls
+    back to single rows would hide."""
+    return isinstance(exc, PaydeskError | psycopg.OperationalError)
+
+
 @contextmanager
 def one_row(sweep: str, row: object) -> Iterator[None]:
     """Log what goes wrong with this row and go on; it stays due.
