@@ -13,7 +13,7 @@ from uuid import UUID
 from paydesk import crash, ids
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
-from paydesk.errors import NotFound, PaydeskError, PaymentFailed
+from paydesk.errors import InvalidRequest, NotFound, PaydeskError, PaymentFailed
 from paydesk.flows import (
     access,
     due_batches,
@@ -63,7 +63,7 @@ def failed(tx: Tx, now: datetime, sub: Sub, row: InvoiceRow, code: str | None) -
         return
     at = found.at if isinstance(found, rules.Retry) else found.final_at
     invoice_books.change(tx, row, try_at=at)
-    if sub.state == "unpaid":
+    if sub.state in ("unpaid", "paused"):
         return
     until = "retry_at" if isinstance(found, rules.Retry) else "final_at"
     steps.move(tx, now, sub, "payment_failed", "past_due", error_code=code,
@@ -76,7 +76,8 @@ def _give_up(tx: Tx, now: datetime, sub: Sub, row: InvoiceRow, found: rules.Fina
     if sub.state == "active":
         steps.move(tx, now, sub, "payment_failed", None)
     shown = ids.show("invoice", row.id)
-    if found.action == "downgrade" and found.downgrade_to is not None:
+    is_paused = sub.state == "paused"  # Nothing begins to live on in a pause: it ends.
+    if found.action == "downgrade" and found.downgrade_to is not None and not is_paused:
         with contextlib.suppress(NotFound):
             _downgrade(tx, now, sub, row, found.downgrade_to)
             return
@@ -213,10 +214,14 @@ def _again(
         _give_up(tx, now, sub, row, rules.Final(told.final, told.downgrade_to))
         steps.save(tx, now, sub)
         return None
-    call = bills.charge(env, tx, now, sub, row)
+    code = NO_METHOD
+    try:
+        call = bills.charge(env, tx, now, sub, row)
+    except InvalidRequest as exc:  # A sum that nobody can be asked for.
+        call, code = None, exc.code
     if call is None:
         row = invoice_books.change(tx, invoice_books.get(tx, *_key(row)), attempts=row.attempts + 1)
-        failed(tx, now, sub, row, NO_METHOD)
+        failed(tx, now, sub, row, code)
         steps.save(tx, now, sub)
     return call
 

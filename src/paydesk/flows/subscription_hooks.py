@@ -21,6 +21,9 @@ from paydesk.rules.plans import Terms
 from paydesk.settings import Settings
 from paydesk.tracker.stores.joined import ServicePayment
 
+#: In these a try that failed is followed by another, or by the plan's last action.
+_ASKED = frozenset({"active", "past_due", "unpaid", "trialing", "paused"})
+
 
 def paid(
     tx: Tx, now: datetime, row: InvoiceRow, payment: ServicePayment | None, settings: Settings
@@ -61,14 +64,16 @@ def _period_paid(
         _begin_again(sub, told, now)
     if row.cycle == sub.period:
         start, end = sub.period_start, sub.period_end
-        steps.give_access(tx, now, sub, told, steps.until_of(told, end), payment_id)
+        if before != "paused":  # What is open is opened when it is resumed.
+            steps.give_access(tx, now, sub, told, steps.until_of(told, end), payment_id)
         if start <= now:
-            memberships.give(tx, now, sub, told, 0, payment_id, settings)
+            memberships.give(tx, now, _as_if_resumed(sub, now), told, 0, payment_id, settings)
     elif row.cycle is not None and row.cycle < sub.period and row.period_start is not None:
-        # Paid after the next one began: what rolls over is given all the same.
+        # Paid after the next one began: what rolls over is given all the same, by what was sold.
         then = replace(sub, period=row.cycle, anchor_period=row.cycle, anchor=row.period_start,
-                       period_start=row.period_start, period_end=row.period_end)  # fmt: skip
-        memberships.give(tx, now, then, told, 0, payment_id, settings)
+                       period_start=row.period_start, period_end=row.period_end,
+                       **_sold(tx, row))  # fmt: skip
+        memberships.give(tx, now, then, steps.terms(tx, then), 0, payment_id, settings)
     if before == "unpaid" and row.cycle != sub.period and not still_open:
         _go_on(tx, now, sub, told, settings)
     if row.cycle == 0 or before in ("incomplete", "expired"):
@@ -76,11 +81,31 @@ def _period_paid(
     if before in ("past_due", "unpaid") and still_open:
         return
     if before == "paused":
+        memberships.stand_still(tx, now, sub)
         return
     type = {"incomplete": "activated", "expired": "activated"}.get(before, "renewed")
     steps.move(tx, now, sub, "paid", type, invoice=shown)
     if before in ("past_due", "unpaid"):
         steps.tell(tx, now, sub, "recovered", was=before, invoice=shown)
+
+
+def _sold(tx: Tx, row: InvoiceRow) -> Mapping[str, Any]:
+    """The plan, its version and the seats that an invoice bills; empty where it names none."""
+    return tx.one(
+        "select plan_id, plan_version, quantity from invoice_items"
+        " where customer_id = %(customer_id)s and invoice_id = %(id)s and kind = 'recurring'"
+        " and plan_id is not null order by position limit 1",
+        {"customer_id": row.customer_id, "id": row.id},
+    ) or {}
+
+
+def _as_if_resumed(sub: Sub, now: datetime) -> Sub:
+    """In a pause the time that credits are for begins when it was paused."""
+    if sub.state != "paused" or sub.paused_at is None:
+        return sub
+    stood = now - sub.paused_at
+    return replace(sub, anchor=sub.anchor + stood, period_start=sub.period_start + stood,
+                   period_end=sub.period_end + stood)  # fmt: skip
 
 
 def _begin_again(sub: Sub, told: Terms, now: datetime) -> None:
@@ -119,7 +144,7 @@ def failed(tx: Tx, now: datetime, row: InvoiceRow, payment: ServicePayment) -> N
         from paydesk.flows import subscription_changes
 
         subscription_changes.failed(tx, now, sub, row)
-    elif sub.state in ("active", "past_due", "unpaid", "trialing") and row.state == "open":
+    elif sub.state in _ASKED and row.state == "open":
         is_page = payment.checkout_id is not None
         if is_page and payment.state != "failed" and row.first_failed_at is None:
             return  # A page that nobody paid on is no failed try.

@@ -8,7 +8,7 @@ from uuid import UUID
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
 from paydesk.errors import InvalidRequest
-from paydesk.flows import access, heads, memberships
+from paydesk.flows import access, heads, invoice_books, memberships
 from paydesk.flows import provider_billing_changes as there
 from paydesk.flows import subscription_steps as steps
 from paydesk.flows.subscription_steps import Sub
@@ -53,7 +53,7 @@ def resume(env: Env, customer_id: UUID, sub_id: UUID) -> SubscriptionView:
     with env.db.transaction(customer_id) as tx:
         now = heads.decide(tx, env.now(), customer_id)
         sub = steps.read(tx, customer_id, sub_id)
-        if sub.state != "active":
+        if sub.state not in ("active", "past_due"):
             resumed(tx, now, sub)
             steps.save(tx, now, sub)
     return get(env, customer_id, sub_id)
@@ -75,6 +75,21 @@ def resumed(tx: Tx, now: datetime, sub: Sub) -> None:
     sub.paused_at = sub.resume_at = None
     memberships.run_on(tx, now, sub)
     told = steps.terms(tx, sub)
-    steps.give_access(tx, now, sub, told, steps.until_of(told, sub.period_end),
+    if is_owed := _ask_again(tx, now, sub):
+        steps.move(tx, now, sub, "payment_failed", None)
+    steps.give_access(tx, now, sub, told, steps.until_of(told, now if is_owed else sub.period_end),
                       steps.payment_of_period(tx, sub))  # fmt: skip
     steps.tell(tx, now, sub, "resumed", was="paused")
+
+
+def _ask_again(tx: Tx, now: datetime, sub: Sub) -> bool:
+    """Whether the charge of the running period failed while it was paused. What is to be tried no
+    more in a pause is tried once again."""
+    is_owed = False
+    for one in steps.open_invoices(tx, sub):
+        row = invoice_books.get(tx, sub.customer_id, one["id"])
+        if row.cycle == sub.period and row.first_failed_at is not None:
+            is_owed = True
+            if row.try_at is None:
+                invoice_books.change(tx, row, try_at=now)
+    return is_owed
