@@ -255,8 +255,9 @@ class Paydesk:
     ) -> Access:
         """Whether the customer has access to `course:python`, now or at an instant.
 
-        True or false, with `reason` (granted, not_purchased, expired, revoked, not_yet),
-        `source`, `expires_at` and, where there is none, `offer_url`.
+        True or false, with `reason` (granted, not_purchased, expired, revoked, not_yet; past_due or
+        unpaid where the subscription that gave it owes), `source`, `expires_at` and, where there is
+        none, `offer_url`.
         """
         return can(self.env, customer, resource, at)
 

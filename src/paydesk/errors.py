@@ -376,7 +376,7 @@ class PreviewOutdated(Conflict):
 
 
 class AccessRequired(PaydeskError):
-    """`resource` is what was asked for; `reason` is not_purchased, expired, revoked or not_yet;
+    """`resource` is what was asked for; `reason` is as `can` has it, such as not_purchased;
     `offer_url` leads to what gives access, where something on sale does."""
 
     code = "access_required"

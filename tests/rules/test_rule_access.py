@@ -227,3 +227,17 @@ def test_months_are_counted_from_the_anchor_and_clamped():
     assert add_months(leap, 12) == datetime(2029, 2, 28, tzinfo=UTC)
     assert add_months(leap, 48) == datetime(2032, 2, 29, tzinfo=UTC)
     assert add_months(datetime(2025, 1, 2, tzinfo=UTC), 6) == datetime(2025, 7, 2, tzinfo=UTC)
+
+
+def test_only_a_subscription_that_owes_changes_the_reason():
+    """S1.49: what was bought, given or still holds keeps its reason."""
+    sub = UUID(int=77)
+    ended = replace(grant(end=5), source="subscription", source_id=sub)
+    found = asked([ended], when=9)
+    assert access.asks_subscription(found) == sub
+    reasons = {access.owing(found, one).reason for one in ("active", "canceled", "paused", None)}
+    assert reasons == {"expired"}
+    assert [access.owing(found, one).reason for one in access.OWING] == ["past_due", "unpaid"]
+    assert access.asks_subscription(asked([ended], when=1)) is None
+    assert access.asks_subscription(asked([grant(end=5)], when=9)) is None
+    assert access.asks_subscription(asked([])) is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -79,3 +81,25 @@ def test_the_text_and_the_interval_do_not_contradict_each_other():
 )  # fmt: skip
 def test_a_name_comes_from_the_key(key, name):
     assert plans.name_of(key) == name
+
+
+def test_plans_are_compared_by_the_price_of_a_year():
+    def terms(price, **more):
+        return plans.terms_of(UUID(int=1), 1, plans.check(price=price, **more))
+
+    told = ["100 USD/year", "9 USD/month", "30 USD/3 months", "3 USD/week", "1 EUR/year"]
+    found = sorted(told, key=lambda one: plans.cost(terms(one), "usd"))
+    assert found == ["100 USD/year", "9 USD/month", "30 USD/3 months", "3 USD/week", "1 EUR/year"]
+    team = terms("9 USD/month", least_quantity=3, most_quantity=9)
+    assert plans.cost(team, "usd") > plans.cost(terms("20 USD/month"), "usd")
+
+
+def test_a_plan_opens_what_it_grants():
+    def opens(grants, kind, name):
+        return plans.opens(plans.terms_of(UUID(int=1), 1, plans.check(price=USD(1), grants=grants)),
+                           kind, name)  # fmt: skip
+
+    assert opens(None, "course", "python") and opens(["course:*"], "course", "python")
+    assert opens(["course:python"], "course", "python")
+    assert not opens(["course:python"], "course", "*") and not opens([], "course", "python")
+    assert not opens(["lab:*"], "course", "python")

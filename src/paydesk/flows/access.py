@@ -15,7 +15,7 @@ from paydesk.db.together import in_sets
 from paydesk.env import Env
 from paydesk.errors import Conflict, IdempotencyKeyReused, InvalidRequest, NotFound
 from paydesk.flows import access_records as records
-from paydesk.flows import heads, items, offer_links
+from paydesk.flows import heads, items, offer_links, plans
 from paydesk.flows.access_records import event, shown_source
 from paydesk.flows.events import emit_many
 from paydesk.flows.sweeps import WAIT_S, one_row
@@ -33,8 +33,9 @@ MOST_KEPT = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """Whether a customer may, and why: `reason` is granted, not_purchased, expired, revoked or
-    not_yet. `source` is the id of what gave it; true where allowed."""
+    """Whether a customer may, and why: `reason` is granted, not_purchased, expired, revoked,
+    not_yet, or past_due or unpaid where the subscription that gave it owes. `source` is the id of
+    what gave it; true where allowed."""
 
     allowed: bool
     reason: str
@@ -115,11 +116,30 @@ def can(env: Env, customer_id: UUID, resource: str, at: datetime | None = None) 
     kind, name = rules.parse(resource)
     kept = _kept(env, customer_id) if at is None and env.cache.is_hearing else None
     if kept is not None:
-        found = rules.decide(*kept, kind, name, heads.now(env, customer_id))
+        moment = heads.now(env, customer_id)
+        found = rules.decide(*kept, kind, name, moment)
+        if rules.asks_subscription(found):
+            with env.db.read() as tx:
+                found = _why(tx, customer_id, found, moment)
         return shaped(env, customer_id, kind, name, found)
     with env.db.read() as tx:
-        found = verdict(tx, customer_id, kind, name, at or heads.now(env, customer_id, tx))
+        moment = at or heads.now(env, customer_id, tx)
+        found = _why(tx, customer_id, verdict(tx, customer_id, kind, name, moment), moment)
     return shaped(env, customer_id, kind, name, found)
+
+
+def _why(tx: Tx, customer_id: UUID, found: rules.Verdict, at: datetime) -> rules.Verdict:
+    """The verdict; where a subscription gave what has ended and owes for the time asked about,
+    with its state. A statement more, and only where it gave it."""
+    given_by = rules.asks_subscription(found)
+    if given_by is None:
+        return found
+    state = tx.value(
+        "select state from subscriptions where customer_id = %(customer_id)s and id = %(id)s"
+        " and period_start <= %(at)s",
+        {"customer_id": customer_id, "id": given_by, "at": at},
+    )
+    return rules.owing(found, state)
 
 
 def _kept(env: Env, customer_id: UUID) -> records.Records | None:
@@ -165,7 +185,7 @@ def verdict(tx: Tx, customer_id: UUID, kind: str, name: str, at: datetime) -> ru
 
 
 def _offer(env: Env, customer: UUID | str | None, kind: str, name: str) -> str | None:
-    found = items.offering(env, kind, name)
+    found = items.offering(env, kind, name) or plans.opening(env, kind, name)
     return offer_links.url(env, found, customer) if found else None
 
 

@@ -1,4 +1,4 @@
-"""Links that lead to the page where one customer can buy an item.
+"""Links that lead to the page where one customer can buy an item or begin a plan.
 
 A link names its customer, sealed: whoever holds it sees that customer's price and can pay for that
 customer, and nothing else.
@@ -14,6 +14,7 @@ from paydesk import ids
 from paydesk.env import Env
 from paydesk.flows import heads
 from paydesk.flows.items import Item
+from paydesk.flows.plans import Plan
 from paydesk.seals import seal, unseal
 
 #: How long a link names its customer; later it shows the offer to nobody in particular.
@@ -21,10 +22,10 @@ LINK_DAYS = 7
 _PURPOSE = "offer"
 
 
-def url(env: Env, item: Item, customer: UUID | str | None) -> str:
-    """Where an item is offered to a customer: ours, or the application's own id of one who is
-    not known here yet."""
-    told = {"item": item.key}
+def url(env: Env, what: Item | Plan, customer: UUID | str | None) -> str:
+    """Where an item or a plan is offered to a customer: ours, or the application's own id of one
+    who is not known here yet."""
+    told = {"plan" if isinstance(what, Plan) else "item": what.key}
     if customer is not None:
         is_known = isinstance(customer, UUID)
         until = heads.now(env, customer if is_known else None) + timedelta(days=LINK_DAYS)

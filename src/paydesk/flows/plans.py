@@ -19,8 +19,8 @@ from paydesk.rules.money import Money
 from paydesk.rules.plans import Terms, price
 
 __all__ = [
-    "Plan", "Terms", "archive", "get", "list_", "plan_in", "price", "price_of", "terms", "upsert",
-    "versions",
+    "Plan", "Terms", "archive", "get", "list_", "opening", "plan_in", "price", "price_of", "terms",
+    "upsert", "versions",
 ]  # fmt: skip
 
 _LIST_KEY = "plans"
@@ -245,6 +245,13 @@ def list_(
         if (one.active or include_inactive) and (one.public or not public_only)
         and kind in (None, one.kind)
     ]  # fmt: skip
+
+
+def opening(env: Env, kind: str, name: str) -> Plan | None:
+    """The cheapest public plan on sale that gives access to a resource."""
+    found = [one for one in list_(env, public_only=True) if rules.opens(one.terms, kind, name)]
+    default = env.settings.default_currency
+    return min(found, key=lambda one: rules.cost(one.terms, default), default=None)
 
 
 def price_of(

@@ -26,7 +26,7 @@ from paydesk.errors import (
 from paydesk.flows import access, checkout, customers, items, notifications, offers, reports
 from paydesk.flows.checkout import CheckoutView, StartCheckout
 from paydesk.flows.offers import Offer
-from paydesk.pages import look, portal_plan, session
+from paydesk.pages import look, portal_plan, portal_subscribe, session
 from paydesk.pages.dashboard import credit_facts
 from paydesk.pages.desk_catalog import resource_words
 from paydesk.pages.routing import new_router
@@ -113,14 +113,18 @@ def receipt(request: Request, payment: str) -> Response:
 @router.get("/portal/offer")
 def offer(
     request: Request,
-    item: str,
+    item: str = "",
     word: Annotated[str, Query(alias="for")] = "",
     quantity: int = 1,
     code: str = "",
+    plan: str = "",
 ) -> Response:
-    """An item at this customer's price, with what it gives, and the way to its checkout."""
+    """An item at this customer's price, with what it gives, and the way to its checkout; or a
+    `plan`, and the way to begin it."""
     env: Env = request.app.state.env
     who = _buyer(request, word)
+    if plan:
+        return portal_subscribe.page(request, plan, who, word)
     found = offers.look(env, who, item, quantity, code.strip() or None)
     return look.page(request, "offer.html", view=_page(env, found, who, word, code.strip()))
 
@@ -141,6 +145,8 @@ def buy(
     told = unseal(env.settings, _FORM, form, env.now().timestamp())
     if who is None or told is None or told["c"] != who.id:
         raise NotPermitted("The form is out of date: load the page again.")
+    if "p" in told:
+        return portal_subscribe.begin(request, who, told, word)
     causes.enter(f"customer:{who.external_id}", "portal", request.scope.get("paydesk.request_id"))
     item = items.get(env, told["i"], active_only=True)
     back = _place(item.key, word, quantity, code)

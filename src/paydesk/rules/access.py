@@ -23,7 +23,11 @@ from paydesk.rules import fields
 
 #: Every resource of a type; and the type that holds all others.
 ALL, PLATFORM = "*", "platform"
-REASONS = ("granted", "not_purchased", "expired", "revoked", "not_yet")
+REASONS = (
+    "granted", "not_purchased", "expired", "revoked", "not_yet", "past_due", "unpaid",
+)  # fmt: skip
+#: States of a subscription that say why what it opened has ended.
+OWING = ("past_due", "unpaid")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +169,19 @@ def decide(
         return Verdict(reason="not_purchased")
     (when, reason), last = max(ended, key=lambda pair: (*pair[0], pair[1].id))
     return Verdict(reason=reason, grant=last, expires_at=when)
+
+
+def asks_subscription(found: Verdict) -> UUID | None:
+    """The subscription whose state says why there is no access: the one that gave what ended."""
+    grant = found.grant
+    if grant is None or grant.source != "subscription":
+        return None
+    return grant.source_id if found.reason in ("expired", "revoked") else None
+
+
+def owing(found: Verdict, state: str | None) -> Verdict:
+    """The verdict with the state of the subscription that gave it, where money is owed for it."""
+    return replace(found, reason=state) if state in OWING else found
 
 
 def _holds(grant: Grant, at: datetime) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +18,8 @@ from paydesk.rules.promo import least_charge
 KINDS = ("plan", "membership")
 #: Units of an interval, and how many of each one period may have.
 INTERVALS = {"day": 1_000, "week": 520, "month": 120, "year": 10}
+#: How many make a year, where prices are compared.
+_A_YEAR = {"day": 365, "week": 52, "month": 12, "year": 1}
 BILLING = ("anniversary", "calendar")
 ROLLOVER = ("none", "all", "capped")
 #: How what is left of a period counts when a plan changes within it.
@@ -115,6 +118,22 @@ def total(terms: Terms, currency: str | None, quantity: int, default: str | None
 def plan_price(terms: Terms, default: str) -> Money:
     """The price that is shown where only one can be: in the default currency, or the first."""
     return terms.prices[default if default in terms.prices else min(terms.prices)]
+
+
+def opens(terms: Terms, kind: str, name: str) -> bool:
+    """Whether the plan gives access to a resource."""
+    return any(
+        one["type"] == access.PLATFORM
+        or (one["type"] == kind and one["id"] in (name, access.ALL))
+        for one in terms.grants
+    )
+
+
+def cost(terms: Terms, default: str) -> tuple[bool, Fraction]:
+    """What plans are compared by: those of another currency last, then the price of a year."""
+    price = plan_price(terms, default)
+    year = price.minor * terms.least_quantity * _A_YEAR[terms.interval_unit]
+    return price.currency != default, Fraction(year, terms.interval_count)
 
 
 def again(terms: Terms, prices: Iterable[Money]) -> dict[str, Any]:

@@ -181,7 +181,9 @@ class CheckOut(Out):
     customer: str
     resource: str
     allowed: bool
-    reason: Literal["granted", "not_purchased", "expired", "revoked", "not_yet"]
+    reason: Literal[
+        "granted", "not_purchased", "expired", "revoked", "not_yet", "past_due", "unpaid"
+    ]
     source: str | None
     expires_at: str | None
     offer_url: str | None
