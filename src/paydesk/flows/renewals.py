@@ -38,6 +38,9 @@ from paydesk.rules import subscriptions as rules
 
 #: When a period waits for the payment of a change that is under way.
 WAIT_FOR_CHANGE = timedelta(minutes=5)
+#: A month's credits wait so long where a provider has not been paid for the period; its news comes
+#: before that.
+WAIT_FOR_MONEY = timedelta(days=1)
 #: Periods that are caught up with for one subscription in one round of the sweep.
 MOST_AT_ONCE = 50
 #: Where a process may die: before a step's commit, and after it.
@@ -178,12 +181,27 @@ def _do(
         steps.end(tx, now, sub, "canceled", sub.cancel_reason or "requested")
     elif found.what == "resume":
         subscription_pauses.resumed(tx, now, sub)
+    elif found.what == "credits" and not _may_give_month(tx, sub):
+        steps.postpone(tx, sub, now + WAIT_FOR_MONEY)
+        return None
     elif found.what == "credits":
         sub.credits_month += 1
         memberships.give(tx, now, sub, steps.terms(tx, sub), sub.credits_month,
                          steps.payment_of_period(tx, sub), env.settings)  # fmt: skip
     steps.save(tx, now, sub)
     return call
+
+
+def _may_give_month(tx: Tx, sub: Sub) -> bool:
+    """Whether a later month of the running period may be given. A provider calls one active that
+    was not paid for: a draft waits, or its invoice was given up."""
+    if sub.runner == "paydesk":
+        return True
+    return bool(tx.value(
+        "select exists (select from invoices where customer_id = %(customer_id)s"
+        " and subscription_id = %(id)s and cycle = %(cycle)s and state = 'paid')",
+        {"customer_id": sub.customer_id, "id": sub.id, "cycle": sub.period},
+    ))  # fmt: skip
 
 
 # A period begins -------------------------------------------------------------------------------
