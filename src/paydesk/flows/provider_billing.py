@@ -115,6 +115,7 @@ def _begin(
     price_ref: str, payer: str,
 ) -> tuple[Sub, provider_calls.Call]:  # fmt: skip
     steps.check_free(tx, what.customer_id, plan.family)
+    _check_pages(tx, now, what.customer_id, plan.family)
     quantity = fields.whole(what.quantity, "quantity", least=plan.terms.least_quantity,
                             most=plan.terms.most_quantity)  # fmt: skip
     who = customers.by_uuid(tx, what.customer_id)
@@ -163,6 +164,15 @@ def _begin(
         },
     )  # fmt: skip
     return sub, call
+
+
+def _check_pages(tx: Tx, now: datetime, customer_id: UUID, family: str) -> None:
+    """Raises PaymentInFlight where the family has a page that could not be ended: on two of them
+    a customer would subscribe twice."""
+    for one in steps.of_customer(tx, customer_id, family=family, states=["incomplete"]):
+        is_open = one.runner == "provider" and one.provider_ref is None
+        if is_open and one.created_at > now - PAGE_LIFE:
+            raise PaymentInFlight("Another subscription of this family is being begun.")
 
 
 def _trial_days(tx: Tx, what: NewSubscription, plan: Plan, code: Code | None) -> int:

@@ -90,10 +90,7 @@ def take_up(
     remote: RemoteSubscription,
 ) -> Sub:  # fmt: skip
     """Write one that was begun there. Raises NotFound where its price stands for no plan."""
-    sold = prices.sold(tx, provider, account, remote.items)
-    if sold is None:
-        names = ", ".join(one.price for one in remote.items)
-        raise NotFound(f"No plan is known that {names} would be the price of.", param="plan")
+    sold = sold_by(tx, provider, account, remote)
     key = ids.request_key("provider-subscription", provider, account, remote.id)
     sub = Sub(
         customer_id=customer_id, id=ids.new_owned(customer_id), state="incomplete",
@@ -108,6 +105,17 @@ def take_up(
     steps.write(tx, sub)
     steps.tell(tx, now, sub, "created")
     return sub
+
+
+def sold_by(
+    tx: Tx, provider: str, account: str, remote: RemoteSubscription
+) -> prices.Sold:
+    """What one that was begun there sells. Raises NotFound where its price stands for no plan."""
+    sold = prices.sold(tx, provider, account, remote.items)
+    if sold is None:
+        names = ", ".join(one.price for one in remote.items)
+        raise NotFound(f"No plan is known that {names} would be the price of.", param="plan")
+    return sold
 
 
 def _own_words(metadata: Mapping[str, str]) -> dict[str, str]:
@@ -255,7 +263,7 @@ def _times(
     sub.canceled_at = remote.canceled_at
     sub.cancel_reason = remote.cancel_reason
     sub.resume_at = remote.resumes_at if remote.is_held and not is_over else None
-    sub.told = {**sub.told, "has_method": remote.method is not None,
+    sub.told = {**sub.told, "held": remote.is_held, "has_method": remote.method is not None,
                 "needs_method": remote.needs_method}  # fmt: skip
     if remote.method is not None:
         saved = methods.find(tx, sub.customer_id, remote.method)
@@ -379,23 +387,14 @@ def open_access(tx: Tx, now: datetime, sub: Sub) -> None:
         steps.give_access(tx, now, sub, wanted, until, payment_id)
 
 
-#: An invoice `i` of a trial: its periods cost nothing, and begin before the trial's end, wherever
-#: that was moved since.
-TRIALS_OWN = (
-    "coalesce(i.period_start < %(trial_end)s, false) and not exists (select from invoice_items l"
-    " where l.customer_id = i.customer_id and l.invoice_id = i.id and l.kind = 'recurring'"
-    " and l.amount_minor <> 0)"
-)
-
-
 def _paid_until(tx: Tx, sub: Sub, grace_days: int) -> tuple[datetime | None, UUID | None]:
-    row = tx.one(
-        "select i.period_end, i.payment_id from invoices i"
-        " where i.customer_id = %(customer_id)s and i.subscription_id = %(id)s"
-        " and i.cycle is not null and i.state = 'paid'"
-        f" and not ({TRIALS_OWN}) order by i.period_end desc limit 1",
-        {"customer_id": sub.customer_id, "id": sub.id, "trial_end": sub.trial_end},
+    rows = tx.all(
+        "select id, period_end, payment_id from invoices where customer_id = %(customer_id)s"
+        " and subscription_id = %(id)s and cycle is not null and state = 'paid'"
+        " order by period_end desc limit 12",
+        {"customer_id": sub.customer_id, "id": sub.id},
     )
+    row = next((one for one in rows if not is_trials_own(tx, sub, one["id"])), None)
     grace = timedelta(days=grace_days)
     until, payment_id = None, None
     if row is not None:
@@ -415,9 +414,13 @@ def _past_trial(sub: Sub, grace: timedelta) -> timedelta:
 
 
 def is_trials_own(tx: Tx, sub: Sub, invoice_id: UUID) -> bool:
+    """Whether it is a trial's: its periods cost nothing, and begin before the trial's end, wherever
+    that was moved since."""
     return bool(tx.value(
         "select exists (select from invoices i where i.customer_id = %(customer_id)s"
-        f" and i.id = %(invoice)s and {TRIALS_OWN})",
+        " and i.id = %(invoice)s and i.period_start < %(trial_end)s and not exists ("
+        "  select from invoice_items l where l.customer_id = i.customer_id"
+        "  and l.invoice_id = i.id and l.kind = 'recurring' and l.amount_minor <> 0))",
         {"customer_id": sub.customer_id, "invoice": invoice_id, "trial_end": sub.trial_end},
     ))  # fmt: skip
 

@@ -18,6 +18,7 @@ from paydesk.errors import Busy, NotFound, ProviderRefused
 from paydesk.flows import heads, subscription_promos
 from paydesk.flows import provider_billing_books as books
 from paydesk.flows import provider_billing_invoices as mirror
+from paydesk.flows import provider_prices as prices
 from paydesk.flows import subscription_steps as steps
 from paydesk.flows.provider_billing_invoices import Heard, Whose
 from paydesk.flows.subscription_steps import Sub
@@ -122,6 +123,10 @@ def sync(
             seen = books.find(tx, customer_id, name, account, ref)
             since = None if whole or seen is None else _since(tx, seen)
         remote = env.providers.call(name, "fetch_subscription", ref)
+        if seen is None:  # Others' are not read whole.
+            with env.db.read() as tx:
+                if books.find(tx, customer_id, name, account, ref, remote.subscription_id) is None:
+                    books.sold_by(tx, name, account, remote)
         heard = ask_about(env, name, env.providers.call(name, "list_invoices", ref, since))
         crash.at("apply_after_fetch")
         with env.db.transaction(customer_id, wait_s=wait_s) as tx:
@@ -361,9 +366,10 @@ def _take_up(env: Env, name: str, account: str, one: RemoteSubscription) -> bool
             subscription_id=one.subscription_id, customer_id=one.customer_id,
         )
         sub = owner and books.find(tx, owner, name, account, one.id, one.subscription_id)
+        is_sold = bool(sub) or prices.sold(tx, name, account, one.items) is not None
     if owner is None or (sub is not None and sub.provider_ref is not None):
         return False
-    if sub is None and one.state in rules.ENDED:
+    if sub is None and (one.state in rules.ENDED or not is_sold):
         return False
     with one_row("provider_subscriptions", one.id):
         sync(env, name, owner, one.id, path="sweep")
