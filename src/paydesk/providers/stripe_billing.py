@@ -184,6 +184,10 @@ class StripeBilling:
             ))
         else:
             params = _params(op, told)
+            if op == "cancel_at_end" and told.get("is_dated"):  # Stripe takes one of the two.
+                self._ask(lambda: subscriptions.update(
+                    ref, {"cancel_at": ""}, {"idempotency_key": f"{key}-date"}
+                ))
             raw = self._ask(lambda: subscriptions.update(ref, params, options))
         return self._read(shapes.of_subscription, raw)
 
@@ -205,7 +209,8 @@ def _params(op: str, told: Mapping[str, Any]) -> dict[str, Any]:
             params["cancellation_details"] = {"comment": told["reason"]}
         return params
     if op == "reactivate":
-        return {"cancel_at_period_end": False, "cancellation_details": {"comment": ""}}
+        off = {"cancel_at": ""} if told.get("is_dated") else {"cancel_at_period_end": False}
+        return {**off, "cancellation_details": {"comment": ""}}
     if op == "hold":
         pause: dict[str, Any] = {"behavior": "void"}
         if told.get("resumes_at"):

@@ -60,7 +60,8 @@ def of_subscription(raw: Mapping[str, Any]) -> RemoteSubscription:
         trial_start=_at(raw.get("trial_start")), trial_end=_at(raw.get("trial_end")),
         cancel_at=_at(raw.get("cancel_at"))
         or (min(ends) if raw.get("cancel_at_period_end") else None),
-        cancels_at_end=bool(raw.get("cancel_at_period_end")), canceled_at=_at(raw.get("canceled_at")),
+        cancels_at_end=bool(raw.get("cancel_at_period_end")),
+        canceled_at=_at(raw.get("canceled_at")),
         cancel_reason=_text(details.get("comment")) or _text(details.get("feedback")),
         end_reason=reason if reason in END_REASONS else None,
         ended_at=_at(raw.get("ended_at")), is_held=hold.get("behavior") == "void",

@@ -102,7 +102,10 @@ def _cancellation(call: Call, subscription: dict[str, Any], params: dict[str, An
         subscription |= {
             "cancel_at_period_end": False, "cancel_at": at, "canceled_at": call.now,
         }
-    elif params.get("cancel_at_period_end") is False or params.get("cancel_at") == "":
+    elif params.get("cancel_at") == "" or (
+        # A date stands when only the flag is cleared.
+        params.get("cancel_at_period_end") is False and subscription["cancel_at_period_end"]
+    ):
         subscription |= {
             "cancel_at_period_end": False, "cancel_at": None, "canceled_at": None,
         }
