@@ -129,7 +129,6 @@ def cancel(
 
     op = "cancel" if is_now else "cancel_at_end"
     told = {"reason": reason, "is_dated": is_dated}
-    told = {"reason": reason, "is_dated": is_dated}
     found = _command(env, customer_id, sub_id, op, told, check, back=back)
     if back is not None:
         give_back.finish(env, customer_id, sub_id, back)
