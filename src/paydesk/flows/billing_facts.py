@@ -49,6 +49,10 @@ class Nobody(Exception):
     """There is nobody to send it to, or nothing to say any more."""
 
 
+class NotYet(Exception):
+    """What it is to tell is not decided yet."""
+
+
 # Which event calls for which mail ----------------------------------------------------------------
 
 
@@ -339,10 +343,13 @@ def _invoice_paid(env: Env, customer: Customer, event: Event) -> Facts:
 
 
 def _note(env: Env, customer: Customer, event: Event) -> Facts:
-    """A credit note. Raises Nobody once it was taken back."""
+    """A credit note. Raises Nobody once it was taken back, NotYet while a person decides on its
+    refund."""
     one = credit_notes.get(env, customer.uuid, event.subject_id)
     if one.status == "void":
         raise Nobody("It was taken back.")
+    if one.refund_status == "requested":
+        raise NotYet("Its refund waits to be approved.")
     if one.number is None:
         invoice_numbers.number(env, customer.uuid, one.id, invoice_numbers.NOTES)
         one = credit_notes.get(env, customer.uuid, event.subject_id)

@@ -238,6 +238,9 @@ def _send_one(env: Env, customer_id: UUID, notification_id: UUID) -> bool:
     except mail_facts.Nobody as exc:
         _settle(env, row, "skipped", str(exc))
         return False
+    except billing_facts.NotYet as exc:
+        _put_off(env, row, str(exc))
+        return False
     except mail.MailFailed as exc:
         _settle(env, row, "parked" if exc.is_final else "waiting", str(exc))
         return False
@@ -310,6 +313,17 @@ def _settle(env: Env, row: Notification, state: str, error: str | None = None) -
             " where customer_id = %(customer_id)s and id = %(id)s and state = 'waiting'",
             {"customer_id": row.customer_id, "id": row.id, "state": state, "tries": tries,
              "error": error and error[:500], "now": env.now(), "then": env.now() + _pause(tries)},
+        )  # fmt: skip
+
+
+def _put_off(env: Env, row: Notification, why: str) -> None:
+    """Look at it again later; that is no try that failed."""
+    with env.db.transaction(row.customer_id) as tx:
+        tx.run(
+            "update notifications set error = %(why)s, try_at = %(then)s"
+            " where customer_id = %(customer_id)s and id = %(id)s and state = 'waiting'",
+            {"customer_id": row.customer_id, "id": row.id, "why": why,
+             "then": env.now() + sweeps.SET_BACK},
         )  # fmt: skip
 
 

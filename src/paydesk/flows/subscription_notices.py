@@ -62,8 +62,9 @@ _DUE: LiteralString = _filled(
     "  <= extract(epoch from %(now)s::timestamptz) * 1000000"
     " and (t.due_at, t.customer_id, t.id)"
     "  > (%(due_at)s::timestamptz, %(customer_id)s::uuid, %(id)s::uuid)"
-    " order by t.due_at, t.customer_id, t.id limit %(limit)s".replace("ROWS", _ROWS).replace("STANDS", _STANDS)
-    .replace("RENEWS", _RENEWS).replace("CARD", _CARD), "%(now)s",
+    " order by t.due_at, t.customer_id, t.id limit %(limit)s"
+    .replace("ROWS", _ROWS).replace("STANDS", _STANDS).replace("RENEWS", _RENEWS)
+    .replace("CARD", _CARD), "%(now)s",
 )  # fmt: skip
 _CLOCKED: LiteralString = _filled(
     "select t.period_end - greatest(case when RENEWS then %(renewal_days)s else interval '0' end,"
