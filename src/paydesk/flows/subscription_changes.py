@@ -307,8 +307,8 @@ def cancel(
         raise InvalidRequest("refund is 'unused', with at 'now'.", param="refund")
     reason = fields.optional_text(reason, "reason", most=255)
     if there.runs(env, customer_id, sub_id):
-        return there.cancel(env, customer_id, sub_id, at=at, reason=reason,
-                            refund=refund, by=by or causes.actor("desk"), persons=persons)  # fmt: skip
+        return there.cancel(env, customer_id, sub_id, at=at, reason=reason, refund=refund,
+                            by=by or causes.actor("desk"), persons=persons)  # fmt: skip
     with env.db.transaction(customer_id) as tx:
         now = heads.decide(tx, env.now(), customer_id)
         sub = steps.read(tx, customer_id, sub_id)
