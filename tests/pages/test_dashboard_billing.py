@@ -192,6 +192,8 @@ def test_a_credit_note_is_written_once_however_often_it_is_sent(env, visitor, ma
     for _ in range(2):
         answer = browser.post(f"{home}/credit", data=form)
         assert answer.headers["location"].endswith("done=credited")
+    # The same press with another sum is another wish: it is refused, and not taken for done.
+    assert browser.post(f"{home}/credit", data={**form, "amount": "7.00"}).status_code == 422
     (note,) = credit_notes.list_(env, paid.customer_id, invoice_id=paid.id)
     assert (note.amount, note.balance, note.refunded.minor) == (USD("5.00"), USD("5.00"), 0)
     place = f"/dashboard/credit-notes/{ids.show('credit_note', note.id)}/pdf"

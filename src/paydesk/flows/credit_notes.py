@@ -110,7 +110,7 @@ def create(env: Env, what: NewNote) -> NoteView:
     """
     with env.db.transaction(what.customer_id) as tx:
         now = heads.decide(tx, env.now(), what.customer_id)
-        found = _of_request(tx, what)
+        found = _of_request(tx, what, is_same=True)
         begun = (Begun(what.customer_id, found, None) if found is not None
                  else begin(env, tx, now, what))  # fmt: skip
         crash.at("refund_before_commit")
@@ -182,15 +182,24 @@ def to_balance(tx: Tx, now: datetime, row: InvoiceRow, reason: str) -> None:
     invoice_books.change(tx, row, credited_minor=row.credited_minor + given.amount)
 
 
-def _of_request(tx: Tx, what: NewNote) -> UUID | None:
+def _of_request(tx: Tx, what: NewNote, *, is_same: bool = False) -> UUID | None:
+    """The note of this key. Raises IdempotencyKeyReused for another invoice's, and with `is_same`
+    for another sum than is asked for."""
     row = tx.one(
-        "select id, invoice_id from credit_notes where customer_id = %(customer_id)s"
-        " and request_key = %(key)s",
+        "select id, invoice_id, amount_minor, refunded_minor, balance_minor from credit_notes"
+        " where customer_id = %(customer_id)s and request_key = %(key)s",
         {"customer_id": what.customer_id, "key": what.request_key},
     )
-    if row is not None and row["invoice_id"] != what.invoice_id:
+    if row is None:
+        return None
+    sums = [("amount_minor", what.amount), ("refunded_minor", what.refund),
+            ("balance_minor", what.balance)]  # fmt: skip
+    differs = is_same and any(
+        asked is not None and row[name] != asked.minor for name, asked in sums
+    )
+    if row["invoice_id"] != what.invoice_id or differs:
         raise IdempotencyKeyReused("This key stands for another credit note.")
-    return row["id"] if row else None
+    return row["id"]
 
 
 def _write(
@@ -233,7 +242,7 @@ def _divide(tx: Tx, row: InvoiceRow, what: NewNote) -> tuple[rules.Note, int]:
         raise Conflict("A payment for this invoice is under way.")
     asked = what.amount.minor if what.amount else sum(part for _, part in what.items) or left
     given = rules.note(
-        asked, refund=what.refund.minor if what.refund else None,
+        asked, refund=what.refund.minor if what.refund is not None else None,
         balance=what.balance.minor if what.balance else None, left=left, due=row.due_minor,
         refundable=refundable, is_paid=row.state == "paid",
     )  # fmt: skip

@@ -177,11 +177,11 @@ def credit(
     who = desk.actor(request, csrf, "credit_notes")
     env = request.app.state.env
     one = invoices.get(env, None, ident)
-    left = Money(one.total.minor - one.credited.minor, one.currency, minor=True)
-    sum_ = Money(amount.strip(), one.currency) if amount.strip() else left
+    none = Money(0, one.currency, minor=True)
     credit_notes.create(env, NewNote(
-        customer_id=one.customer_id, invoice_id=one.id, amount=sum_,
-        balance=sum_ if to == "balance" and one.is_paid else None, reason=reason.strip() or None,
+        customer_id=one.customer_id, invoice_id=one.id,
+        amount=Money(amount.strip(), one.currency) if amount.strip() else None,
+        refund=none if to == "balance" and one.is_paid else None, reason=reason.strip() or None,
         memo=memo.strip() or None, by=who.caller, persons=who.persons, actor_role=who.role,
         request_key=ids.request_key("desk note", str(one.id), str(nonce)),
     ))  # fmt: skip

@@ -238,8 +238,10 @@ def change(
         return desk.done(home, "declined")
     except PaymentMethodNotUsable:
         return desk.done(home, "no_method")
-    waits = done.next is not None and "invoice" not in done.next
-    return desk.done(home, "scheduled" if waits else "changed")
+    if done.next is None:
+        return desk.done(home, "changed")
+    # What is charged still, as where the bank asks the customer first, has changed nothing yet.
+    return desk.done(home, "charging" if "invoice" in done.next else "scheduled")
 
 
 @router.post(HOME + "/{ident}/drop")
