@@ -302,8 +302,9 @@ def _shown(one: RemoteMethod) -> dict[str, Any]:
     last4 = one.last4 or ""  # Whatever else a provider may put there is shown to nobody.
     return {
         "kind": one.kind, "brand": one.brand,
-        "last4": last4 if re.fullmatch("[0-9A-Za-z]{1,4}", last4) else None, "exp_month": one.exp_month,
-        "exp_year": one.exp_year, "country": one.country, "wallet": one.wallet,
+        "last4": last4 if re.fullmatch("[0-9A-Za-z]{1,4}", last4) else None,
+        "exp_month": one.exp_month, "exp_year": one.exp_year, "country": one.country,
+        "wallet": one.wallet,
     }  # fmt: skip
 
 
