@@ -60,6 +60,24 @@ def test_before_2019_an_invoice_said_its_date():
     assert of_invoice(old).created_at.timestamp() == BEGAN
 
 
+def pays(type: str, status: str) -> dict[str, Any]:
+    return {"id": f"inpay_{type}", "object": "invoice_payment", "status": status,
+            "payment": {"type": type, type: f"{type}_1"}}  # fmt: skip
+
+
+@pytest.mark.parametrize(("payments", "is_outside"), [
+    ([pays("payment_intent", "canceled"), pays("payment_record", "paid")], True),
+    ([pays("payment_intent", "paid"), pays("payment_record", "canceled")], False),
+    ([pays("payment_intent", "paid"), pays("payment_record", "paid")], False),
+    ([pays("charge", "paid")], False),
+    ([], False),
+])  # fmt: skip
+def test_what_was_paid_elsewhere_is_known_by_the_record_of_it(payments, is_outside):
+    # S1.17: money that never was at Stripe is no charge of Stripe's.
+    found = of_invoice(invoice(payments={"object": "list", "data": payments}))
+    assert found.is_outside is is_outside
+
+
 def test_what_has_no_lines_or_is_no_invoice_yet_is_not_understood():
     # What it stands for is asked for then.
     for broken in (invoice(lines={}), {k: v for k, v in invoice().items() if k != "id"}):

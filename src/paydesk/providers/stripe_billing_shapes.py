@@ -225,7 +225,13 @@ def _payments(raw: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _is_outside(raw: Mapping[str, Any]) -> bool:
-    return bool(raw.get("paid_out_of_band")) or bool(raw.get("amount_paid_off_stripe"))
+    """Whether the money never was at Stripe. Since 2025-03-31 only the list of payments says so:
+    what paid is the record of a payment elsewhere, and nothing of Stripe's did."""
+    if raw.get("paid_out_of_band") or raw.get("amount_paid_off_stripe"):
+        return True
+    listed = (raw.get("payments") or {}).get("data") or ()
+    paid = {(one.get("payment") or {}).get("type") for one in listed if one.get("status") == "paid"}
+    return paid == {"payment_record"}
 
 
 def of_page(raw: Mapping[str, Any]) -> RemotePage:
