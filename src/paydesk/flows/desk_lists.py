@@ -145,7 +145,7 @@ def invoices_page(
             "   from invoices where customer_id = %(owner)s and id = %(cursor)s))"
             " order by i.created_at desc, i.id desc limit %(limit)s",
             {"states": list(INVOICE_TABS.get(tab, ())), "like": like(q),
-             "minor": _minor(q, env.settings.default_currency), **_cursor("invoice", before),
+             "minor": in_minor(q, env.settings.default_currency), **_cursor("invoice", before),
              "limit": limit + 1},
         )  # fmt: skip
     return _page("invoice", rows, limit)
@@ -250,7 +250,8 @@ def like(q: str) -> str | None:
     return f"%{text}%" if text else None
 
 
-def _minor(q: str, currency: str) -> int | None:
+def in_minor(q: str, currency: str) -> int | None:
+    """An amount that somebody searches for; None where it is none."""
     try:
         return money.parse_minor(q.strip().lstrip("$€£"), currency)
     except InvalidRequest:

@@ -12,7 +12,6 @@ from paydesk import crash, ids
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
 from paydesk.errors import (
-    IdempotencyKeyReused,
     InvalidRequest,
     NotSupported,
     PaymentInFlight,
@@ -36,13 +35,13 @@ from paydesk.flows.subscription_views import SubscriptionView, get
 from paydesk.providers.billing import PageOrder
 from paydesk.rules import fields
 from paydesk.rules.money import Money
+from paydesk.rules.plans import MOST_TRIAL_DAYS
 
 if TYPE_CHECKING:
     from paydesk.flows.subscriptions import NewSubscription
 
 #: A page can be paid on for so long; providers end theirs after a day.
 PAGE_LIFE = timedelta(hours=23)
-MOST_TRIAL_DAYS = 730
 
 
 def start(env: Env, what: NewSubscription) -> SubscriptionView:
@@ -90,10 +89,7 @@ def _check(env: Env, name: str, what: NewSubscription) -> None:
 
 def _known(tx: Tx, what: NewSubscription) -> Sub | None:
     assert what.request_key is not None
-    found = steps.of_key(tx, what.customer_id, what.request_key)
-    if found is not None and bytes(found.request_hash) != what.digest():
-        raise IdempotencyKeyReused("This Idempotency-Key was used with another request.")
-    return found
+    return steps.of_request(tx, what.customer_id, what.request_key, what.digest())
 
 
 def _go_on(env: Env, sub: Sub) -> None:

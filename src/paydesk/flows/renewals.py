@@ -168,7 +168,6 @@ def _lapse(env: Env, customer_id: UUID, sub_id: UUID) -> bool:
 def _do(
     env: Env, tx: Tx, now: datetime, sub: Sub, found: rules.Due
 ) -> provider_calls.Call | None:
-    call = None
     if found.what in ("renew", "trial_end"):
         return _renew(env, tx, now, sub)
     if found.what == "trial_notice":
@@ -189,7 +188,7 @@ def _do(
         memberships.give(tx, now, sub, steps.terms(tx, sub), sub.credits_month,
                          steps.payment_of_period(tx, sub), env.settings)  # fmt: skip
     steps.save(tx, now, sub)
-    return call
+    return None
 
 
 def _may_give_month(tx: Tx, sub: Sub) -> bool:

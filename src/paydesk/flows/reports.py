@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from paydesk import ids
-from paydesk.errors import InvalidRequest, NotFound
+from paydesk.errors import NotFound
 from paydesk.flows import figure_parts, figures
-from paydesk.rules import ledger, money
+from paydesk.flows.desk_lists import in_minor, like
+from paydesk.rules import ledger
 from paydesk.rules.figures import Range, midnight, zone_of
 from paydesk.tracker.models import PAID_STATES
 
@@ -216,7 +217,7 @@ def payments_page(
             " order by p.created_at desc, p.id desc limit %(limit)s",
             {
                 "states": states, "customer": customer_id, "is_review": tab == "review",
-                "like": _like(q), "minor": _minor(q, env.settings.default_currency),
+                "like": like(q), "minor": in_minor(q, env.settings.default_currency),
                 "at": at, "after": after_id, "limit": limit + 1,
             },
         )  # fmt: skip
@@ -238,20 +239,6 @@ def _cursor(env: Env, before: str) -> tuple[datetime | None, UUID | None]:
             {"owner": ids.customer_of(payment_id), "id": payment_id},
         )
     return at, payment_id
-
-
-def _like(q: str) -> str | None:
-    text = q.strip().replace("\x00", "")[:100]
-    for char in ("\\", "%", "_"):
-        text = text.replace(char, "\\" + char)
-    return f"%{text}%" if text else None
-
-
-def _minor(q: str, currency: str) -> int | None:
-    try:
-        return money.parse_minor(q.strip().lstrip("$€£"), currency)
-    except InvalidRequest:
-        return None
 
 
 def customers_page(
@@ -280,7 +267,7 @@ def customers_page(
             "   customer_id from customers where customer_id = %(after)s))"
             " order by c.created_at desc, c.customer_id desc limit %(limit)s",
             {
-                "like": _like(q), "after": after, "limit": limit + 1,
+                "like": like(q), "after": after, "limit": limit + 1,
                 "currency": env.settings.default_currency,
             },
         )  # fmt: skip

@@ -14,7 +14,7 @@ from uuid import UUID
 from paydesk import ids
 from paydesk.cache import subscription_key
 from paydesk.db.postgres import Tx, jsonb
-from paydesk.errors import NotFound, SubscriptionAlreadyActive
+from paydesk.errors import IdempotencyKeyReused, NotFound, SubscriptionAlreadyActive
 from paydesk.flows import access, plans, subscription_history
 from paydesk.flows.access import NewGrant
 from paydesk.flows.events import NewEvent, emit_many
@@ -162,6 +162,14 @@ def of_key(tx: Tx, customer_id: UUID, request_key: UUID) -> Sub | None:
         _ONES + " and request_key = %(key)s", {"customer_id": customer_id, "key": request_key}
     )
     return Sub(**row) if row else None
+
+
+def of_request(tx: Tx, customer_id: UUID, request_key: UUID, digest: bytes) -> Sub | None:
+    """The one that this very request made. Raises IdempotencyKeyReused where another one did."""
+    found = of_key(tx, customer_id, request_key)
+    if found is not None and bytes(found.request_hash) != digest:
+        raise IdempotencyKeyReused("This Idempotency-Key was used with another request.")
+    return found
 
 
 def write(tx: Tx, sub: Sub) -> None:

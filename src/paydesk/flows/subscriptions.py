@@ -15,7 +15,6 @@ from paydesk import crash, ids
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
 from paydesk.errors import (
-    IdempotencyKeyReused,
     InvalidPromoCode,
     InvalidRequest,
     NotSupported,
@@ -53,13 +52,12 @@ from paydesk.flows.subscription_views import (
     why,
 )
 from paydesk.rules import fields, periods
+from paydesk.rules.plans import MOST_TRIAL_DAYS
 
 __all__ = [
     "STATES", "NewSubscription", "SubscriptionView", "Why", "current", "get", "lapse", "list_",
     "start", "subscription_hooks", "why",
 ]  # fmt: skip
-
-MOST_TRIAL_DAYS = 730
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,10 +135,7 @@ def start(env: Env, what: NewSubscription) -> SubscriptionView:
 
 def _known(tx: Tx, what: NewSubscription) -> Sub | None:
     assert what.request_key is not None
-    found = steps.of_key(tx, what.customer_id, what.request_key)
-    if found is not None and bytes(found.request_hash) != what.digest():
-        raise IdempotencyKeyReused("This Idempotency-Key was used with another request.")
-    return found
+    return steps.of_request(tx, what.customer_id, what.request_key, what.digest())
 
 
 def _go_on(env: Env, what: NewSubscription, sub: Sub) -> SubscriptionView:

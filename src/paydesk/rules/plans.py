@@ -20,6 +20,7 @@ KINDS = ("plan", "membership")
 INTERVALS = {"day": 1_000, "week": 520, "month": 120, "year": 10}
 #: How many make a year, where prices are compared.
 _A_YEAR = {"day": 365, "week": 52, "month": 12, "year": 1}
+MOST_TRIAL_DAYS = 730
 BILLING = ("anniversary", "calendar")
 ROLLOVER = ("none", "all", "capped")
 #: How what is left of a period counts when a plan changes within it.
@@ -225,7 +226,7 @@ def check(
         "interval_count": fields.whole(count, "interval_count", most=INTERVALS[unit]),
         "prices": _prices(price, prices, least),
         "billing": _one_of(billing, "billing", BILLING),
-        "trial_days": fields.whole(trial_days, "trial_days", least=0, most=730),
+        "trial_days": fields.whole(trial_days, "trial_days", least=0, most=MOST_TRIAL_DAYS),
         "trial_needs_method": bool(trial_needs_method),
         "grants": _grants([access.PLATFORM] if grants is None else grants),
         "credits": fields.whole(credits, "credits", least=0),
