@@ -129,10 +129,49 @@ def test_an_uncollectible_invoice_can_still_be_paid(world):
 def test_an_invoice_paid_in_another_way_charges_nothing(world):
     invoice = opened(world, 1000)
     paid = world.client.v1.invoices.pay(invoice.id, {"paid_out_of_band": True})
-    assert (paid.status, paid.amount_paid_off_stripe) == ("paid", 1000)
+    assert (paid.status, paid.amount_paid, paid.amount_remaining) == ("paid", 1000, 0)
+    listed = world.client.v1.invoice_payments.list({"invoice": invoice.id})
+    assert sorted((one.payment.type, one.status, one.amount_paid) for one in listed) == [
+        ("payment_intent", "canceled", None), ("payment_record", "paid", 1000)]  # fmt: skip
+    (event,) = world.sandbox.events("invoice.paid")
+    assert event["data"]["object"]["amount_paid_off_stripe"] == 0
+    asked = world.client.v1.invoices.retrieve(invoice.id, {"expand": ["amount_paid_off_stripe"]})
+    assert (paid.amount_paid_off_stripe, asked.amount_paid_off_stripe) == (0, 1000)
     assert world.sandbox.objects("charge") == []
     told = world.sandbox.deliveries("invoice.paid", version="2023-10-16")[-1].event
     assert told["data"]["object"]["paid_out_of_band"] is True
+
+
+def test_several_payments_pay_one_invoice(world):
+    invoice = opened(world, 1000)
+    (own,) = world.sandbox.objects("payment_intent")
+    parts = [world.client.v1.payment_intents.create({
+        "amount": amount, "currency": "usd", "customer": world.customer, "confirm": True,
+        "payment_method": world.card("pm_card_visa"), "payment_method_types": ["card"],
+    }) for amount in (600, 300)]  # fmt: skip
+    for part in parts:
+        now = world.client.v1.invoices.attach_payment(invoice.id, {"payment_intent": part.id})
+    assert (now.status, now.amount_paid, now.amount_remaining) == ("open", 900, 100)
+    assert world.sandbox.get(own["id"])["amount"] == 100
+    paid = world.client.v1.invoices.pay(invoice.id)
+    assert (paid.status, paid.amount_paid, paid.amount_remaining) == ("paid", 1000, 0)
+    listed = world.client.v1.invoice_payments.list({"invoice": invoice.id})
+    assert sorted(one.amount_paid for one in listed) == [100, 300, 600]
+    assert {one.status for one in listed} == {"paid"}
+    with pytest.raises(stripe.InvalidRequestError, match="nothing pays it any more"):
+        world.client.v1.invoices.attach_payment(invoice.id, {"payment_intent": parts[0].id})
+
+
+def test_an_attached_payment_that_pays_all_lets_the_invoices_own_intent_go(world):
+    invoice = opened(world, 1000)
+    (own,) = world.sandbox.objects("payment_intent")
+    whole = world.client.v1.payment_intents.create({
+        "amount": 1000, "currency": "usd", "customer": world.customer, "confirm": True,
+        "payment_method": world.card("pm_card_visa"), "payment_method_types": ["card"],
+    })  # fmt: skip
+    paid = world.client.v1.invoices.attach_payment(invoice.id, {"payment_intent": whole.id})
+    assert (paid.status, paid.amount_paid) == ("paid", 1000)
+    assert world.sandbox.get(own["id"])["status"] == "canceled"
 
 
 def test_a_declined_payment_is_told_and_can_be_made_again(world):

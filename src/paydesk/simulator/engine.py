@@ -403,6 +403,10 @@ class Simulator:
         elif (shown.get("object"), name) == ("invoice", "confirmation_secret"):
             shown[name] = _confirmation_secret(call, shown)
             return
+        elif (shown.get("object"), name) == ("invoice", "amount_paid_off_stripe"):
+            # Without being asked for, and in events, it says nothing.
+            shown[name] = (call.tx.get(shown["id"]) or {}).get("_off_stripe", 0)
+            return
         value = shown.get(name)
         if isinstance(value, str):
             value = shown[name] = self._fetched(call, shown, name, path)

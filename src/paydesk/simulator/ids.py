@@ -23,6 +23,7 @@ PREFIXES = {
     "line_item": "il_1",
     "payment_intent": "pi_3",
     "payment_method": "pm_1",
+    "payment_record": "pr_1",
     "payout": "po_1",
     "price": "price_1",
     "product": "prod_",

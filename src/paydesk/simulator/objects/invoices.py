@@ -277,6 +277,22 @@ def pay_with(
     return invoice
 
 
+@operation("POST /v1/invoices/{invoice}/attach_payment")
+def attach_payment(call: Call) -> dict[str, Any]:
+    invoice, params = _found(call), call.params
+    listing.refuse_unsimulated(params, {"payment_record": "records of payments"})
+    if not params.get("payment_intent"):
+        raise errors.missing_param("payment_intent")
+    if invoice["status"] not in ("open", "uncollectible"):
+        raise StripeError(
+            f"This invoice has a status of {invoice['status']}: nothing pays it any more.",
+            code="invoice_not_editable",
+        )
+    with test_clocks.time_of(call, invoice):
+        intent = call.find("payment_intent", params["payment_intent"], "payment_intent", 400)
+        return invoicing.attach(call, invoice, intent)
+
+
 @operation("POST /v1/invoices/{invoice}/void")
 def void(call: Call) -> dict[str, Any]:
     invoice = _found(call)
@@ -327,8 +343,9 @@ def list_payments(call: Call) -> dict[str, Any]:
         return (
             params.get("invoice", payment["invoice"]) == payment["invoice"]
             and params.get("status", payment["status"]) == payment["status"]
-            and wanted.get("payment_intent", payment["payment"]["payment_intent"])
-            == payment["payment"]["payment_intent"]
+            and wanted.get("payment_intent", payment["payment"].get("payment_intent"))
+            == payment["payment"].get("payment_intent")
+            and wanted.get("type", payment["payment"]["type"]) == payment["payment"]["type"]
         )
 
     return listing.page(call, "invoice_payment", "/v1/invoice_payments", keep=keep)

@@ -12,6 +12,7 @@ from . import (
     confirmation,
     coupons,
     invoice_lines,
+    invoice_payments,
     listing,
     payment_intents,
     payment_methods,
@@ -244,21 +245,10 @@ def _ask_for_payment(
             intent |= {"payment_method": method["id"], "status": "requires_confirmation"}
     intent["_invoice"] = invoice["id"]
     call.save(intent)
-    payment = {
-        "id": ids.new("invoice_payment"),
-        "object": "invoice_payment",
-        "amount_paid": None,
-        "amount_requested": invoice["amount_due"],
-        "created": call.now,
-        "currency": invoice["currency"],
-        "invoice": invoice["id"],
-        "is_default": True,
-        "livemode": False,
-        "payment": {"payment_intent": intent["id"], "type": "payment_intent"},
-        "status": "open",
-        "status_transitions": {"canceled_at": None, "paid_at": None},
-    }
-    call.save(payment)
+    payment = invoice_payments.make(
+        call, invoice, {"payment_intent": intent["id"], "type": "payment_intent"},
+        invoice["amount_due"], is_default=True,
+    )
     invoice |= {"_intent": intent["id"], "_payments": [payment["id"]]}
 
 
@@ -350,15 +340,9 @@ def paid(call: Call, invoice: dict[str, Any]) -> dict[str, Any]:
         "status_transitions": {**invoice["status_transitions"], "paid_at": call.now},
     }
     keep(call, invoice)
-    for name in invoice["_payments"]:
-        payment = call.find("invoice_payment", name, "invoice_payment")
+    for payment in invoice_payments.of(call, invoice):
         if payment["status"] == "open":
-            payment |= {
-                "status": "paid", "amount_paid": invoice["amount_paid"],
-                "status_transitions": {"canceled_at": None, "paid_at": call.now},
-            }
-            call.save(payment)
-            call.emit("invoice_payment.paid", payment)
+            invoice_payments.close(call, payment)
     call.emit("invoice.paid", invoice)
     call.emit("invoice.payment_succeeded", invoice)
     _told(call, invoice, "paid")
@@ -392,31 +376,26 @@ def failed(call: Call, invoice: dict[str, Any]) -> dict[str, Any]:
 
 def pay_by_hand(call: Call, invoice: dict[str, Any]) -> dict[str, Any]:
     """Somebody has paid in another way: nothing is charged."""
-    invoice |= {
-        "_out_of_band": True, "amount_paid_off_stripe": invoice["amount_due"],
-        "amount_paid": invoice["amount_due"], "amount_remaining": 0, "_payments": [],
-    }
-    _let_go(call, invoice, "void_invoice")
+    invoice_payments.record(call, invoice)
     return paid(call, invoice)
 
 
-def _let_go(call: Call, invoice: dict[str, Any], reason: str) -> None:
-    """Cancel the intent of an invoice that is not to be paid by it."""
-    intent = call.tx.get(invoice["_intent"] or "", "payment_intent")
-    if intent is not None and intent["status"] not in ("succeeded", "canceled"):
-        confirmation.cancel(call, intent, reason)
-    for name in invoice["_payments"]:
-        payment = call.find("invoice_payment", name, "invoice_payment")
-        payment |= {
-            "status": "canceled",
-            "status_transitions": {"canceled_at": call.now, "paid_at": None},
-        }
-        call.save(payment)
+def attach(
+    call: Call, invoice: dict[str, Any], intent: dict[str, Any]
+) -> dict[str, Any]:
+    """An intent that was made apart from the invoice pays it, or a part of it."""
+    before = dict(invoice)
+    invoice_payments.attach(call, invoice, intent)
+    if not invoice["amount_remaining"]:
+        return paid(call, invoice)
+    keep(call, invoice)
+    call.emit("invoice.updated", invoice, listing.changed(before, invoice))
+    return invoice
 
 
 def void(call: Call, invoice: dict[str, Any]) -> dict[str, Any]:
     """Take a final invoice back; what the balance paid of it is given back."""
-    _let_go(call, invoice, "void_invoice")
+    invoice_payments.let_go(call, invoice, "void_invoice")
     customer = customer_of(call, invoice)
     if invoice["ending_balance"] is not None:
         taken = invoice["ending_balance"] - invoice["starting_balance"]
