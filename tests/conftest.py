@@ -33,15 +33,19 @@ REFRESH_SECRET = "refresh-secret-of-the-tests-0123456789"
 def pytest_configure() -> None:
     """Spare each test what it does not look at: every client of httpx reads all certificates of
     the world, 40 ms of work, and every failure that is logged is drawn with the names and values
-    of each line, 200 ms. How long an example takes on a busy machine is no failure."""
+    of each line, 200 ms. How long an example takes on a busy machine is no failure. A fault that
+    only a batch has fails its test, unless that means it."""
     import httpx._transports.default as transports
     import structlog
     from hypothesis import HealthCheck, settings
+
+    from paydesk.flows import sweeps
 
     settings.register_profile(
         "paydesk", deadline=None, suppress_health_check=[HealthCheck.too_slow]
     )
     settings.load_profile("paydesk")
+    sweeps.raises_faults = True
     transports.create_ssl_context = functools.cache(transports.create_ssl_context)
     plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plain])

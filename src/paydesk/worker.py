@@ -46,6 +46,7 @@ from paydesk.flows import (
     trail,
     webhook_deliveries,
 )
+from paydesk.flows.sweeps import ending_when
 
 log = structlog.get_logger(__name__)
 
@@ -151,7 +152,7 @@ class Worker:
             rest_s = every_s
             try:
                 started_ns = time.time_ns()
-                with causes.by("worker", f"sweep {name}"):
+                with causes.by("worker", f"sweep {name}"), ending_when(self._stop.is_set):
                     worked = sweep(self.env)
                 if worked:
                     rest_s = 0.0

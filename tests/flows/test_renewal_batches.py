@@ -31,6 +31,7 @@ def billed_once(billing: Billing, subs) -> None:
 
 def failing(monkeypatch, sub, how):
     """The step of this one subscription fails, in Python or in the database."""
+    monkeypatch.setattr(sweeps, "raises_faults", False)
     real = renewals._do
 
     def do(env, tx, now, found, what):

@@ -12,17 +12,13 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any
 
-import structlog
-
 from paydesk import crash
 from paydesk.db.errors import DatabaseUnavailable
 from paydesk.db.together import each
 from paydesk.env import Env
 from paydesk.flows import charges, heads, provider_calls
 from paydesk.flows.provider_calls import Call, action_of
-from paydesk.flows.sweeps import is_expected, one_row
-
-log = structlog.get_logger(__name__)
+from paydesk.flows.sweeps import fell_apart, is_ending, one_row
 
 #: Calls under way at a time; a provider's circuit may allow fewer.
 SENDERS = 8
@@ -58,11 +54,14 @@ def _send_all(env: Env, calls: Sequence[Call], pool: ThreadPoolExecutor) -> None
 
 def _sent(env: Env, call: Call) -> Answer | None:
     """The call with its answer; None where there is nothing to record any more, or not now."""
-    if env.now() >= call.try_at:  # The lease has run out meanwhile: it may be another's.
+    if is_ending():  # Its lease ends, and the sweep of calls goes on with it.
         return None
     with one_row("provider_calls", call.id):
-        refused, remote = provider_calls.send(env, call)
-        return None if refused is not None else (call, remote)
+        ours = provider_calls.keep(env, call)
+        if ours is None:
+            return None
+        refused, remote = provider_calls.send(env, ours)
+        return None if refused is not None else (ours, remote)
     return None
 
 
@@ -74,8 +73,7 @@ def _record(env: Env, answers: list[Answer]) -> None:
         except DatabaseUnavailable:
             raise
         except Exception as exc:  # Whichever it was: each by itself then.
-            tell = log.info if is_expected(exc) else log.exception
-            tell("answers are recorded one by one", count=len(answers), why=repr(exc)[:300])
+            fell_apart("answers", exc, len(answers))
     for call, remote in left:
         with one_row("provider_calls", call.id):
             provider_calls.record(env, call, remote)

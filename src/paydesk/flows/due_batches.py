@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
-
-import structlog
 
 from paydesk import crash
 from paydesk.db.errors import DatabaseUnavailable
@@ -23,12 +23,15 @@ from paydesk.db.together import each
 from paydesk.env import Env
 from paydesk.flows import call_batches
 from paydesk.flows.provider_calls import Call
-from paydesk.flows.sweeps import is_expected
-
-log = structlog.get_logger(__name__)
+from paydesk.flows.sweeps import each as each_row
+from paydesk.flows.sweeps import fell_apart, is_ending
 
 #: Customers of one transaction: more save little, and hold their customers longer.
 SIZE = 128
+#: Customers of one round for whom a provider has to be asked first; a slow one holds no more.
+MOST_ALONE = 8 * call_batches.SENDERS
+#: The others come up again so much later, behind whatever else is due by then.
+LATER = timedelta(seconds=30)
 
 Key = tuple[UUID, UUID]
 #: (environment, transaction, the instant, customer, id) -> whether something was done, and the
@@ -46,9 +49,36 @@ def run(
     """
     done, alone = 0, []
     for keys in _batches(found):
+        if is_ending():
+            break
         made, left = _run(env, keys, act, points)
         done, alone = done + made, alone + left
     return done, alone
+
+
+def by_itself(
+    env: Env, sweep: str, keys: Sequence[Key], do: Callable[[UUID, UUID], int],
+    set_back: Callable[[UUID, UUID], None], later: Act, points: tuple[str, str],
+) -> int:  # fmt: skip
+    """Do what cannot be done together: customers side by side, and each one's rows in order;
+    answers how much was done. Those who are too many are put off by LATER with `later`."""
+    of: dict[UUID, list[Mapping[str, Any]]] = {}
+    for customer_id, row_id in keys:
+        of.setdefault(customer_id, []).append({"customer_id": customer_id, "id": row_id})
+    chosen, others = list(of.values())[:MOST_ALONE], list(of.values())[MOST_ALONE:]
+    if others:
+        run(env, [row for rows in others for row in rows], later, points)
+    if len(chosen) < 2:
+        return sum(each_row(sweep, rows, do, set_back) for rows in chosen)
+    with ThreadPoolExecutor(min(call_batches.SENDERS, len(chosen))) as pool:
+        left = [
+            pool.submit(copy_context().run, each_row, sweep, rows, do, set_back) for rows in chosen
+        ]
+        try:
+            return sum(one.result() for one in left)
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
 
 
 def _batches(found: Iterable[Mapping[str, Any]]) -> list[list[Key]]:
@@ -74,8 +104,7 @@ def _run(
     except DatabaseUnavailable:
         raise
     except Exception as exc:  # Whichever it was: in halves, and at last by itself.
-        tell = log.info if is_expected(exc) else log.exception
-        tell("a batch is halved", count=len(keys), why=repr(exc)[:300])
+        fell_apart("due", exc, len(keys))
         if len(keys) == 1:
             return 0, list(keys)
         middle = len(keys) // 2

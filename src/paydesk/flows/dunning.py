@@ -28,7 +28,7 @@ from paydesk.flows import subscription_bills as bills
 from paydesk.flows import subscription_steps as steps
 from paydesk.flows.invoice_books import InvoiceRow
 from paydesk.flows.subscription_steps import Sub
-from paydesk.flows.sweeps import SET_BACK, WAIT_S, each
+from paydesk.flows.sweeps import SET_BACK, WAIT_S
 from paydesk.rules import dunning as rules
 from paydesk.rules.invoices import PAYABLE
 from paydesk.rules.plans import Terms
@@ -154,8 +154,9 @@ def retry_due(env: Env, limit: int = 4 * due_batches.SIZE) -> int:
             {"now": env.now(), "limit": limit},
         )
     done, alone = due_batches.run(env, found, _act, POINTS)
-    rows = [{"customer_id": customer_id, "id": invoice_id} for customer_id, invoice_id in alone]
-    return done + each("dunning", rows, partial(retry, env), partial(_set_back, env))
+    return done + due_batches.by_itself(
+        env, "dunning", alone, partial(retry, env), partial(_set_back, env), _later, POINTS
+    )
 
 
 def _act(
@@ -177,6 +178,16 @@ def _set_back(env: Env, customer_id: UUID, invoice_id: UUID) -> None:
         row = invoice_books.find(tx, customer_id, invoice_id)
         if row is not None and row.try_at is not None and row.try_at <= now:
             invoice_books.change(tx, row, try_at=now + SET_BACK)
+
+
+def _later(
+    env: Env, tx: Tx, at: datetime, customer_id: UUID, invoice_id: UUID
+) -> tuple[bool, None]:
+    now = heads.decide(tx, at, customer_id)
+    row = invoice_books.find(tx, customer_id, invoice_id)
+    if row is not None and row.try_at is not None and row.try_at <= now:
+        invoice_books.change(tx, row, try_at=now + due_batches.LATER)
+    return False, None
 
 
 def retry(env: Env, customer_id: UUID, invoice_id: UUID) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -30,7 +30,7 @@ from paydesk.errors import (
     ProviderUnavailable,
 )
 from paydesk.flows import heads
-from paydesk.flows.sweeps import WAIT_S, one_row
+from paydesk.flows.sweeps import WAIT_S, is_ending, one_row
 from paydesk.providers.base import AnswerUnclear, Order, OrderLine
 from paydesk.rules.money import Money
 from paydesk.rules.payments import backoff_s
@@ -264,6 +264,33 @@ def record(env: Env, call: Call, remote: Any) -> None:
     action.after(env, call)
 
 
+def keep(env: Env, call: Call) -> Call | None:
+    """Make sure, before it is sent, that a call whose lease was ours once is ours until its answer
+    comes: the call with its lease, renewed where little of it is left or none.
+
+    None where another has taken or settled it, and where it is too old to be sent. Raises Busy.
+    """
+    enough = timedelta(seconds=min(2 * env.settings.provider_timeout_s, LEASE_S / 2))
+    if call.try_at - env.now() > enough:
+        return call
+    with env.db.transaction(call.customer_id, wait_s=WAIT_S) as tx:
+        now = heads.real(tx, heads.decide(tx, env.now(), call.customer_id), call.customer_id)
+        try_at = now + timedelta(seconds=LEASE_S)
+        is_ours = tx.run(
+            "update provider_calls set try_at = %(try_at)s"
+            " where customer_id = %(customer_id)s and id = %(id)s and state = 'intended'"
+            " and try_at = %(before)s and first_sent_at > %(oldest)s",
+            {
+                "customer_id": call.customer_id,
+                "id": call.id,
+                "try_at": try_at,
+                "before": call.try_at,
+                "oldest": now - timedelta(seconds=REPLAY_S),
+            },
+        )
+    return replace(call, try_at=try_at) if is_ours else None
+
+
 def resume(
     env: Env, customer_id: UUID, call_id: UUID, *, wait_s: float | None = None
 ) -> None:
@@ -313,6 +340,8 @@ def resolve_due(env: Env, limit: int = 20) -> int:
         )
     settled = 0
     for row in rows:
+        if is_ending():
+            break
         with one_row("provider_calls", row["id"]):
             call = _taken(env, row["customer_id"], row["id"], WAIT_S)
             if call is not None:

@@ -33,7 +33,7 @@ from paydesk.flows import (
 from paydesk.flows import subscription_bills as bills
 from paydesk.flows import subscription_steps as steps
 from paydesk.flows.subscription_steps import Sub
-from paydesk.flows.sweeps import SET_BACK, WAIT_S, each
+from paydesk.flows.sweeps import SET_BACK, WAIT_S, is_ending
 from paydesk.rules import subscriptions as rules
 
 #: When a period waits for the payment of a change that is under way.
@@ -61,17 +61,14 @@ def run_due(env: Env, limit: int = 4 * due_batches.SIZE) -> int:
     done = 0
     for _ in range(MOST_AT_ONCE):
         made, alone = due_batches.run(env, found, _act, POINTS)
-        rows = [{"customer_id": customer_id, "id": sub_id} for customer_id, sub_id in alone]
-        made += each("renewals", rows, partial(_by_itself, env), partial(_set_back, env))
+        made += due_batches.by_itself(
+            env, "renewals", alone, partial(step, env), partial(_set_back, env), _later, POINTS
+        )
         done += made
         found = _still_due(env, found) if made else []
-        if not found:
+        if not found or is_ending():
             break
     return done + dunning.retry_due(env, limit)
-
-
-def _by_itself(env: Env, customer_id: UUID, sub_id: UUID) -> int:
-    return step(env, customer_id, sub_id)
 
 
 def _still_due(env: Env, found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -113,6 +110,16 @@ def _set_back(env: Env, customer_id: UUID, sub_id: UUID) -> None:
         sub = steps.read(tx, customer_id, sub_id)
         if sub.due_at is not None and sub.due_at <= now:
             steps.postpone(tx, sub, now + SET_BACK)
+
+
+def _later(
+    env: Env, tx: Tx, at: datetime, customer_id: UUID, sub_id: UUID
+) -> tuple[bool, None]:
+    now = heads.decide(tx, at, customer_id)
+    sub = steps.read(tx, customer_id, sub_id)
+    if sub.due_at is not None and sub.due_at <= now:
+        steps.postpone(tx, sub, now + due_batches.LATER)
+    return False, None
 
 
 def step(env: Env, customer_id: UUID, sub_id: UUID) -> bool:

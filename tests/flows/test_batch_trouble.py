@@ -1,0 +1,272 @@
+"""Batches in trouble: slow providers, leases that run out, a worker that is stopped, faults that
+only a batch has."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import Counter
+from datetime import timedelta
+from types import SimpleNamespace
+
+import pytest
+from billing import Billing
+
+from paydesk import telemetry
+from paydesk.flows import call_batches, due_batches, methods, provider_calls, renewals, sweeps
+from paydesk.worker import Worker
+
+
+def due(billing: Billing, count: int = 5, card: bool = True):
+    """So many subscriptions whose second period is due; `card`: their card is still there."""
+    billing.plan()
+    subs = [billing.subscribe(billing.user()) for _ in range(count)]
+    for sub in subs if not card else []:
+        for one in methods.list_(billing.env, sub.customer_id):
+            methods.remove(billing.env, sub.customer_id, one.id)
+    billing.clock.advance(days=31, hours=1)
+    return subs
+
+
+def cycles(billing: Billing, subs) -> list[int]:
+    """How many periods of each were billed."""
+    return [len(billing.invoices(one)) for one in subs]
+
+
+def asked(billing: Billing, monkeypatch, before=lambda name: None) -> list[str]:
+    """The operations that providers are asked for from now on; `before` runs ahead of each."""
+    told, lock = [], threading.Lock()
+    real = type(billing.env.providers).call
+
+    def call(self, name, operation, *given, **more):
+        with lock:
+            told.append(operation)
+        before(operation)
+        return real(self, name, operation, *given, **more)
+
+    monkeypatch.setattr(type(billing.env.providers), "call", call)
+    return told
+
+
+# Leases ------------------------------------------------------------------------------------------
+
+
+# I23 I28
+def test_the_tail_of_a_slow_batch_is_sent_although_the_first_lease_is_over(billing, monkeypatch):
+    """Each answer takes 20 seconds, and a call is for its sender alone for 60."""
+    monkeypatch.setattr(call_batches, "SENDERS", 1)
+    subs = due(billing, 6)
+
+    def slow(operation):
+        if operation == "charge":
+            billing.clock.advance(seconds=20)
+
+    told = asked(billing, monkeypatch, slow)
+    assert billing.renew() == 6
+    assert told.count("charge") == 6
+    assert {tuple(billing.payments(one)) for one in subs} == {("succeeded", "succeeded")}
+
+
+# I23 I28
+def test_what_another_worker_took_meanwhile_is_sent_by_it_alone(billing, monkeypatch):
+    """While the first answer takes its time, the sweep of calls finds the leases of the others
+    over, and goes on with them."""
+    monkeypatch.setattr(call_batches, "SENDERS", 1)
+    subs, first = due(billing, 4), threading.Event()
+
+    def slow(operation):
+        if operation == "charge" and not first.is_set():
+            first.set()
+            billing.clock.advance(seconds=provider_calls.LEASE_S - 5)
+            billing.clock.advance(seconds=6)
+            # The one under way is taken as well: its sender is late. Its key is the same.
+            provider_calls.resolve_due(billing.env)
+
+    told = asked(billing, monkeypatch, slow)
+    billing.renew()
+    assert told.count("charge") == 5, "but for the one under way, each was sent once"
+    assert {tuple(billing.payments(one)) for one in subs} == {("succeeded", "succeeded")}
+
+
+# I28
+def test_a_lease_is_renewed_only_by_whom_it_belongs_to(billing, monkeypatch):
+    subs = due(billing, 1)
+    monkeypatch.setattr(call_batches, "run", lambda _env, _calls: None)
+    billing.renew()
+    row = billing.all("select customer_id, id from provider_calls where state = 'intended'")[0]
+    with billing.env.db.read() as tx:
+        call = provider_calls.read(tx, row["customer_id"], row["id"])
+    assert provider_calls.keep(billing.env, call) == call, "enough of it is left"
+    billing.clock.advance(seconds=provider_calls.LEASE_S - 1)
+    kept = provider_calls.keep(billing.env, call)
+    assert kept is not None
+    assert kept.try_at == billing.env.now() + timedelta(seconds=provider_calls.LEASE_S)
+    billing.clock.advance(seconds=provider_calls.LEASE_S - 1)
+    assert provider_calls.keep(billing.env, call) is None, "it is another's by now"
+    billing.clock.advance(seconds=provider_calls.LEASE_S)
+    assert provider_calls.keep(billing.env, kept) is not None, "over, and nobody has taken it"
+    monkeypatch.undo()
+    billing.recover(rounds=1)
+    assert billing.payments(subs[0]) == ["succeeded"] * 2
+
+
+# A worker that is stopped ------------------------------------------------------------------------
+
+
+# I23
+def test_a_worker_that_is_stopped_sends_no_more_and_the_rest_stays_due(billing, monkeypatch):
+    monkeypatch.setattr(call_batches, "SENDERS", 1)
+    subs = due(billing, 4)
+    worker = Worker(billing.env, [("renewals", renewals.run_due, 60.0)])
+    told = asked(billing, monkeypatch, lambda operation: worker._stop.set())
+    worker.start()
+    for thread in worker._threads:
+        thread.join(60)
+    assert worker.stop()
+    assert told.count("charge") == 1, "what was under way"
+    assert sorted(billing.payments(one)[-1] for one in subs) == ["pending"] * 3 + ["succeeded"]
+    billing.recover(rounds=2)
+    assert {tuple(billing.payments(one)) for one in subs} == {("succeeded", "succeeded")}
+    assert cycles(billing, subs) == [2] * 4
+
+
+# I23
+def test_a_worker_that_is_stopped_begins_no_other_batch(billing, monkeypatch):
+    monkeypatch.setattr(due_batches, "SIZE", 1)
+    subs, stop = due(billing, 4), threading.Event()
+    asked(billing, monkeypatch, lambda _operation: stop.set())
+    with sweeps.ending_when(stop.is_set):
+        renewals.run_due(billing.env)
+    assert sorted(cycles(billing, subs)) == [1, 1, 1, 2]
+    assert billing.renew() == 3
+
+
+# Who has no method -------------------------------------------------------------------------------
+
+
+# I23
+def test_providers_are_asked_for_many_customers_methods_at_a_time(billing, monkeypatch):
+    """Nobody is answered before eight are asked: one after the other they would wait for ever."""
+    subs = due(billing, call_batches.SENDERS, card=False)
+    together = threading.Barrier(call_batches.SENDERS)
+
+    def meet(operation):
+        if operation == "list_methods":
+            together.wait(60)
+
+    asked(billing, monkeypatch, meet)
+    assert billing.renew() == len(subs)
+    assert {billing.look(one).state for one in subs} == {"past_due"}
+    assert not together.broken
+
+
+# I23
+def test_who_has_no_method_holds_back_neither_others_nor_the_round(billing, monkeypatch):
+    monkeypatch.setattr(due_batches, "MOST_ALONE", 2)
+    bare = due(billing, 5, card=False)
+    billing.clock.advance(days=-31, hours=-1)
+    payer = billing.subscribe(billing.user())
+    billing.clock.advance(days=31, hours=2)
+    paid_before = []
+
+    def look(operation):
+        if operation == "list_methods":
+            paid_before.append(billing.payments(payer)[-1:] == ["succeeded"]
+                               and len(billing.invoices(payer)) == 2)  # fmt: skip
+
+    told = asked(billing, monkeypatch, look)
+    assert billing.renew() == 3
+    assert told.count("list_methods") == 2
+    assert paid_before == [True, True], "who can be charged comes first"
+    assert Counter(billing.look(one).state for one in bare) == {"past_due": 2, "active": 3}
+    waits = {billing.look(one).due_at for one in bare if billing.look(one).state == "active"}
+    assert waits == {billing.env.now() + due_batches.LATER}
+    assert billing.renew() == 0
+    assert billing.renew(seconds=31) == 2
+    assert billing.renew(seconds=31) == 1
+    assert {billing.look(one).state for one in bare} == {"past_due"}
+
+
+# I26
+def test_owing_customers_without_a_method_are_asked_for_in_turns_too(billing, monkeypatch):
+    bare = due(billing, 5, card=False)
+    billing.renew()
+    with billing.env.db.transaction() as tx:
+        tx.run("update invoices set try_at = %(now)s where state = 'open'",
+               {"now": billing.env.now()})  # fmt: skip
+    monkeypatch.setattr(due_batches, "MOST_ALONE", 2)
+    told = asked(billing, monkeypatch)
+    billing.renew()
+    assert told.count("list_methods") == 2
+    rows = billing.all("select try_at from invoices where state = 'open' order by try_at")
+    assert [row["try_at"] for row in rows[:3]] == [billing.env.now() + due_batches.LATER] * 3
+    assert len({one.customer_id for one in bare}) == 5
+
+
+# I23
+def test_two_rows_of_one_customer_without_a_method_are_done_in_their_order(billing, monkeypatch):
+    billing.plan()
+    billing.plan("other", family="other")
+    who = billing.user()
+    subs = [billing.subscribe(who), billing.subscribe(who, "other")]
+    for one in methods.list_(billing.env, who.uuid):
+        methods.remove(billing.env, who.uuid, one.id)
+    billing.clock.advance(days=31, hours=1)
+    under_way, most = [], []
+
+    def look(operation):
+        under_way.append(operation)
+        most.append(len(under_way))
+        under_way.pop()
+
+    asked(billing, monkeypatch, look)
+    assert billing.renew() == 2
+    assert {billing.look(one).state for one in subs} == {"past_due"}
+    assert set(most) == {1}
+
+
+# Faults that only a batch has --------------------------------------------------------------------
+
+
+def faults(monkeypatch) -> list[tuple]:
+    told: list[tuple] = []
+    monkeypatch.setattr(telemetry, "count", lambda name, by, **more: told.append((name, more)))
+    return told
+
+
+# I23
+@pytest.mark.parametrize("where", ["due", "answers"])
+def test_a_fault_that_only_a_batch_has_is_counted_and_raised_in_tests(billing, monkeypatch, where):
+    subs = due(billing, 3)
+
+    def fails(*_given):
+        raise AssertionError("only together")
+
+    module, name = {"due": (due_batches, "_together"),
+                    "answers": (call_batches, "_record_together")}[where]  # fmt: skip
+    monkeypatch.setattr(module, name, fails)
+    told = faults(monkeypatch)
+    with pytest.raises(AssertionError):
+        billing.renew()
+    monkeypatch.setattr(sweeps, "raises_faults", False)
+    billing.clock.advance(minutes=2)
+    with contextlib.suppress(AssertionError):
+        billing.renew()
+    billing.recover(rounds=4)
+    assert {name for name, _ in told if name.endswith("faults")} == {"paydesk.batch.faults"}
+    assert {more["error_type"] for _, more in told if "error_type" in more} >= {"AssertionError"}
+    if where == "answers":
+        assert {tuple(billing.payments(one)) for one in subs} == {("succeeded", "succeeded")}
+
+
+def test_what_belongs_to_work_beside_others_is_no_fault(billing, monkeypatch):
+    from paydesk.errors import Busy
+
+    told = faults(monkeypatch)
+    seen = SimpleNamespace(levels=[])
+    monkeypatch.setattr(sweeps, "log", SimpleNamespace(
+        info=lambda *_words, **_more: seen.levels.append("info"),
+        error=lambda *_words, **_more: seen.levels.append("error"),
+    ))  # fmt: skip
+    sweeps.fell_apart("due", Busy("held"), 3)
+    assert (told, seen.levels) == ([], ["info"])
