@@ -58,6 +58,8 @@ POINTS: dict[str, str] = {
     "dunning_after_commit": "another try for an invoice is committed, nothing was sent",
     "change_before_commit": "a change of plan is written, not committed",
     "change_after_commit": "a change's invoice and charge are committed, nothing was sent",
+    "drop_before_commit": "that a waiting change is taken back is written, not committed",
+    "drop_after_commit": "a waiting change is taken back, its payment not ended there",
     "refill_after_look": "a refill was decided on, its payment is not written",
     "refill_before_commit": "a refill's payment and its count are written, not committed",
     "clock_after_move": "a clock stands at the instant of a due row, which is not done",

@@ -255,10 +255,11 @@ def finalize(
 
 def intend_payment(
     env: Env, tx: Tx, now: datetime, invoice: InvoiceRow, *, method_id: UUID | None,
-    off_session: bool = True,
+    off_session: bool = True, return_url: str | None = None,
 ) -> provider_calls.Call | None:  # fmt: skip
     """Write the payment, its attempt and the call that charges a saved method (None: the default
-    one) for what is due; the caller runs the call once this is committed.
+    one) for what is due; the caller runs the call once this is committed. `return_url`: where a
+    bank's page leads back to.
 
     None: nothing is due, a payment is under way already, or there is no method to charge. Each
     try is a payment of its own: the n-th of an invoice is made once.
@@ -280,7 +281,7 @@ def intend_payment(
     attempts.create(tx, [payment])
     invoice_books.change(tx, row, payment_id=payment.key[1], attempts=attempt_no, try_at=None)
     emit_many(tx, [attempts.state_event(payment, now, type="payment.created")])
-    return _write_call(tx, now, env, row, payment, saved, off_session)
+    return _write_call(tx, now, env, row, payment, saved, off_session, return_url)
 
 
 def _payment(
@@ -319,7 +320,7 @@ def _told(row: InvoiceRow) -> dict[str, str]:
 
 def _write_call(
     tx: Tx, now: datetime, env: Env, row: InvoiceRow, payment: ServicePayment,
-    saved: Mapping[str, Any], off_session: bool,
+    saved: Mapping[str, Any], off_session: bool, return_url: str | None,
 ) -> provider_calls.Call:  # fmt: skip
     owner, amount = row.customer_id, row.money(row.due_minor)
     attempt_id, call_id = ids.new_owned(owner), ids.new_owned(owner)
@@ -329,7 +330,7 @@ def _write_call(
     order = Order(
         id=shown, customer=whose, key=str(call_id), amount=amount, description=name,
         lines=(OrderLine(name=name, amount=amount),), email=who["email"],
-        success_url=env.settings.base_url,
+        success_url=return_url or env.settings.base_url,
         metadata={"customer_id": whose, "payment_id": shown, "userId": who["external_id"][:500],
                   **_told(row)},
         provider_customer=provider_customers.ref_of(

@@ -55,11 +55,12 @@ def chargeable(due_minor: int, currency: str) -> int:
 
 
 def charge(
-    env: Env, tx: Tx, now: datetime, sub: Sub, row: InvoiceRow, *, off_session: bool = True
-) -> provider_calls.Call | None:
+    env: Env, tx: Tx, now: datetime, sub: Sub, row: InvoiceRow, *, off_session: bool = True,
+    return_url: str | None = None,
+) -> provider_calls.Call | None:  # fmt: skip
     """Intend the charge of an open invoice; None where there is nothing to charge with."""
     return invoices.intend_payment(
-        env, tx, now, row, method_id=sub.method_id, off_session=off_session
+        env, tx, now, row, method_id=sub.method_id, off_session=off_session, return_url=return_url
     )
 
 

@@ -19,6 +19,7 @@ from paydesk.errors import (
     Conflict,
     InvalidRequest,
     NotFound,
+    PaydeskError,
     PaymentFailed,
     PaymentInFlight,
     PaymentMethodNotUsable,
@@ -35,6 +36,7 @@ from paydesk.flows import (
     methods,
     payments,
     provider_calls,
+    subscription_pending,
     subscription_refunds,
 )
 from paydesk.flows import provider_billing_changes as there
@@ -73,12 +75,14 @@ def preview(
 def change(
     env: Env, customer_id: UUID, sub_id: UUID, *, plan: Any = None, quantity: int | None = None,
     at: str | None = None, expect: ChangePreview | str | None = None,
-    request_key: UUID | None = None,
+    request_key: UUID | None = None, return_url: str | None = None,
 ) -> SubscriptionView:  # fmt: skip
     """Change plan or seats: now (`at`), at the period's end, or as the plan has it.
 
     `expect`: a preview of the last hour, or its token; where the figures moved since, it is
-    refused. What it costs is charged at once, and the change takes effect with the payment. What
+    refused. What it costs is charged at once, and the change takes effect with the payment; where
+    a bank asks its holder first, the answer's `payment` has the page to open (`action_url`), which
+    leads back to `return_url`. Until it is paid a change to the running plan takes it back. What
     is given back goes to the customer's balance. Raises NotFound, InvalidRequest, Conflict,
     PreviewOutdated, PaymentInFlight, PaymentMethodNotUsable, PaymentFailed (nothing changed),
     ProviderUnavailable and OutcomeUnknown.
@@ -87,13 +91,19 @@ def change(
     if there.runs(env, customer_id, sub_id):
         return there.change(env, customer_id, sub_id, plan=plan, quantity=quantity, at=at,
                             expect=expect, key=key)  # fmt: skip
+    return_url = fields.optional_text(return_url, "return_url", most=2048)
+    with env.db.read() as tx:
+        is_new = not _was_done(tx, steps.read(tx, customer_id, sub_id), key)
+    stands = get(env, customer_id, sub_id)
+    if is_new and subscription_pending.takes_back(stands, plan, quantity):
+        return subscription_pending.drop(env, customer_id, sub_id)
     dunning.learn_method(env, customer_id)
     with env.db.transaction(customer_id) as tx:
         now = heads.decide(tx, env.now(), customer_id)
         sub = steps.read(tx, customer_id, sub_id)
         call = None
         if not _was_done(tx, sub, key):
-            call = _change(env, tx, now, sub, plan, quantity, at, expect, key)
+            call = _change(env, tx, now, sub, plan, quantity, at, expect, key, return_url)
         crash.at("change_before_commit")
     crash.at("change_after_commit")
     if call is not None:
@@ -123,12 +133,15 @@ def _raise_failed(env: Env, call: provider_calls.Call) -> None:
 
 def _change(
     env: Env, tx: Tx, now: datetime, sub: Sub, plan: Any, quantity: int | None, at: str | None,
-    expect: ChangePreview | str | None, key: UUID,
+    expect: ChangePreview | str | None, key: UUID, return_url: str | None,
 ) -> provider_calls.Call | None:  # fmt: skip
     if sub.next is not None and "invoice" in sub.next:
         row = invoice_books.find(tx, sub.customer_id, UUID(sub.next["invoice"]))
         if row is not None and row.state == "open":
-            raise PaymentInFlight("Another change waits for its payment.")
+            raise PaymentInFlight(
+                "Another change waits for its payment: finish it, or take it back first.",
+                invoice=ids.show("invoice", row.id),
+            )
         steps.drop_next(tx, now, sub)
     moment = _moment(now, sub, expect)
     found = charges.weigh(env, tx, now, sub, plan=plan, quantity=quantity, at=at, moment=moment)
@@ -149,7 +162,7 @@ def _change(
             steps.tell(tx, now, sub, "updated", changed=["next"])  # It is taken back.
         steps.save(tx, now, sub)
         return None
-    return _bill(env, tx, now, sub, found, moment or now, key)
+    return _bill(env, tx, now, sub, found, moment or now, key, return_url)
 
 
 def _moment(now: datetime, sub: Sub, expect: ChangePreview | str | None) -> datetime | None:
@@ -177,8 +190,9 @@ def _next(found: Weighed) -> dict[str, Any]:
 
 
 def _bill(
-    env: Env, tx: Tx, now: datetime, sub: Sub, found: Weighed, moment: datetime, key: UUID
-) -> provider_calls.Call | None:
+    env: Env, tx: Tx, now: datetime, sub: Sub, found: Weighed, moment: datetime, key: UUID,
+    return_url: str | None,
+) -> provider_calls.Call | None:  # fmt: skip
     """Write what it costs or gives back, and the call that charges it. What costs nothing now
     takes effect at once.
 
@@ -209,7 +223,9 @@ def _bill(
         assert fresh.next is not None
         fresh.next = {**fresh.next, "invoice": str(row.id)}
         steps.save(tx, now, fresh)
-        call = bills.charge(env, tx, now, fresh, row, off_session=False)
+        call = bills.charge(
+            env, tx, now, fresh, row, off_session=False, return_url=return_url
+        )
         if call is None:
             raise PaymentMethodNotUsable("There is no method to charge.", param="method")
     else:
@@ -309,6 +325,9 @@ def cancel(
     if there.runs(env, customer_id, sub_id):
         return there.cancel(env, customer_id, sub_id, at=at, reason=reason, refund=refund,
                             by=by or causes.actor("desk"), persons=persons)  # fmt: skip
+    if at == "now":  # What came meanwhile, and what cannot be ended, is for a person to give back.
+        with contextlib.suppress(PaydeskError):
+            subscription_pending.end_payment(env, customer_id, sub_id)
     with env.db.transaction(customer_id) as tx:
         now = heads.decide(tx, env.now(), customer_id)
         sub = steps.read(tx, customer_id, sub_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -13,10 +13,13 @@ from paydesk.cache import subscription_key
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
 from paydesk.errors import InvalidRequest, NotFound
+from paydesk.flows import payments
 from paydesk.flows.checkout import CheckoutView
+from paydesk.flows.payments import PaymentView
 from paydesk.flows.setups import SetupView
 from paydesk.rules import subscriptions as rules
 from paydesk.rules.money import Money
+from paydesk.rules.payments import OPEN_STATES
 
 STATES = tuple(rules.TRANSITIONS)
 #: How old what a process keeps of a customer's subscriptions may be, in seconds.
@@ -28,8 +31,9 @@ MOST_KEPT = 20
 class SubscriptionView:
     """A subscription. `price` is of one seat for one period; `next` a change that waits for the
     period's end (or for its payment): {plan, quantity, at}; `due_at` when something is done next.
-    `checkout` or `setup`: the page that a new one waits for; `latest_invoice_id` is what was
-    billed last."""
+    `checkout` or `setup`: the page that a new one waits for; `payment` is the payment under way
+    that a new one or a change waits for, with the `action_url` where a bank asks its holder;
+    `latest_invoice_id` is what was billed last."""
 
     id: UUID
     customer_id: UUID
@@ -74,6 +78,19 @@ class SubscriptionView:
     page_ref: str | None = None
     checkout: CheckoutView | None = None
     setup: SetupView | None = field(default=None)
+    payment: PaymentView | None = None
+
+    @property
+    def awaits(self) -> UUID | None:
+        """The invoice whose payment a change or the subscription itself waits for."""
+        if self.next is not None and "invoice" in self.next:
+            return UUID(self.next["invoice"])
+        return self.latest_invoice_id if self.state == "incomplete" else None
+
+    @property
+    def action_url(self) -> str | None:
+        """The bank's page that the payment waits for."""
+        return self.payment.action_url if self.payment is not None else None
 
     @property
     def live(self) -> bool:
@@ -85,7 +102,7 @@ class SubscriptionView:
         """The page that its customer has to open."""
         if self.checkout is not None:
             return self.checkout.url or self.checkout.page_url
-        return self.setup.url if self.setup is not None else self.page_url
+        return self.setup.url if self.setup is not None else self.action_url or self.page_url
 
     @property
     def amount(self) -> Money:
@@ -124,7 +141,26 @@ def view(tx: Tx, customer_id: UUID, sub_id: UUID) -> SubscriptionView:
     row = tx.one(_ONES + " and s.id = %(id)s", {"customer_id": customer_id, "id": sub_id})
     if row is None:
         raise NotFound(f"No such subscription: {ids.show('subscription', sub_id)}.")
-    return _of(row)
+    return _waiting(tx, [_of(row)])[0]
+
+
+def _waiting(tx: Tx, found: list[SubscriptionView]) -> list[SubscriptionView]:
+    """With the payments under way that they wait for."""
+    asking = [one for one in found if one.awaits is not None]
+    if not asking:
+        return found
+    rows = tx.all(
+        "select p.customer_id, p.id, p.payable from unnest(%(customers)s::uuid[],"
+        " %(payables)s::text[]) as k(c, payable) cross join lateral (select customer_id, id,"
+        "  payable from payments where customer_id = k.c and payable = k.payable"
+        "  and state = any(%(states)s) order by created_at desc limit 1) p",
+        {"customers": [one.customer_id for one in asking],
+         "payables": [f"invoice:{one.awaits}" for one in asking],
+         "states": sorted(OPEN_STATES | {"authorized"})},
+    )  # fmt: skip
+    shown = payments.views(tx, [(row["customer_id"], row["id"]) for row in rows])
+    held = {row["payable"]: one for row, one in zip(rows, shown, strict=True)}
+    return [replace(one, payment=held.get(f"invoice:{one.awaits}")) for one in found]
 
 
 def get(env: Env, customer_id: UUID | None, ref: str | UUID) -> SubscriptionView:
@@ -153,14 +189,18 @@ def list_(
     }  # fmt: skip
     with env.db.read() as tx:
         rows = tx.all((_EVERYBODYS if customer_id is None else _ONES) + _PAGE, values)
-    return [_of(row) for row in rows]
+        return _waiting(tx, [_of(row) for row in rows])
 
 
 def current(env: Env, customer_id: UUID, family: str | None = None) -> SubscriptionView | None:
     """The customer's running subscription (of a family, where there are several), the newest
     first; None without one. Kept for some seconds in a process that hears of changes."""
     found = held(env, customer_id)
-    return next((one for one in found if one.live and family in (None, one.family)), None)
+    one = next((one for one in found if one.live and family in (None, one.family)), None)
+    if one is None or one.awaits is None:
+        return one
+    with env.db.read() as tx:  # How its payment stands is kept nowhere.
+        return _waiting(tx, [one])[0]
 
 
 def held(env: Env, customer_id: UUID) -> list[SubscriptionView]:

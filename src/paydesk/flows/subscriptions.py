@@ -55,8 +55,8 @@ from paydesk.rules import fields, periods
 from paydesk.rules.plans import MOST_TRIAL_DAYS
 
 __all__ = [
-    "STATES", "NewSubscription", "SubscriptionView", "Why", "current", "get", "lapse", "list_",
-    "start", "subscription_hooks", "why",
+    "STATES", "Draft", "NewSubscription", "SubscriptionView", "Why", "current", "draw_up", "get",
+    "lapse", "list_", "start", "subscription_hooks", "why",
 ]  # fmt: skip
 
 
@@ -208,6 +208,31 @@ def _begin(
     env: Env, tx: Tx, now: datetime, what: NewSubscription
 ) -> tuple[Sub, provider_calls.Call | None]:
     """Weigh it and write it, with its first invoice and the call that charges it."""
+    drawn = draw_up(env, tx, now, what)
+    sub, code = drawn.sub, drawn.code
+    sub.clock_id = tx.heads[what.customer_id].clock_id
+    heads.count_day(tx, what.customer_id, now, 1, env.settings.max_daily_transactions)
+    if code is not None:
+        subscription_promos.use(tx, code, what.customer_id, sub.id, now)
+    call = _open(
+        env, tx, now, sub, drawn.plan, drawn.trial_days, drawn.has_method, what.success_url
+    )
+    return sub, call
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A subscription as it would begin: nothing of it is written."""
+
+    sub: Sub
+    plan: Plan
+    code: subscription_promos.Code | None
+    trial_days: int
+    has_method: bool
+
+
+def draw_up(env: Env, tx: Tx, now: datetime, what: NewSubscription) -> Draft:
+    """What subscribing now would begin, weighed and not written. Raises as `start`."""
     plan = plans.plan_in(tx, what.plan, active_only=True)
     steps.check_free(tx, what.customer_id, plan.family)
     _check_waiting(tx, what.customer_id, plan.family)
@@ -215,7 +240,7 @@ def _begin(
     quantity = fields.whole(what.quantity, "quantity", least=plan.terms.least_quantity,
                             most=plan.terms.most_quantity)  # fmt: skip
     who = customers.by_uuid(tx, what.customer_id)
-    assert who is not None, "its head is locked"
+    assert who is not None, "it is asked for by its id"
     code = None
     if what.promo:
         code = subscription_promos.weigh(tx, what.promo, who, plan, price, now)
@@ -227,7 +252,6 @@ def _begin(
         raise NotSupported(f"{name} charges no saved methods: it bills no subscriptions.")
     zone = what.zone or "UTC"
     periods.time_zone(zone)
-    assert what.request_key is not None
     sub = Sub(
         customer_id=what.customer_id, id=ids.new_owned(what.customer_id), state="incomplete",
         plan_id=plan.uuid, plan_version=plan.version, family=plan.family, quantity=quantity,
@@ -236,20 +260,17 @@ def _begin(
         discount=code.kept if code else None,
         method_id=saved["id"] if saved and what.method is not None else None,
         provider=name, provider_account=env.providers[name].account, told={},
-        metadata=fields.metadata(what.metadata), request_key=what.request_key,
-        request_hash=what.digest(), clock_id=tx.heads[what.customer_id].clock_id, created_at=now,
+        metadata=fields.metadata(what.metadata), request_key=what.request_key or uuid4(),
+        request_hash=what.digest(), created_at=now,
     )  # fmt: skip
     _lay_out(sub, plan, now)
-    heads.count_day(tx, what.customer_id, now, 1, env.settings.max_daily_transactions)
-    if code is not None:
-        subscription_promos.use(tx, code, what.customer_id, sub.id, now)
-    call = _open(env, tx, now, sub, plan, days, bool(saved))
-    return sub, call
+    return Draft(sub=sub, plan=plan, code=code, trial_days=days, has_method=bool(saved))
 
 
 def _open(
-    env: Env, tx: Tx, now: datetime, sub: Sub, plan: Plan, days: int, has_method: bool
-) -> provider_calls.Call | None:
+    env: Env, tx: Tx, now: datetime, sub: Sub, plan: Plan, days: int, has_method: bool,
+    return_url: str | None,
+) -> provider_calls.Call | None:  # fmt: skip
     """Write it in the state that it begins in: a trial, a setup, a charge, or a page."""
     if days:
         is_ready = has_method or not plan.terms.trial_needs_method
@@ -272,7 +293,9 @@ def _open(
     fresh.latest_invoice_id = row.id
     call = None
     if has_method and row.state == "open":
-        call = bills.charge(env, tx, now, fresh, row, off_session=False)
+        call = bills.charge(
+            env, tx, now, fresh, row, off_session=False, return_url=return_url
+        )
         if call is None:
             raise PaymentMethodNotUsable("This method cannot be charged.", param="method")
     steps.save(tx, now, fresh)
