@@ -66,6 +66,24 @@ def pay(
     return Payment(**{name: value for name, value in answer.items() if name in known})
 
 
+def authenticate(url: str, base_url: str | None = None, *, approve: bool = True) -> Payment:
+    """Confirm a charge on the bank's page at `url`, or fail it, as its payer would. Answers with
+    the address that the page leads back to.
+
+    Raises httpx.HTTPError where the simulator cannot be reached.
+    """
+    import httpx
+
+    base = base_url or os.environ.get(BASE_VARIABLE) or f"http://127.0.0.1:{DEFAULT_PORT}"
+    with httpx.Client(
+        headers={"Accept": "application/json"}, trust_env=False, timeout=30,
+        verify=base.startswith("https"),
+    ) as client:
+        outcome = {"outcome": "complete" if approve else "fail"}
+        answer = client.post(urljoin(base, url), data=outcome).json()
+    return Payment(answer["status"], answer.get("url"), answer.get("message"))
+
+
 def main(argv: list[str] | None = None) -> int:
     """`--port N …` serves; `pay SESSION_ID …` pays; `trigger TYPE …` makes an event happen. Returns
     the exit status."""

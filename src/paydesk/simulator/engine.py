@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
-from . import errors, ids, shapes, versions
+from . import errors, ids, shapes, store, versions
 from .config import Config, Switches
 from .errors import StripeError
 from .store import Store, Transaction
@@ -468,7 +468,7 @@ class Simulator:
 
 
 def encode(body: dict[str, Any]) -> bytes:
-    return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
+    return store.encode(body).encode()
 
 
 def _fingerprint(key: str, path: dict[str, str], params: dict[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from . import api, cards, forms
@@ -10,6 +9,7 @@ from .cli import Payment
 from .engine import Call, Simulator
 from .errors import StripeError
 from .objects import checkout
+from .store import decode
 
 
 def ask(
@@ -20,7 +20,7 @@ def ask(
     cast = forms.cast(key, as_form(params))
     work = sim.api_work(key, cast, path=values, base_url=base_url, **more)
     answer = sim.store.call(work)
-    body = json.loads(answer.body)
+    body = decode(answer.body)
     if answer.status >= 400:
         raise StripeError(body["error"].get("message", ""), status=answer.status,
                           type=body["error"]["type"], code=body["error"].get("code"))

@@ -10,7 +10,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+import msgspec
+
 T = TypeVar("T")
+Work = tuple[Callable[..., Any], "Future[Any]"]
 
 SCHEMA = """
 create table if not exists objects (
@@ -65,21 +68,65 @@ create table if not exists contents (
 """
 TABLES = ("objects", "deliveries", "idempotency", "contents", "clock_due")
 BATCH = 200
+#: Units of work that share a commit, where so many are waiting.
+SHARED = 32
+_PUT = (
+    "insert into objects (id, kind, customer, payment_intent, charge, due_at, hidden, data)"
+    " values (?, ?, ?, ?, ?, ?, ?, ?) on conflict (id) do update set"
+    " customer = excluded.customer, payment_intent = excluded.payment_intent,"
+    " charge = excluded.charge, due_at = excluded.due_at, hidden = excluded.hidden,"
+    " data = excluded.data"
+)
+
+
+def encode(value: Any) -> str:
+    """JSON as it is kept and sent: without spaces, in plain characters."""
+    try:
+        return msgspec.json.encode(value).decode()
+    except (OverflowError, TypeError):  # Numbers beyond 64 bits.
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+decode = msgspec.json.decode
 
 
 class Transaction:
-    """What one unit of work sees: objects by id, newest first by kind, deliveries, replays."""
+    """What one unit of work sees: objects by id, newest first by kind, deliveries, replays.
+
+    What is put is written when the tables are looked at, or at the end: most objects are put
+    several times while a call runs.
+    """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self.sql = connection
+        self._connection = connection
+        self._unwritten: dict[str, tuple[Any, ...]] = {}
+
+    @property
+    def sql(self) -> sqlite3.Connection:
+        """The tables, with all that was put so far."""
+        self.write()
+        return self._connection
+
+    def write(self) -> None:
+        if self._unwritten:
+            self._connection.executemany(_PUT, self._unwritten.values())
+            self._unwritten.clear()
+
+    def forget(self) -> None:
+        """What was put and is not written comes to nothing."""
+        self._unwritten.clear()
 
     def get(self, object_id: str, kind: str | None = None) -> dict[str, Any] | None:
         """The object with its private fields (names with `_` in front), or None."""
-        found = self.sql.execute("select kind, data from objects where id = ?", (object_id,))
+        if (put := self._unwritten.get(object_id)) is not None:
+            return decode(put[-1]) if kind in (None, put[1]) else None
+        found = self._connection.execute(
+            "select kind, data from objects where id = ?", (object_id,)
+        )
         row = found.fetchone()
         if row is None or (kind is not None and row[0] != kind):
             return None
-        return json.loads(row[1])
+        return decode(row[1])
 
     def put(self, item: dict[str, Any], *, due_at: int | None = None, hidden: bool = False) -> None:
         """Insert or replace; `due_at` is when the background timer has to look at it.
@@ -90,18 +137,10 @@ class Transaction:
         if item.get("test_clock") and kind != "event":
             self._put_on_clock(item, due_at)
             due_at = None
-        self.sql.execute(
-            "insert into objects (id, kind, customer, payment_intent, charge, due_at, hidden, data)"
-            " values (?, ?, ?, ?, ?, ?, ?, ?) on conflict (id) do update set"
-            " customer = excluded.customer, payment_intent = excluded.payment_intent,"
-            " charge = excluded.charge, due_at = excluded.due_at, hidden = excluded.hidden,"
-            " data = excluded.data",
-            (
-                item["id"], kind, item.get("customer"), item.get("payment_intent"),
-                item.get("charge"), due_at, int(hidden),
-                json.dumps(item, separators=(",", ":"), ensure_ascii=False),
-            ),
-        )
+        self._unwritten[item["id"]] = (
+            item["id"], kind, item.get("customer"), item.get("payment_intent"),
+            item.get("charge"), due_at, int(hidden), encode(item),
+        )  # fmt: skip
 
     def _put_on_clock(self, item: dict[str, Any], due_at: int | None) -> None:
         if due_at is None:
@@ -178,11 +217,13 @@ class Transaction:
         )
         seq = after if after is not None else before if before is not None else 2**62
         while True:
-            rows = self.sql.execute(
+            if any(put[1] == kind for put in self._unwritten.values()):
+                self.write()
+            rows = self._connection.execute(
                 query, {"kind": kind, "seq": seq, "value": value, "first": first, "last": last}
             ).fetchall()
             for row in rows:
-                yield json.loads(row[1])
+                yield decode(row[1])
             if len(rows) < BATCH:
                 return
             seq = rows[-1][0]
@@ -192,7 +233,7 @@ class Transaction:
         rows = self.sql.execute(
             "select data from objects where due_at <= ? order by due_at limit ?", (now, limit)
         ).fetchall()
-        return [json.loads(row[0]) for row in rows]
+        return [decode(row[0]) for row in rows]
 
 
 class Store:
@@ -201,16 +242,17 @@ class Store:
     def __init__(self, path: str) -> None:
         self.path = path
         self.after_commit: Callable[[], None] = lambda: None
-        self._work: queue.SimpleQueue[tuple[Callable[..., Any], Future[Any]] | None] = (
-            queue.SimpleQueue()
-        )
+        self._work: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         self._ready: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, name="simulator-store", daemon=True)
         self._thread.start()
         self._ready.result()
 
     def submit(self, work: Callable[[Transaction], T]) -> Future[T]:
-        """Run `work` in one transaction; it is committed when the future has its result."""
+        """Run `work`, whole or not at all; it is committed when the future has its result.
+
+        What is waiting shares a commit: each sees what those before it did.
+        """
         future: Future[T] = Future()
         self._work.put((work, future))
         return future
@@ -238,22 +280,45 @@ class Store:
             return
         self._ready.set_result(None)
         transaction = Transaction(connection)
-        while (item := self._work.get()) is not None:
-            work, future = item
-            if not future.set_running_or_notify_cancel():
-                continue
-            try:
-                connection.execute("begin immediate")
-                result = work(transaction)
-                connection.execute("commit")
-            except BaseException as error:
-                if connection.in_transaction:
-                    connection.execute("rollback")
+        is_open = True
+        while is_open:
+            waiting, is_open = self._waiting()
+            ready = [one for one in waiting if one[1].set_running_or_notify_cancel()]
+            if ready:
+                self._do(connection, transaction, ready)
+        connection.close()
+
+    def _waiting(self) -> tuple[list[Work], bool]:
+        """The work that is there, at least one unit; whether more may come."""
+        found: list[Work] = []
+        item = self._work.get()
+        while item is not None:
+            found.append(item)
+            if len(found) == SHARED or self._work.empty():
+                return found, True
+            item = self._work.get()
+        return found, False
+
+    def _do(
+        self, connection: sqlite3.Connection, transaction: Transaction, ready: list[Work]
+    ) -> None:
+        said: list[tuple[Any, BaseException | None]] = []
+        try:
+            connection.execute("begin immediate")
+            said = [_one(connection, transaction, work) for work, _ in ready]
+            connection.execute("commit")
+        except BaseException as error:  # None of it was kept.
+            transaction.forget()
+            if connection.in_transaction:
+                connection.execute("rollback")
+            said = [(None, error) for _ in ready]
+        else:
+            self.after_commit()
+        for (_, future), (result, error) in zip(ready, said, strict=True):
+            if error is not None:
                 future.set_exception(error)
             else:
-                self.after_commit()
                 future.set_result(result)
-        connection.close()
 
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, isolation_level=None, timeout=10)
@@ -263,3 +328,22 @@ class Store:
         connection.execute("pragma synchronous = normal")
         connection.executescript(SCHEMA)
         return connection
+
+
+def _one(
+    connection: sqlite3.Connection, transaction: Transaction, work: Callable[..., Any]
+) -> tuple[Any, BaseException | None]:
+    """What a unit of work answers, or why nothing of it was kept."""
+    connection.execute("savepoint unit")
+    try:
+        result = work(transaction)
+        transaction.write()
+    except BaseException as error:
+        transaction.forget()
+        if not connection.in_transaction:  # Everything was rolled back, what came before too.
+            raise
+        connection.execute("rollback to unit")
+        connection.execute("release unit")
+        return None, error
+    connection.execute("release unit")
+    return result, None
