@@ -309,6 +309,14 @@ class AmountTooSmall(PaydeskError):
     title = "The amount is below the least that can be bought"
 
 
+class AmountNotChargeable(InvalidRequest):
+    """Cards charge this currency in steps of `step` minor units: KWD in tens, so 9.990 or 10.000
+    and never 9.995. Round the amount."""
+
+    code = "amount_not_chargeable"
+    title = "The amount cannot be charged exactly"
+
+
 class TransactionLimit(PaydeskError):
     """`MAX_DAILY_TRANSACTIONS` counts purchases, spends and transfers of a UTC day."""
 

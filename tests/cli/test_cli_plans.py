@@ -40,6 +40,8 @@ def test_a_wrong_plan_is_refused_in_one_line(paydesk):
     assert code == 2 and "--retry" in err
     code, _, err = paydesk("plans", "upsert", "x", "--name", "X", "--price", "5", "--cap", "3")
     assert code == 2 and "credits_cap" in err and "Traceback" not in err
+    code, _, err = paydesk("plans", "upsert", "x", "--name", "X", "--price", "9.995 KWD")
+    assert code == 2 and "multiples of KWD 0.010" in err and "Traceback" not in err  # I12
     assert paydesk("plans", "show", "x")[0] == 1
 
 

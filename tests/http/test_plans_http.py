@@ -178,6 +178,17 @@ def test_codes_for_plans_are_validated(sold, user):
                    "invalid_request")  # fmt: skip
 
 
+def test_a_price_that_cannot_be_charged_to_the_last_digit_is_refused_with_its_step(http):
+    """S1.25 I12: cards charge Kuwaiti dinars in hundredths."""
+    body = {"name": "Gulf", "prices": [{"amount_decimal": "9.995", "currency": "KWD"}]}
+    problem = problem_of(http.put("/v1/plans/gulf", json=body), 422, "amount_not_chargeable")
+    assert (problem["param"], problem["step"]) == ("price", 10)
+    assert "0.010" in problem["detail"]
+    problem_of(http.get("/v1/plans/gulf"), 404, "not_found")
+    body["prices"] = [{"amount_decimal": "9.990", "currency": "KWD"}]
+    assert http.put("/v1/plans/gulf", json=body).json()["prices"][0]["amount"] == 9990
+
+
 def test_the_bookings_family_knows_free_trials_of_memberships(sold, user):
     """S4.17 S4.40"""
     sold.put("/v1/promos/TRY", json={"free_trial_days": 30})

@@ -6,8 +6,8 @@ import inspect
 
 import pytest
 
-from paydesk import EUR, USD, client_async, client_plans
-from paydesk.errors import InvalidPromoCode, InvalidRequest, NotFound
+from paydesk import EUR, KWD, USD, client_async, client_plans
+from paydesk.errors import AmountNotChargeable, InvalidPromoCode, InvalidRequest, NotFound
 
 
 def test_plans_are_made_shown_and_archived(pay):
@@ -24,6 +24,14 @@ def test_plans_are_made_shown_and_archived(pay):
     assert len(list(pay.plans.list(include_inactive=True))) == 2
     with pytest.raises(NotFound):
         pay.plans.get("nothing")
+
+
+def test_a_price_between_two_steps_is_refused(pay):
+    """S1.25 I12"""
+    with pytest.raises(AmountNotChargeable) as refused:
+        pay.plans.upsert("gulf", price=KWD("9.995"))
+    assert (refused.value.step, refused.value.param) == (10, "price")
+    assert pay.plans.upsert("gulf", price=KWD("9.990")).version == 1
 
 
 def test_a_plan_with_its_price_in_one_text_opens_a_feature(pay):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paydesk.errors import InvalidRequest
+from paydesk.errors import AmountNotChargeable, InvalidRequest
 from paydesk.rules import plans
 from paydesk.rules.money import EXPONENTS, JPY, USD, Money, format_minor
 
@@ -41,6 +41,27 @@ def test_what_is_no_price_is_refused_by_name(text):
     with pytest.raises(InvalidRequest) as refused:
         plans.read_price(text)
     assert refused.value.param == "price"
+
+
+# I12 S1.25
+@pytest.mark.parametrize(("text", "step"), [
+    ("9.995 KWD", 10), ("1.005 BHD", 10), ("12.341 TND/year", 10), ("20.15 MGA", 100),
+])  # fmt: skip
+def test_a_price_that_cards_cannot_be_charged_to_the_last_digit_is_refused(text, step):
+    with pytest.raises(AmountNotChargeable) as refused:
+        plans.check(price=text)
+    problem = refused.value.to_problem()
+    assert (problem["code"], problem["param"], problem["step"], problem["status"]) == (
+        "amount_not_chargeable", "price", step, 422)  # fmt: skip
+    assert isinstance(refused.value, InvalidRequest)
+
+
+# I12 S1.25
+@pytest.mark.parametrize("text", ["9.990 KWD", "0 KWD", "10 ISK", "10 UGX", "175.01 HUF",
+                                  "10.99 TWD", "500 JPY", "20.00 MGA"])  # fmt: skip
+def test_a_price_in_whole_steps_is_sold(text):
+    price = plans.read_price(text)[0]
+    assert plans.check(price=text)["prices"] == {price.currency: price.minor}
 
 
 @given(

@@ -9,11 +9,11 @@ from fractions import Fraction
 from typing import Any
 from uuid import UUID
 
-from paydesk.errors import InvalidRequest
+from paydesk.errors import AmountNotChargeable, InvalidRequest
 from paydesk.rules import access, fields
 from paydesk.rules import dunning as schedules
 from paydesk.rules.money import Money
-from paydesk.rules.promo import least_charge
+from paydesk.rules.promo import charge_step, least_charge
 
 KINDS = ("plan", "membership")
 #: Units of an interval, and how many of each one period may have.
@@ -279,6 +279,14 @@ def _prices(
         if 0 < one.minor * seats < least_charge(one.currency):
             smallest = Money(least_charge(one.currency), one.currency, minor=True)
             raise InvalidRequest(f"Less than {smallest} cannot be charged.", param="price")
+        step = charge_step(one.currency)
+        if one.minor % step:
+            smallest = Money(step, one.currency, minor=True)
+            raise AmountNotChargeable(
+                f"{one} cannot be charged: prices in {one.currency.upper()} are multiples of "
+                f"{smallest}.",
+                param="price", step=step,
+            )  # fmt: skip
         if one.currency in found:
             raise InvalidRequest(f"There are two prices in {one.currency.upper()}.", param="price")
         found[one.currency] = one.minor
