@@ -101,7 +101,7 @@ def billing_router(
     Request. `worker` False: sweeps run elsewhere (`paydesk worker`).
     """
     desk = pay if isinstance(pay, AsyncPaydesk) else AsyncPaydesk(paydesk=pay)
-    held: dict[str, live.Feeds] = {}
+    held: dict[str, Any] = {}
     router = APIRouter(
         route_class=_ProblemRoute, lifespan=_lifespan(desk, held, worker, customer),
         tags=["billing"],
@@ -137,7 +137,12 @@ def billing_router(
         if provider not in desk.env.providers:
             raise NotFound("No such provider.", param="provider")
         body = await _body(request, desk)
-        await asyncio.to_thread(inbox.receive, desk.env, provider, body, dict(request.headers))
+        wake = held["taker"].wake if "taker" in held else None
+        (answer,) = await asyncio.to_thread(
+            inbox.receive_many, desk.env, provider, [(body, dict(request.headers))], wake
+        )
+        if isinstance(answer, PaydeskError):
+            raise answer
         return {"received": True}
 
     @router.websocket("/live")
@@ -211,7 +216,7 @@ async def _as_problem(request: Request, exc: Exception) -> Response:
 
 
 def _lifespan(
-    desk: AsyncPaydesk, held: dict[str, live.Feeds], with_worker: bool,
+    desk: AsyncPaydesk, held: dict[str, Any], with_worker: bool,
     customer: Callable[..., Any],
 ) -> Any:  # fmt: skip
     @asynccontextmanager
@@ -221,6 +226,8 @@ def _lifespan(
         app.dependency_overrides.setdefault(_signed_in, customer)
         worker = Worker(desk.env) if with_worker else None
         held["feeds"] = feeds = live.Feeds(desk.env)
+        held["taker"] = taker = inbox.Taker(desk.env)
+        taker.start()
         if worker is not None:
             worker.start()
         try:
@@ -229,6 +236,7 @@ def _lifespan(
             feeds.stop()
             if worker is not None:
                 await asyncio.to_thread(worker.stop)
+            await asyncio.to_thread(taker.close)
             await asyncio.to_thread(feeds.close)
             await desk.close()
 

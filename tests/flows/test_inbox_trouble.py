@@ -13,7 +13,7 @@ from purchase import Desk, signed
 
 from paydesk.errors import ProviderUnavailable
 from paydesk.flows import credits, inbox
-from paydesk.flows.inbox import _row, store
+from paydesk.flows.inbox_rows import row_of, store
 
 
 def rows(desk):
@@ -27,7 +27,7 @@ def keep(desk, view):
     """The session's events are stored, and whoever stored them dies."""
     stripe = desk.env.providers["stripe"]
     read = [stripe.parse_webhook(one.body, one.headers)[0] for one in desk.events(view)]
-    store(desk.env, [_row(desk.env, "stripe", one) for one in read])
+    store(desk.env, [row_of(desk.env, "stripe", one) for one in read])
 
 
 def test_an_event_whose_provider_is_gone_parks_and_delays_no_other(desk):

@@ -60,6 +60,14 @@ def apply_event(
         _believe(env, provider, owner[0], told.what, told.at, path, wait_s)
 
 
+def apply_about(
+    env: Env, *, provider: str, account: str, owner: tuple[UUID, UUID], about: str, path: str,
+    wait_s: float,
+) -> None:  # fmt: skip
+    """`apply_event` for any number of events of one subscription: the answer settles them all."""
+    sync(env, provider, owner[0], about, path=path, wait_s=wait_s)
+
+
 def _invoice(
     env: Env, name: str, customer_id: UUID, ref: str, path: str, wait_s: float
 ) -> None:

@@ -1,4 +1,7 @@
-"""Webhooks in: four paths, one inbox. Verified, stored, committed, and only then acknowledged."""
+"""Webhooks in: four paths, one inbox. Verified, stored, committed, and only then acknowledged.
+
+No provider is asked about an event before it is acknowledged: what needs that is taken up after.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from paydesk.http.v1.models import Out, Received
 if TYPE_CHECKING:
     from paydesk.env import Env
 
-#: Groups under way at once: an event that needs the provider's word holds up only its own.
+#: Groups under way at once: one whose customer is held elsewhere holds up only its own.
 THREADS = 3
 #: A sender waits so long for its acknowledgment, above the provider's own limit.
 PATIENCE_S = 15.0
@@ -70,11 +73,13 @@ class Inboxes:
     def __init__(self, env: Env) -> None:
         self._env = env
         self._by_provider: dict[str, Batcher[inbox.Delivery, Any]] = {}
+        self.taker = inbox.Taker(env)
 
     def of(self, provider: str) -> Batcher[inbox.Delivery, Any]:
         if provider not in self._by_provider:
             self._by_provider[provider] = Batcher(
-                f"inbox-{provider}", partial(inbox.receive_many, self._env, provider),
+                f"inbox-{provider}",
+                partial(inbox.receive_many, self._env, provider, hand_over=self.taker.wake),
                 max_group=inbox.GROUP, threads=THREADS,
             )  # fmt: skip
         return self._by_provider[provider]
@@ -82,6 +87,7 @@ class Inboxes:
     def close(self) -> None:
         for one in self._by_provider.values():
             one.close()
+        self.taker.close()
 
 
 def _headers(request: Request) -> dict[str, str]:

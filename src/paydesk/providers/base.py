@@ -21,6 +21,7 @@ from paydesk.providers.billing import METHODS as BILLING_METHODS
 from paydesk.providers.billing import Billing
 from paydesk.providers.circuit import AnswerUnclear as AnswerUnclear
 from paydesk.providers.circuit import Circuit
+from paydesk.providers.circuit import SlowDown as SlowDown
 from paydesk.providers.options import provider_settings
 from paydesk.providers.remote import Listed as Listed
 from paydesk.providers.remote import RemoteDispute as RemoteDispute
@@ -175,8 +176,9 @@ class ProviderEvent:
     or payment's, the refund's, the dispute's, the method's, the setup's id; `payment_ref` the
     payment that a refund or dispute belongs to, or the provider's customer of a method, and
     `payment_id`, `customer_id` our own ids where the event carries them. A refund's `ref` is None
-    where the event says only of which payment: its refunds are listed. `problem` says why an
-    event that was properly signed cannot be used: it is stored and parked.
+    where the event says only of which payment: its refunds are listed. `about` is the
+    subscription's id at the provider: what several events are about is asked about once.
+    `problem` says why an event that was properly signed cannot be used: it is stored and parked.
     """
 
     id: str
@@ -191,6 +193,7 @@ class ProviderEvent:
     payment_ref: str | None = None
     payment_id: str | None = None
     customer_id: str | None = None
+    about: str | None = None
 
 
 class MissingHeader(KeyError):
@@ -218,7 +221,8 @@ class Provider(Billing):
 
     They raise ProviderRefused when nothing happened and never will for this request,
     ProviderUnavailable when nothing happened but may later, OutcomeUnknown when nobody can tell;
-    AnswerUnclear, which is one of these, when the provider answered and still nobody can tell.
+    AnswerUnclear, which is one of these, when the provider answered and still nobody can tell;
+    SlowDown, which is one too, when it did nothing because it is asked too often.
     """
 
     name: ClassVar[str] = ""

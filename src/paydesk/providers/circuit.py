@@ -6,11 +6,14 @@ import asyncio
 import contextvars
 import inspect
 import os
+import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
@@ -21,16 +24,59 @@ from paydesk.errors import OutcomeUnknown, ProviderUnavailable
 FAILURES_TO_OPEN = 8
 #: For so long nothing is sent; then one call tries.
 REST_S = 5.0
+#: Where a provider that asks to slow down does not say for how long: so long, then twice that.
+SLOW_S, MOST_SLOW_S = 0.5, 8.0
+#: So often a patient call is sent at most.
+MOST_TRIES = 6
+#: It is believed up to here.
+MOST_RETRY_AFTER_S = 600
+
+#: How long a call of this context may wait where the provider asks to slow down.
+_patience: ContextVar[float] = ContextVar("paydesk_patience", default=0.0)
 
 
 class AnswerUnclear(OutcomeUnknown):
     """The provider answered, but its answer does not tell: no sign that the provider is ill."""
 
 
+class SlowDown(ProviderUnavailable):
+    """The provider is asked too often (429): nothing happened, and it is not ill.
+
+    `told_s`: how long it says to wait, None where it does not say.
+    """
+
+    def __init__(self, detail: str, told_s: int | None = None) -> None:
+        super().__init__(detail, retry_after_s=max(1, told_s) if told_s is not None else 2)
+        self.told_s = told_s
+
+    @property
+    def wait_s(self) -> int:
+        """Whole seconds after which to come back."""
+        return int(self.extra["retry_after_s"])
+
+
+def told_s(headers: Mapping[str, str]) -> int | None:
+    """The seconds of an answer's Retry-After header; None where it has none that can be read."""
+    told = next((v for k, v in headers.items() if k.lower() == "retry-after"), "").strip()
+    return min(int(told), MOST_RETRY_AFTER_S) if told.isascii() and told.isdigit() else None
+
+
+@contextmanager
+def patient(seconds: float) -> Iterator[None]:
+    """Let each call inside wait so long in all where its provider asks to slow down: for work that
+    nobody waits for. Elsewhere whoever asks hears so at once."""
+    before = _patience.set(seconds)
+    try:
+        yield
+    finally:
+        _patience.reset(before)
+
+
 class Circuit:
     """At most `size` calls under way; a caller waits `timeout_s` at most, all in all.
 
-    Time-outs and ProviderUnavailable count as failures. An open circuit answers at once.
+    Time-outs and ProviderUnavailable count as failures. An open circuit answers at once. To be
+    asked to slow down is no failure: patient callers wait, the others hear of it.
     """
 
     def __init__(self, name: str, *, size: int, timeout_s: float, rest_s: float = REST_S) -> None:
@@ -38,6 +84,8 @@ class Circuit:
         self._size = size
         self._timeout_s = timeout_s
         self.rest_s = rest_s
+        #: How often the provider asked to slow down.
+        self.slowed = 0
         self._lock = threading.Lock()
         self._reset()
 
@@ -48,6 +96,8 @@ class Circuit:
         self._failures = 0
         self._open_until = 0.0
         self._trying = False
+        self._slow_s = SLOW_S
+        self._slow_until = 0.0
 
     @property
     def state(self) -> str:
@@ -61,14 +111,42 @@ class Circuit:
         Raises ProviderUnavailable where nothing was sent, OutcomeUnknown past the deadline.
         """
         if not telemetry.is_on():
-            return self._call(method, args)
+            return self._patiently(method, args)
         inner = method.func if isinstance(method, partial) else method
         done = getattr(inner, "__name__", "call")
         with telemetry.span(
             f"{self.name} {done}", kind="client", paydesk_provider=self.name,
             paydesk_operation=done,
         ):  # fmt: skip
+            return self._patiently(method, args)
+
+    def _patiently(self, method: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        """The call, again and again while the provider asks to slow down and there is patience."""
+        left_s = _patience.get()
+        if left_s <= 0:
             return self._call(method, args)
+        for _ in range(MOST_TRIES - 1):
+            left_s = self._wait_for_speed(left_s)
+            try:
+                return self._call(method, args)
+            except SlowDown:
+                if self._slow_until - time.monotonic() > left_s:
+                    raise
+        self._wait_for_speed(left_s)
+        return self._call(method, args)
+
+    def _wait_for_speed(self, left_s: float) -> float:
+        """Wait until the provider may be asked again; answers what patience is left."""
+        wait_s = self._slow_until - time.monotonic()
+        if wait_s <= 0:
+            return left_s
+        if wait_s > left_s:
+            raise SlowDown(f"{self.name} asked us to slow down; nothing was sent.",
+                           min(MOST_RETRY_AFTER_S, round(wait_s) + 1))  # fmt: skip
+        # Those who wait do not come back at one time.
+        wait_s = min(left_s, wait_s * (1 + random.random() / 2))
+        time.sleep(wait_s)
+        return left_s - wait_s
 
     def _call(self, method: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         deadline = time.monotonic() + self._timeout_s
@@ -82,6 +160,9 @@ class Circuit:
             ) from None
         except AnswerUnclear:
             self._worked()
+            raise
+        except SlowDown as exc:
+            self._was_slowed(exc)
             raise
         except (ProviderUnavailable, OutcomeUnknown):
             self._failed()
@@ -148,6 +229,23 @@ class Circuit:
         with self._lock:
             self._failures = 0
             self._trying = False
+            if time.monotonic() >= self._slow_until:
+                self._slow_s = SLOW_S
+
+    def _was_slowed(self, asked: SlowDown) -> None:
+        """It answered, if only to be left alone for a while. What it says counts; where it says
+        nothing each time is twice the one before."""
+        with self._lock:
+            self._failures = 0
+            self._trying = False
+            self.slowed += 1
+            now = time.monotonic()
+            if asked.told_s:
+                self._slow_until = max(self._slow_until, now + asked.told_s)
+            elif now >= self._slow_until:  # Once for all that were under way.
+                self._slow_until = now + self._slow_s
+                self._slow_s = min(MOST_SLOW_S, 2 * self._slow_s)
+        telemetry.count("paydesk.provider.slowed", 1, paydesk_provider=self.name)
 
 
 async def _awaited(answer: Any) -> Any:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from paydesk.errors import OutcomeUnknown, ProviderRefused, ProviderUnavailable
-from paydesk.providers.circuit import AnswerUnclear
+from paydesk.providers.circuit import AnswerUnclear, SlowDown, told_s
 
 if TYPE_CHECKING:
     import ssl
@@ -200,9 +200,7 @@ class Http:
                 f"{self.name} does not accept our credentials."
             ) from Rejection(status, body)
         if status == 429:
-            raise ProviderUnavailable(
-                f"{self.name} asks us to slow down.", retry_after_s=_retry_after_s(answer)
-            )
+            raise SlowDown(f"{self.name} asks us to slow down.", told_s(answer.headers))
         if status in (408, 409, 425):
             raise _lost(reads, f"The same request is under way at {self.name}.")
         if status >= 500:
@@ -367,8 +365,3 @@ def _code(body: Any) -> str | None:
         if isinstance(issue, str) and issue:
             return issue
     return next((body[k] for k in _CODES if isinstance(body.get(k), str) and body[k]), None)
-
-
-def _retry_after_s(answer: httpx.Response) -> int:
-    told = answer.headers.get("Retry-After", "")
-    return min(int(told), 600) if told.isascii() and told.isdigit() else 2

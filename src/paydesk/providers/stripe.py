@@ -19,6 +19,7 @@ from paydesk.providers.base import (
     RemoteCheckout,
     provider,
 )
+from paydesk.providers.circuit import SlowDown, told_s
 from paydesk.providers.stripe_billing import StripeBilling
 from paydesk.providers.stripe_calls import StripeCalls
 from paydesk.providers.stripe_catalog import StripeCatalog
@@ -278,12 +279,12 @@ class Stripe(StripeCalls, StripeCatalog, StripeBilling, Provider):
         try:
             answer = send()
         except stripe.RateLimitError as exc:
-            raise ProviderUnavailable("Stripe asks us to slow down.", retry_after_s=2) from exc
+            raise SlowDown("Stripe asks us to slow down.", told_s(exc.headers or {})) from exc
         except (stripe.AuthenticationError, stripe.PermissionError) as exc:
             raise ProviderUnavailable("Stripe does not accept our key.") from exc
         except (stripe.InvalidRequestError, stripe.CardError) as exc:
             if exc.http_status == 429:
-                raise ProviderUnavailable("Stripe asks us to slow down.", retry_after_s=2) from exc
+                raise SlowDown("Stripe asks us to slow down.", told_s(exc.headers or {})) from exc
             if exc.http_status == 409:
                 raise OutcomeUnknown("The same request is under way at Stripe.") from exc
             raise ProviderRefused(_sentence(exc), provider_code=exc.code) from exc

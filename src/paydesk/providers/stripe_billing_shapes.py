@@ -267,12 +267,17 @@ def told(body: str) -> Told | None:
 
 
 def about(inner: Mapping[str, Any]) -> dict[str, Any]:
-    """What an event is about: the provider's customer and our ids, as far as it says them."""
+    """What an event is about: the subscription, the provider's customer and our ids, as far as it
+    says them."""
     parent = _inner(_inner(inner, "parent"), "subscription_details")
     older = _inner(inner, "subscription_details")
     metadata = {**_metadata(older), **_metadata(parent), **_metadata(inner)}
     known = ours(metadata)
+    is_itself = inner.get("object") == "subscription"
     return {
+        "about": _ref(inner.get("id")) if is_itself else (
+            _ref(parent.get("subscription")) or _ref(inner.get("subscription"))
+        ),
         "payment_ref": _ref(inner.get("customer")), "payment_id": known["subscription_id"],
         "customer_id": known["customer_id"] if known["subscription_id"] else None,
     }  # fmt: skip

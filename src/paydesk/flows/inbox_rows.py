@@ -1,0 +1,326 @@
+"""The inbox's rows: what is stored of an event, who works on it, and what became of it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from paydesk import crash
+from paydesk.env import Env
+from paydesk.providers.base import ProviderEvent
+from paydesk.rules.payments import backoff_s
+
+#: So many events are taken up at once.
+GROUP = 64
+#: How long whoever took an event up has it for itself before a sweep takes it.
+LEASE_S = 60
+#: After an outage an event is tried again this soon at the latest.
+OUTAGE_BACKOFF_S = 60
+
+#: Who applies what is no charge: `apply_event(env, provider=, account=, owner=, event=, path=,
+#: wait_s=)`. It asks the provider, and raises what keeps the event from being applied.
+APPLY = {
+    "refund.updated": "paydesk.flows.refunds",
+    "dispute.updated": "paydesk.flows.disputes",
+    "method.updated": "paydesk.flows.methods",
+    "setup.updated": "paydesk.flows.setups",
+    "subscription.updated": "paydesk.flows.provider_billing_events",
+    "invoice.updated": "paydesk.flows.provider_billing_events",
+}
+#: Kinds whose word in `about` is another's: an invoice's subscription is what is asked about.
+_FAMILY = {"invoice.updated": "subscription"}
+
+#: An event's provider, account and id; its next state and why.
+Key = tuple[str, str, str]
+State = tuple[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What became of a delivery: `state` is new, waiting, done or parked."""
+
+    event_id: str
+    type: str
+    state: str
+    is_duplicate: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Row:
+    """An event under way. `settled_by`: the event whose answer settled it too; `wait_s`: what the
+    provider asked to be waited for."""
+
+    provider: str
+    account: str
+    event: ProviderEvent
+    tries: int = 0
+    received_at: datetime | None = None
+    owner: tuple[UUID, UUID] | None = None
+    settled_by: str | None = None
+    wait_s: int = 0
+
+    @property
+    def key(self) -> Key:
+        return self.provider, self.account, self.event.id
+
+    @property
+    def about(self) -> str | None:
+        """What the provider is asked about because of it, such as `subscription:sub_1`; None where
+        it speaks for itself."""
+        event = self.event
+        if event.kind not in APPLY or event.problem:
+            return None
+        if event.kind == "method.updated":  # All methods of the customer are read.
+            ref = event.payment_ref or event.ref
+        else:
+            ref = event.about or event.ref
+        family = _FAMILY.get(event.kind, event.kind.split(".")[0])
+        return f"{family}:{ref}" if ref else None
+
+    @property
+    def asks(self) -> bool:
+        """Whether only the provider can say what it means."""
+        kind = self.event.kind
+        return kind in APPLY or (kind != "ignored" and self.event.charge is None)
+
+
+def row_of(env: Env, provider: str, event: ProviderEvent) -> Row:
+    return Row(provider, event.account or env.providers[provider].account, event)
+
+
+def distinct(rows: Iterable[Row]) -> list[Row]:
+    return list({row.key: row for row in rows}.values())
+
+
+def first_state(env: Env, row: Row) -> State:
+    """What can never be applied is parked at once; what says nothing new is done."""
+    event, provider = row.event, env.providers[row.provider]
+    if event.problem:
+        return "parked", event.problem
+    if event.kind == "ignored":
+        return "done", None
+    if row.account != provider.account:
+        return "parked", "The event is another account's."
+    if event.livemode is not None and event.livemode != provider.livemode:
+        return "parked", "The event is of the other mode (live or test)."
+    return "new", None
+
+
+def store(env: Env, rows: Sequence[Row], *, hand_over: bool = False) -> dict[Key, Received]:
+    """Write the events and commit; a known one counts its delivery, a parked one wakes up.
+
+    `hand_over`: what the provider must be asked about is due at once, for whoever takes it up.
+    """
+    counts: dict[Key, int] = {}
+    for row in rows:
+        counts[row.key] = counts.get(row.key, 0) + 1
+    unique = sorted(distinct(rows), key=lambda row: row.key)
+    if not unique:
+        return {}
+    now = env.now()
+    own = now + timedelta(seconds=LEASE_S)
+    first = [first_state(env, row) for row in unique]
+    with env.db.transaction() as tx:
+        # Bodies travel in the binary format (b): as text every quotation mark would be escaped.
+        found = tx.all(
+            "insert into provider_events as e (provider, account, event_id, type, ref, about, body,"
+            " state, error, try_at, deliveries, received_at, applied_at)"
+            " select n.*, %(now)s, case when n.state = 'done' then %(now)s end"
+            " from unnest(%(providers)s::text[], %(accounts)s::text[], %(ids)s::text[],"
+            "  %(types)s::text[], %(refs)s::text[], %(abouts)s::text[], %(bodies)b::text[],"
+            "  %(states)s::text[], %(errors)s::text[], %(try_at)s::timestamptz[],"
+            "  %(counts)s::int[]) as n(provider, account, event_id, type, ref, about, body, state,"
+            "   error, try_at, deliveries)"
+            " on conflict (provider, account, event_id) do update set"
+            "  deliveries = e.deliveries + excluded.deliveries,"
+            "  state = case when e.state = 'parked' and excluded.state = 'new' then 'waiting'"
+            "   else e.state end,"
+            "  tries = case when e.state = 'parked' then 0 else e.tries end,"
+            "  try_at = case when e.state = 'parked'"
+            "   or (e.state = 'waiting' and excluded.try_at <= %(now)s) then excluded.try_at"
+            "   else e.try_at end"
+            " returning e.provider, e.account, e.event_id, e.type, e.state,"
+            "  e.xmax <> 0 as is_duplicate",
+            {
+                "now": now,
+                "providers": [row.provider for row in unique],
+                "accounts": [row.account for row in unique],
+                "ids": [row.event.id for row in unique],
+                "types": [row.event.type for row in unique],
+                "refs": [row.event.ref for row in unique],
+                "abouts": [row.about for row in unique],
+                "bodies": [row.event.body for row in unique],
+                "states": [state for state, _ in first],
+                "errors": [error for _, error in first],
+                "try_at": [now if hand_over and row.asks else own for row in unique],
+                "counts": [counts[row.key] for row in unique],
+            },
+        )
+        crash.at("webhook_before_store_commit")
+    return {
+        (r["provider"], r["account"], r["event_id"]): Received(
+            r["event_id"], r["type"], r["state"], r["is_duplicate"]
+        )
+        for r in found
+    }
+
+
+def stored(env: Env, row: Mapping[str, Any]) -> Row:
+    """A stored event once more. Raises whatever its reader raises."""
+    event = env.providers[row["provider"]].read_event(row["body"], row["ref"])
+    # The row's own id and type count, whatever the reader makes of the body.
+    event = replace(event, id=row["event_id"], type=row["type"], body=row["body"])
+    return Row(row["provider"], row["account"], event, row["tries"], row["received_at"])
+
+
+_COLUMNS = "e.provider, e.account, e.event_id, e.type, e.ref, e.body, e.tries, e.received_at"
+
+
+def find(env: Env, provider: str, account: str, event_id: str) -> dict[str, Any] | None:
+    with env.db.read() as tx:
+        return tx.one(
+            f"select {_COLUMNS} from provider_events e where provider = %(provider)s"
+            " and account = %(account)s and event_id = %(id)s",
+            {"provider": provider, "account": account, "id": event_id},
+        )
+
+
+def take_due(env: Env, limit: int = GROUP) -> list[dict[str, Any]]:
+    """Take up what is due, the longest first; nobody else has it until the lease ends."""
+    now = env.now()
+    with env.db.read() as tx:
+        due = tx.all(
+            "select provider, account, event_id from provider_events"
+            " where state in ('new', 'waiting') and try_at <= %(now)s"
+            " order by try_at limit %(limit)s",
+            {"now": now, "limit": limit},
+        )
+    if not due:
+        return []
+    with env.db.transaction() as tx:
+        return tx.all(
+            "update provider_events e set try_at = %(later)s"
+            " from unnest(%(providers)s::text[], %(accounts)s::text[], %(ids)s::text[])"
+            "  as k(provider, account, event_id)"
+            " where e.provider = k.provider and e.account = k.account and e.event_id = k.event_id"
+            " and e.state in ('new', 'waiting') and e.try_at <= %(now)s"
+            f" returning {_COLUMNS}",
+            {
+                "now": now,
+                "later": now + timedelta(seconds=LEASE_S),
+                "providers": [r["provider"] for r in due],
+                "accounts": [r["account"] for r in due],
+                "ids": [r["event_id"] for r in due],
+            },
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Who waits for one answer: `ids` still waits of those who asked; `due` are others whose time
+    has come, taken up too; `early` are others who wait for a later time."""
+
+    ids: frozenset[str]
+    due: list[dict[str, Any]]
+    early: list[dict[str, Any]]
+
+
+def take_about(
+    env: Env, provider: str, account: str, about: str, ids: Sequence[str]
+) -> Taken:
+    """Just before the provider is asked: every event that its answer will settle. What is stored
+    after this may tell of something newer, and has to be asked about anew."""
+    now = env.now()
+    told = {
+        "provider": provider, "account": account, "about": about, "ids": list(ids), "now": now,
+        "later": now + timedelta(seconds=LEASE_S), "limit": GROUP,
+    }  # fmt: skip
+    with env.db.transaction() as tx:
+        mine = tx.all(
+            "update provider_events e set try_at = %(later)s where provider = %(provider)s"
+            " and account = %(account)s and event_id = any(%(ids)s)"
+            " and state in ('new', 'waiting') returning event_id",
+            told,
+        )
+        due = tx.all(
+            "update provider_events e set try_at = %(later)s where provider = %(provider)s"
+            " and account = %(account)s and about = %(about)s and event_id <> all(%(ids)s)"
+            f" and state in ('new', 'waiting') and try_at <= %(now)s returning {_COLUMNS}",
+            told,
+        )
+        early = tx.all(
+            f"select {_COLUMNS} from provider_events e where provider = %(provider)s"
+            " and account = %(account)s and about = %(about)s and event_id <> all(%(ids)s)"
+            " and event_id <> all(%(due)s) and state in ('new', 'waiting')"
+            " order by received_at limit %(limit)s",
+            {**told, "due": [r["event_id"] for r in due]},
+        )
+    return Taken(frozenset(r["event_id"] for r in mine), due, early)
+
+
+def _after(env: Env, row: Row, state: str) -> str:
+    """The state to be stored: what waited too often is parked, but not for an outage, nor while
+    it may be another program's."""
+    if state in ("later", "strange"):
+        return "waiting"
+    if state == "handed":
+        return "new"
+    if state == "waiting" and row.tries + 1 >= env.settings.inbox_max_tries:
+        return "parked"
+    return state
+
+
+def _next_try(row: Row, state: str) -> timedelta:
+    if state == "handed":
+        return timedelta()
+    seconds: float = backoff_s(row.tries + 1)
+    if state == "later":
+        seconds = max(min(seconds, OUTAGE_BACKOFF_S), row.wait_s)
+        if row.wait_s:  # All that were asked to slow down do not come back at one time.
+            seconds *= 1 + random.random() / 2
+    return timedelta(seconds=seconds)
+
+
+def mark(env: Env, rows: Sequence[Row], states: Mapping[Key, State]) -> list[str]:
+    """Write what became of each event, apart from the facts: they are safe to lay down twice.
+    Answers their states; one that somebody else settled ("gone") is not written."""
+    unique = sorted((row for row in distinct(rows) if states[row.key][0] != "gone"),
+                    key=lambda row: row.key)  # fmt: skip
+    now = env.now()
+    after = {row.key: _after(env, row, states[row.key][0]) for row in unique}
+    if unique:
+        with env.db.transaction() as tx:
+            tx.run(
+                "update provider_events e set state = n.state, error = n.error,"
+                " tries = least(e.tries + n.tries, 32000), try_at = n.try_at,"
+                " customer_id = n.customer_id, subject_id = n.subject_id,"
+                " settled_by = n.settled_by,"
+                " applied_at = case when n.state = 'done' then %(now)s end"
+                " from unnest(%(providers)s::text[], %(accounts)s::text[], %(ids)s::text[],"
+                "  %(states)s::text[], %(errors)s::text[], %(tries)s::int[],"
+                "  %(try_at)s::timestamptz[], %(customers)s::uuid[], %(subjects)s::uuid[],"
+                "  %(by)s::text[]) as n(provider, account, event_id, state, error, tries, try_at,"
+                "   customer_id, subject_id, settled_by)"
+                " where e.provider = n.provider and e.account = n.account"
+                " and e.event_id = n.event_id and (e.state <> 'done' or n.state = 'done')",
+                {
+                    "now": now,
+                    "providers": [row.provider for row in unique],
+                    "accounts": [row.account for row in unique],
+                    "ids": [row.event.id for row in unique],
+                    "states": [after[row.key] for row in unique],
+                    "errors": [(states[row.key][1] or "")[:500] or None for row in unique],
+                    # What an outage kept from being applied was not tried.
+                    "tries": [int(states[row.key][0] not in ("later", "handed"))
+                              for row in unique],
+                    "try_at": [now + _next_try(row, states[row.key][0]) for row in unique],
+                    "customers": [row.owner[0] if row.owner else None for row in unique],
+                    "subjects": [row.owner[1] if row.owner else None for row in unique],
+                    "by": [row.settled_by for row in unique],
+                },
+            )  # fmt: skip
+    return [after.get(row.key, "done") for row in rows]
