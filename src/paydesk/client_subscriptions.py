@@ -17,15 +17,17 @@ from paydesk.errors import NotSupported
 from paydesk.flows import checkout as checkouts
 from paydesk.flows import (
     customers,
+    direct,
     provider_billing_events,
     setups,
     subscription_changes,
     subscription_pauses,
+    subscription_pending,
 )
 from paydesk.flows import subscriptions as flow
 from paydesk.flows.subscription_charges import ChangePreview as ChangeView
 from paydesk.flows.subscription_views import SubscriptionView, Why
-from paydesk.results import Listing, Session
+from paydesk.results import Listing, Payment, Session
 from paydesk.rules.money import Money
 
 #: Digits that stand for Stripe's test card of that beginning.
@@ -37,7 +39,9 @@ class Subscription:
     """A subscription. `status` is incomplete, trialing, active, past_due, paused, unpaid, canceled
     or expired; `runner` is who bills it, "paydesk" or "provider"; `price` is of one seat for one
     period and `amount` of all seats. `url` is the page that a new one waits for (`page`: its name
-    at the provider), `next` a change that waits: {plan, quantity}."""
+    at the provider), `next` a change that waits: {plan, quantity}. `payment` is the one under way
+    that a new one or a change waits for: where its status is requires_action, its `action_url`,
+    which is `url` too, is the bank's page."""
 
     id: str
     customer: str
@@ -74,6 +78,7 @@ class Subscription:
     checkout: Session | None = None
     setup: Setup | None = field(default=None, compare=False)
     page: str | None = field(default=None, repr=False)
+    payment: Payment | None = field(default=None, repr=False)
     _pay: Callable[[Subscription, str], Subscription] | None = field(
         default=None, repr=False, compare=False
     )
@@ -84,8 +89,8 @@ class Subscription:
         return self.status in ("trialing", "active", "past_due")
 
     def complete(self, card: str = "4242424242424242") -> Subscription:
-        """In the sandbox: open `url` and pay, or save a method, with this test card, as a customer
-        would. Answers it as it is then. Raises NotSupported elsewhere."""
+        """In the sandbox: open `url` and pay, or save a method, with this test card, or confirm it
+        on the bank's page, as a customer would. Answers it as it is then. Raises NotSupported elsewhere."""
         if self._pay is None:
             raise NotSupported("Only a subscription that waits for its page can be completed.")
         return self._pay(self, _SHORT_CARDS.get(card, card))
@@ -147,7 +152,7 @@ def shown(env: Env, view: SubscriptionView) -> Subscription:
     page = view.checkout
     session = Session.of(page, is_served=bool(env.settings.public_url)) if page else None
     setup = Setup.of(view.setup) if view.setup else None
-    waits = session is not None or setup is not None or view.page_ref is not None
+    waits = (session, setup, view.page_ref, view.action_url) != (None, None, None, None)
     return Subscription(
         id=ids.show("subscription", view.id), customer=ids.show("customer", view.customer_id),
         status=view.state, plan=view.plan_key, plan_name=view.plan_name, family=view.family,
@@ -162,8 +167,9 @@ def shown(env: Env, view: SubscriptionView) -> Subscription:
         method=ids.show("method", view.method_id) if view.method_id else None,
         invoice=ids.show("invoice", view.latest_invoice_id) if view.latest_invoice_id else None,
         metadata=view.metadata, created_at=view.created_at,
-        url=session.url if session else setup.url if setup else view.page_url, checkout=session,
-        setup=setup, page=view.page_ref, _pay=_payer(env) if waits else None,
+        url=session.url if session else setup.url if setup else view.action_url or view.page_url,
+        checkout=session, setup=setup, page=view.page_ref,
+        payment=Payment.of(view.payment) if view.payment else None, _pay=_payer(env) if waits else None,
     )  # fmt: skip
 
 
@@ -182,6 +188,9 @@ def _payer(env: Env) -> Callable[[Subscription, str], Subscription]:
         elif sub.checkout is not None:
             cli.pay(sub.checkout.payment.provider_session or "", card, base)
             checkouts.verify(env, sub.checkout.id)
+        elif sub.payment is not None:
+            cli.authenticate(sub.payment.action_url or "", base)
+            direct.confirm(env, None, sub.payment.id)
         elif sub.page is not None:
             cli.pay(sub.page, card, base)
             provider_billing_events.look(env, *subscription_changes.find(env, None, sub.id))
@@ -259,19 +268,29 @@ class Subscriptions(_Part):
         quantity: int | None = None,
         at: str | None = None,
         expect: ChangePreview | str | None = None,
+        return_url: str | None = None,
         key: str | None = None,
     ) -> Subscription:
         """Change plan or seats. With `expect`, a preview of the last hour, it is refused where it
         would cost another sum by now. What it costs is charged at once; where that fails nothing
-        changes.
+        changes. Where a bank asks its holder first, send him to the answer's `url`, which leads
+        back to `return_url`; until then the old plan runs.
 
         Raises PreviewOutdated, PaymentFailed, PaymentMethodNotUsable, InvalidRequest, Conflict.
         """
         token = expect.token if isinstance(expect, ChangePreview) else expect
         return shown(self._env, subscription_changes.change(
             self._env, *self._both(subscription), plan=plan, quantity=quantity, at=at,
-            expect=token, request_key=request_key(key),
+            expect=token, request_key=request_key(key), return_url=return_url,
         ))  # fmt: skip
+
+    def drop_change(self, subscription: SubscriptionRef) -> Subscription:
+        """Take back the change that waits, for the period's end or for its payment: that is ended
+        at the provider first. Where its money came before that the answer has the new plan.
+        Nothing is done where nothing waits. Raises PaymentInFlight, ProviderUnavailable."""
+        return shown(
+            self._env, subscription_pending.drop(self._env, *self._both(subscription))
+        )
 
     def cancel(
         self,

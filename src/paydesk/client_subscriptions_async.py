@@ -72,18 +72,26 @@ class AsyncSubscriptions:
         quantity: int | None = None,
         at: str | None = None,
         expect: ChangePreview | str | None = None,
+        return_url: str | None = None,
         key: str | None = None,
     ) -> Subscription:
         """Change plan or seats. With `expect`, a preview of the last hour, it is refused where it
         would cost another sum by now. What it costs is charged at once; where that fails nothing
-        changes.
+        changes. Where a bank asks its holder first, send him to the answer's `url`, which leads
+        back to `return_url`; until then the old plan runs.
 
         Raises PreviewOutdated, PaymentFailed, PaymentMethodNotUsable, InvalidRequest, Conflict.
         """
         return await self._threads.run(
             self._part.change, subscription, plan=plan, quantity=quantity, at=at, expect=expect,
-            key=key,
+            return_url=return_url, key=key,
         )  # fmt: skip
+
+    async def drop_change(self, subscription: SubscriptionRef) -> Subscription:
+        """Take back the change that waits, for the period's end or for its payment: that is ended
+        at the provider first. Where its money came before that the answer has the new plan.
+        Nothing is done where nothing waits. Raises PaymentInFlight, ProviderUnavailable."""
+        return await self._threads.run(self._part.drop_change, subscription)
 
     async def cancel(
         self,

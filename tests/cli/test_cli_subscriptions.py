@@ -52,3 +52,21 @@ def test_one_that_stripe_runs_is_begun_and_looked_at_from_the_shell(paydesk, sub
     sim.pay(sim.objects("checkout.session")[-1]["id"])
     assert told(paydesk, "subscriptions", "show", made["id"])[0]["status"] == "incomplete"
     assert told(paydesk, "subscriptions", "look", made["id"])[0]["status"] == "active"
+
+
+# S1.44
+def test_a_change_that_waits_for_the_bank_is_taken_back_from_the_shell(paydesk, sub, env):
+    from paydesk import ids
+    from paydesk.flows import methods
+    from paydesk.flows.methods import AddMethod
+
+    whose = ids.customer_of(ids.parse("subscription", sub))
+    methods.add(env, AddMethod(customer_id=whose, token="pm_card_authenticationRequired",
+                               make_default=True))  # fmt: skip
+    code, out, err = paydesk("subscriptions", "change", sub, "--plan", "team", "--yes")
+    assert code == 0 and "The bank asks the customer first" in err
+    waits = json.loads(out)
+    assert (waits["plan"], waits["next"]) == ("pro", "team x 1")
+    assert "/3d_secure/" in waits["action_url"]
+    back = told(paydesk, "subscriptions", "drop-change", sub)[0]
+    assert (back["plan"], back["next"], back["action_url"]) == ("pro", None, None)

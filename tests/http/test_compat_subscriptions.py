@@ -211,6 +211,32 @@ def test_a_declined_upgrade_changes_nothing(shop, user, http):
     assert stands(user)["subscription"]["planKey"] == "pro"
 
 
+# S1.29 S1.44
+def test_an_upgrade_that_the_bank_asks_about_is_no_success_yet_and_names_its_page(
+    shop, user, http
+):
+    sub = subscribed(shop, user)
+    http.post("/v1/payment_methods", json={
+        "customer": "user_123", "token": "pm_card_authenticationRequired", "default": True,
+    })  # fmt: skip
+    path = f"/api/subscriptions/{sub}"
+    told = user.put(path, json={"planId": "team", "returnUrl": "https://learn.example/plan"})
+    assert told.status_code == 200, told.text
+    body = told.json()
+    assert (body["success"], body["requiresAction"]) == (False, True)
+    assert "/3d_secure/" in body["actionUrl"]
+    assert body["subscription"]["planKey"] == "pro"
+    assert body["invoice"]["status"] == "open"
+    back = user.put(path, json={"planId": "pro"}).json()
+    assert (back["success"], back["actionUrl"], back["invoice"]) == (True, None, None)
+    again = user.put(path, json={"planId": "team"}).json()
+    intent = shop.objects("payment_intent")[-1]
+    assert intent["id"] in again["actionUrl"]
+    shop.authenticate(intent["id"])
+    assert http.post(f"/v1/payments/{again['paymentId']}/confirm").status_code == 200
+    assert stands(user)["subscription"]["planKey"] == "team"
+
+
 def test_a_trial_saves_a_card_and_charges_nothing(shop, user, clock, env):
     """S1.27 S1.55: the page saves a card, and the trial's end charges it."""
     made = opened(user, "trial")

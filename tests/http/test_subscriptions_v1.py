@@ -124,3 +124,46 @@ def test_a_subscription_that_stripe_runs_over_http(shop, sim):
     assert sim.objects("subscription")[0]["status"] == "canceled"
     pay = shop.post(f"/v1/invoices/{bill['id']}/void")
     assert (pay.status_code, pay.json()["code"]) == (409, "invoice_state")
+
+
+@pytest.fixture
+def asked(shop):
+    """A change that the bank wants confirmed: (address of the subscription, the answer)."""
+    sub = shop.post("/v1/subscriptions", json={"customer": "user_1", "plan": "pro"}).json()
+    card = {"customer": "user_1", "token": "pm_card_authenticationRequired", "default": True}
+    assert shop.post("/v1/payment_methods", json=card).status_code == 201
+    path = f"/v1/subscriptions/{sub['id']}"
+    done = shop.post(f"{path}/change", json={
+        "plan": "team", "return_url": "https://app.example.com/plan",
+    })  # fmt: skip
+    assert done.status_code == 200, done.text
+    return path, done.json()
+
+
+# S1.29 S1.44
+def test_a_change_that_the_bank_asks_about_tells_where_and_is_in_force_once_confirmed(
+    shop, sim, asked
+):
+    path, told = asked
+    assert (told["status"], told["plan_key"], told["next"]["plan"]) == ("active", "pro", "team")
+    assert told["payment"]["status"] == "requires_action"
+    assert told["url"] == told["payment"]["action_url"]
+    assert shop.get(path).json()["payment"]["id"] == told["payment"]["id"]
+    other = shop.post(f"{path}/change", json={"quantity": 1, "plan": "team"})
+    assert (other.status_code, other.json()["code"]) == (409, "payment_in_flight")
+    assert other.json()["invoice"] == told["latest_invoice"]
+    sim.authenticate(told["payment"]["provider_payment_id"])
+    shop.post(f"/v1/payments/{told['payment']['id']}/confirm")
+    after = shop.get(path).json()
+    assert (after["plan_key"], after["next"], after["payment"]) == ("team", None, None)
+
+
+# S1.44
+def test_a_change_that_waits_is_taken_back_over_http(shop, sim, asked):
+    path, told = asked
+    for _ in range(2):
+        back = shop.delete(f"{path}/change")
+        assert back.status_code == 200, back.text
+        assert (back.json()["plan_key"], back.json()["next"]) == ("pro", None)
+    assert shop.get(f"/v1/invoices/{told['latest_invoice']}").json()["status"] == "void"
+    assert sim.objects("payment_intent")[-1]["status"] == "canceled"

@@ -75,3 +75,18 @@ def test_the_asynchronous_front_subscribes_too(pay, plans):
         return found.status
 
     assert asyncio.run(run()) == "active"
+
+
+# S1.29 S1.44
+def test_a_change_that_the_bank_asks_about_is_confirmed_or_taken_back(pay, plans):
+    pay.subscribe("u9", plan="pro").complete()
+    pay.methods.add("u9", "pm_card_authenticationRequired", default=True)
+    sub = pay.subscriptions.current("u9")
+    waits = pay.subscriptions.change(sub, plan="team", return_url="https://app.example.com/plan")
+    assert (waits.plan, waits.next["plan"]) == ("pro", "team")
+    assert waits.payment.status == "requires_action"
+    assert waits.url == waits.payment.action_url
+    back = pay.subscriptions.drop_change(sub)
+    assert (back.plan, back.next, back.payment, back.url) == ("pro", None, None, None)
+    done = pay.subscriptions.change(sub, plan="team").complete()
+    assert (done.plan, done.next, done.payment) == ("team", None, None)

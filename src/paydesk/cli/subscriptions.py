@@ -30,6 +30,7 @@ def _row(one: Any) -> dict[str, Any]:
         "cancel_reason": one.cancel_reason, "ended_at": one.ended_at,
         "end_reason": one.end_reason, "paused_at": one.paused_at,
         "next": one.next and f"{one.next['plan']} x {one.next['quantity']}",
+        "action_url": one.action_url,
         "invoice": one.latest_invoice_id and ids.show("invoice", one.latest_invoice_id),
         "due_at": one.due_at, "created_at": one.created_at,
     }  # fmt: skip
@@ -134,6 +135,20 @@ def subscriptions_change(
         if not yes:
             typer.confirm(f"Change to {seen.plan} at {seen.when}?", abort=True, err=True)
         one = flow.change(env, *key, plan=plan, quantity=seats, at=at, expect=seen)
+        if one.action_url:
+            typer.echo("The bank asks the customer first: send them to action_url.", err=True)
+    output.one(_row(one), output_)
+
+
+@subscriptions.command("drop-change")
+def subscriptions_drop_change(
+    subscription: Which, live: context.Live = False, output_: Output = ""
+) -> None:
+    """Take back the change that waits for the period's end, or for its payment."""
+    from paydesk.flows import subscription_changes, subscription_pending
+
+    with context.opened(live=live) as env:
+        one = subscription_pending.drop(env, *subscription_changes.find(env, None, subscription))
     output.one(_row(one), output_)
 
 

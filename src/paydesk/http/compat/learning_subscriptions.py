@@ -57,12 +57,14 @@ class CancelAsked(CamelIn):
 
 class ChangeAsked(CamelIn):
     """Another plan or other seats: now, at the period's end, or as the plan has it. Or
-    `cancelAtPeriodEnd`, by which a cancellation is taken back too."""
+    `cancelAtPeriodEnd`, by which a cancellation is taken back too. `returnUrl`: where a bank's
+    page leads back to."""
 
     plan_id: Ref | None = None
     quantity: int | None = Field(default=None, ge=1, le=10**6)
     at_period_end: bool | None = None
     cancel_at_period_end: bool | None = None
+    return_url: Url | None = None
 
 
 class SubscriptionRow(CamelOut):
@@ -146,9 +148,13 @@ class InvoiceRow(CamelOut):
 
 
 class ChangedOut(CamelOut):
-    """`invoice`: what the change was billed with, where it was billed."""
+    """`invoice`: what the change was billed with, where it was billed. Not a success while its
+    payment is under way: where `requiresAction`, the bank asks its holder on `actionUrl`."""
 
     success: bool
+    requires_action: bool
+    action_url: str | None
+    payment_id: str | None
     subscription: SubscriptionRow
     invoice: InvoiceRow | None
 
@@ -320,7 +326,9 @@ def _cancel(request: Request, subscription_id: str, body: CancelAsked) -> Respon
 )  # fmt: skip
 async def change(request: Request, subscription_id: str, body: ChangeAsked) -> Response:
     """What is left of the running period is set against the new plan: the rest is charged at
-    once, or stands to the user's credit. Where the charge fails, nothing changes."""
+    once, or stands to the user's credit. Where the charge fails, nothing changes. Where the bank
+    asks its holder first the plan is the new one once that is done; naming the running plan takes
+    the change back."""
     return await at_provider(request, _change, request, subscription_id, body)
 
 
@@ -340,7 +348,7 @@ def _change(request: Request, subscription_id: str, body: ChangeAsked) -> Respon
         plan = None if body.plan_id is None else ref_of(body.plan_id)
         done = subscription_changes.change(
             env, one.customer_id, one.id, plan=plan, quantity=body.quantity, at=when,
-            request_key=attempt.key if attempt else None,
+            request_key=attempt.key if attempt else None, return_url=body.return_url,
         )  # fmt: skip
         return _answer(env, done, one)
 
@@ -357,8 +365,12 @@ def _answer(env: Env, done: SubscriptionView, before: SubscriptionView | None) -
     billed = None
     if before is not None and done.latest_invoice_id not in (None, before.latest_invoice_id):
         billed = invoices.get(env, done.customer_id, done.latest_invoice_id)
+    waits = done.payment
     return reply({
-        "success": True,
+        "success": waits is None,
+        "requiresAction": done.action_url is not None,
+        "actionUrl": done.action_url,
+        "paymentId": bare(waits.id) if waits else None,
         "subscription": subscription_row(done, user_of(env, done.customer_id)),
         "invoice": invoice_row(billed) if billed else None,
     })  # fmt: skip

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from paydesk.http.fields import Code, Currency, DecimalText, Instant, Metadata, Ref, Strict, Url
 from paydesk.http.v1.method_models import SetupOut
-from paydesk.http.v1.models import CheckoutOut, Object, Out
+from paydesk.http.v1.models import CheckoutOut, Object, Out, PaymentOut
 
 When = Literal["now", "period_end"]
 Seats = Field(default=None, ge=1, le=1_000_000)
@@ -45,9 +45,10 @@ class ChangePreviewIn(Strict):
 
 class ChangeIn(ChangePreviewIn):
     """`expect`: the token of a preview, with which a change is refused that would cost another
-    sum by now."""
+    sum by now. `return_url`: where a bank's page leads back to."""
 
     expect: str | None = Field(default=None, min_length=1, max_length=80)
+    return_url: Url | None = None
 
 
 class CancelIn(Strict):
@@ -79,7 +80,8 @@ class NextChange(Out):
 
 class SubscriptionOut(Object):
     """`amount` is what a period costs for all seats, before discounts and taxes. A new one that is
-    incomplete waits for `url`."""
+    incomplete waits for `url`. `payment` is the one under way that a new one or a change waits for:
+    where it is `requires_action` its `action_url`, which is `url` too, is the bank's page."""
 
     object: Literal["subscription"]
     customer: str
@@ -120,6 +122,7 @@ class SubscriptionOut(Object):
     url: str | None
     checkout: CheckoutOut | None
     setup: SetupOut | None
+    payment: PaymentOut | None
     metadata: dict[str, str]
     updated_at: str
 

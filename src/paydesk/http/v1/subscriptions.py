@@ -11,7 +11,12 @@ from starlette.responses import Response
 
 from paydesk import causes, ids
 from paydesk.errors import NotPermitted
-from paydesk.flows import subscription_changes, subscription_pauses, subscriptions
+from paydesk.flows import (
+    subscription_changes,
+    subscription_pauses,
+    subscription_pending,
+    subscriptions,
+)
 from paydesk.flows.subscription_charges import ChangePreview
 from paydesk.flows.subscription_views import SubscriptionView
 from paydesk.flows.subscriptions import NewSubscription
@@ -23,6 +28,7 @@ from paydesk.http.routes import at_provider, cell, env_of, router, who_of
 from paydesk.http.v1.checkouts import checkout_shape, started_by
 from paydesk.http.v1.models import page_of
 from paydesk.http.v1.payment_methods import setup_shape
+from paydesk.http.v1.payments import payment_shape
 from paydesk.http.v1.subscription_models import (
     CancelIn,
     ChangeIn,
@@ -82,6 +88,7 @@ def subscription_shape(one: SubscriptionView, live: bool) -> dict[str, Any]:
         "url": one.url,
         "checkout": checkout_shape(one.checkout) if one.checkout else None,
         "setup": setup_shape(one.setup, live) if one.setup else None,
+        "payment": payment_shape(one.payment) if one.payment else None,
         "metadata": one.metadata,
         "created_at": fields.instant(one.created_at),
         "updated_at": fields.instant(one.updated_at),
@@ -199,7 +206,8 @@ def preview_change(request: Request, subscription: str, body: ChangePreviewIn) -
     **cell(*HOLDERS, owner="own"),
 )  # fmt: skip
 async def change_subscription(request: Request, subscription: str, body: ChangeIn) -> Response:
-    """What it costs is charged at once; where that fails nothing changes. With `expect`, 409
+    """What it costs is charged at once; where that fails nothing changes. Where a bank asks its
+    holder first, `next` has the change and `payment` its page (`action_url`). With `expect`, 409
     `preview_outdated` where the figures have changed."""
     return await at_provider(request, _change, request, subscription, body)
 
@@ -212,10 +220,25 @@ def _change(request: Request, subscription: str, body: ChangeIn) -> Response:
         done = subscription_changes.change(
             env, one.customer_id, one.id, plan=body.plan, quantity=body.quantity, at=body.at,
             expect=body.expect, request_key=attempt.key if attempt else None,
+            return_url=body.return_url,
         )  # fmt: skip
         return reply(subscription_shape(done, env.settings.live))
 
     return once(env, attempt, one.customer_id, work)
+
+
+@subscriptions_v1.delete(
+    "/v1/subscriptions/{subscription}/change", response_model=None,
+    summary="Take back a change that waits", responses={200: {"model": SubscriptionOut}},
+    **cell(*HOLDERS, owner="own"),
+)  # fmt: skip
+async def drop_change(request: Request, subscription: str) -> Response:
+    """One that waits for the period's end, or for its payment: that is ended first. Where its
+    money came before that the answer has the new plan. Safe to repeat."""
+    return await at_provider(
+        request, _step, request, subscription,
+        lambda env, one: subscription_pending.drop(env, one.customer_id, one.id),
+    )  # fmt: skip
 
 
 @subscriptions_v1.post(
