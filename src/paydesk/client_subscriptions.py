@@ -90,7 +90,8 @@ class Subscription:
 
     def complete(self, card: str = "4242424242424242") -> Subscription:
         """In the sandbox: open `url` and pay, or save a method, with this test card, or confirm it
-        on the bank's page, as a customer would. Answers it as it is then. Raises NotSupported elsewhere."""
+        on the bank's page, as a customer would. Answers it as it is then. Raises NotSupported
+        elsewhere."""
         if self._pay is None:
             raise NotSupported("Only a subscription that waits for its page can be completed.")
         return self._pay(self, _SHORT_CARDS.get(card, card))
@@ -169,7 +170,8 @@ def shown(env: Env, view: SubscriptionView) -> Subscription:
         metadata=view.metadata, created_at=view.created_at,
         url=session.url if session else setup.url if setup else view.action_url or view.page_url,
         checkout=session, setup=setup, page=view.page_ref,
-        payment=Payment.of(view.payment) if view.payment else None, _pay=_payer(env) if waits else None,
+        payment=Payment.of(view.payment) if view.payment else None,
+        _pay=_payer(env) if waits else None,
     )  # fmt: skip
 
 
