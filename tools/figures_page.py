@@ -77,7 +77,7 @@ What each subscription is, and brings in a month, is kept in `subscription_histo
 
 def page() -> str:
     """The whole page."""
-    from paydesk.rules.figures import FIGURES, REPORTS
+    from paydesk.rules.figure_names import FIGURES, REPORTS
 
     parts = [HEAD]
     for name, one in REPORTS.items():

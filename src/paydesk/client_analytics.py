@@ -12,7 +12,7 @@ from paydesk.client_parts import _Part
 from paydesk.errors import InvalidRequest, Misconfigured
 from paydesk.flows import figure_reports
 from paydesk.flows.figure_reports import Report
-from paydesk.rules import figures as rules
+from paydesk.rules.figure_names import PERIODS, REPORTS
 
 #: A day (`2026-01-31`), an instant, or its text.
 When = str | date | datetime
@@ -53,7 +53,7 @@ class Frame:
         except ImportError:
             raise _missing("pandas") from None
         frame = pandas.DataFrame(self.rows, columns=list(self.columns))
-        period = self.columns[0] if self.columns[0] in rules.PERIODS else None
+        period = self.columns[0] if self.columns[0] in PERIODS else None
         if period is None:
             return frame
         frame[period] = pandas.to_datetime(frame[period])
@@ -76,7 +76,8 @@ class Frame:
         return text
 
     def explain(self) -> str:
-        """What each figure counts, in which unit, and where from."""
+        """What each figure counts, in which unit and where from; and the SQL that was run for this
+        very table, with its values."""
         return self.report.explain()
 
     def __repr__(self) -> str:
@@ -98,7 +99,7 @@ class Frame:
                              "</td>" for name in self.columns) + "</tr>"
             for row in self.rows[:_SHOWN]
         )  # fmt: skip
-        about = html.escape(rules.REPORTS[self.report.kind].about)
+        about = html.escape(REPORTS[self.report.kind].about)
         return (f"<table><caption>{about}</caption><thead><tr>{head}</tr></thead>"
                 f"<tbody>{body}</tbody></table>")  # fmt: skip
 
@@ -209,11 +210,13 @@ class Analytics(_Part):
     def mrr(
         self, *, start: When | None = None, end: When | None = None, last: str | None = None,
         by: str | Sequence[str] | None = None, tz: str | None = None,
-        currency: str | None = None, money: str = "minor",
+        currency: str | None = None, money: str = "minor", together: bool = False,
     ) -> Frame:  # fmt: skip
         """Monthly recurring revenue of subscriptions: opening, new, expansion, reactivation,
-        contraction, churned, net and closing; by month of the last 12 where nothing is asked."""
-        return self._frame("mrr", start, end, last, by, tz, {"currency": currency}, money)
+        contraction, churned, net and closing; by month of the last 12 where nothing is asked.
+        `together`: all currencies, in US dollars."""
+        return self._frame("mrr", start, end, last, by, tz, {"currency": currency}, money,
+                           together=together)  # fmt: skip
 
     def churn(
         self, *, start: When | None = None, end: When | None = None, last: str | None = None,
@@ -223,6 +226,17 @@ class Analytics(_Part):
         """Customers and recurring revenue that were lost, and the rates of both; by month of the
         last 12 where nothing is asked."""
         return self._frame("churn", start, end, last, by, tz, {"currency": currency}, money)
+
+    def cohorts(
+        self, *, start: When | None = None, end: When | None = None, last: str | None = None,
+        by: str | Sequence[str] | None = None, tz: str | None = None,
+        currency: str | None = None, money: str = "minor", together: bool = False,
+    ) -> Frame:  # fmt: skip
+        """Customers by the month (or week, or year) in which they first paid for a subscription,
+        and what is left of them and their recurring revenue at each `age` in months; those of the
+        last 12 where nothing is asked. `together`: all currencies, in US dollars."""
+        return self._frame("cohorts", start, end, last, by, tz, {"currency": currency}, money,
+                           together=together)  # fmt: skip
 
     def trials(
         self, *, start: When | None = None, end: When | None = None, last: str | None = None,
@@ -245,11 +259,12 @@ class Analytics(_Part):
     def _frame(
         self, kind: str, start: Any, end: Any, last: str | None, by: Any, tz: str | None,
         where: dict[str, str | None], money: str, limit: int = 100, periods: int | None = None,
+        together: bool = False,
     ) -> Frame:  # fmt: skip
         if where.get("currency"):
             where = {**where, "currency": str(where["currency"]).lower()}
         found = figure_reports.report(
             self._env, kind, start=start, end=end, last=last, time_zone=tz, by=by, where=where,
-            limit=limit, periods=periods,
+            limit=limit, periods=periods, together=together,
         )  # fmt: skip
         return Frame(found, money)

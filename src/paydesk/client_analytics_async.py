@@ -205,12 +205,14 @@ class AsyncAnalytics:
         tz: str | None = None,
         currency: str | None = None,
         money: str = 'minor',
+        together: bool = False,
     ) -> Frame:
         """Monthly recurring revenue of subscriptions: opening, new, expansion, reactivation,
-        contraction, churned, net and closing; by month of the last 12 where nothing is asked."""
+        contraction, churned, net and closing; by month of the last 12 where nothing is asked.
+        `together`: all currencies, in US dollars."""
         return await self._threads.run(
             self._part.mrr, start=start, end=end, last=last, by=by, tz=tz, currency=currency,
-            money=money,
+            money=money, together=together,
         )  # fmt: skip
 
     async def churn(
@@ -229,6 +231,26 @@ class AsyncAnalytics:
         return await self._threads.run(
             self._part.churn, start=start, end=end, last=last, by=by, tz=tz, currency=currency,
             money=money,
+        )  # fmt: skip
+
+    async def cohorts(
+        self,
+        *,
+        start: When | None = None,
+        end: When | None = None,
+        last: str | None = None,
+        by: str | Sequence[str] | None = None,
+        tz: str | None = None,
+        currency: str | None = None,
+        money: str = 'minor',
+        together: bool = False,
+    ) -> Frame:
+        """Customers by the month (or week, or year) in which they first paid for a subscription,
+        and what is left of them and their recurring revenue at each `age` in months; those of the
+        last 12 where nothing is asked. `together`: all currencies, in US dollars."""
+        return await self._threads.run(
+            self._part.cohorts, start=start, end=end, last=last, by=by, tz=tz, currency=currency,
+            money=money, together=together,
         )  # fmt: skip
 
     async def trials(

@@ -8,7 +8,7 @@ import pytest
 from http_support import Client
 
 from paydesk.http.app import create_app
-from paydesk.rules.figures import FIGURES, REPORTS
+from paydesk.rules.figure_names import FIGURES, REPORTS
 
 
 @pytest.fixture

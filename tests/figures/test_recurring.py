@@ -300,7 +300,7 @@ def test_currencies_are_never_added(billing):
     found = report(billing, "mrr", last="1mo")
     assert [(row["currency"], row["mrr_closing"]) for row in found.rows] == [
         ("eur", 2300), ("usd", 2000)]  # fmt: skip
-    assert found.total == {}
+    assert not {"mrr_closing", "arr"} & set(found.total)
     churn = report(billing, "churn", last="1mo").total
     assert churn["customers_closing"] == 3 and churn["revenue_churn"] is None
     [row] = report(billing, "mrr", last="1mo", where={"currency": "eur"}).rows

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from paydesk.flows import events, figure_reports, rollups
-from paydesk.rules.figures import REPORTS
+from paydesk.rules.figure_names import REPORTS
 
 
 def drained(env) -> None:

@@ -12,7 +12,9 @@ from paydesk import causes
 from paydesk.cli import context, output
 from paydesk.cli.output import Column
 
-reports = typer.Typer(help="Figures: revenue, payments, credits, mrr, churn.", no_args_is_help=True)
+reports = typer.Typer(
+    help="Figures: revenue, payments, credits, mrr, churn, cohorts.", no_args_is_help=True
+)
 
 _BLOCKS = "▏▎▍▌▋▊▉█"
 _WIDTH = 40
@@ -34,12 +36,19 @@ By = Annotated[str | None, typer.Option(help="day, week, month, method, country 
 Zone = Annotated[str | None, typer.Option(help="IANA time zone; the business's.")]
 Code = Annotated[str | None, typer.Option(help="Only this currency.")]
 Chart = Annotated[bool, typer.Option("--chart", help="Bars instead of figures.")]
+Explain = Annotated[
+    bool, typer.Option("--explain", help="What each figure counts, and the SQL that was run.")
+]
+Together = Annotated[
+    bool, typer.Option("--together", help="All currencies together, in US dollars.")
+]
 Form = Annotated[str, typer.Option("--output", "-o", help="table, json or csv; json when piped.")]
 
 
 def _run(
     kind: str, from_: str | None, to: str | None, last: str | None, by: str | None,
     tz: str | None, currency: str | None, chart: bool, form: str, periods: int | None = None,
+    explain: bool = False, together: bool = False,
 ) -> None:  # fmt: skip
     from paydesk.flows import figure_reports
 
@@ -49,9 +58,14 @@ def _run(
         found = figure_reports.report(
             env, kind, start=from_, end=to, last=last, by=by, time_zone=tz,
             where={"currency": currency and currency.lower()}, periods=periods,
+            together=together,
         )  # fmt: skip
-    if form == "csv":
+    if explain:
+        sys.stdout.write(found.explain() + "\n")
+    elif form == "csv":
         sys.stdout.write(found.csv())
+    elif chart and kind == "cohorts":
+        _draw_heat(found)
     elif chart:
         _draw(found)
     else:
@@ -78,6 +92,8 @@ def _text(value: Any) -> str:
 def _draw(found: Any) -> None:
     """A bar for each row, as long as its main figure is large."""
     name = _DRAWN.get(found.kind, "captured")
+    if found.rows and found.kind == "mrr" and "currency" not in found.by:
+        name += "_usd"
     exact = [found.exact(row) for row in found.rows]
     most = max([row[name] or 0 for row in found.rows], default=0)
     heads = ["  ".join(_text(row[by]) for by in found.by) for row in exact]
@@ -90,13 +106,64 @@ def _draw(found: Any) -> None:
         output.console().print(f"{head.ljust(width)}  {bar.ljust(_WIDTH)}  {amount}", markup=False)
 
 
+#: The share that is left, from none to all, as one character.
+_SHADES = " ░▒▓█"
+
+
+def _draw_heat(found: Any) -> None:
+    """A line for each cohort, a cell for each age: how many of its customers are left, in percent,
+    and as dark as that. Below each currency what is left of the revenue."""
+    period = found.by[0]
+    currencies = sorted({row.get("currency", "usd") for row in found.rows})
+    say = output.console()
+    for code in currencies:
+        rows = [row for row in found.rows if row.get("currency", "usd") == code]
+        for figure in ("customer_retention", "net_revenue_retention"):
+            name = figure if "currency" in found.by or figure.startswith("c") else f"{figure}_usd"
+            say.print(f"{name}  {code if 'currency' in found.by else 'together'}", markup=False)
+            for line in _heat(rows, period, name):
+                say.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _heat(rows: list[dict[str, Any]], period: str, name: str) -> list[str]:
+    cohorts: dict[Any, dict[int, dict[str, Any]]] = {}
+    for row in rows:
+        cohorts.setdefault(row[period], {})[row["age"]] = row
+    ages = max([row["age"] for row in rows], default=-1) + 1
+    head = " ".join(f"{age:>5}" for age in range(ages))
+    lines = [f"{period.ljust(10)}  {'n':>7}  {head}"]
+    for day, cells in sorted(cohorts.items()):
+        told = " ".join(_shade(cells[age][name]) for age in range(ages) if age in cells)
+        lines.append(f"{day.isoformat()}  {cells[0]['cohort_customers']:>7,}  {told}")
+    return lines
+
+
+def _shade(share: Any) -> str:
+    if share is None:
+        return "    –"
+    percent = int((share * 1000 + 5) // 10)
+    return f"{_SHADES[min(4, -(-min(percent, 100) * 4 // 100))]}{percent:>3}%"
+
+
 def _command(kind: str, about: str) -> None:
     @reports.command(kind, help=about)
     def run(
         from_: From = None, to: To = None, last: Last = None, by: By = None, tz: Zone = None,
-        currency: Code = None, chart: Chart = False, output_: Form = "",
+        currency: Code = None, chart: Chart = False, explain: Explain = False,
+        output_: Form = "",
     ) -> None:  # fmt: skip
-        _run(kind, from_, to, last, by, tz, currency, chart, output_)
+        _run(kind, from_, to, last, by, tz, currency, chart, output_, explain=explain)
+
+
+def _rated_command(kind: str, about: str) -> None:
+    @reports.command(kind, help=about)
+    def run(
+        from_: From = None, to: To = None, last: Last = None, by: By = None, tz: Zone = None,
+        currency: Code = None, chart: Chart = False, together: Together = False,
+        explain: Explain = False, output_: Form = "",
+    ) -> None:  # fmt: skip
+        _run(kind, from_, to, last, by, tz, currency, chart, output_, explain=explain,
+             together=together)  # fmt: skip
 
 
 _command("payments", "Payments made: how many, how they ended, what they brought.")
@@ -108,8 +175,9 @@ _command("customers", "Who pays, for the first time and again.")
 _command("methods", "How well each way to pay works.")
 _command("risk", "What the risk rules decided, and disputes.")
 _command("refunds", "Refunds asked for, and why.")
-_command("mrr", "Monthly recurring revenue of subscriptions, and what changed it.")
+_rated_command("mrr", "Monthly recurring revenue of subscriptions, and what changed it.")
 _command("churn", "Customers and recurring revenue that were lost.")
+_rated_command("cohorts", "Customers by when they first paid, and what is left of them.")
 _command("trials", "What became of trials, by when they began.")
 _command("subscriptions", "Subscriptions by plan and state.")
 
@@ -118,16 +186,16 @@ _command("subscriptions", "Subscriptions by plan and state.")
 def forecast(
     periods: Annotated[int, typer.Option(help="How many to look ahead.")] = 3,
     from_: From = None, to: To = None, last: Last = None, by: By = None, tz: Zone = None,
-    currency: Code = None, chart: Chart = False, output_: Form = "",
+    currency: Code = None, chart: Chart = False, explain: Explain = False, output_: Form = "",
 ) -> None:  # fmt: skip
     """What net revenue the next months, weeks or days will bring if it goes on as it did."""
-    _run("forecast", from_, to, last, by, tz, currency, chart, output_, periods)
+    _run("forecast", from_, to, last, by, tz, currency, chart, output_, periods, explain)
 
 
 @reports.command("explain")
 def explain(report: Annotated[str, typer.Argument(help="revenue, payments, credits …")]) -> None:
     """What each figure of a report counts, and where from."""
-    from paydesk.rules.figures import FIGURES, REPORTS
+    from paydesk.rules.figure_names import FIGURES, REPORTS
 
     if report not in REPORTS:
         raise typer.BadParameter(f"one of {', '.join(REPORTS)}")

@@ -30,30 +30,27 @@ _CUSTOMERS = {"new": "customers_new", "reactivation": "customers_back",
               "churned": "customers_churned"}  # fmt: skip
 
 
-def movements(
-    tx: Tx, over: Range, period: str | None, by_currency: bool, currency: str | None,
-    now: datetime,
-) -> list[Row]:  # fmt: skip
-    """By period and currency: recurring revenue when it begins, what changed it, and when it ends;
-    and the customers who have some. A period without changes has a row too, once there is revenue.
-
-    Without currencies only the customers are told.
-    """
-    rows = tx.all(_MOVED.format(bucket=bucket_of(period, "h.changed_at")),
+def moved(tx: Tx, over: Range, period: str | None, currency: str | None) -> list[Row]:
+    """All changes until the end of the range, added up: before it, and by period in it."""
+    return tx.all(_MOVED.format(bucket=bucket_of(period, "h.changed_at")),
                   told_of(over, currency=currency))  # type: ignore[arg-type]  # fmt: skip
-    if not by_currency:
-        rows = [{**one, "currency": "", "minor": 0} for one in rows]
+
+
+def movements(
+    rows: Sequence[Row], over: Range, period: str | None, now: datetime
+) -> list[Row]:  # fmt: skip
+    """By `bucket`, the period's first day, and currency, out of `moved`: recurring revenue when it
+    begins, what changed it, and when it ends; and the customers who have some. A period without
+    changes has a row too, once there is revenue.
+    """
+    if period is None:
+        rows = [{**one, "bucket": None} for one in rows]
+    buckets = buckets_of(over, period, rows, now)
     made = []
     for code in sorted({one["currency"] for one in rows}):
-        mine = [one for one in rows if one["currency"] == code]
-        made += _movements_of(mine, code, _buckets(over, period, mine, now))
-    made = [one for one in made if any(one[name] for name in (*_NO_MOVEMENT, "mrr_opening",
+        made += _movements_of([one for one in rows if one["currency"] == code], code, buckets)
+    return [one for one in made if any(one[name] for name in (*_NO_MOVEMENT, "mrr_opening",
                                                               "customers_opening"))]  # fmt: skip
-    if period is not None:
-        for one in made:
-            one[period] = one.pop("bucket")
-        made.sort(key=lambda one: (one[period], one["currency"]))
-    return made
 
 
 _MOVED = sql.SQL("""
@@ -69,7 +66,7 @@ _MOVED = sql.SQL("""
 
 def _movements_of(rows: Sequence[Row], currency: str, buckets: Sequence[Any]) -> list[Row]:
     opening = sum(one["minor"] for one in rows if one["is_before"])
-    customers = sum(_came(one) for one in rows if one["is_before"])
+    customers = sum(came(one) for one in rows if one["is_before"])
     changes: dict[Any, list[Row]] = {}
     for one in rows:
         if not one["is_before"]:
@@ -83,7 +80,7 @@ def _movements_of(rows: Sequence[Row], currency: str, buckets: Sequence[Any]) ->
             if one["movement"] in _CUSTOMERS:
                 found[_CUSTOMERS[one["movement"]]] += one["n"]
             opening += one["minor"]
-            customers += _came(one)
+            customers += came(one)
         made.append({
             **found, "mrr_net": opening - found["mrr_opening"], "mrr_closing": opening,
             "arr": 12 * opening, "customers_closing": customers,
@@ -91,12 +88,12 @@ def _movements_of(rows: Sequence[Row], currency: str, buckets: Sequence[Any]) ->
     return made
 
 
-def _came(row: Row) -> int:
+def came(row: Row) -> int:
     """How many more customers have recurring revenue after these changes."""
     return row["n"] * ({"new": 1, "reactivation": 1, "churned": -1}.get(row["movement"], 0))
 
 
-def _buckets(
+def buckets_of(
     over: Range, period: str | None, rows: Iterable[Row], now: datetime
 ) -> list[date | None]:
     """The first days of the range's periods up to the present one, or to the last change: a clock
@@ -156,7 +153,7 @@ def standing(
     by_bucket: dict[Any, list[Row]] = {}
     for one in rows:
         by_bucket.setdefault(None if one["is_before"] else one["bucket"], []).append(one)
-    buckets = _buckets(over, period, rows, now)
+    buckets = buckets_of(over, period, rows, now)
     stands: dict[tuple[str, ...], Counter[str]] = {}
     made: list[Row] = []
     for bucket in dict.fromkeys([None, *buckets]):

@@ -1,23 +1,32 @@
 """Reports: figures of a range of time, by whatever is asked, with their totals and definitions.
 
-Every figure is named and defined in `rules/figures.py`; nothing decides by what is read here.
+Every figure is named and defined in `rules/figure_names.py`; nothing decides by what is read here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from paydesk import ids
 from paydesk.errors import InvalidRequest
-from paydesk.flows import figure_parts, figure_recurring, figure_rows, figures
+from paydesk.flows import (
+    figure_cohorts,
+    figure_dollars,
+    figure_parts,
+    figure_recurring,
+    figure_rows,
+    figures,
+)
 from paydesk.flows.figure_parts import Parts
+from paydesk.flows.figure_statements import Heard, Statement
 from paydesk.flows.figures import Row
 from paydesk.rules import figures as rules
-from paydesk.rules.figures import FIGURES, PERIODS, REPORTS, Range
+from paydesk.rules.figure_names import FIGURES, PERIODS, REPORTS
+from paydesk.rules.figures import Range
 from paydesk.rules.forecast import SEASONS, forecast
 from paydesk.rules.ledger import CODES, CREDIT
 from paydesk.tracker.models import PAID_STATES
@@ -38,7 +47,8 @@ class Report:
 
     Amounts are minor units of the row's currency, `…_usd` US cents. `totals` has a row for each
     currency, `total` what adds up across them. `as_of`: when it was read. `behind`: customers
-    whose last changes of earlier days are not in it yet; 0 nearly always.
+    whose last changes of earlier days are not in it yet; 0 nearly always. `statements`: what was
+    asked of the database, in order.
     """
 
     kind: str
@@ -50,9 +60,11 @@ class Report:
     total: Row
     as_of: datetime
     behind: int
+    statements: tuple[Statement, ...] = field(default=(), repr=False, compare=False)
 
     def explain(self) -> str:
-        """What each figure counts, and where from."""
+        """What each figure counts and where from, and the SQL that was run for this very report,
+        with its values, as anybody may run it again."""
         width = max(len(name) for name in self.columns)
         lines = [REPORTS[self.kind].about, ""]
         lines += [
@@ -60,6 +72,8 @@ class Report:
             f" {FIGURES[name].source}]"
             for name in self.columns
         ]
+        lines += ["", f"-- Read at {self.as_of.isoformat()}, in one snapshot, by:"]
+        lines += [f"\n{one.text};" for one in self.statements]
         return "\n".join(lines)
 
     def exact(self, row: Row) -> Row:
@@ -93,6 +107,11 @@ class _Ask:
     recount: bool
     now: datetime
     periods: int
+    period: str | None
+    max_age_days: int
+    together: bool
+    #: What was read already for other heads of the same report.
+    memo: dict[str, list[Row]] = field(default_factory=dict)
 
 
 def report(
@@ -108,6 +127,7 @@ def report(
     limit: int = 100,
     periods: int | None = None,
     recount: bool = False,
+    together: bool = False,
 ) -> Report:
     """A report of `REPORTS`. Without a range the last 30 days (12 months of recurring revenue,
     churn and trials), in the business's time zone.
@@ -115,11 +135,12 @@ def report(
     `where`: only rows of this currency, method, provider, country, purpose or plan. `limit`: the
     most customers that a report by customer names. `periods`: how many to forecast. `recount`:
     from the raw rows alone, whatever is counted already; it says the same and takes longer.
+    `together`: recurring revenue and cohorts of all currencies, in US dollars.
     Raises InvalidRequest.
     """
     assert kind in REPORTS, f"{kind!r} is no report"
     now = env.now()
-    period, dimensions = rules.grouping(kind, by)
+    period, dimensions = rules.grouping(kind, by, together=together)
     if kind == "forecast" and start is None and end is None:
         last = last or rules.FORECAST_RANGES[period or "month"]
     elif start is None and end is None:
@@ -135,11 +156,14 @@ def report(
         if name not in REPORTS[kind].dimensions:
             raise InvalidRequest(f"{kind} has no filter {name[:40]!r}.", param=name)
     build, derive = _KINDS[kind]
-    with env.db.snapshot() as tx:
+    with env.db.snapshot() as snapshot:
+        heard = Heard(snapshot)
+        tx = cast("Tx", heard)
         parts = figure_parts.raw(over) if recount else figure_parts.parts_of(
             tx, over, period or ("month" if kind == "forecast" else None)
         )
-        ask = _Ask(tx, over, parts, told, limit, recount, now, periods or rules.FORECAST_PERIODS)
+        ask = _Ask(tx, over, parts, told, limit, recount, now, periods or rules.FORECAST_PERIODS,
+                   period, env.settings.rate_max_age_days, together)  # fmt: skip
         heads = ((period,) if period else ()) + dimensions
         found = build(ask, period, dimensions)
         if len(found) > rules.MAX_ROWS:
@@ -155,6 +179,7 @@ def report(
     return Report(
         kind, over, heads, columns, rows, totals if by_currency else [],
         {name: total.get(name) for name in plain}, now, ask.parts.behind,
+        tuple(heard.statements),
     )  # fmt: skip
 
 
@@ -459,20 +484,72 @@ def _refunds(ask: _Ask, period: str | None, dimensions: Sequence[str]) -> list[R
 # Subscriptions ------------------------------------------------------------------------------------
 
 
-def _moved_monthly(ask: _Ask, period: str | None, dimensions: Sequence[str]) -> list[Row]:
-    return figure_recurring.movements(
-        ask.tx, ask.over, period, "currency" in dimensions, ask.where.get("currency"), ask.now
-    )
+def _moves(ask: _Ask, period: str | None) -> list[Row]:
+    """Recurring revenue and its changes; what was read for the rows serves the totals too."""
+    if "moved" not in ask.memo:
+        ask.memo["moved"] = figure_recurring.moved(
+            ask.tx, ask.over, ask.period, ask.where.get("currency")
+        )
+    return figure_recurring.movements(ask.memo["moved"], ask.over, period, ask.now)
+
+
+def _mrr(ask: _Ask, period: str | None, dimensions: Sequence[str]) -> list[Row]:
+    made = _moves(ask, period)
+    figure_dollars.rate_movements(ask.tx, made, ask.over, period, ask.now, ask.max_age_days)
+    return _by(made, period, dimensions)
+
+
+def _churn(ask: _Ask, period: str | None, dimensions: Sequence[str]) -> list[Row]:
+    return _by(_moves(ask, period), period, dimensions)
+
+
+def _by(made: list[Row], period: str | None, dimensions: Sequence[str]) -> list[Row]:
+    """Rows of movements by period and currency, or by period alone."""
+    for one in made:
+        one[period or ""] = one["bucket"]
+    heads = _heads(period, dimensions)
+    if "currency" not in dimensions:
+        return figure_dollars.together(made, heads)
+    return sorted(made, key=lambda one: [one[h] for h in heads])
 
 
 def _churned(ask: _Ask, row: Row) -> Row:
+    rate = {"customer_churn": rules.ratio(row["customers_churned"], row["customers_opening"])}
+    if row["mrr_opening"] is None:  # Of several currencies.
+        return rate
     lost = row["mrr_churned"] + row["mrr_contraction"]
     won = row["mrr_expansion"] + row["mrr_reactivation"]
     return {
-        "customer_churn": rules.ratio(row["customers_churned"], row["customers_opening"]),
-        "revenue_churn": rules.ratio(lost, row["mrr_opening"]),
+        **rate, "revenue_churn": rules.ratio(lost, row["mrr_opening"]),
         "net_revenue_churn": rules.ratio(lost - won, row["mrr_opening"]),
-    }
+    }  # fmt: skip
+
+
+def _cohorts(ask: _Ask, period: str | None, dimensions: Sequence[str]) -> list[Row]:
+    """Without an age, all cohorts as they stand when the range ends."""
+    assert ask.period is not None
+    if "cohorts" not in ask.memo:
+        ask.memo["cohorts"] = figure_cohorts.cohorts(
+            ask.tx, ask.over, ask.period, ask.where.get("currency"), ask.now, ask.max_age_days
+        )
+    rows, heads = ask.memo["cohorts"], _heads(period, dimensions)
+    if "age" not in dimensions:
+        rows = figure_cohorts.last_ones(rows)
+    if "currency" not in dimensions:
+        return figure_dollars.together(rows, heads)
+    return sorted(rows, key=lambda one: [one[h] for h in heads])
+
+
+def _retained(ask: _Ask, row: Row) -> Row:
+    worth = row["cohort_mrr"] is not None
+    return {
+        "customer_retention": rules.ratio(row["customers_kept"], row["cohort_customers"]),
+        "net_revenue_retention":
+            rules.ratio(row["mrr_kept"], row["cohort_mrr"]) if worth else None,
+        "net_revenue_retention_usd":
+            rules.ratio(row["mrr_kept_usd"], row["cohort_mrr_usd"])
+            if not row["mrr_unrated"] else None,
+    }  # fmt: skip
 
 
 def _trials(ask: _Ask, period: str | None, dimensions: Sequence[str]) -> list[Row]:
@@ -494,7 +571,8 @@ def _nothing(ask: _Ask, row: Row) -> Row:
 
 
 #: Reports whose totals are not the sums of their rows.
-_COUNTED_AGAIN = frozenset({"customers", "credits", "mrr", "churn", "subscriptions"})
+_COUNTED_AGAIN = frozenset({"customers", "credits", "mrr", "churn", "cohorts",
+                            "subscriptions"})  # fmt: skip
 
 
 _KINDS: dict[str, tuple[Build, Derive]] = {
@@ -508,8 +586,9 @@ _KINDS: dict[str, tuple[Build, Derive]] = {
     "risk": (_risk, _disputed),
     "refunds": (_refunds, _nothing),
     "forecast": (_forecast, _nothing),
-    "mrr": (_moved_monthly, _nothing),
-    "churn": (_moved_monthly, _churned),
+    "mrr": (_mrr, _nothing),
+    "churn": (_churn, _churned),
+    "cohorts": (_cohorts, _retained),
     "trials": (_trials, _converted),
     "subscriptions": (_standing, _nothing),
 }

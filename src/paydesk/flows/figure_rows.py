@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
-from paydesk.rules.figures import FIGURES, PERIODS, REPORTS, Range
+from paydesk.rules.figure_names import FIGURES, PERIODS, REPORTS
+from paydesk.rules.figures import Range
 
 if TYPE_CHECKING:
     from paydesk.db.postgres import Tx

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 
 from paydesk.flows import figure_parts
-from paydesk.rules.figures import PERIODS, Range
+from paydesk.rules.figure_names import PERIODS
+from paydesk.rules.figures import Range
 from paydesk.rules.ledger import CODES, CREDIT
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -85,6 +85,54 @@ def worth(
         base, quote, value = rules.derive(found, money.currency, currency)
         rate = Rate(id=rate.id, base=base, quote=quote, rate=value, source=CROSS, at=rate.at)
     return rules.worth(money.minor, money.currency, currency, rate)
+
+
+def known_at(
+    tx: Tx, currencies: Iterable[str], target: str, instants: Iterable[datetime], *,
+    max_age_days: int = MAX_AGE_DAYS,
+) -> dict[tuple[str, datetime], Rate]:  # fmt: skip
+    """The rate that served each currency at each past instant, as `worth` chooses it; a pair that
+    had none is missing. Stores nothing."""
+    wanted, ats = sorted(set(currencies) - {target}), sorted(set(instants))
+    found: dict[tuple[str, datetime], Rate] = {}
+    if not wanted or not ats:
+        return found
+    for touching in ([*wanted, target], None):  # All rates only where few are not enough.
+        left = [at for at in ats if any((one, at) not in found for one in wanted)]
+        if not left:
+            break
+        for at, rows in _newest_at(tx, left, touching, max_age_days).items():
+            for one in wanted:
+                way = [] if (one, at) in found else rules.choose(rows, one, target)
+                if not way or (touching and len(way) > 2):
+                    continue
+                base, quote, value = rules.derive(way, one, target)
+                found[one, at] = way[0] if len(way) == 1 else Rate(
+                    id=way[0].id, base=base, quote=quote, rate=value, source=CROSS, at=way[0].at
+                )
+    return found
+
+
+def _newest_at(
+    tx: Tx, instants: list[datetime], touching: list[str] | None, max_age_days: int
+) -> dict[datetime, list[Rate]]:
+    """At each instant the newest rate of every pair that is neither too old nor derived."""
+    since = timedelta(days=max_age_days)
+    rows = tx.all(
+        "select i.at as instant, n.* from unnest(%(ats)s::timestamptz[], %(sinces)s::timestamptz[])"
+        " as i (at, since) cross join lateral ("
+        "  select distinct on (r.base, r.quote) r.id, r.base, r.quote, r.rate, r.source, r.at,"
+        "   r.entered_by, r.created_at from rates r where r.at > i.since and r.at <= i.at"
+        "   and not starts_with(r.source, %(cross)s) and (%(touching)s::text[] is null"
+        "    or r.base = any(%(touching)s) or r.quote = any(%(touching)s))"
+        "  order by r.base, r.quote, r.at desc, r.created_at desc, r.id desc) n",
+        {"ats": instants, "sinces": [at - since for at in instants], "cross": CROSS,
+         "touching": touching},
+    )  # fmt: skip
+    found: dict[datetime, list[Rate]] = {}
+    for row in rows:
+        found.setdefault(row.pop("instant"), []).append(Rate(**row))
+    return found
 
 
 def is_above(env: Env, money: Money, most: int) -> bool:

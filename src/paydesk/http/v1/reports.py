@@ -17,7 +17,8 @@ from paydesk.http import fields
 from paydesk.http.fields import reply
 from paydesk.http.routes import cell, env_of, in_thread, router
 from paydesk.http.v1.models import Out
-from paydesk.rules.figures import FIGURES, MOST_FORECAST, REPORTS
+from paydesk.rules.figure_names import FIGURES, REPORTS
+from paydesk.rules.figures import MOST_FORECAST
 
 reports_v1 = router("reports")
 
@@ -48,6 +49,12 @@ Ahead = Annotated[
 ]
 
 
+Together = Annotated[
+    bool, Query(description="mrr and cohorts: all currencies together, in US dollars.")
+]
+Explain = Annotated[bool, Query(description="Tell the SQL that was run, too.")]
+
+
 class ColumnOut(Out):
     """A figure: `unit` is count, money, usd, credits, ratio, decimal or instant."""
 
@@ -61,7 +68,8 @@ class ReportOut(BaseModel):
     """Amounts are minor units of the row's currency, `…_usd` US cents; rates have four decimals.
 
     `totals`: a row for each currency. `total`: what adds up across them. `behind`: customers whose
-    last changes of earlier days are not counted yet, nearly always 0.
+    last changes of earlier days are not counted yet, nearly always 0. `statements`: with `explain`
+    the SQL that was run for this very answer, with its values.
     """
 
     object: str = "report"
@@ -77,6 +85,7 @@ class ReportOut(BaseModel):
     data: list[dict[str, Any]]
     totals: list[dict[str, Any]]
     total: dict[str, Any]
+    statements: list[str] | None = None
 
 
 class DefinitionsOut(Out):
@@ -150,13 +159,15 @@ async def get_report(
     plan: Text = None,
     limit: Most = 100,
     periods: Ahead = None,
+    together: Together = False,
+    explain: Explain = False,
     format: Literal["json", "csv"] = "json",
 ) -> Response:
     """payments, revenue, credits, packs, promos, customers, methods, risk, refunds or forecast; of
-    subscriptions mrr, churn, trials and subscriptions.
+    subscriptions mrr, churn, cohorts, trials and subscriptions.
 
-    Without a range the last 30 days; mrr, churn and trials look back 12 months, a forecast 48
-    months, 156 weeks or 182 days, by what it is by. Filters and groupings that a report does not
+    Without a range the last 30 days; mrr, churn, cohorts and trials look back 12 months, a forecast
+    48 months, 156 weeks or 182 days, by what it is by. Filters and groupings that a report does not
     know are refused. As CSV the rows alone, with exact decimals and a header line.
     """
     if report not in REPORTS:
@@ -167,7 +178,7 @@ async def get_report(
              "plan": plan}  # fmt: skip
     found = await in_thread(
         request, figure_reports.report, env, report, start=from_, end=to, last=last,
-        time_zone=tz, by=by, where=where, limit=limit, periods=periods,
+        time_zone=tz, by=by, where=where, limit=limit, periods=periods, together=together,
     )  # fmt: skip
     if format == "csv":
         name = f"{report}-{found.over.first_day}-{found.over.last_day}.csv"
@@ -175,4 +186,7 @@ async def get_report(
             found.csv(), media_type="text/csv; charset=utf-8",
             headers={"Content-Disposition": f'attachment; filename="{name}"'},
         )  # fmt: skip
-    return reply(shape(found, env.settings.live))
+    body = shape(found, env.settings.live)
+    if explain:
+        body["statements"] = [one.text for one in found.statements]
+    return reply(body)
