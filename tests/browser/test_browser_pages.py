@@ -141,6 +141,23 @@ def test_the_portals_pages_of_a_plan_are_accessible_and_fit_the_screen(desk, sho
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.parametrize("locale", ["en", "fr", "ht"])
+def test_the_offer_of_a_plan_is_accessible_and_fits_the_screen(desk, shop, visit, locale):
+    # S1.25 I35
+    who = desk.api("POST", "/v1/customers", {
+        "external_id": f"looker-{locale}", "name": "Ada Roy",
+        "metadata": {"locale": locale, "country": "FR"},
+    })  # fmt: skip
+    page = visit(js=locale != "fr")
+    enter_portal(page, desk, who["id"])
+    page.goto(f"{desk.url}/portal/offer?plan=agency&quantity=3&code=welcome10")
+    assert page.get_by_label(re.compile("^(Seats|Places|Plas)")).input_value() == "3"
+    assert page.locator("html").get_attribute("lang") == locale
+    if locale != "fr":  # The rules are run by a script, which this browser has none of.
+        assert examined(page, f"offer-plan-{locale}") == []
+    assert sideways(page, f"offer-plan-{locale}") == []
+
+
 def test_pages_ask_nobody_else_for_anything(desk, shop, visit):
     """Fonts, styles and scripts come from this process; the policy refuses the rest."""
     page, asked = visit(), []

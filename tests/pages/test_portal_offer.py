@@ -135,7 +135,7 @@ def test_the_portal_lists_access_and_offers_and_its_session_buys(env, browser, m
     away = browser.get(f"{link}&next=https://evil.example")
     assert away.headers["location"] == "/portal"
     home = browser.get("/portal").text
-    assert "Every exports" in home and 'href="/portal/offer?item=club"' in home
+    assert "Exports" in home and 'href="/portal/offer?item=club"' in home
     page = browser.get("/portal/offer?item=club")
     assert "6 months, paid once" in page.text and "Everything" in page.text
     sent = browser.post("/portal/offer", data=form_of(page))

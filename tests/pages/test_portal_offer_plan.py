@@ -54,7 +54,7 @@ def test_the_offer_leads_to_the_checkout_that_begins_the_plan(env, browser, sim,
     # S1.25 S1.49 I21
     place = place_of(env, maya, "course:python")
     page = browser.get(place)
-    for told in ("Pro", "$19.00", "a month", "Every exports", "200 credits"):
+    for told in ("Pro", "$19.00", "a month", "Exports", "200 credits"):
         assert told in unescape(page.text), told
     sent = [browser.post("/portal/offer", data=form_of(page)) for _ in range(2)]
     opened = sent[0].headers["location"]

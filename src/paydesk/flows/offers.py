@@ -28,8 +28,8 @@ from paydesk.rules.payments import OPEN_STATES
 class Offer:
     """An item as it is offered to somebody, or to nobody in particular (no `quote`).
 
-    `had` says why it cannot be bought (again), `refusal` why the code does not count; `payment_id`
-    is of a checkout of it that is open.
+    `had` says why it cannot be bought (again), `refusal` why the code does not count,
+    `refused` the same as a code; `payment_id` is of a checkout of it that is open.
     """
 
     item: Item
@@ -37,6 +37,7 @@ class Offer:
     quote: Quote | None = None
     discount: Discount | None = None
     refusal: str | None = None
+    refused: str | None = None
     had: str | None = None
     payment_id: UUID | None = None
 
@@ -52,16 +53,17 @@ def look(
     if who is None:
         return Offer(item=item, quantity=1)
     quote = items.quote(env, item, who, quantity)
-    discount, refusal = None, None
+    discount, refusal, refused = None, None, None
     if code:
         order = StartCheckout(customer_id=who.uuid, quantity=quantity, **named(item))
         try:
             discount = promos.quote(env, code, who, **pricing.product(env, order))
         except InvalidPromoCode as exc:
-            refusal = str(exc)
+            refusal, refused = str(exc), str(exc.extra.get("reason") or "other")
     had, payment_id = _state(env, who, item)
     return Offer(item=item, quantity=quote.quantity, quote=quote, discount=discount,
-                 refusal=refusal, had=had, payment_id=payment_id)  # fmt: skip
+                 refusal=refusal, refused=refused, had=had,
+                 payment_id=payment_id)  # fmt: skip
 
 
 def named(item: Item) -> dict[str, str]:

@@ -7,12 +7,13 @@ from fastapi.responses import Response
 
 from paydesk.flows import catalog, desk_lists, plans, reports
 from paydesk.pages import desk, look, session
+from paydesk.pages.portal_words import ENGLISH
 from paydesk.pages.routing import new_router
-from paydesk.rules import access as rules
 
 router = new_router()
 
-
+#: `Course python`, `Every lab`, `Exports`: a resource as people read it.
+resource_words = ENGLISH.resource
 WHEN = {"now": "at once", "period_end": "at the period's end"}
 
 
@@ -35,14 +36,6 @@ def plan(request: Request, ref: str) -> Response:
         request, "plan.html", who=who, p=one, versions=plans.versions(env, one), subscribers=on,
         count_all=sum(on.values()), when=WHEN, words_of=resource_words,
     )  # fmt: skip
-
-
-def resource_words(kind: str, name: str) -> str:
-    """`Course python`, `Every lab`, `Everything`: a resource as people read it."""
-    words = kind.replace("_", " ")
-    if kind == rules.PLATFORM:
-        return "Everything"
-    return f"Every {words}" if name == rules.ALL else f"{words.capitalize()} {name}"
 
 
 @router.get("/dashboard/packs")

@@ -26,9 +26,9 @@ from paydesk.errors import (
 from paydesk.flows import access, checkout, customers, items, notifications, offers, reports
 from paydesk.flows.checkout import CheckoutView, StartCheckout
 from paydesk.flows.offers import Offer
-from paydesk.pages import look, portal_plan, portal_subscribe, session
+from paydesk.pages import look, portal_plan, portal_subscribe, reader, session
 from paydesk.pages.dashboard import credit_facts
-from paydesk.pages.desk_catalog import resource_words
+from paydesk.pages.portal_words import Tongue
 from paydesk.pages.routing import new_router
 from paydesk.seals import seal, unseal
 
@@ -89,12 +89,12 @@ def portal(request: Request, item: str = "") -> Response:
     for one in paid:
         one["ident"] = ids.show("payment", one["id"])
     return portal_plan.show(
-        request, "portal.html", customer, portal_plan.tongue_of(env, customer), payments=paid,
+        request, "portal.html", customer, reader.tongue(request, customer), payments=paid,
         plans=portal_plan.cards_of(env, customer), bills=portal_plan.bills_of(env, customer),
         shown=ids.show,
         grants=[one for one in access.list_(env, customer.uuid, limit=30)
                 if one.status in ("active", "coming")],
-        sold=items.list_(env)[:12], words=resource_words,
+        sold=items.list_(env)[:12],
         **credit_facts(env, customer.uuid, limit=30),
     )  # fmt: skip
 
@@ -115,7 +115,7 @@ def offer(
     request: Request,
     item: str = "",
     word: Annotated[str, Query(alias="for")] = "",
-    quantity: int = 1,
+    quantity: int | None = None,
     code: str = "",
     plan: str = "",
 ) -> Response:
@@ -124,9 +124,11 @@ def offer(
     env: Env = request.app.state.env
     who = _buyer(request, word)
     if plan:
-        return portal_subscribe.page(request, plan, who, word)
-    found = offers.look(env, who, item, quantity, code.strip() or None)
-    return look.page(request, "offer.html", view=_page(env, found, who, word, code.strip()))
+        return portal_subscribe.page(request, plan, who, word, quantity, code)
+    found = offers.look(env, who, item, 1 if quantity is None else quantity, code.strip() or None)
+    t = reader.tongue(request, who)
+    view = _page(env, t, found, who, word, code.strip())
+    return look.page(request, "offer.html", view=view, t=t, lang=t.locale)
 
 
 @router.post("/portal/offer")
@@ -134,7 +136,7 @@ def buy(
     request: Request,
     form: Annotated[str, Form()],
     word: Annotated[str, Form(alias="for")] = "",
-    quantity: Annotated[int, Form()] = 1,
+    quantity: Annotated[int | None, Form()] = None,
     code: Annotated[str, Form()] = "",
 ) -> Response:
     """Open the checkout; the same form sent twice opens one. What cannot be bought so is said on
@@ -146,7 +148,8 @@ def buy(
     if who is None or told is None or told["c"] != who.id:
         raise NotPermitted("The form is out of date: load the page again.")
     if "p" in told:
-        return portal_subscribe.begin(request, who, told, word)
+        return portal_subscribe.begin(request, who, told, word, quantity, code)
+    quantity = 1 if quantity is None else quantity
     causes.enter(f"customer:{who.external_id}", "portal", request.scope.get("paydesk.request_id"))
     item = items.get(env, told["i"], active_only=True)
     back = _place(item.key, word, quantity, code)
@@ -183,7 +186,9 @@ def _place(key: str, word: str, quantity: int, code: str) -> str:
     return f"/portal/offer?{urlencode(told)}"
 
 
-def _page(env: Env, found: Offer, who: Customer | None, word: str, code: str) -> OfferPage:
+def _page(
+    env: Env, t: Tongue, found: Offer, who: Customer | None, word: str, code: str
+) -> OfferPage:
     item, quote_ = found.item, found.quote
     price = quote_.price if quote_ else item.price
     may_buy = who is not None and found.had is None and found.payment_id is None
@@ -191,11 +196,12 @@ def _page(env: Env, found: Offer, who: Customer | None, word: str, code: str) ->
     if who is not None and found.payment_id is not None:
         go_on = _order_page(checkout.get_by_payment(env, who.uuid, found.payment_id))
     return OfferPage(
-        name=item.name, about=item.description, term=_term(found), gives=_gives(found),
+        name=item.name, about=item.description, term=_term(t, found), gives=_gives(t, found),
         currency=item.price.currency, unit_minor=item.price.minor, quantity=found.quantity,
-        most=item.most_quantity, less=_less(found),
+        most=item.most_quantity, less=_less(t, found),
         total_minor=(found.discount.total if found.discount else price).minor,
-        key=item.key, word=word, code=code, code_note=_code_note(found), refusal=found.refusal,
+        key=item.key, word=word, code=code, code_note=_code_note(t, found),
+        refusal=portal_subscribe.refusal(t, found.refused) if found.refused else None,
         had=found.had, go_on=go_on, is_known=who is not None,
         form=_form(env, who, item.key) if who is not None and may_buy else "",
     )  # fmt: skip
@@ -208,41 +214,41 @@ def _form(env: Env, who: Customer, key: str) -> str:
     return seal(env.settings, _FORM, content)
 
 
-def _term(found: Offer) -> str:
+def _term(t: Tongue, found: Offer) -> str:
     months = found.item.duration_months
     if months is None:
-        return "One-time payment"
-    return "One month, paid once" if months == 1 else f"{months} months, paid once"
+        return t("one_time")
+    return t("one_month_once") if months == 1 else t("some_months_once", count=t.count(months))
 
 
-def _gives(found: Offer) -> list[tuple[str, str]]:
+def _gives(t: Tongue, found: Offer) -> list[tuple[str, str]]:
     """(what, for how long) of everything that it gives access to."""
     shown = []
     for one in found.item.grants:
         days = one["days"] or found.item.access_days
         if days is None:
-            how_long = "while it runs" if found.item.kind == "service" else "for good"
+            how_long = t("while_it_runs") if found.item.kind == "service" else t("for_good")
         else:
-            how_long = "1 day" if days == 1 else f"{days} days"
-        shown.append((resource_words(one["type"], one["id"]), how_long))
+            how_long = t("one_day") if days == 1 else t("some_days", count=t.count(days))
+        shown.append((t.resource(one["type"], one["id"]), how_long))
     return shown
 
 
-def _less(found: Offer) -> list[tuple[str, int]]:
+def _less(t: Tongue, found: Offer) -> list[tuple[str, int]]:
     """(why, minor units off) from the full price to what is asked."""
     if found.quote is None:
         return []
     rows = [
-        ("Your price" if one["effect"] == "hook" else one["rule"], one["off_minor"])
+        (t("your_price") if one["effect"] == "hook" else one["rule"], one["off_minor"])
         for one in found.quote.pricing if one["off_minor"]
     ]  # fmt: skip
     if found.discount is not None:
-        rows.append((f"Code {found.discount.code}", found.discount.discount_minor))
+        rows.append((t("code", code=found.discount.code), found.discount.discount_minor))
     return rows
 
 
-def _code_note(found: Offer) -> str | None:
+def _code_note(t: Tongue, found: Offer) -> str | None:
     if found.discount is None:
         return None
     off: Money = found.discount.discount
-    return f"{found.discount.code} takes {look.amount(off.minor, off.currency)} off."
+    return t("code_takes", code=found.discount.code, amount=t.amount(off.minor, off.currency))

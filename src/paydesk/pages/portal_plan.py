@@ -29,8 +29,8 @@ from paydesk.flows import (
 )
 from paydesk.flows.setups import StartSetup
 from paydesk.pages import desk_subscriptions as desk
-from paydesk.pages import look, session
-from paydesk.pages.portal_words import WORDS, Tongue, locale_of
+from paydesk.pages import look, reader, session
+from paydesk.pages.portal_words import WORDS, Line, Tongue
 from paydesk.pages.routing import new_router
 from paydesk.rules.subscriptions import LIVE
 from paydesk.seals import seal, unseal
@@ -72,12 +72,6 @@ class PlanCard:
 
 
 # What is shown ------------------------------------------------------------------------------------
-
-
-def tongue_of(env: Env, customer: Customer) -> Tongue:
-    """The customer's language, else the desk's."""
-    told = locale_of(str(customer.metadata.get("locale") or ""), env.settings.default_locale)
-    return Tongue(told, env.settings.time_zone)
 
 
 def allowed(env: Env, what: str) -> bool:
@@ -141,7 +135,7 @@ def show(request: Request, name: str, customer: Customer, t: Tongue, **context: 
 def _visitor(request: Request) -> tuple[Env, Customer, Tongue]:
     env: Env = request.app.state.env
     customer = customers.ensure(env, session.portal_customer(request), create=False)
-    return env, customer, tongue_of(env, customer)
+    return env, customer, reader.tongue(request, customer)
 
 
 def _sender(request: Request, word: str, what: str) -> tuple[Env, Customer, str]:
@@ -183,9 +177,15 @@ def change_page(
     if plan or quantity is not None:
         found, refusal = desk.look_at(env, one, plan, quantity, "")
     sold = [p for p in desk.choices(env, one) if p.public or p.uuid == one.plan_id]
+    costs = [
+        (*t.cost(Line(kind=i.kind, description=i.description, amount_minor=i.amount.minor,
+                      currency=i.amount.currency, period=i.period, why=i.why)), i.period)
+        for i in (found.lines if found else ())
+    ]  # fmt: skip
     return show(
-        request, "portal_change.html", customer, t, s=one, ident=ident, plans=sold, found=found,
-        refusal=refusal, chosen=plan or one.plan_key, quantity=quantity or one.quantity,
+        request, "portal_change.html", customer, t, s=one, costs=costs, ident=ident, plans=sold,
+        found=found, refusal=refusal, chosen=plan or one.plan_key,
+        quantity=quantity or one.quantity,
         has_seats=one.quantity > 1 or any(p.terms.most_quantity > 1 for p in sold),
         card=desk.card_words(desk.method_of(env, one)),
     )  # fmt: skip
@@ -280,7 +280,8 @@ def card(request: Request, word: Word) -> Response:
         success_url=f"{home}/card?word={quote(back)}",
         request_key=ids.request_key("portal card", number),
     ))  # fmt: skip
-    return show(request, "portal_card.html", customer, tongue_of(env, customer), url=setup.url)
+    t = reader.tongue(request, customer)
+    return show(request, "portal_card.html", customer, t, url=setup.url)
 
 
 @router.get("/portal/card")

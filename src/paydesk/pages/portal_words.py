@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from paydesk.notify import formats
-from paydesk.notify.words import LOCALES, locale_of
+from paydesk.notify import invoices as papers
+from paydesk.notify.words import LOCALES, locale_of, say
+from paydesk.pages.offer_words import OFFER_WORDS
+from paydesk.rules import access
 
 __all__ = ["LOCALES", "Tongue", "locale_of"]
 
@@ -233,7 +238,20 @@ WORDS: dict[str, dict[str, str]] = {
     "state_refunded": {"en": "Refunded", "fr": "Remboursé", "ht": "Ranbouse"},
     "state_partially_refunded": {"en": "Partially refunded", "fr": "Remboursé en partie",
                                  "ht": "Ranbouse an pati"},
+    **OFFER_WORDS,
 }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A line of an invoice that is foretold: `why` has its inputs, as the books keep them."""
+
+    kind: str
+    description: str
+    amount_minor: int
+    currency: str
+    period: tuple[datetime, datetime] | None
+    why: Mapping[str, Any]
 
 
 class Tongue:
@@ -246,6 +264,9 @@ class Tongue:
 
     def __call__(self, key: str, **values: str) -> str:
         return WORDS[key][self.locale].format(**values)
+
+    def has(self, key: str) -> bool:
+        return key in WORDS
 
     def day(self, at: datetime | None) -> str:
         """The day of an instant in the business's time zone."""
@@ -267,6 +288,38 @@ class Tongue:
         name = type.removeprefix("CREDIT_")
         told = WORDS.get(f"line_{name.lower()}")
         return told[self.locale] if told else name.replace("_", " ").capitalize()
+
+    def resource(self, kind: str, name: str) -> str:
+        """What access is to: `Course python`, `Every lab`, `Exports`, `Everything`."""
+        told = kind.replace("_", " ")
+        if kind == access.PLATFORM:
+            return self("resource_all")
+        if name != access.ALL:
+            return f"{told.capitalize()} {name}"
+        if told.endswith("s"):
+            return told.capitalize()
+        text = self("resource_every", kind=told)
+        return text[:1].upper() + text[1:]
+
+    def cost(self, one: Line) -> tuple[str, str]:
+        """(what a line of a preview is for, its amount): in the language where the desk itself
+        says it. A tax that the price includes has its sum in words, and no amount."""
+        amount = self.amount(one.amount_minor, one.currency)
+        if one.kind == "tax" and "rate_micros" in one.why:
+            told = {"name": self._own(one.description),
+                    "percent": papers.percent(one.why["rate_micros"], self.locale)}  # fmt: skip
+            if not one.why["inclusive"]:
+                return say(self.locale, "tax_rate", **told), amount
+            inside = self.amount(one.why["tax_minor"], one.currency)
+            return say(self.locale, "included", amount=inside, **told), ""
+        if one.kind == "discount" and "promo" in one.why:
+            return self("code", code=one.description), amount
+        return self._own(papers.described(self.locale, one.description)), amount
+
+    def _own(self, text: str) -> str:
+        """A word that the desk writes by itself where a provider tells no more."""
+        key = text.lower()
+        return self(key) if key in ("tax", "discount", "adjustment") else text
 
     def every(self, unit: str, count: int) -> str:
         """`a month`, `every 3 months`."""

@@ -13,7 +13,8 @@ from fastapi.routing import APIRoute
 
 from paydesk import causes
 from paydesk.errors import InvalidRequest, PaydeskError
-from paydesk.pages import look
+from paydesk.pages import look, reader
+from paydesk.pages.portal_words import ENGLISH
 from paydesk.pages.session import SignInNeeded
 
 
@@ -42,15 +43,22 @@ class PageRoute(APIRoute):
         return handler
 
 
+#: Where customers look, in their own language; people of the business read English.
+_CUSTOMERS = ("/portal", "/checkout", "/invoice")
+
+
 def problem(request: Request, error: PaydeskError) -> Response:
-    """The HTML twin of a problem document."""
+    """The HTML twin of a problem document: what went wrong, its code and the request's number."""
+    is_theirs = request.url.path.startswith(_CUSTOMERS)
+    t = reader.tongue(request) if is_theirs else ENGLISH
+    title, text = "Not found" if error.code == "not_found" else error.title, error.detail
+    if t.locale != "en":  # The precise words are English; the code leads to them.
+        key = f"wrong_{error.code}" if t.has(f"wrong_{error.code}") else "wrong_other"
+        title, text = t(key), t(f"{key}_text")
     return look.page(
-        request,
-        "problem.html",
-        status=error.http_status,
-        problem=error,
-        request_id=request.scope.get("paydesk.request_id", ""),
-    )
+        request, "problem.html", status=error.http_status, problem=error, title=title, text=text,
+        t=t, lang=t.locale, request_id=request.scope.get("paydesk.request_id", ""),
+    )  # fmt: skip
 
 
 def new_router() -> APIRouter:
