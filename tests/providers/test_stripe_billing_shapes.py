@@ -78,6 +78,30 @@ def test_what_was_paid_elsewhere_is_known_by_the_record_of_it(payments, is_outsi
     assert found.is_outside is is_outside
 
 
+def test_each_payment_of_an_invoice_says_what_it_asks_for_and_what_it_brought():
+    # S1.17: intents, a charge without one, and what was paid elsewhere; what was canceled is gone
+    listed = [
+        pays("payment_intent", "open") | {"amount_requested": 700},
+        pays("charge", "paid") | {"amount_requested": 500, "amount_paid": 400},
+        pays("payment_record", "paid") | {"amount_requested": 3000, "amount_paid": 3000},
+        pays("payment_intent", "canceled") | {"amount_requested": 1},
+    ]
+    found = of_invoice(invoice(status="open", payments={"data": listed}))
+    assert [(one.ref, one.asked, one.paid, one.is_charge) for one in found.payments] == [
+        ("charge_1", 500, 400, True), (None, 3000, 3000, True),
+        ("payment_intent_1", 700, 0, False),
+    ]  # fmt: skip
+    assert (found.is_listed, found.is_outside, len(found.parts)) == (True, False, 2)
+
+
+def test_before_2025_an_invoice_had_one_payment_and_said_where_it_was_paid():
+    # C26: `payment_intent` and `paid_out_of_band` on the invoice itself
+    (one,) = of_invoice(invoice(payment_intent="pi_1")).payments
+    assert (one.ref, one.asked, one.paid) == ("pi_1", 4200, 4200)
+    outside = of_invoice(invoice(payment_intent="pi_1", paid_out_of_band=True))
+    assert (outside.payments, outside.is_outside, outside.is_listed) == ((), True, False)
+
+
 def test_what_has_no_lines_or_is_no_invoice_yet_is_not_understood():
     # What it stands for is asked for then.
     for broken in (invoice(lines={}), {k: v for k, v in invoice().items() if k != "id"}):

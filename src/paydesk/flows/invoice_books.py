@@ -240,14 +240,18 @@ def give_balance_back(tx: Tx, now: datetime, row: InvoiceRow) -> None:
 
 
 def _sell(
-    tx: Tx, now: datetime, row: InvoiceRow, txn_id: UUID, payment_id: UUID | None, came: int
-) -> None:
+    tx: Tx, now: datetime, row: InvoiceRow, txn_id: UUID, payment_id: UUID | None, came: int,
+    before: int = 0,
+) -> None:  # fmt: skip
     """Deposits become revenue and tax: the payment's share under the payment, what the balance
-    paid under the invoice."""
+    paid under the invoice. `before`: what other payments of a provider's invoice brought."""
     if row.total_minor < 0:  # Its whole worth stands on the balance by now.
         return
     if row.runner != "paydesk":  # What a balance at the provider paid never came here.
-        share = rules.tax_of(came, tax=row.tax_minor, total=row.total_minor)
+        share = sum(
+            sign * rules.tax_of(part, tax=row.tax_minor, total=row.total_minor)
+            for sign, part in ((1, before + came), (-1, before)) if part
+        )  # fmt: skip
         post(tx, now, row, txn_id, [
             ("deposits", "revenue", came - share, "SALE"), ("deposits", "tax", share, "TAX"),
         ], subject_id=payment_id)  # fmt: skip
@@ -281,9 +285,10 @@ def settled_there(
     tx: Tx, now: datetime, row: InvoiceRow, settings: Settings
 ) -> InvoiceRow:
     """A provider's invoice was paid without a payment through it: by hand, by a balance there, or
-    because nothing was due. Nothing came here, so nothing is posted."""
+    because nothing was due; or the last of it was. Nothing came of that, so nothing is posted."""
     assert row.runner != "paydesk", "our own is posted"
-    return _paid(tx, now, row, None, 0, ids.new_owned(row.customer_id), settings)
+    txn_id = ids.new_owned(row.customer_id)
+    return _paid(tx, now, row, None, row.paid_minor, txn_id, settings)
 
 
 def paid(
@@ -295,10 +300,28 @@ def paid(
     Raises AlreadyPurchased where it is settled otherwise: a person gives the money back.
     """
     row = get(tx, payment.customer_id, invoice_of(payment))
+    if row.runner != "paydesk" and row.state in ("open", "uncollectible", "paid"):
+        return _part(tx, now, row, payment, txn_id, came, settings)
     if row.state not in rules.PAYABLE:
         raise AlreadyPurchased(f"This invoice is {row.state} already: refund the payment.")
     _sell(tx, now, row, txn_id, payment.key[1], came)
     return _paid(tx, now, row, payment, came, txn_id, settings)
+
+
+def _part(
+    tx: Tx, now: datetime, row: InvoiceRow, payment: ServicePayment, txn_id: UUID, came: int,
+    settings: Settings,
+) -> InvoiceRow:  # fmt: skip
+    """A payment of a provider's invoice, which may have several: it is paid with the one that
+    brings the last of what is due, or when the provider says so."""
+    if row.state == "paid":
+        _sell(tx, now, row, txn_id, payment.key[1], came)
+        return row
+    _sell(tx, now, row, txn_id, payment.key[1], came, row.paid_minor)
+    whole = row.paid_minor + came
+    if whole >= row.due_minor:
+        return _paid(tx, now, row, payment, whole, txn_id, settings)
+    return change(tx, row, paid_minor=whole, payment_id=payment.key[1])
 
 
 def _paid(

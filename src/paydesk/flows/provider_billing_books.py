@@ -18,6 +18,7 @@ from paydesk import ids
 from paydesk.db.postgres import Tx
 from paydesk.errors import NotFound
 from paydesk.flows import access, methods, provider_customers, subscription_promos
+from paydesk.flows import provider_billing_items as items
 from paydesk.flows import provider_prices as prices
 from paydesk.flows import subscription_steps as steps
 from paydesk.flows.subscription_steps import Sub
@@ -154,28 +155,25 @@ def name_it(tx: Tx, sub: Sub, ref: str, object_id: UUID) -> None:
 def number_periods(
     tx: Tx, sub: Sub, remote: RemoteSubscription | None, invoices: Iterable[RemoteInvoice]
 ) -> dict[datetime, int]:
-    """The number of each period by its start, as far as it was ever heard of, in their order."""
+    """The number of each period by its start, as far as it was ever heard of, in their order. One
+    that is heard of late has the number that was left for it."""
     rows = tx.all(
-        "select period_start, cycle from invoices where customer_id = %(customer_id)s"
+        "select case when period_end <= created_at then period_end else period_start end as start,"
+        " cycle from invoices where customer_id = %(customer_id)s"
         " and subscription_id = %(id)s and cycle is not null",
         {"customer_id": sub.customer_id, "id": sub.id},
     )
-    known = {row["period_start"]: row["cycle"] for row in rows}
+    known = {row["start"]: row["cycle"] for row in rows}
     if "seen" in sub.told:
         known.setdefault(sub.period_start, sub.period)
-    heard = {one.period[0] for one in invoices if one.period and is_period(one)}
+    heard = {items.begins(one) for one in invoices if one.period and items.is_period(one)}
     if remote is not None and remote.state != "incomplete":
         heard.add(remote.period_start)
-    number = max(known.values(), default=-1)
     for start in sorted(heard - known.keys()):
-        number += 1
-        known[start] = number
+        before = max((known[one] for one in known if one < start), default=-1)
+        is_free = before + 1 not in known.values()
+        known[start] = before + 1 if is_free else max(known.values()) + 1
     return known
-
-
-def is_period(one: RemoteInvoice) -> bool:
-    """Whether an invoice bills a whole period, and not only what a change came to."""
-    return any(line.kind == "recurring" and line.period for line in one.lines)
 
 
 # Laying it down ----------------------------------------------------------------------------------
@@ -219,12 +217,13 @@ def _is_news(sub: Sub, remote: RemoteSubscription, told_at: datetime) -> bool:
 
 def _terms(tx: Tx, now: datetime, sub: Sub, remote: RemoteSubscription) -> list[str]:
     """Plan, seats and price; answers what changed of them."""
-    sold = prices.sold(tx, sub.provider, sub.provider_account, remote.items)
+    found = items.candidates(sub, remote)
+    sold = prices.sold(tx, sub.provider, sub.provider_account, found)
     if sold is None:
         # It is billed all the same: the money counts, and a person is told of the price.
         log.warning("a price stands for no plan", subscription=str(sub.id),
-                    price=remote.items[0].price)  # fmt: skip
-        sub.told = {**sub.told, "strange_price": remote.items[0].price}
+                    price=found[0].price)  # fmt: skip
+        sub.told = {**sub.told, "strange_price": found[0].price}
         return []
     prices.keep(tx, sub.provider, sub.provider_account, sold)
     sub.told.pop("strange_price", None)
@@ -264,7 +263,7 @@ def _times(
     sub.cancel_reason = remote.cancel_reason
     sub.resume_at = remote.resumes_at if remote.is_held and not is_over else None
     sub.told = {**sub.told, "held": remote.is_held, "has_method": remote.method is not None,
-                "needs_method": remote.needs_method}  # fmt: skip
+                "needs_method": remote.needs_method, "sent": remote.is_sent}  # fmt: skip
     if remote.method is not None:
         saved = methods.find(tx, sub.customer_id, remote.method)
         sub.method_id = saved["id"] if saved else None
@@ -373,12 +372,19 @@ def _tell_trial_end(tx: Tx, now: datetime, sub: Sub) -> None:
         steps.tell(tx, now, sub, "trial_will_end", trial_end=sub.trial_end.isoformat())
 
 
-def open_access(tx: Tx, now: datetime, sub: Sub) -> None:
-    """Open what the plan opens for the last period that was paid for, or the trial, once."""
+def open_access(
+    tx: Tx, now: datetime, sub: Sub, latest: str | None = None, *, is_asked: bool = False
+) -> None:
+    """Open what the plan opens for the last period that was paid for, or the trial, once; and for
+    the running one where nothing of it is owed. `latest` is what the provider billed last, where
+    it was asked."""
     if sub.state not in GIVING:
         return
     told = steps.terms(tx, sub)
     until, payment_id = _paid_until(tx, sub, told.grace_days)
+    free = _free_until(tx, sub, latest, timedelta(days=told.grace_days)) if is_asked else None
+    if free is not None and (until is None or free > until):
+        until, payment_id = free, None
     if until is None or until <= now:
         return
     missing = [one for one in told.grants if not _has_grant(tx, sub, one, until)]
@@ -405,6 +411,39 @@ def _paid_until(tx: Tx, sub: Sub, grace_days: int) -> tuple[datetime | None, UUI
     return until, payment_id
 
 
+def _free_until(
+    tx: Tx, sub: Sub, latest: str | None, grace: timedelta
+) -> datetime | None:
+    """How long one that is active is open though no payment of its running period came: a time
+    before the first billing date, and what is billed when it was used. One that was sent is waited
+    for until it is due; a draft, what was void and what was not paid open nothing."""
+    if sub.state != "active":
+        return None
+    keys = {
+        "customer_id": sub.customer_id, "id": sub.id, "start": sub.period_start,
+        "provider": sub.provider, "account": sub.provider_account, "latest": latest,
+    }  # fmt: skip
+    owed = tx.all(
+        "select state, due_at from invoices where customer_id = %(customer_id)s"
+        " and subscription_id = %(id)s and (state in ('open', 'uncollectible')"
+        "  or (state = 'void' and cycle is not null))"
+        " and greatest(period_start, created_at) >= %(start)s", keys,
+    )  # fmt: skip
+    if owed and (not sub.told.get("sent") or {row["state"] for row in owed} != {"open"}):
+        return None
+    if owed:
+        return min([sub.period_end, *(row["due_at"] for row in owed if row["due_at"])]) + grace
+    is_final = latest is None or tx.value(
+        "select exists (select from provider_refs r join invoices i"
+        " on i.customer_id = r.customer_id and i.id = r.object_id"
+        " where r.provider = %(provider)s and r.account = %(account)s and r.ref = %(latest)s"
+        " and r.customer_id = %(customer_id)s)", keys,
+    )  # fmt: skip
+    if is_final:
+        return sub.period_end + grace
+    return sub.period_start + DRAFT + grace if sub.told.get("sent") else None
+
+
 def _past_trial(sub: Sub, grace: timedelta) -> timedelta:
     """How long past a trial's end its first payment is waited for: the card may be known to the
     provider alone, as the subscription's or as the customer's default."""
@@ -415,13 +454,15 @@ def _past_trial(sub: Sub, grace: timedelta) -> timedelta:
 
 def is_trials_own(tx: Tx, sub: Sub, invoice_id: UUID) -> bool:
     """Whether it is a trial's: its periods cost nothing, and begin before the trial's end, wherever
-    that was moved since."""
+    that was moved since. So is the time before the first billing date of what has a price."""
     return bool(tx.value(
         "select exists (select from invoices i where i.customer_id = %(customer_id)s"
-        " and i.id = %(invoice)s and i.period_start < %(trial_end)s and not exists ("
+        " and i.id = %(invoice)s and (i.period_start < %(trial_end)s or %(price)s > 0)"
+        " and not exists ("
         "  select from invoice_items l where l.customer_id = i.customer_id"
         "  and l.invoice_id = i.id and l.kind = 'recurring' and l.amount_minor <> 0))",
-        {"customer_id": sub.customer_id, "invoice": invoice_id, "trial_end": sub.trial_end},
+        {"customer_id": sub.customer_id, "invoice": invoice_id, "trial_end": sub.trial_end,
+         "price": sub.price_minor},
     ))  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from paydesk.errors import Busy, NotFound, ProviderRefused
 from paydesk.flows import heads, subscription_promos
 from paydesk.flows import provider_billing_books as books
 from paydesk.flows import provider_billing_invoices as mirror
+from paydesk.flows import provider_billing_items as items
 from paydesk.flows import provider_prices as prices
 from paydesk.flows import subscription_steps as steps
 from paydesk.flows.provider_billing_invoices import Heard, Whose
@@ -81,6 +82,7 @@ def _invoice(
         whose = Whose(customer_id=customer_id, provider=name,
                       account=env.providers[name].account)  # fmt: skip
         mirror.lay(env, tx, now, whose, heard, {}, path)
+    heard.check()
 
 
 def _page(
@@ -147,11 +149,14 @@ def sync(
             done = lay(env, tx, now, name, customer_id, sub, remote, heard, path)
             crash.at("apply_before_commit")
         crash.at("apply_after_commit")
+        heard.check()
         return done
     raise Busy("This subscription changes too often.")
 
 
 def _since(tx: Tx, sub: Sub) -> datetime | None:
+    if "refused" in sub.told:
+        return None
     row = tx.one(
         "select min(created_at) filter (where state not in ('paid', 'void')) as oldest,"
         " max(created_at) as newest from invoices where customer_id = %(customer_id)s"
@@ -173,14 +178,14 @@ def ask_about(env: Env, name: str, found: list[RemoteInvoice]) -> Heard:
     for one in found:
         if one.state == "draft" or known.get(one.id) in SETTLED or one.is_outside:
             continue
-        ref = next(iter(one.payment_refs), None)
-        if ref is None:
-            heard.charges |= _claimed(one)
-        if ref is None or not (one.attempts or one.paid):
-            continue
-        heard.charges[ref] = env.providers.call(name, "fetch", ref)
-        if one.attempts > 1 or one.state != "paid":
-            heard.tries[ref] = env.providers.call(name, "list_tries", ref)
+        heard.charges |= _claimed(one)
+        for part in one.parts:
+            if part.is_charge or not (one.attempts or one.paid):
+                continue
+            assert part.ref is not None, "a part has a name"
+            heard.charges[part.ref] = env.providers.call(name, "fetch", part.ref)
+            if one.attempts > 1 or not part.paid:
+                heard.tries[part.ref] = env.providers.call(name, "list_tries", part.ref)
     return heard
 
 
@@ -193,29 +198,37 @@ def lay(
 ) -> UUID:  # fmt: skip
     """Lay a subscription and what was heard of its invoices down; answers our id of it."""
     account = env.providers[name].account
+    item = items.chosen(tx, name, account, sub, remote)
+    remote = items.with_period(remote, item)
     if sub is None:
         sub = books.take_up(tx, now, name, account, customer_id, remote)
     books.attach(tx, sub, remote)
+    heard.invoices = items.own_lines(tx, sub, item.id, remote, heard.invoices)
     numbers = books.number_periods(tx, sub, remote, heard.invoices)
     books.lay(tx, now, sub, remote, numbers, told_at)
     steps.save(tx, now, sub)
-    _lay_invoices(env, tx, now, sub, remote.latest_invoice, heard, numbers, path)
+    _lay_invoices(env, tx, now, sub, remote.latest_invoice, heard, numbers, path,
+                  is_asked=told_at is None)  # fmt: skip
     return sub.id
 
 
 def _lay_invoices(
     env: Env, tx: Tx, now: datetime, sub: Sub, latest: str | None, heard: Heard,
-    numbers: dict[datetime, int], path: str,
+    numbers: dict[datetime, int], path: str, *, is_asked: bool = False,
 ) -> None:  # fmt: skip
+    """`is_asked`: the provider itself said that `latest` is what it billed last."""
     whose = Whose(customer_id=sub.customer_id, provider=sub.provider,
                   account=sub.provider_account, sub=sub)  # fmt: skip
     mirror.lay(env, tx, now, whose, heard, numbers, path)
     after = steps.read(tx, *sub.key)
+    after.told = {name: one for name, one in after.told.items() if name != "refused"}
+    if heard.refused:  # However old it is, it is asked for again.
+        after.told["refused"] = repr(heard.refused[0])[:200]
     newest = _invoice_id(tx, sub, latest)
     if newest is not None:
         after.latest_invoice_id = newest
     books.come_home(tx, after)
-    books.open_access(tx, now, after)
+    books.open_access(tx, now, after, latest, is_asked=is_asked)
     steps.save(tx, now, after)
     books.look_again(tx, after, heads.real(tx, now, sub.customer_id))
 
@@ -246,11 +259,12 @@ def _believe(
         if what.status == "expired":
             page_ended(env, name, customer_id, what)
         return
+    heard = Heard()
     with env.db.transaction(customer_id, wait_s=wait_s) as tx:
         now = heads.decide(tx, env.now(), customer_id)
         if isinstance(what, RemoteSubscription):
             sub = books.find(tx, customer_id, name, account, what.id, what.subscription_id)
-            lay(env, tx, now, name, customer_id, sub, what, Heard(), path, at)
+            lay(env, tx, now, name, customer_id, sub, what, heard, path, at)
             return
         assert isinstance(what, RemoteInvoice)
         sub = None
@@ -259,25 +273,31 @@ def _believe(
                              what.subscription_id)  # fmt: skip
             if sub is None:
                 raise NotFound("Its subscription is not known yet.")
-        heard = Heard(invoices=[what], charges=_claimed(what))
+        heard.invoices, heard.charges = [what], _claimed(what)
         if sub is None:
             whose = Whose(customer_id=customer_id, provider=name, account=account)
             mirror.lay(env, tx, now, whose, heard, {}, path)
-            return
-        numbers = books.number_periods(tx, sub, None, heard.invoices)
-        steps.save(tx, now, sub)
-        _lay_invoices(env, tx, now, sub, what.id, heard, numbers, path)
+        else:
+            item = sub.told.get("item")
+            heard.invoices = items.own_lines(tx, sub, item, None, heard.invoices)
+            numbers = books.number_periods(tx, sub, None, heard.invoices)
+            steps.save(tx, now, sub)
+            _lay_invoices(env, tx, now, sub, what.id, heard, numbers, path)
+    heard.check()
 
 
 def _claimed(one: RemoteInvoice) -> dict[str, Charge]:
-    """The charge that a paid invoice stands for: by its payment's name where it says one."""
-    if one.state != "paid" or one.paid <= 0 or one.is_outside:
+    """The charges that a paid invoice stands for: by its payments' names where it says them, else
+    one by its own. Where its payments were listed there are no others."""
+    if one.is_outside:
         return {}
-    ref = next(iter(one.payment_refs), None)
-    return {ref or one.id: Charge(
-        ref=ref or one.id, status="succeeded", amount=Money(one.paid, one.currency, minor=True),
-        fact=ref or one.id, ended=True, payment_ref=ref, livemode=one.livemode,
-    )}  # fmt: skip
+    found = {part.ref: (part.paid, part.ref) for part in one.parts if part.ref and part.paid}
+    if not one.payments and not one.is_listed and one.state == "paid" and one.paid > 0:
+        found = {one.id: (one.paid, None)}
+    return {ref: Charge(
+        ref=ref, status="succeeded", amount=Money(paid, one.currency, minor=True),
+        fact=ref, ended=True, payment_ref=name, livemode=one.livemode,
+    ) for ref, (paid, name) in found.items()}  # fmt: skip
 
 
 # Sweeps ----------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ from paydesk.flows import (
     rates,
 )
 from paydesk.flows import provider_billing_books as books
+from paydesk.flows import provider_billing_items as items
 from paydesk.flows import provider_prices as prices
 from paydesk.flows import subscription_steps as steps
 from paydesk.flows.attempts import Attempt
@@ -35,12 +36,16 @@ from paydesk.flows.events import emit_many
 from paydesk.flows.invoice_books import InvoiceRow
 from paydesk.flows.subscription_steps import Sub
 from paydesk.providers.base import Charge
-from paydesk.providers.billing import RemoteInvoice, RemoteTry
+from paydesk.providers.billing import RemoteInvoice, RemotePayment, RemoteTry
 from paydesk.rules.invoices import NewItem
+from paydesk.rules.money import Money
 from paydesk.rules.payments import handle_of
 from paydesk.settings import Settings
 from paydesk.tracker.models import PAID_STATES
 from paydesk.tracker.stores.joined import JoinedStore, ServicePayment
+
+#: A line's quantity is kept up to here; what was counted beyond it stands in the line's reasons.
+MOST_QUANTITY = 2**31 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +60,18 @@ class Whose:
 
 @dataclass(kw_only=True)
 class Heard:
-    """Invoices that were asked for, with the charges and declined tries of their payments."""
+    """Invoices that were asked for, with the charges and declined tries of their payments.
+    `refused`: what kept one from being laid down; the others are."""
 
     invoices: list[RemoteInvoice] = field(default_factory=list)
     charges: dict[str, Charge] = field(default_factory=dict)
     tries: dict[str, list[RemoteTry]] = field(default_factory=dict)
+    refused: list[Exception] = field(default_factory=list)
+
+    def check(self) -> None:
+        """Raise what kept an invoice from being laid down, once all else is committed."""
+        if self.refused:
+            raise self.refused[0]
 
 
 def standing(tx: Tx, provider: str, account: str, refs: Sequence[str]) -> dict[str, str]:
@@ -78,11 +90,16 @@ def lay(
     numbers: Mapping[datetime, int], path: str,
 ) -> int:  # fmt: skip
     """Make our invoices what the provider says of them; answers how many changed. A draft is no
-    invoice yet: it is taken up when it is final."""
+    invoice yet: it is taken up when it is final. One that is refused keeps back nothing else."""
     changed = 0
     for one in heard.invoices:
-        if one.state != "draft":
-            changed += _lay_one(env, tx, now, whose, one, heard, numbers, path)
+        if one.state == "draft":
+            continue
+        try:
+            with tx.savepoint():
+                changed += _lay_one(env, tx, now, whose, one, heard, numbers, path)
+        except Exception as exc:  # Whatever it is, what else was heard stands.
+            heard.refused.append(exc)
     return changed
 
 
@@ -97,12 +114,15 @@ def _lay_one(
     elif row.state in ("paid", "void"):
         return False
     row = _facts(tx, row, one)
-    ref = next(iter(one.payment_refs), one.id)
-    charge, tries = heard.charges.get(ref), heard.tries.get(ref, [])
-    if charge is not None and (one.state == "paid" or tries) and not one.is_outside:
-        _pay(env, tx, now, whose, row, charge, tries, path)
-        row = invoice_books.get(tx, row.customer_id, row.id)
-    row = _close(tx, now, row, one, env.settings, is_charged=charge is not None)
+    # One that names no payment is claimed under its own name.
+    whole = RemotePayment(ref=one.id, asked=one.due, paid=one.paid)
+    for part in () if one.is_outside else one.parts or (whole,):
+        assert part.ref is not None, "a part has a name"
+        charge, tries = heard.charges.get(part.ref), heard.tries.get(part.ref, [])
+        if charge is not None and (part.paid or tries):
+            _pay(env, tx, now, whose, row, part, charge, tries, path)
+            row = invoice_books.get(tx, row.customer_id, row.id)
+    row = _close(tx, now, row, one, env.settings)
     return before is None or row.version != before.version
 
 
@@ -167,9 +187,9 @@ def _cycle(
 ) -> int | None:
     """The number of the period that it bills; None for what bills none, and where another invoice
     bills it already. A void one does so no more."""
-    if whose.sub is None or one.period is None or not books.is_period(one):
+    if whose.sub is None or one.period is None or not items.is_period(one):
         return None
-    number = numbers.get(one.period[0])
+    number = numbers.get(items.begins(one))
     row = tx.one(
         "select id, state from invoices where customer_id = %(customer_id)s"
         " and subscription_id = %(id)s and cycle = %(cycle)s",
@@ -187,12 +207,15 @@ def _items(tx: Tx, whose: Whose, one: RemoteInvoice) -> list[NewItem]:
     """The provider's lines; what is taken off and added after them, so that all add up."""
     found: list[NewItem] = []
     for line in one.lines:
-        plan = line.price and prices.of_price(tx, whose.provider, whose.account, line.price)
+        is_own = line.kind != "one_off" or line.item is None
+        price = line.price if is_own else None
+        plan = price and prices.of_price(tx, whose.provider, whose.account, price)
         found.append(NewItem(
             kind=line.kind, description=line.description, amount_minor=line.amount_minor,
-            quantity=line.quantity, unit_minor=line.unit_minor, period=line.period,
-            plan=plan or None,
-            why={"rule": f"as {whose.provider} says", "line": line.ref, "price": line.price},
+            quantity=min(line.quantity, MOST_QUANTITY), unit_minor=line.unit_minor,
+            period=line.period, plan=plan or None,
+            why={"rule": f"as {whose.provider} says", "line": line.ref, "price": line.price}
+            | ({"quantity": line.quantity} if line.quantity > MOST_QUANTITY else {}),
         ))  # fmt: skip
     off = [(at, line.discount_minor) for at, line in enumerate(one.lines) if line.discount_minor]
     if sum(amount for _, amount in off) != one.discount:
@@ -221,19 +244,20 @@ def _facts(tx: Tx, row: InvoiceRow, one: RemoteInvoice) -> InvoiceRow:
         "number": one.number or row.number, "hosted_url": one.hosted_url or row.hosted_url,
         "pdf_url": one.pdf_url or row.pdf_url, "attempts": max(row.attempts, one.attempts),
     }  # fmt: skip
+    if row.state in ("open", "uncollectible"):  # A credit note takes off what is still due.
+        values |= {"due_minor": one.due, "balance_minor": one.total - one.due,
+                   "due_at": one.due_at or row.due_at}  # fmt: skip
     if all(getattr(row, name) == value for name, value in values.items()):
         return row
     return invoice_books.change(tx, row, **values)
 
 
 def _close(
-    tx: Tx, now: datetime, row: InvoiceRow, one: RemoteInvoice, settings: Settings, *,
-    is_charged: bool,
-) -> InvoiceRow:  # fmt: skip
-    """Its state: paid without a payment, void, given up; and since when."""
+    tx: Tx, now: datetime, row: InvoiceRow, one: RemoteInvoice, settings: Settings
+) -> InvoiceRow:
+    """Its state: paid without a payment or with the last of several, void, given up; and since
+    when. What a payment brought too little of, a person looks at: the invoice is paid there."""
     if one.state == "paid" and row.state in ("open", "uncollectible"):
-        if is_charged and not one.is_outside:
-            return row  # Its payment did not settle it: a person looks at that.
         row = invoice_books.settled_there(tx, now, row, settings)
         row = invoice_books.change(tx, row, paid_minor=one.due,
                                    paid_at=one.paid_at or now)  # fmt: skip
@@ -257,11 +281,13 @@ def _close(
 
 
 def _pay(
-    env: Env, tx: Tx, now: datetime, whose: Whose, row: InvoiceRow, charge: Charge,
-    tries: Sequence[RemoteTry], path: str,
+    env: Env, tx: Tx, now: datetime, whose: Whose, row: InvoiceRow, part: RemotePayment,
+    charge: Charge, tries: Sequence[RemoteTry], path: str,
 ) -> None:  # fmt: skip
-    """Lay the charge onto the invoice's payment, made where there is none."""
-    payment = _payment(env, tx, now, whose, row, charge)
+    """Lay the charge onto the invoice's payment of that name, made where there is none. It asks
+    for its part, and for no more than it brought."""
+    asked = part.paid or min(part.asked, row.due_minor) or part.asked
+    payment = _payment(env, tx, now, whose, row, charge, asked)
     if tries:
         row = invoice_books.get(tx, row.customer_id, row.id)
         if row.first_failed_at is None:
@@ -278,9 +304,9 @@ def _pay(
 
 
 def _payment(
-    env: Env, tx: Tx, now: datetime, whose: Whose, row: InvoiceRow, charge: Charge
+    env: Env, tx: Tx, now: datetime, whose: Whose, row: InvoiceRow, charge: Charge, asked: int
 ) -> ServicePayment:
-    """The invoice's payment through this charge."""
+    """The invoice's payment through this charge, which asks for so much."""
     owner = row.customer_id
     key = ids.request_key("provider-payment", whose.provider, whose.account, str(row.id),
                           charge.payment_ref or charge.ref)  # fmt: skip
@@ -292,8 +318,8 @@ def _payment(
     if known is not None:
         found = store.get_many([(owner, known)])[0]
         assert found is not None, "it was there just now"
-        return found
-    payment_id, due = ids.new_owned(owner), row.money(row.due_minor)
+        return _asks(tx, now, found, row.money(asked))
+    payment_id, due = ids.new_owned(owner), row.money(asked)
     name, worth = invoice_books.name_of(row), rates.usd_of(tx, due, now)
     detail = charge.method_detail or {}
     saved = methods.find(tx, owner, detail["method"]) if detail.get("method") else None
@@ -306,7 +332,8 @@ def _payment(
         id=str(payment_id), customer_id=owner, user_id=str(owner), amount_cents=due.minor,
         currency=due.currency, price_minor=due.minor, provider=whose.provider,
         provider_account=whose.account, livemode=env.providers[whose.provider].livemode,
-        purpose=invoice_books.PURPOSE, payable=row.payable, payment_type=row.payment_type,
+        purpose=invoice_books.PURPOSE, payment_type=row.payment_type,
+        payable=None if invoice_books.under_way(tx, row) else row.payable,
         handle=handle_of(payment_id), description=name, metadata=told,
         method_id=saved["id"] if saved else None,
         terms={"lines": [line], "goods": invoice_books.goods(row)},
@@ -322,6 +349,19 @@ def _payment(
     made = store.get_many([(owner, payment_id)])[0]
     assert made is not None, "it was written just now"
     return made
+
+
+def _asks(
+    tx: Tx, now: datetime, payment: ServicePayment, due: Money
+) -> ServicePayment:
+    """Before it brought anything, what it asks for may become another sum there."""
+    if payment.amount_cents == due.minor or payment.state in PAID_STATES:
+        return payment
+    worth = rates.usd_of(tx, due, now)
+    changes = {"amount_cents": due.minor, "price_minor": due.minor,
+               "usd_minor": worth[0] if worth else None,
+               "rate_id": worth[1] if worth else None}  # fmt: skip
+    return attempts.advance(tx, now, [(payment, payment.state, changes)])[0]
 
 
 def _note_tries(
@@ -355,17 +395,29 @@ def paid(
     sub = steps.read(tx, row.customer_id, row.subscription_id)
     if books.is_trials_own(tx, sub, row.id):
         return
-    payment_id = payment.key[1] if payment is not None else None
-    assert row.period_start is not None and row.period_end is not None, "a cycle has its period"
-    then = replace(
-        sub, **_sold(tx, row, sub), period=row.cycle, anchor_period=row.cycle,
-        period_start=row.period_start, period_end=row.period_end, anchor=row.period_start,
-        credits_month=0,
-    )
+    payment_id = payment.key[1] if payment else row.payment_id if row.paid_minor else None
+    then = _then(tx, row, sub)
+    if then is None:
+        return
     memberships.give(tx, now, then, steps.terms(tx, then), 0, payment_id, settings)
     memberships.give_bonus(tx, now, sub, payment_id, settings)
     if row.reason == "subscription_cycle":
         steps.tell(tx, now, then, "renewed", invoice=ids.show("invoice", row.id))
+
+
+def _then(tx: Tx, row: InvoiceRow, sub: Sub) -> Sub | None:
+    """The subscription in the period that the invoice is counted with; None where that is over: an
+    invoice of what was used before is paid in the period that followed."""
+    assert row.period_start is not None and row.period_end is not None, "a cycle has its period"
+    period = row.period_start, row.period_end
+    if row.period_end <= row.created_at:
+        if row.cycle != sub.period:
+            return None
+        period = sub.period_start, sub.period_end
+    return replace(
+        sub, **_sold(tx, row, sub), period=row.cycle, anchor_period=row.cycle,
+        period_start=period[0], period_end=period[1], anchor=period[0], credits_month=0,
+    )
 
 
 def _sold(tx: Tx, row: InvoiceRow, sub: Sub) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from paydesk.rules.money import Money
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteItem:
-    """What a subscription has: so many of a price. `unit` is None for tiers and meters."""
+    """What a subscription has: so many of a price. `unit` is None for tiers and meters; `period`
+    is the item's own, as items may have different intervals."""
 
     id: str
     price: str
@@ -23,6 +24,7 @@ class RemoteItem:
     quantity: int = 1
     metadata: Mapping[str, str] = field(default_factory=dict)
     lookup_key: str | None = None
+    period: tuple[datetime, datetime] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,7 @@ class RemoteSubscription:
 
     `is_held`: its money is not collected for now, until `resumes_at` where that is said.
     `cancels_at_end`: it ends with its period, whenever that ends; else `cancel_at` is a date.
+    `is_sent`: its invoices are sent, and paid until a date.
     `needs_method`: a trial that ends without a method is not charged, but ends or is paused.
     `subscription_id` and `customer_id` are our own ids where the provider carries them.
     """
@@ -56,6 +59,7 @@ class RemoteSubscription:
     latest_invoice: str | None = None
     method: str | None = None
     needs_method: bool = False
+    is_sent: bool = False
     metadata: Mapping[str, str] = field(default_factory=dict)
     subscription_id: str | None = None
     customer_id: str | None = None
@@ -64,7 +68,8 @@ class RemoteSubscription:
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteLine:
-    """A line of an invoice; `discount` and taxes stand beside it. `kind` is ours."""
+    """A line of an invoice; `discount` and taxes stand beside it. `kind` is ours; `item` the item
+    of the subscription that it charges."""
 
     kind: str
     description: str
@@ -74,17 +79,33 @@ class RemoteLine:
     period: tuple[datetime, datetime] | None = None
     price: str | None = None
     ref: str | None = None
+    item: str | None = None
     discount_minor: int = 0
     #: (amount, whether the price includes it, the provider's id of the rate) of each tax.
     taxes: tuple[tuple[int, bool, str | None], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
+class RemotePayment:
+    """What pays an invoice or is tried for it: `asked` and `paid` of it, minor units.
+
+    `ref` names the provider's payment, or its charge where it has no payment (`is_charge`); None
+    for what somebody recorded of another way: that is no money of the provider's.
+    """
+
+    ref: str | None
+    asked: int
+    paid: int = 0
+    is_charge: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class RemoteInvoice:
     """An invoice as it stands at its provider, amounts in minor units of `currency`.
 
-    `state` is ours; `due` what was asked for, `paid` what came of it. `payment_refs` are the
-    payments that were made or are tried for it. `is_outside`: it was paid in another way.
+    `state` is ours; `due` what was asked for, `paid` what came of it. `payments` were made or are
+    tried for it, what was paid first; `is_listed`: there are no others. `is_outside`: it was paid
+    in another way, wholly.
     """
 
     id: str
@@ -103,7 +124,8 @@ class RemoteInvoice:
     number: str | None = None
     subscription_ref: str | None = None
     period: tuple[datetime, datetime] | None = None
-    payment_refs: tuple[str, ...] = ()
+    payments: tuple[RemotePayment, ...] = ()
+    is_listed: bool = False
     taxes: tuple[tuple[int, bool, str | None], ...] = ()
     attempts: int = 0
     is_outside: bool = False
@@ -118,6 +140,11 @@ class RemoteInvoice:
     customer_id: str | None = None
     livemode: bool | None = None
     has_more_lines: bool = False
+
+    @property
+    def parts(self) -> tuple[RemotePayment, ...]:
+        """Its payments through the provider."""
+        return tuple(one for one in self.payments if one.ref is not None)
 
 
 @dataclass(frozen=True, kw_only=True)

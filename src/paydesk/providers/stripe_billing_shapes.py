@@ -20,6 +20,7 @@ from paydesk.providers.billing import (
     RemoteItem,
     RemoteLine,
     RemotePage,
+    RemotePayment,
     RemoteSubscription,
     RemoteTry,
     Told,
@@ -34,6 +35,8 @@ REASONS = {
     "subscription_update": "subscription_update", "subscription": "subscription_cycle",
     "subscription_threshold": "subscription_cycle",
 }  # fmt: skip
+#: More of a price than this is kept as this many.
+MOST_SEATS = 2**31 - 1
 INVOICE_STATES = frozenset({"draft", "open", "paid", "void", "uncollectible"})
 #: Why a subscription ended, where nobody asked for it.
 END_REASONS = frozenset({"payment_failed", "payment_disputed"})
@@ -52,7 +55,7 @@ def of_subscription(raw: Mapping[str, Any]) -> RemoteSubscription:
     return RemoteSubscription(
         id=raw["id"], state=STATE_OF_STRIPE[raw["status"]],
         provider_customer=_need(_ref(raw["customer"])),
-        items=tuple(of_item(one) for one in listed),
+        items=tuple(of_item(one, raw) for one in listed),
         currency=(raw.get("currency") or _price(listed[0])["currency"]).lower(),
         # A cycle that was begun anew may have one instant for both.
         period_start=max(starts), period_end=max(min(ends), max(starts) + timedelta(seconds=1)),
@@ -69,19 +72,31 @@ def of_subscription(raw: Mapping[str, Any]) -> RemoteSubscription:
         latest_invoice=_ref(raw.get("latest_invoice")),
         method=_ref(raw.get("default_payment_method")), metadata=_metadata(raw),
         needs_method=at_trial_end.get("missing_payment_method") in ("cancel", "pause"),
+        is_sent=raw.get("collection_method") == "send_invoice",
         livemode=raw.get("livemode"), **ours(_metadata(raw)),
     )  # fmt: skip
 
 
-def of_item(raw: Mapping[str, Any]) -> RemoteItem:
+def of_item(raw: Mapping[str, Any], whole: Mapping[str, Any]) -> RemoteItem:
+    """An item of the subscription `whole`."""
     price = _price(raw)
     recurs = price.get("recurring") or price
     return RemoteItem(
         id=raw["id"], price=price["id"], product=_ref(price.get("product")) or "",
         unit=_unit(price), interval=(recurs["interval"], recurs.get("interval_count") or 1),
-        quantity=raw.get("quantity") or 1, metadata=_metadata(price),
-        lookup_key=_text(price.get("lookup_key")),
+        quantity=min(raw.get("quantity") or 1, MOST_SEATS), metadata=_metadata(price),
+        lookup_key=_text(price.get("lookup_key")), 
+        period=_item_period(raw if raw.get("current_period_start") else whole),
     )  # fmt: skip
+
+
+def _item_period(raw: Mapping[str, Any]) -> tuple[datetime, datetime] | None:
+    """Since 2025-03-31 each item has its own, before it is the subscription's. A cycle that was
+    begun anew may have one instant for both."""
+    if not raw.get("current_period_start"):
+        return None
+    start = at(raw["current_period_start"])
+    return start, max(at(raw["current_period_end"]), start + timedelta(seconds=1))
 
 
 def _price(raw: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -117,7 +132,8 @@ def of_invoice(raw: Mapping[str, Any]) -> RemoteInvoice:
         created_at=at(raw["created"] if "created" in raw else raw["date"]),
         number=_text(raw.get("number")),
         subscription_ref=_ref(parent.get("subscription")) or _ref(raw.get("subscription")),
-        period=_period_of(lines, raw), payment_refs=_payments(raw), taxes=whole.taxes,
+        period=_period_of(lines, raw), payments=_payments(whole, raw), taxes=whole.taxes,
+        is_listed=raw.get("payments") is not None,
         attempts=raw.get("attempt_count") or 0, is_outside=_is_outside(raw),
         due_at=_at(raw.get("due_date")),
         finalized_at=_at(moments.get("finalized_at") or raw.get("finalized_at")),
@@ -178,7 +194,9 @@ class Whole:
             description=_text(raw.get("description")) or "Subscription", amount_minor=amount,
             quantity=raw.get("quantity") or 1, unit_minor=self._unit(raw, inner),
             period=_period(raw.get("period")), price=_ref(priced) or _ref(inner) or None,
-            ref=_word(raw.get("id")), taxes=tuple(self._tax(one) for one in taxes),
+            ref=_word(raw.get("id")),
+            item=_ref(own.get("subscription_item")) or _ref(raw.get("subscription_item")),
+            taxes=tuple(self._tax(one) for one in taxes),
             discount_minor=sum(self.minor(one["amount"])
                                for one in raw.get("discount_amounts") or ()),
         )  # fmt: skip
@@ -212,22 +230,36 @@ def _period_of(
     return None
 
 
-def _payments(raw: Mapping[str, Any]) -> tuple[str, ...]:
-    """Payment intents of an invoice, what was paid first."""
-    listed = (raw.get("payments") or {}).get("data") or ()
+def _payments(whole: Whole, raw: Mapping[str, Any]) -> tuple[RemotePayment, ...]:
+    """What was paid first. Before 2025-03-31 there was one, which the invoice names itself."""
+    due, paid = max(0, whole.minor(raw["amount_due"])), whole.minor(raw.get("amount_paid") or 0)
+    if raw.get("payments") is None:
+        ref = None if raw.get("paid_out_of_band") else _ref(raw.get("payment_intent"))
+        return (RemotePayment(ref=ref, asked=due, paid=paid),) if ref else ()
     found = sorted(
-        (one for one in listed if one.get("status") != "canceled"),
+        (one for one in raw["payments"]["data"] if one.get("status") != "canceled"),
         key=lambda one: (one.get("status") != "paid", not one.get("is_default")),
     )
-    refs = [_ref((one.get("payment") or {}).get("payment_intent")) for one in found]
-    refs.append(_ref(raw.get("payment_intent")))
-    return tuple(dict.fromkeys(one for one in refs if one))
+    return tuple(_payment(whole, one, due, paid) for one in found)
+
+
+def _payment(whole: Whole, raw: Mapping[str, Any], due: int, paid: int) -> RemotePayment:
+    """One of the list; where it does not say how much, it is all."""
+    by, is_paid = raw.get("payment") or {}, raw.get("status") == "paid"
+    asked, came = raw.get("amount_requested"), raw.get("amount_paid")
+    ref = _ref(by.get("payment_intent"))
+    return RemotePayment(
+        ref=None if by.get("type") == "payment_record" else ref or _ref(by.get("charge")),
+        asked=due if asked is None else whole.minor(asked),
+        paid=(paid if came is None else whole.minor(came)) if is_paid else 0,
+        is_charge=ref is None,
+    )
 
 
 def _is_outside(raw: Mapping[str, Any]) -> bool:
-    """Whether the money never was at Stripe. Since 2025-03-31 only the list of payments says so:
+    """Whether none of the money was at Stripe. Since 2025-03-31 only the list of payments says so:
     what paid is the record of a payment elsewhere, and nothing of Stripe's did."""
-    if raw.get("paid_out_of_band") or raw.get("amount_paid_off_stripe"):
+    if raw.get("paid_out_of_band"):
         return True
     listed = (raw.get("payments") or {}).get("data") or ()
     paid = {(one.get("payment") or {}).get("type") for one in listed if one.get("status") == "paid"}

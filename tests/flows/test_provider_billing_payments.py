@@ -1,0 +1,180 @@
+"""What pays an invoice of a provider: one payment or several, one outside of it, a credit note."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+from provider_run import There
+
+from paydesk.ids import new_owned
+
+VERSIONS = ["2023-10-16", "2025-03-31.basil", None]
+
+
+@pytest.fixture
+def there(billing) -> There:
+    return There(billing)
+
+
+def unpaid(there, version=None, **plan):
+    """A subscription whose second month could not be charged: (it, its open invoice there)."""
+    there.plan("pro", **plan)
+    sub = there.begin(there.user())
+    there.billing.reissue(
+        SimpleNamespace(ref=there.remote(sub)["default_payment_method"]), "chargeCustomerFail"
+    )
+    there.months(version=version)
+    (open_,) = [one for one in there.sim.objects("invoice") if one["status"] == "open"]
+    return sub, open_
+
+
+def attach(there, sub, invoice, amount):
+    """Somebody charges the customer apart from the invoice, and has it pay a part of it."""
+    method = there.card(sub.customer_id)
+    intent = there.sim.request("POST", "/v1/payment_intents", {
+        "amount": amount, "currency": "usd", "customer": there.ref(sub.customer_id),
+        "payment_method": method, "confirm": True, "payment_method_types": ["card"]})  # fmt: skip
+    there.sim.request("POST", f"/v1/invoices/{invoice['id']}/attach_payment",
+                      {"payment_intent": intent["id"]})  # fmt: skip
+
+
+def outside(there, invoice):
+    there.sim.request("POST", f"/v1/invoices/{invoice['id']}/pay", {"paid_out_of_band": True})
+
+
+def payments(there, sub):
+    """(asked, captured, state) of each that brought money."""
+    return [tuple(row.values()) for row in there.billing.all(
+        "select asked_minor, captured_minor, state from payments where customer_id = %(c)s"
+        " and captured_minor > 0 order by created_at, id", c=sub.customer_id)]  # fmt: skip
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_what_was_paid_outside_of_stripe_is_no_money_of_stripes(there, version):
+    # S1.50 I22: since 2025-03-31 nothing but the list of its payments says so
+    sub, open_ = unpaid(there, version)
+    outside(there, open_)
+    assert there.sim.get(open_["id"])["amount_paid_off_stripe"] == 0
+    there.deliver(version=version)
+    assert there.billing.invoices(sub)[-1] == (1, "paid", 2000, 2000)
+    assert there.look(sub).state == "active" and there.billing.can(sub, "tier:pro")
+    assert there.billing.books(sub, "revenue") == 2000
+    assert "succeeded" not in there.billing.payments(sub)[1:]
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_each_payment_of_an_invoice_is_its_own_and_asks_for_its_part(there, is_told):
+    # S1.17 S1.50 I3: two that somebody attached, and the invoice's own with the rest
+    sub, open_ = unpaid(there, credits=100)
+    for amount in (1200, 500):
+        attach(there, sub, open_, amount)
+        if is_told:
+            there.deliver()
+            assert there.billing.invoices(sub)[-1][:2] == (1, "open")
+            assert there.billing.balance(sub) == 0
+    there.billing.reissue(
+        SimpleNamespace(ref=there.remote(sub)["default_payment_method"]), "visa"
+    )
+    there.sim.request("POST", f"/v1/invoices/{open_['id']}/pay")
+    there.deliver(twice=2)
+    assert there.billing.invoices(sub)[-1] == (1, "paid", 2000, 2000)
+    assert sorted(payments(there, sub)[1:]) == [
+        (300, 300, "succeeded"), (500, 500, "succeeded"), (1200, 1200, "succeeded")]  # fmt: skip
+    assert there.billing.books(sub, "revenue") == 4000
+    assert there.billing.balance(sub) == 100
+    assert there.billing.events(sub).count("renewed") == 1
+    assert there.look(sub).state == "active" and there.billing.can(sub, "tier:pro")
+    assert there.parked() == []
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_of_what_was_paid_here_and_elsewhere_only_stripes_part_is_its_money(there, is_told):
+    # S1.50 I22: the rest never came, and the invoice is settled all the same
+    sub, open_ = unpaid(there, credits=100)
+    attach(there, sub, open_, 1200)
+    if is_told:
+        there.deliver()
+    outside(there, open_)
+    there.deliver()
+    assert there.billing.invoices(sub)[-1] == (1, "paid", 2000, 2000)
+    assert payments(there, sub)[1:] == [(1200, 1200, "succeeded")]
+    assert there.billing.books(sub, "revenue") == 3200
+    assert there.billing.balance(sub) == 100
+    assert there.look(sub).state == "active" and there.billing.can(sub, "tier:pro")
+    told = there.billing.all(
+        "select data ->> 'paid' as paid from events where customer_id = %(c)s"
+        " and type = 'invoice.paid' order by seq", c=sub.customer_id)  # fmt: skip
+    assert [row["paid"] for row in told] == ["2000", "1200"]
+    assert there.parked() == []
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_a_credit_note_there_takes_off_what_is_still_due(there, is_told):
+    # S1.50: issued before the payment, it leaves less to pay; what is paid then settles all
+    sub, open_ = unpaid(there)
+    intent = next(one for one in there.sim.objects("payment_intent") if one["amount"] == 2000
+                  and one["status"] == "requires_payment_method")  # fmt: skip
+    own = next(one for one in there.sim.objects("invoice_payment")
+               if one["invoice"] == open_["id"])  # fmt: skip
+    there.sim.alter(intent["id"], amount=1500)
+    there.sim.alter(own["id"], amount_requested=1500)
+    there.sim.alter(open_["id"], event=True, amount_due=1500, amount_remaining=1500,
+                    pre_payment_credit_notes_amount=500)  # fmt: skip
+    if is_told:
+        there.deliver()
+        (row,) = there.billing.all("select due_minor, balance_minor, total_minor from invoices"
+                                   " where state = 'open'")  # fmt: skip
+        assert tuple(row.values()) == (1500, 500, 2000)
+    there.billing.reissue(
+        SimpleNamespace(ref=there.remote(sub)["default_payment_method"]), "visa"
+    )
+    there.sim.request("POST", f"/v1/invoices/{open_['id']}/pay")
+    there.deliver()
+    assert there.billing.invoices(sub)[-1] == (1, "paid", 2000, 1500)
+    assert payments(there, sub)[1:] == [(1500, 1500, "succeeded")]
+    assert there.billing.all("select review from payments where review is not null") == []
+    assert there.billing.books(sub, "revenue") == 3500
+    assert there.look(sub).state == "active" and there.billing.can(sub, "tier:pro")
+
+
+def test_a_credit_note_that_takes_all_off_settles_the_invoice(there):
+    # S1.50: nothing is left to pay, and nothing came
+    sub, open_ = unpaid(there)
+    there.sim.alter(open_["id"], event=True, amount_due=0, amount_remaining=0, amount_paid=0,
+                    pre_payment_credit_notes_amount=2000, status="paid")  # fmt: skip
+    there.deliver()
+    assert there.billing.invoices(sub)[-1] == (1, "paid", 2000, 0)
+    assert there.billing.books(sub, "revenue") == 2000
+    assert "succeeded" not in there.billing.payments(sub)[1:]
+
+
+def test_an_invoice_that_is_refused_leaves_no_stale_state(there):
+    # I18: what became of the subscription is known, and the other invoices are laid down
+    there.plan("pro")
+    sub = there.begin(there.user())
+    there.go_on(days=31, hours=2)
+    broken = there.sim.objects("invoice")[-1]
+    (own,) = [one for one in there.sim.objects("invoice_payment")
+              if one["invoice"] == broken["id"]]  # fmt: skip
+    other = there.billing.make.user()
+    call = there.env.providers.call
+
+    def as_there(name, method, *args):
+        found = call(name, method, *args)
+        if method == "fetch" and args[0] == own["payment"]["payment_intent"]:
+            # Somebody's program gave the intent the name of another customer's payment.
+            return replace(found, payment_id=str(new_owned(other.uuid)), customer_id=other.id)
+        return found
+
+    there.env.providers.call = as_there
+    there.sim.request("DELETE", f"/v1/subscriptions/{there.look(sub).provider_ref}")
+    there.deliver()
+    assert (there.look(sub).state, there.look(sub).period) == ("canceled", 1)
+    assert not there.billing.can(sub, "tier:pro")
+    waiting = there.billing.all("select state from provider_events where state <> 'done'")
+    assert waiting
+    del there.env.providers.call
+    assert there.parked() == []
+    assert there.billing.invoices(sub)[-1] == (1, "paid", 2000, 2000)
