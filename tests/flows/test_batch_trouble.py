@@ -6,14 +6,37 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from types import SimpleNamespace
 
+import psycopg
 import pytest
-from billing import Billing
+from billing import DECLINES, Billing
+from psycopg.errors import (
+    AdminShutdown,
+    DeadlockDetected,
+    LockNotAvailable,
+    SerializationFailure,
+)
 
 from paydesk import telemetry
-from paydesk.flows import call_batches, due_batches, methods, provider_calls, renewals, sweeps
+from paydesk.db.errors import DatabaseUnavailable
+from paydesk.db.postgres import Tx
+from paydesk.flows import (
+    call_batches,
+    due_batches,
+    fulfillment,
+    heads,
+    invoice_books,
+    methods,
+    promos,
+    provider_calls,
+    renewals,
+    subscription_bills,
+    subscription_steps,
+    sweeps,
+)
 from paydesk.worker import Worker
 
 
@@ -235,16 +258,22 @@ def faults(monkeypatch) -> list[tuple]:
 
 
 # I23
-@pytest.mark.parametrize("where", ["due", "answers"])
+@pytest.mark.parametrize("where", ["due", "answers", "goods"])
 def test_a_fault_that_only_a_batch_has_is_counted_and_raised_in_tests(billing, monkeypatch, where):
     subs = due(billing, 3)
 
-    def fails(*_given):
-        raise AssertionError("only together")
+    def fails(*given):
+        if where != "goods":
+            raise AssertionError("only together")
+        assert len(given[2]) == 1, "only together"
+        return fulfillment._settle_invoices(*given)
 
-    module, name = {"due": (due_batches, "_together"),
-                    "answers": (call_batches, "_record_together")}[where]  # fmt: skip
-    monkeypatch.setattr(module, name, fails)
+    if where == "due":
+        monkeypatch.setattr(due_batches, "_together", fails)
+    elif where == "answers":
+        monkeypatch.setattr(call_batches, "_record_together", fails)
+    else:
+        monkeypatch.setitem(fulfillment.FULFILL, "invoice", fails)
     told = faults(monkeypatch)
     with pytest.raises(AssertionError):
         billing.renew()
@@ -255,7 +284,7 @@ def test_a_fault_that_only_a_batch_has_is_counted_and_raised_in_tests(billing, m
     billing.recover(rounds=4)
     assert {name for name, _ in told if name.endswith("faults")} == {"paydesk.batch.faults"}
     assert {more["error_type"] for _, more in told if "error_type" in more} >= {"AssertionError"}
-    if where == "answers":
+    if where != "due":
         assert {tuple(billing.payments(one)) for one in subs} == {("succeeded", "succeeded")}
 
 
@@ -270,3 +299,78 @@ def test_what_belongs_to_work_beside_others_is_no_fault(billing, monkeypatch):
     ))  # fmt: skip
     sweeps.fell_apart("due", Busy("held"), 3)
     assert (told, seen.levels) == ([], ["info"])
+
+
+# What other transactions do to a group's goods ----------------------------------------------------
+
+
+# I23 I29
+@pytest.mark.parametrize("wrong", [
+    DeadlockDetected("two"), LockNotAvailable("held"), SerializationFailure("late"),
+    psycopg.OperationalError("server closed the connection"), AdminShutdown("bye"),
+], ids=lambda wrong: type(wrong).__name__)  # fmt: skip
+@pytest.mark.parametrize("count", [1, 3])
+def test_goods_that_met_another_transaction_are_handed_over_again_with_their_money(
+    billing, monkeypatch, wrong, count
+):
+    subs, real, met = due(billing, count), fulfillment.FULFILL["invoice"], []
+
+    def meets(tx, now, terms, settings):
+        met.append(len(terms))
+        if len(met) == 1:
+            raise wrong
+        return real(tx, now, terms, settings)
+
+    monkeypatch.setitem(fulfillment.FULFILL, "invoice", meets)
+    with contextlib.suppress(DatabaseUnavailable):  # A lost connection ends the round.
+        billing.renew()
+    rows = billing.all("select distinct state, tries from fulfillments")
+    assert [tuple(row.values()) for row in rows] == [("done", 1)], "none was put off by itself"
+    billing.recover(rounds=2)
+    assert {tuple(billing.payments(one)) for one in subs} == {("succeeded", "succeeded")}
+    assert cycles(billing, subs) == [2] * count
+
+
+# I23 S4.40
+def test_two_groups_that_count_two_codes_in_opposite_orders_do_not_lock_each_other(
+    billing, monkeypatch
+):
+    """Uses that had been given back are counted again when their money comes after all."""
+    billing.plan()
+    calls = {}
+    for code in ("AAA", "BBB"):
+        promos.upsert_promo(billing.env, code, percent_off=10)
+        for group in (1, 2):
+            who = billing.user(DECLINES)
+            sub = billing.look(billing.subscribe(who, promo=code))
+            billing.card(who)
+            with billing.env.db.transaction(who.uuid) as tx:
+                tx.run("update promo_uses set state = 'released' where payment_id = %(id)s",
+                       {"id": sub.id})  # fmt: skip
+                tx.run("update promo_counts set used = 0")
+                now = heads.decide(tx, billing.env.now(), who.uuid)
+                row = invoice_books.get(tx, who.uuid, sub.latest_invoice_id)
+                calls[code, group] = subscription_bills.charge(
+                    billing.env, tx, now, subscription_steps.read(tx, who.uuid, sub.id), row)
+    groups = [[(call, provider_calls.send(billing.env, call)[1]) for call in chosen] for chosen in (
+        (calls["AAA", 1], calls["BBB", 1]), (calls["BBB", 2], calls["AAA", 2]))]  # fmt: skip
+    meet, run, met = threading.Barrier(2), Tx.run, []
+
+    def slowly(self, query, params=None):
+        try:
+            done = run(self, query, params)
+        except DeadlockDetected as exc:
+            met.append(exc)
+            raise
+        if "update promo_counts" in query:
+            with contextlib.suppress(threading.BrokenBarrierError):
+                meet.wait(2)  # Where the other does not wait for us, it is here soon.
+        return done
+
+    monkeypatch.setattr(Tx, "run", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        left = pool.map(lambda answers: call_batches._record_together(billing.env, answers), groups)
+        assert (list(left), met) == ([[], []], [])
+    rows = billing.all("select state, count(*) from fulfillments group by state")
+    assert [tuple(row.values()) for row in rows] == [("done", 4)]
+    assert [promos.get_promo(billing.env, code).used for code in ("AAA", "BBB")] == [2, 2]

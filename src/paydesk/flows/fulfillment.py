@@ -36,7 +36,7 @@ from paydesk.flows import (
     wallets,
 )
 from paydesk.flows.events import NewEvent, emit_many
-from paydesk.flows.sweeps import WAIT_S, one_row
+from paydesk.flows.sweeps import WAIT_S, fell_apart, is_passing, one_row
 from paydesk.rules.money import Money
 from paydesk.rules.payments import backoff_s
 from paydesk.settings import Settings
@@ -100,10 +100,21 @@ def hand_over(
     todo = [p for p in paid if before.get(p.key, ("", 0))[0] not in ("done", "reversed")]
     if not todo:
         return []
+    _lock_codes(tx, todo)
     handed = _deliver_all(tx, now, _terms(tx, todo, waive), settings)
     _record(tx, now, handed, path, {key: tries for key, (_, tries) in before.items()})
     promos.confirm(tx, [h.payment.key[1] for h in handed if h.payment.promo_id])
     return handed
+
+
+def _lock_codes(tx: Tx, paid: Sequence[ServicePayment]) -> None:
+    """Lock the counters of promo codes that several customers' goods raise, in one order."""
+    if len(tx.heads) < 2:
+        return
+    uses = [(p.promo_id, p.key[1]) for p in paid if p.promo_id]
+    firsts = [(p.terms or {}).get("goods") or {} for p in paid if p.payment_type == "subscription"]
+    begun = [UUID(goods["subscription"]) for goods in firsts if goods.get("subscription")]
+    promos.lock_released(tx, uses, begun)
 
 
 def block(
@@ -174,17 +185,22 @@ def _terms(tx: Tx, paid: Sequence[ServicePayment], waive: bool) -> list[Terms]:
 def _deliver_all(
     tx: Tx, now: datetime, terms: list[Terms], settings: Settings
 ) -> list[Handed]:
-    """All in one savepoint; where that fails, each alone, so that one fault stays one's own."""
+    """All in one savepoint; where that fails, each alone, so that one fault stays one's own. What
+    another transaction or the server did to ours is nobody's fault: it is raised."""
     crash.at("fulfil_before_goods")
     try:
         with tx.savepoint():
             handed = _deliver(tx, now, terms, settings)
     except Exception as exc:  # Whatever goes wrong with goods, the money stays recorded.
+        if is_passing(exc):
+            raise
         if len(terms) == 1:
             return [_failed(terms[0].payment, exc)]
         handed = []
         for one in terms:
             handed += _deliver_all(tx, now, [one], settings)
+        if all(one.state == "done" for one in handed):  # Only together they failed.
+            fell_apart("goods", exc, len(terms))
         return handed
     crash.at("fulfil_after_goods")
     return handed

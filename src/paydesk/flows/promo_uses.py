@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -46,6 +46,32 @@ def confirm(tx: Tx, payment_ids: Iterable[UUID]) -> dict[UUID, int]:
             tx.run("update promo_counts set used = used + 1 where promo_id = %(promo_id)s",
                    {"promo_id": row["promo_id"]})  # fmt: skip
     return {row["payment_id"]: row["bonus_credits"] for row in rows if row["bonus_credits"]}
+
+
+def lock_released(
+    tx: Tx, uses: Sequence[tuple[UUID, UUID]], subscriptions: Sequence[UUID]
+) -> None:
+    """Lock the counters of codes whose uses were given back and are about to count again, in the
+    order that every transaction with several has: uses as (code, payment), and those of
+    subscriptions that begin."""
+    if not uses and not subscriptions:
+        return
+    tx.all(
+        "select promo_id from promo_counts where promo_id in ("
+        " select u.promo_id from unnest(%(codes)s::uuid[], %(payments)s::uuid[]) as k(c, p)"
+        " join promo_uses u on u.promo_id = k.c and u.payment_id = k.p and u.state = 'released'"
+        " union"
+        " select u.promo_id from subscriptions s"
+        " join promo_uses u on u.promo_id = (s.discount ->> 'promo_id')::uuid"
+        "  and u.payment_id = s.id and u.state = 'released'"
+        " where s.customer_id = any(%(owners)s) and s.id = any(%(subscriptions)s)"
+        ") order by promo_id for no key update",
+        {
+            "codes": [code for code, _ in uses], "payments": [payment for _, payment in uses],
+            "owners": [ids.customer_of(one) for one in subscriptions],
+            "subscriptions": list(subscriptions),
+        },
+    )  # fmt: skip
 
 
 def release(env: Env, payment_id: UUID) -> bool:

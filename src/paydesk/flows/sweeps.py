@@ -14,7 +14,7 @@ import structlog
 
 from paydesk import telemetry
 from paydesk.db.errors import DatabaseUnavailable
-from paydesk.errors import PaydeskError
+from paydesk.errors import Busy, PaydeskError
 
 log = structlog.get_logger(__name__)
 
@@ -60,6 +60,16 @@ def is_expected(exc: Exception) -> bool:
     """Whether it belongs to work beside others: no fault of the code, which a batch that falls
     back to single rows would hide."""
     return isinstance(exc, PaydeskError | psycopg.OperationalError)
+
+
+def is_passing(exc: Exception) -> bool:
+    """Whether another transaction or the server ended ours, so that the same may go well if it is
+    done anew: a deadlock, a lock that was not to be had in time, a connection that is lost."""
+    if isinstance(exc, DatabaseUnavailable | Busy):
+        return True
+    if not isinstance(exc, psycopg.OperationalError):
+        return False
+    return (exc.sqlstate or "08")[:2] in ("08", "40", "53", "57") or exc.sqlstate == "55P03"
 
 
 @contextmanager
