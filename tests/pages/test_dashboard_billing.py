@@ -87,6 +87,25 @@ def test_a_change_shows_its_lines_before_it_is_made(env, billing, visitor, maya)
     assert f"${newest.paid.decimal}" == due[1]
 
 
+def test_a_change_that_the_bank_asks_about_waits_and_is_dropped(billing, visitor, maya):
+    # S1.29 S1.44
+    browser, place = visitor("support"), home_of(maya)
+    billing.card(customers.get(billing.env, maya.customer_id), "pm_card_authenticationRequired")
+    preview = f"{place}/change?plan=team&quantity=1&at=now"
+    led = press(browser, preview, f"{place}/change")
+    assert led == f"{place}?done=charging"
+    page = unescape(browser.get(led).text)
+    assert "The charge is under way" in page
+    assert "A change to <strong>team</strong> waits for its payment of $" in page
+    sub = billing.look(maya)
+    assert f'href="{sub.action_url}"' in page
+    billing.clock.advance(minutes=1)
+    assert press(browser, preview, f"{place}/change") == f"{place}?done=another"
+    assert press(browser, place, f"{place}/drop") == f"{place}?done=dropped"
+    assert (billing.look(maya).plan_key, billing.look(maya).next) == ("pro", None)
+    assert billing.sim.get(sub.payment.payment_ref)["status"] == "canceled"
+
+
 def test_figures_that_moved_are_shown_anew_and_nothing_changes(billing, visitor, maya):  # I24
     browser, home = visitor(), home_of(maya)
     form = fields_of(browser.get(f"{home}/change?plan=team&at=now"), f"{home}/change")

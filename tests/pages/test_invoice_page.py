@@ -16,9 +16,10 @@ import pytest
 from starlette.testclient import TestClient
 
 from paydesk import ids
-from paydesk.flows import credit_notes, invoice_papers, invoices
+from paydesk.flows import credit_notes, direct, invoice_papers, invoices, methods, payments
 from paydesk.flows.credit_notes import NewNote
 from paydesk.flows.invoices import NewInvoice, NewItem
+from paydesk.flows.methods import AddMethod
 from paydesk.http.app import create_app
 from paydesk.notify import countries
 from paydesk.rules.money import USD
@@ -253,3 +254,40 @@ def test_the_papers_have_the_businesss_logo_and_color(open_, tmp_path):  # S1.50
         assert seen(told, paper, what) == ([(64, 32, pink)], green, pink)
         images, edge, _ = seen(plain, paper, what)
         assert (images, edge) == ([], blue)
+
+
+# A bank that asks its holder ------------------------------------------------------------------
+
+
+def test_a_payment_that_waits_for_the_bank_is_confirmed_from_the_page(open_, sim):  # S1.50
+    client, one = open_
+    seen_before = client.get(one.page_url)
+    assert "Pay $100.00" in seen_before.text
+    methods.add(client.env, AddMethod(customer_id=one.customer_id, make_default=True,
+                                      token="pm_card_authenticationRequired"))  # fmt: skip
+    tried = invoices.pay(client.env, one.customer_id, one.id, return_url=one.page_url)
+    payment = payments.get(client.env, one.customer_id, tried.payment_id)
+    assert payment.state == "requires_action"
+    path = f"/invoice/{ids.show('invoice', one.id)}/pay"
+    pressed = client.post(path, data={"s": one.secret, "locale": "fr"}, headers=HERE)
+    for page, said in ((pressed, "Confirmez auprès de votre banque"),
+                       (client.get(one.page_url), "Confirm with your bank")):  # fmt: skip
+        assert page.status_code == 200
+        assert f'href="{payment.action_url}"' in page.text and said in page.text
+        assert "Pay $100.00" not in page.text and "Payer 100" not in page.text
+    sim.authenticate(payment.payment_ref)
+    direct.confirm(client.env, one.customer_id, payment.id)
+    page = client.get(one.page_url).text
+    assert "This invoice is paid" in page and payment.action_url not in page
+
+
+def test_a_payment_that_the_bank_did_not_confirm_leaves_the_button(open_, sim):
+    client, one = open_
+    methods.add(client.env, AddMethod(customer_id=one.customer_id, make_default=True,
+                                      token="pm_card_authenticationRequired"))  # fmt: skip
+    tried = invoices.pay(client.env, one.customer_id, one.id)
+    payment = payments.get(client.env, one.customer_id, tried.payment_id)
+    sim.authenticate(payment.payment_ref, succeed=False)
+    direct.confirm(client.env, one.customer_id, payment.id)
+    page = client.get(one.page_url).text
+    assert "Pay $100.00" in page and "Confirm with your bank" not in page

@@ -219,3 +219,75 @@ def test_every_sentence_of_the_portal_is_said_in_every_language():
         assert set(told) == set(portal_words.LOCALES), key
         names = {locale: set(re.findall(r"{(\w+)}", text)) for locale, text in told.items()}
         assert len({frozenset(one) for one in names.values()}) == 1, key
+
+
+# A bank that asks its holder ------------------------------------------------------------------
+
+ASKS_THE_BANK = "pm_card_authenticationRequired"
+
+
+@pytest.fixture
+def asked(billing, visit, maya):
+    """(browser, the subscription as it stands) after a change that the bank wants confirmed."""
+    billing.card(customers.get(billing.env, maya.customer_id), ASKS_THE_BANK)
+    browser, place = visit(maya), f"{home_of(maya)}/change"
+    led = press(browser, f"{place}?plan=team&quantity=1", place)
+    assert led == f"{home_of(maya)}/bank"
+    return browser, billing.look(maya)
+
+
+def test_a_change_leads_to_the_bank_and_back_to_the_new_plan(billing, asked):  # S1.29 S1.44
+    browser, sub = asked
+    page = browser.get(f"{home_of(sub)}/bank")
+    assert "Confirm with your bank" in page.text and "$30.00 for Team" in page.text
+    assert f'href="{sub.action_url}"' in page.text
+    home = browser.get("/portal").text
+    assert "The change to Team waits: your bank asks you to confirm $30.00." in home
+    assert "could not be charged" not in home and "Change plan" not in home
+    assert browser.get(f"{home_of(sub)}/change").headers["location"] == f"{home_of(sub)}/bank"
+    sent = billing.sim.get(sub.payment.payment_ref)["next_action"]["redirect_to_url"]["return_url"]
+    billing.sim.authenticate(sub.payment.payment_ref)
+    back = browser.get(sent.removeprefix(billing.env.settings.base_url))
+    assert back.headers["location"] == "/portal?done=changed"
+    assert billing.look(sub).plan_key == "team"
+    assert "waits" not in browser.get("/portal").text
+    assert browser.get(f"{home_of(sub)}/bank").headers["location"] == "/portal"
+
+
+def test_a_bank_that_does_not_know_its_holder_leaves_the_plan(billing, asked):  # S1.29
+    browser, sub = asked
+    assert browser.get(f"{home_of(sub)}/back").headers["location"] == "/portal", "still asked"
+    billing.sim.authenticate(sub.payment.payment_ref, succeed=False)
+    back = browser.get(f"{home_of(sub)}/back").headers["location"]
+    assert back == "/portal?done=unconfirmed"
+    page = browser.get(back).text
+    assert "Nothing was changed and nothing is owed" in page
+    assert f'href="{home_of(sub)}/change"' in page, "another try, or another plan"
+    assert billing.look(sub).plan_key == "pro"
+
+
+def test_a_change_that_waits_for_the_bank_is_given_up(billing, asked):  # S1.44
+    browser, sub = asked
+    assert press(browser, f"{home_of(sub)}/bank", f"{home_of(sub)}/drop") == "/portal?done=dropped"
+    after = billing.look(sub)
+    assert (after.plan_key, after.next, after.payment) == ("pro", None, None)
+    assert billing.sim.get(sub.payment.payment_ref)["status"] == "canceled"
+    assert f'href="{home_of(sub)}/change"' in browser.get("/portal").text
+
+
+def test_what_was_confirmed_before_it_was_given_up_is_the_new_plan(billing, asked):  # I28
+    browser, sub = asked
+    billing.sim.authenticate(sub.payment.payment_ref)
+    assert press(browser, "/portal", f"{home_of(sub)}/drop") == "/portal?done=changed"
+    assert billing.look(sub).plan_key == "team"
+
+
+def test_a_second_press_drops_no_other_change(billing, asked):
+    browser, sub = asked
+    form = fields_of(browser.get("/portal"), f"{home_of(sub)}/drop")
+    assert browser.post(f"{home_of(sub)}/drop", data=form).status_code == 303
+    subscription_changes.change(billing.env, sub.customer_id, sub.id, plan="team", at="period_end")
+    assert browser.post(f"{home_of(sub)}/drop", data=form).status_code == 303
+    assert billing.look(sub).next["plan"] == "team"
+    assert press(browser, "/portal", f"{home_of(sub)}/drop") == "/portal?done=dropped"
+    assert billing.look(sub).next is None

@@ -29,6 +29,7 @@ from paydesk.flows import (
     plans,
     subscription_changes,
     subscription_pauses,
+    subscription_pending,
     subscription_views,
 )
 from paydesk.pages import desk, look, session, story
@@ -116,7 +117,7 @@ def deeds(one: SubscriptionView, owes: bool) -> frozenset[str]:
         return frozenset()
     found = {
         "change": one.state in _CHANGEABLE,
-        "drop": one.next is not None and "invoice" not in one.next and one.state in _CHANGEABLE,
+        "drop": one.next is not None and one.state in _CHANGEABLE,
         "cancel": one.state in _STOPPABLE,
         "reactivate": one.cancel_at is not None and one.state in rules.LIVE,
         "pause": one.state in _PAUSABLE and one.cancel_at is None,
@@ -238,6 +239,8 @@ def change(
         return desk.done(home, "declined")
     except PaymentMethodNotUsable:
         return desk.done(home, "no_method")
+    except PaymentInFlight:  # Another one waits, which the page shows.
+        return desk.done(home, "another")
     if done.next is None:
         return desk.done(home, "changed")
     # What is charged still, as where the bank asks the customer first, has changed nothing yet.
@@ -246,13 +249,16 @@ def change(
 
 @router.post(HOME + "/{ident}/drop")
 def drop(request: Request, ident: str, csrf: Csrf = "") -> Response:
-    """Take a change back that waits for the period's end."""
+    """Take back a change that waits, for the period's end or for its payment."""
     desk.actor(request, csrf, "subscriptions")
     env = request.app.state.env
     one = subscription_views.get(env, None, ident)
-    if one.next is not None:
-        subscription_changes.change(env, one.customer_id, one.id, quantity=one.quantity)
-    return desk.done(f"{HOME}/{ident}", "dropped")
+    try:
+        after = subscription_pending.drop(env, one.customer_id, one.id)
+    except PaymentInFlight:
+        return desk.done(f"{HOME}/{ident}", "charging")
+    was_paid = (after.plan_id, after.quantity) != (one.plan_id, one.quantity)
+    return desk.done(f"{HOME}/{ident}", "changed" if was_paid else "dropped")
 
 
 # Other steps --------------------------------------------------------------------------------------

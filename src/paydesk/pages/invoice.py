@@ -28,12 +28,14 @@ from paydesk.flows import (
 from paydesk.notify import brand, formats, receipts, words
 from paydesk.notify import invoices as papers
 from paydesk.pages import look, session
+from paydesk.pages.pay_words import PAY_WORDS
 from paydesk.pages.routing import new_router
 from paydesk.rules.invoices import PAYABLE, InvoiceStateConflict
 
 if TYPE_CHECKING:
     from paydesk.env import Env
     from paydesk.flows.invoice_views import InvoiceView
+    from paydesk.flows.payments import PaymentView
 
 router = new_router()
 
@@ -77,7 +79,8 @@ class Note:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InvoicePage:
     """What the page shows. `paper` is the document's text; `pay` what the button says, None where
-    nothing can be paid; `receipt` how it was paid, `notes` (name, amount, address of the PDF)."""
+    nothing can be paid, `bank_url` where a payment under way waits to be confirmed instead;
+    `receipt` how it was paid, `notes` (name, amount, address of the PDF)."""
 
     paper: papers.Paper
     number: str
@@ -88,6 +91,8 @@ class InvoicePage:
     note: Note | None
     pay: str | None
     pay_url: str
+    bank_url: str | None
+    bank_word: str
     pdf_url: str | None
     receipt: list[tuple[str, str]]
     receipt_url: str | None
@@ -125,7 +130,11 @@ def _page(
     w = partial(words.say, locale)
     paper = papers.invoice(locale, invoice_papers.invoice_facts(env, one))
     status = _status(env, one)
-    under_way = under_way or _is_under_way(env, one)
+    payment = _payment(env, one)
+    bank_url = payment.action_url if payment is not None else None
+    under_way = bank_url is None and (
+        under_way or (payment is not None and payment.state in _UNDER_WAY)
+    )
     shown, secret = ids.show("invoice", one.id), quote(one.secret)
     link = partial(_link, shown, secret, locale)
     remaining = one.remaining
@@ -134,8 +143,11 @@ def _page(
     page = InvoicePage(
         paper=paper, number=one.number or "", word=w(f"status_{status}"),
         tone=_TONES.get(status, ""), sum=amount if remaining.minor else paper.total[1],
-        about=_about(env, one, locale, status, paper), note=_note(one, locale, status, under_way),
-        pay=w("pay_amount", amount=amount) if remaining.minor and not under_way else None,
+        about=_about(env, one, locale, status, paper),
+        note=_bank_note(locale) if bank_url else _note(one, locale, status, under_way),
+        bank_url=bank_url, bank_word=PAY_WORDS["bank_title"][locale],
+        pay=None if bank_url or under_way or not remaining.minor
+        else w("pay_amount", amount=amount),
         pay_url=f"/invoice/{shown}/pay", pdf_url=None if status == "draft" else link("/pdf"),
         receipt=told, receipt_url=receipt_url, notes=_notes(env, one, locale, link),
         logo=_logo(env),
@@ -170,11 +182,15 @@ def _status(env: Env, one: InvoiceView) -> str:
     return "past_due" if is_late or one.error_code else "open"
 
 
-def _is_under_way(env: Env, one: InvoiceView) -> bool:
-    """Whether money is on its way already; a page that was opened and left is none."""
+def _payment(env: Env, one: InvoiceView) -> PaymentView | None:
+    """The payment that it names, while it asks for money."""
     if one.status not in PAYABLE or one.payment_id is None:
-        return False
-    return payments.get(env, one.customer_id, one.payment_id).state in _UNDER_WAY
+        return None
+    return payments.get(env, one.customer_id, one.payment_id)
+
+
+def _bank_note(locale: str) -> Note:
+    return Note("warn", "hourglass", PAY_WORDS["invoice_bank"][locale])
 
 
 def _about(
@@ -279,7 +295,7 @@ def pay(
         made = invoices.checkout_for(
             env, one.customer_id, one.id, success_url=back, cancel_url=back
         )
-    except PaymentInFlight:
+    except PaymentInFlight:  # Where a bank asks its holder, the page has the way there.
         return _page(request, one, locale, under_way=True)
     except InvoiceStateConflict:  # It was settled meanwhile, or is not issued yet.
         return look.go(home)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,16 +16,21 @@ from paydesk import causes, ids
 from paydesk.errors import (
     NotFound,
     NotPermitted,
+    PaydeskError,
     PaymentFailed,
+    PaymentInFlight,
     PaymentMethodNotUsable,
     PreviewOutdated,
 )
 from paydesk.flows import (
     customers,
+    direct,
     invoice_papers,
     invoices,
+    plans,
     setups,
     subscription_changes,
+    subscription_pending,
     subscription_views,
 )
 from paydesk.flows.setups import StartSetup
@@ -52,7 +58,8 @@ _ALLOWED = {"change": ("all",), "cancel": ("all", "cancel"), "card": ("all", "ca
 REASONS = ("too_expensive", "missing_features", "unused", "switched_service", "other")
 _TONES = {
     "outdated": ("warn", "triangle-alert"), "declined": ("bad", "circle-x"),
-    "no_method": ("bad", "circle-x"),
+    "no_method": ("bad", "circle-x"), "unconfirmed": ("bad", "circle-x"),
+    "on_its_way": ("info", "hourglass"),
 }  # fmt: skip
 
 Word = Annotated[str, Form(max_length=1000)]
@@ -61,13 +68,16 @@ Text = Annotated[str, Form(max_length=100)]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanCard:
-    """A subscription as its customer sees it. `owed` is what could not be charged."""
+    """A subscription as its customer sees it. `owed` is what could not be charged; `waiting` names
+    the plan that a payment under way is for, `waits` the change whose payment that is."""
 
     ident: str
     sub: SubscriptionView
     next: desk.Next | None
     card: str | None
     owed: InvoiceView | None
+    waiting: str | None
+    waits: str
     deeds: frozenset[str]
 
 
@@ -86,10 +96,12 @@ def cards_of(env: Env, customer: Customer) -> list[PlanCard]:
 
 def _card(env: Env, one: SubscriptionView) -> PlanCard:
     bills = invoices.list_(env, one.customer_id, subscription_id=one.id, status="open", limit=5)
-    owed = next((bill for bill in bills if bill.remaining.minor), None)
+    coming = one.awaits if one.payment is not None else None
+    owed = next((bill for bill in bills if bill.remaining.minor and bill.id != coming), None)
     here = desk.deeds(one, owes=False)
+    may_change = "change" in here and allowed(env, "change") and one.payment is None
     names = {
-        "change": "change" in here and allowed(env, "change") and len(desk.choices(env, one)) > 1,
+        "change": may_change and len(desk.choices(env, one)) > 1,
         "drop": "drop" in here and allowed(env, "change"),
         "cancel": "cancel" in here and one.cancel_at is None and allowed(env, "cancel"),
         "reactivate": "reactivate" in here and allowed(env, "cancel"),
@@ -98,8 +110,23 @@ def _card(env: Env, one: SubscriptionView) -> PlanCard:
     return PlanCard(
         ident=ids.show("subscription", one.id), sub=one, next=desk.next_charge(env, one),
         card=desk.card_words(desk.method_of(env, one)), owed=owed,
+        waiting=waiting_of(env, one) if one.payment is not None else None, waits=_waits(one),
         deeds=frozenset(name for name, is_open in names.items() if is_open),
     )  # fmt: skip
+
+
+def waiting_of(env: Env, one: SubscriptionView) -> str:
+    """The name of the plan that it waits for."""
+    if one.next is None:
+        return one.plan_name
+    with contextlib.suppress(NotFound):
+        return plans.get(env, one.next["plan"]).name
+    return one.next["plan"]
+
+
+def _waits(one: SubscriptionView) -> str:
+    """Which change it is that waits, as a form names it: a second press drops no other."""
+    return (one.next or {}).get("invoice", "") or ("next" if one.next else "")
 
 
 def bills_of(env: Env, customer: Customer) -> list[InvoiceView]:
@@ -173,6 +200,8 @@ def change_page(
     one = _own(env, customer, ident)
     if not allowed(env, "change"):
         raise NotPermitted("This is changed by the people of the business: write to them.")
+    if one.payment is not None:
+        return look.go(f"/portal/plan/{ident}/bank" if one.action_url else "/portal")
     found, refusal = None, None
     if plan or quantity is not None:
         found, refusal = desk.look_at(env, one, plan, quantity, "")
@@ -208,6 +237,7 @@ def change(
         done = subscription_changes.change(
             env, one.customer_id, one.id, plan=wanted, quantity=quantity, expect=token,
             request_key=ids.request_key("portal", ident, token),
+            return_url=f"{env.settings.base_url}/portal/plan/{ident}/back",
         )  # fmt: skip
     except PreviewOutdated:
         seats = f"&quantity={quantity}" if quantity else ""
@@ -216,18 +246,61 @@ def change(
         return look.go("/portal?done=declined")
     except PaymentMethodNotUsable:
         return look.go("/portal?done=no_method")
-    waits = done.next is not None and "invoice" not in done.next
-    return look.go(f"/portal?done={'scheduled' if waits else 'changed'}")
+    except PaymentInFlight:  # Another one waits, which the portal shows.
+        return look.go("/portal")
+    if done.payment is not None:
+        return look.go(f"/portal/plan/{ident}/bank")
+    return look.go(f"/portal?done={'scheduled' if done.next is not None else 'changed'}")
+
+
+@router.get("/portal/plan/{ident}/bank")
+def bank_page(request: Request, ident: str) -> Response:
+    """The way to the bank's page, which a payment waits for. A form may not lead to another site;
+    a link may."""
+    env, customer, t = _visitor(request)
+    one = _own(env, customer, ident)
+    if one.action_url is None:
+        return look.go("/portal")
+    return show(
+        request, "portal_bank.html", customer, t, s=one, ident=ident, waits=_waits(one),
+        plan=waiting_of(env, one), may_drop=one.next is not None and allowed(env, "change"),
+    )  # fmt: skip
+
+
+@router.get("/portal/plan/{ident}/back")
+def back(request: Request, ident: str) -> Response:
+    """Back from the bank's page: the provider is asked what came of it."""
+    env, customer, _ = _visitor(request)
+    one = _own(env, customer, ident)
+    if one.payment is not None:
+        with contextlib.suppress(PaydeskError):  # A webhook or a sweep brings the answer.
+            direct.confirm(env, one.customer_id, one.payment.id)
+    one = _own(env, customer, ident)
+    if one.latest_invoice_id is None or one.payment is not None:
+        return look.go("/portal")
+    bill = invoices.get(env, one.customer_id, one.latest_invoice_id)
+    said = {"paid": "?done=changed", "void": "?done=unconfirmed"}.get(bill.status, "")
+    return look.go(f"/portal{said}")
 
 
 @router.post("/portal/plan/{ident}/drop")
-def drop(request: Request, ident: str, word: Word) -> Response:
-    """Take a change back that waits for the period's end."""
+def drop(request: Request, ident: str, word: Word, waits: Text = "") -> Response:
+    """Take back the change that waits, for the period's end or for its payment."""
     env, customer, _ = _sender(request, word, "change")
     one = _own(env, customer, ident)
-    if one.next is not None:
-        subscription_changes.change(env, one.customer_id, one.id, quantity=one.quantity)
+    if not waits or waits == _waits(one):
+        try:
+            after = subscription_pending.drop(env, one.customer_id, one.id)
+        except PaymentInFlight:
+            return look.go("/portal?done=on_its_way")
+        if one.next is not None and after.version != one.version and _is_as(after, one.next):
+            return look.go("/portal?done=changed")
     return look.go("/portal?done=dropped")
+
+
+def _is_as(one: SubscriptionView, wanted: dict[str, Any]) -> bool:
+    """Whether it runs as a change would have it."""
+    return (str(one.plan_id), one.quantity) == (wanted["plan_id"], wanted["quantity"])
 
 
 # Ending it ----------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from paydesk.notify import formats
 from paydesk.notify import invoices as papers
 from paydesk.notify.words import LOCALES, locale_of, say
 from paydesk.pages.offer_words import OFFER_WORDS
+from paydesk.pages.pay_words import PAY_WORDS
 from paydesk.rules import access
 
 __all__ = ["LOCALES", "Tongue", "locale_of"]
@@ -239,6 +240,7 @@ WORDS: dict[str, dict[str, str]] = {
     "state_partially_refunded": {"en": "Partially refunded", "fr": "Remboursé en partie",
                                  "ht": "Ranbouse an pati"},
     **OFFER_WORDS,
+    **PAY_WORDS,
 }  # fmt: skip
 
 
