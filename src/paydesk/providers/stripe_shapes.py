@@ -72,12 +72,22 @@ SUBSCRIPTION_EVENTS = frozenset({
     "customer.subscription.created", "customer.subscription.updated",
     "customer.subscription.deleted", "customer.subscription.paused",
     "customer.subscription.resumed", "customer.subscription.trial_will_end",
+    "customer.subscription.pending_update_applied", "customer.subscription.pending_update_expired",
 })
 INVOICE_EVENTS = frozenset({
     "invoice.created", "invoice.finalized", "invoice.updated", "invoice.paid",
     "invoice.payment_succeeded", "invoice.payment_failed", "invoice.payment_action_required",
-    "invoice.voided", "invoice.marked_uncollectible", "invoice.overpaid",
+    "invoice.voided", "invoice.marked_uncollectible", "invoice.overpaid", "invoice.overdue",
 })
+#: Why other events of invoices are acknowledged and say nothing here.
+INVOICE_ASIDES = {
+    "invoice.upcoming": "a forecast: there is no such invoice yet",
+    "invoice.deleted": "a draft was thrown away, and no draft is kept here",
+    "invoice.finalization_failed": "it stays a draft, which pays for nothing",
+    "invoice.sent": "a mail went out; that it is open was told before",
+    "invoice.will_be_due": "a reminder of a date that is known",
+    "invoice.payment_attempt_required": "somebody collects it outside of Stripe; paid, it is told",
+}
 #: What an event's type says of its object; where the object says otherwise, Stripe is asked.
 TOLD = {
     "checkout.session.completed": frozenset({"succeeded", "authorized", "processing", "failed"}),
