@@ -13,6 +13,7 @@ import random
 import secrets
 import time
 import uuid
+from functools import lru_cache
 from uuid import UUID
 
 from paydesk.errors import NotFound
@@ -136,8 +137,10 @@ def new_catalog(ms: int | None = None) -> UUID:
     return _assemble(ms & ((1 << 48) - 1), _random.getrandbits(74), version=7 << 76)
 
 
+@lru_cache(maxsize=4_096)
 def request_key(*parts: str) -> UUID:
-    """A key from the caller and his words: the first 128 bits of SHA-256 over them."""
+    """A key from the caller and his words: the first 128 bits of SHA-256 over them. Asked for
+    several times while something is done."""
     joined = b"".join(len(p.encode()).to_bytes(4, "big") + p.encode() for p in parts)
     return UUID(bytes=hashlib.sha256(joined).digest()[:16])
 

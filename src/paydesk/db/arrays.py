@@ -14,6 +14,8 @@ from psycopg.types.json import Jsonb
 
 __all__ = ["adapt"]
 
+_NOTHING = type(None)
+
 
 def _quoted(text: str) -> str:
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
@@ -26,25 +28,37 @@ def _document(value: Jsonb) -> str:
 
 #: How elements of exactly these types are written.
 _WRITERS: dict[type, Callable[[Any], str]] = {
-    UUID: lambda one: one.hex,
     str: _quoted,
     int: str,
     bool: lambda one: "t" if one else "f",
     datetime: lambda one: f'"{one}"',
     Jsonb: _document,
 }
+#: Types of which each value is sent as the same type of PostgreSQL.
+_PLAIN = frozenset({UUID, str, bool, Jsonb})
 
 
 class Array(ListDumper):
     """A list whose elements are all of one plain type, or null; any other goes the usual way."""
 
+    def get_key(self, obj: Any, format: Any) -> Any:
+        for one in obj:
+            if one is not None:
+                kind = type(one)
+                return (self.cls, kind) if kind in _PLAIN else super().get_key(obj, format)
+        return super().get_key(obj, format)
+
     def dump(self, obj: Any) -> Any:
-        kinds = {type(one) for one in obj if one is not None}
-        write = _WRITERS.get(kinds.pop()) if len(kinds) == 1 else None
-        if write is None:
+        kinds = set(map(type, obj))
+        kinds.discard(_NOTHING)
+        kind = kinds.pop() if len(kinds) == 1 else None
+        if kind is UUID:
+            found = ["null" if one is None else f"{one.int:032x}" for one in obj]
+        elif (write := _WRITERS.get(kind) if kind else None) is not None:
+            found = ["null" if one is None else write(one) for one in obj]
+        else:
             return super().dump(obj)
-        text = ",".join(["null" if one is None else write(one) for one in obj])
-        return f"{{{text}}}".encode()
+        return f"{{{','.join(found)}}}".encode()
 
 
 def adapt(conn: psycopg.Connection[Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import select
 import threading
@@ -16,11 +17,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, LiteralString
 
+import msgspec
 import psycopg
 from psycopg import IsolationLevel, errors, sql
 from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, dict_row
-from psycopg.types.json import Jsonb, JsonbDumper
+from psycopg.types.json import Jsonb, JsonbDumper, set_json_loads
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from paydesk.db import arrays
@@ -39,6 +41,7 @@ __all__ = [
     "Database",
     "DatabaseUnavailable",
     "Head",
+    "Late",
     "Tx",
     "UnknownCustomer",
     "in_transaction",
@@ -90,6 +93,14 @@ def in_transaction() -> bool:
     return found is not None and found[0] == os.getpid()
 
 
+def _document(data: str | bytes) -> Any:
+    """A JSON value out of a row."""
+    try:
+        return msgspec.json.decode(data)
+    except msgspec.DecodeError:  # Half a pair of surrogates, which the other one takes.
+        return json.loads(data)
+
+
 def jsonb(value: Any) -> Jsonb:
     """A parameter of type jsonb; dicts become one by themselves, lists would become arrays."""
     return Jsonb(value)
@@ -116,19 +127,38 @@ class Head:
         return max(self.last_at, now if self.clock_at is None else self.clock_at)
 
 
+class Late:
+    """What a transaction holds back, to write it with fewer statements, and how it is written.
+    Without `write` nothing is held back."""
+
+    __slots__ = ("items", "write")
+
+    def __init__(self) -> None:
+        self.items: list[Any] = []
+        self.write: Callable[[Tx, list[Any]], object] | None = None
+
+    def settle(self, tx: Tx) -> None:
+        if self.items and self.write is not None:
+            items, self.items = self.items, []
+            self.write(tx, items)
+
+
 class Tx:
     """One open transaction (or, from `Database.read`, single statements without one).
 
     `heads` holds the heads locked so far. Rows are dicts. `stale`: keys that caches have to forget
     once this is committed; where it was joined, they hear of the customer's events instead.
+    `late`: what `flows.events.gathered` holds back; whoever writes events by a way of his own
+    writes them first, by `settle`.
     """
 
-    __slots__ = ("_is_foreign", "conn", "heads", "stale")
+    __slots__ = ("_is_foreign", "conn", "heads", "late", "stale")
 
     def __init__(self, conn: psycopg.Connection[Any], *, is_foreign: bool = False) -> None:
         self.conn = conn
         self.heads: dict[uuid.UUID, Head] = {}
         self.stale: set[str] = set()
+        self.late = Late()
         self._is_foreign = is_foreign
 
     @classmethod
@@ -192,14 +222,20 @@ class Tx:
         for one in customers:
             self.heads[one].clock_at = instants[self.heads[one].clock_id]
 
+    def settle(self) -> None:
+        """Write what was held back so far."""
+        self.late.settle(self)
+
     @contextmanager
     def savepoint(self) -> Iterator[None]:
         """Undo what is done inside when it raises, and nothing before; its locks go too."""
+        self.settle()
         heads = dict(self.heads)
         try:
             with self.conn.transaction():
                 yield
         except BaseException:
+            self.late.items.clear()
             self.heads = heads
             raise
 
@@ -397,6 +433,7 @@ class Database:
         timeout_s = self._lock_timeout_s if lock_timeout_s is None else lock_timeout_s
         conn.adapters.register_dumper(dict, JsonbDumper)
         arrays.adapt(conn)
+        set_json_loads(_document, conn)
         conn.isolation_level = IsolationLevel.READ_COMMITTED
         conn.execute(
             "select set_config('timezone', 'UTC', false), set_config('lock_timeout', %s, false)",

@@ -143,6 +143,7 @@ class _Part(Tx):
         super().__init__(group.tx.conn)
         self.heads = group.tx.heads
         self.stale = group.tx.stale
+        self.late = group.tx.late
         self._group = group
         self._alone = 0
 
@@ -168,6 +169,9 @@ class _Part(Tx):
 
     def lock(self, *customers: UUID, free_only: bool = False) -> None:
         self._group.tx.lock(*customers, free_only=free_only)
+
+    def settle(self) -> None:
+        self._group.tx.settle()
 
     def share(self, wanted: _Set) -> Any:
         """Have it called with everybody's items; alone where the cause is this step's own."""

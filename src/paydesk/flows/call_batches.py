@@ -17,6 +17,7 @@ from paydesk.db.errors import DatabaseUnavailable
 from paydesk.db.together import each
 from paydesk.env import Env
 from paydesk.flows import charges, heads, provider_calls
+from paydesk.flows.events import gathered
 from paydesk.flows.provider_calls import Call, action_of
 from paydesk.flows.sweeps import fell_apart, is_ending, one_row
 
@@ -95,7 +96,8 @@ def _record_together(env: Env, answers: list[Answer]) -> list[Answer]:
         todo = [one for one, row in zip(ready, known, strict=True) if not row.is_settled]
         done_many = action_of(ready[0][0]).done_many
         assert done_many is not None
-        kept = list(done_many(env, tx, now, todo)) if todo else []
+        with gathered(tx):
+            kept = list(done_many(env, tx, now, todo)) if todo else []
         each(
             tx, [partial(provider_calls.settle, call=call, state="done", result=result)
                  for (call, _), (result, _) in zip(todo, kept, strict=True)],

@@ -161,6 +161,7 @@ def expire(tx: Tx, customer_id: UUID, now: datetime, limit: int) -> tuple[int, b
 
     The head is locked.
     """
+    tx.settle()
     row = tx.one(
         "select booked, more from expire_v1(%(customer_id)s, %(now)s, %(limit)s)",
         {"customer_id": customer_id, "limit": limit,

@@ -22,6 +22,7 @@ from paydesk.db.postgres import Tx
 from paydesk.db.together import each
 from paydesk.env import Env
 from paydesk.flows import call_batches
+from paydesk.flows.events import gathered
 from paydesk.flows.provider_calls import Call
 from paydesk.flows.sweeps import each as each_row
 from paydesk.flows.sweeps import fell_apart, is_ending
@@ -121,10 +122,11 @@ def _together(
         tx.lock(*(customer_id for customer_id, _ in keys), free_only=True)
         free = [key for key in keys if key[0] in tx.heads]
         at = env.now()
-        said = each(
-            tx, [partial(_act, env=env, at=at, key=key, act=act) for key in free],
-            [customer_id for customer_id, _ in free],
-        )  # fmt: skip
+        with gathered(tx):
+            said = each(
+                tx, [partial(_act, env=env, at=at, key=key, act=act) for key in free],
+                [customer_id for customer_id, _ in free],
+            )  # fmt: skip
         crash.at(points[0])
     crash.at(points[1])
     calls = [one[1] for one in said if one is not None and one[1] is not None]

@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import msgspec
 import psycopg
 import structlog
 
@@ -114,6 +116,32 @@ def emit(
     )[0]  # fmt: skip
 
 
+@contextmanager
+def gathered(tx: Tx) -> Iterator[None]:
+    """Write the events of this block together, at its end or before a savepoint: a batch tells of
+    many things one after the other, and each statement moves all its heads anew."""
+    assert tx.late.write is None, "events are gathered already"
+    tx.late.write = _write
+    try:
+        yield
+        tx.settle()
+    finally:
+        tx.late.items.clear()
+        tx.late.write = None
+
+
+class _Told(NamedTuple):
+    """An event as it is written; `instant` None: the transaction's."""
+
+    customer_id: UUID
+    id: UUID
+    type: str
+    subject_id: UUID
+    data: str
+    cause: str | None
+    instant: datetime | None
+
+
 @in_sets()
 def emit_many(tx: Tx, items: Sequence[NewEvent]) -> list[int]:
     """Write events of any customers, whose heads must be locked, in one statement.
@@ -123,22 +151,58 @@ def emit_many(tx: Tx, items: Sequence[NewEvent]) -> list[int]:
     """
     if not items:
         return []
-    counts: dict[UUID, int] = {}
-    latest: dict[UUID, datetime] = {}
-    offsets, instants = [], []
+    told = _told(tx, items)
+    if tx.late.write is None:
+        return _write(tx, told)
+    tx.late.items += told
+    numbers = []
+    for one in told:
+        head = tx.heads[one.customer_id]
+        head.seq += 1
+        numbers.append(head.seq)
+    return numbers
+
+
+def _told(tx: Tx, items: Sequence[NewEvent]) -> list[_Told]:
+    """As they are written; the heads know of their instants from now on."""
+    found, around, shown = [], causes.current(), None
     for item in items:
         assert item.type in TYPES, f"{item.type!r} is not a type of event"
         head = tx.heads.get(item.customer_id)
         assert head is not None, "the head must be locked before an event is written"
-        counts[item.customer_id] = counts.get(item.customer_id, 0) + 1
-        offsets.append(counts[item.customer_id])
         at = item.at or (head.last_at if head.last_at > BEGINNING else None)
         if head.clock_at is not None:
             at = head.instant(head.clock_at)
-        instants.append(at)
+        cause = causes.merged(item.cause, item.customer_id)
+        if cause is around and shown is None:  # Nearly all of them: it is written once.
+            shown = _json(around) if around else None
+        found.append(_Told(
+            item.customer_id, ids.new_owned(item.customer_id), item.type, item.subject_id,
+            _json(item.data), shown if cause is around else cause and _json(cause), at,
+        ))  # fmt: skip
+    for one in found:
+        if one.instant is not None:
+            head = tx.heads[one.customer_id]
+            head.last_at = max(head.last_at, one.instant)
+    return found
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _write(tx: Tx, told: Sequence[_Told]) -> list[int]:
+    counts: dict[UUID, int] = {}
+    latest: dict[UUID, datetime] = {}
+    offsets = []
+    for one in told:
+        owner, at = one.customer_id, one.instant
+        counts[owner] = counts.get(owner, 0) + 1
+        offsets.append(counts[owner])
         if at is not None:
-            latest[item.customer_id] = max(at, latest.get(item.customer_id, at))
+            latest[owner] = max(at, latest.get(owner, at))
     customers = sorted(counts)
+    owners, made, types, subjects, data, why, instants = map(list, zip(*told, strict=True))
     rows = tx.all(
         """
         with moved as (
@@ -164,26 +228,16 @@ def emit_many(tx: Tx, items: Sequence[NewEvent]) -> list[int]:
         select customer_id, base from moved
         """,
         {
-            "customers": customers,
-            "counts": [counts[c] for c in customers],
-            "latest": [latest.get(c) for c in customers],
-            "owners": [i.customer_id for i in items],
-            "offsets": offsets,
-            "ids": [ids.new_owned(i.customer_id) for i in items],
-            "types": [i.type for i in items],
-            "subjects": [i.subject_id for i in items],
-            "data": [json.dumps(i.data, ensure_ascii=False) for i in items],
-            "causes": [json.dumps(cause, ensure_ascii=False) if cause else None
-                       for cause in (causes.merged(i.cause, i.customer_id) for i in items)],
+            "customers": customers, "counts": [counts[c] for c in customers],
+            "latest": [latest.get(c) for c in customers], "owners": owners, "offsets": offsets,
+            "ids": made, "types": types, "subjects": subjects, "data": data, "causes": why,
             "instants": instants,
         },
     )  # fmt: skip
     base = {row["customer_id"]: row["base"] for row in rows}
     for customer_id, n in counts.items():
-        head = tx.heads[customer_id]
-        head.seq = base[customer_id] + n
-        head.last_at = max(head.last_at, latest.get(customer_id, BEGINNING))
-    return [base[item.customer_id] + n for item, n in zip(items, offsets, strict=True)]
+        tx.heads[customer_id].seq = base[customer_id] + n
+    return [base[one.customer_id] + n for one, n in zip(told, offsets, strict=True)]
 
 
 # Reading ---------------------------------------------------------------------------------------

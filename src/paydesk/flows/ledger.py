@@ -180,6 +180,7 @@ def by_instant(
 @in_sets(2)
 def emit(tx: Tx, now: datetime, events: Sequence[Event]) -> None:
     """Append events with the next numbers of their customers, and news for the publisher."""
+    tx.settle()
     groups = by_instant(tx, (one.customer_id for one in events), now)
     for at, customers in groups:
         is_all = len(groups) == 1

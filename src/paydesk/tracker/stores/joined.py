@@ -65,7 +65,13 @@ class ServicePayment(PaymentRecord):
     @property
     def key(self) -> Key:
         """(customer_id, id), the primary key."""
-        return self.customer_id, UUID(self.id)
+        return self.customer_id, _uuid(self.id)
+
+
+@lru_cache(maxsize=4_096)
+def _uuid(text: str) -> UUID:
+    """A payment's key is asked for many times while it is at hand."""
+    return UUID(text)
 
 
 #: Each column: the field it keeps, and the type of its array.
@@ -365,7 +371,7 @@ def _value(payment: ServicePayment, column: str) -> Any:
     if column in _JSON and value is not None:
         return Jsonb(value)
     if column in ("id", "credit_txn_id") and value is not None:
-        return UUID(value)
+        return _uuid(value)
     return value
 
 
