@@ -20,10 +20,12 @@ from psycopg.errors import (
     SerializationFailure,
 )
 
-from paydesk import telemetry
+from paydesk import crash, telemetry
+from paydesk.crash import CrashNow
 from paydesk.db.errors import DatabaseUnavailable
 from paydesk.db.postgres import Tx
 from paydesk.flows import (
+    attempts,
     call_batches,
     due_batches,
     fulfillment,
@@ -37,6 +39,7 @@ from paydesk.flows import (
     subscription_steps,
     sweeps,
 )
+from paydesk.tracker.stores.joined import JoinedStore
 from paydesk.worker import Worker
 
 
@@ -374,3 +377,43 @@ def test_two_groups_that_count_two_codes_in_opposite_orders_do_not_lock_each_oth
     rows = billing.all("select state, count(*) from fulfillments group by state")
     assert [tuple(row.values()) for row in rows] == [("done", 4)]
     assert [promos.get_promo(billing.env, code).used for code in ("AAA", "BBB")] == [2, 2]
+
+
+# What follows a call, where its process dies before ----------------------------------------------
+
+
+# I23 I28 I26
+@pytest.mark.parametrize("dies", [True, False])
+def test_an_answer_that_came_too_late_is_asked_for_anew_whoever_dies(billing, monkeypatch, dies):
+    """The payments changed while their charges were under way, and were declined: what the
+    provider says by now counts. The sweep of sessions asks where whoever was to ask has died."""
+    subs = due(billing, 3)
+    for sub in subs:
+        billing.card(SimpleNamespace(uuid=sub.customer_id), DECLINES)
+    touched, lock = [], threading.Lock()
+
+    def touch(operation):
+        with lock:
+            if operation != "charge" or touched:
+                return
+            for row in billing.all("select customer_id, id from payments where state = 'pending'"):
+                touched.append((row["customer_id"], row["id"]))
+                with billing.env.db.transaction(row["customer_id"]) as tx:
+                    payment = JoinedStore(tx.conn).get_many([touched[-1]])[0]
+                    attempts.advance(tx, billing.env.now(), [(payment, payment.state, {})])
+
+    asked(billing, monkeypatch, touch)
+    if dies:
+        crash.arm("call_after_done")
+        with pytest.raises(CrashNow):
+            billing.renew()
+        assert billing.all("select id from provider_calls where result ? 'stale'")
+    else:
+        billing.renew()
+    assert len(touched) == 3
+    monkeypatch.undo()
+    if dies:
+        assert {billing.look(one).state for one in subs} == {"active"}
+        billing.recover(rounds=12)
+    assert {billing.look(one).state for one in subs} == {"past_due"}
+    assert {tuple(billing.payments(one)) for one in subs} == {("succeeded", "failed")}

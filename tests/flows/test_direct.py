@@ -21,7 +21,7 @@ from paydesk.errors import (
     PaymentInFlight,
     PaymentMethodNotUsable,
 )
-from paydesk.flows import credits, direct, methods, payments
+from paydesk.flows import credits, direct, methods, payments, promos
 from paydesk.flows.direct import NewPayment
 from paydesk.flows.methods import AddMethod
 from paydesk.ids import request_key
@@ -235,6 +235,23 @@ def test_a_charge_that_dies_is_made_once(desk, payer, point, comes_back):
     assert wallet(desk, user) == 1000 * made
     assert len(desk.sim.objects("charge")) == made
     assert {row["state"] for row in desk.all("select state from provider_calls")} == {"done"}
+
+
+@pytest.mark.parametrize("point", [None, "call_before_done_commit", "call_after_done"])
+def test_the_code_of_a_declined_charge_is_free_again_whoever_dies(desk, payer, point):
+    # I27 S4.40
+    desk.make.promo(percent_off=10, cap=1)
+    user = payer("tok_chargeCustomerFail")
+    if point is None:
+        process(desk, user, pack="creator", promo="WELCOME10")
+    else:
+        crash.arm(point)
+        with pytest.raises(CrashNow):
+            process(desk, user, pack="creator", promo="WELCOME10")
+        desk.recover(rounds=3)
+        desk.sweep("promo_uses")
+    assert {row["state"] for row in desk.all("select state from payments")} == {"failed"}
+    assert promos.get_promo(desk.env, "WELCOME10").used == 0
 
 
 def test_a_charge_of_yesterday_is_looked_for_and_not_repeated(desk, payer):

@@ -67,12 +67,14 @@ def test_a_holder_who_forbade_it_is_asked_no_more():
 
 def test_the_networks_advice_is_obeyed_beside_the_code():
     """I26: the sterner of the two."""
-    assert dunning.action_of("do_not_honor", "do_not_try_again") == "new_method"
-    assert dunning.action_of("lost_card", "try_again_later") == "new_method"
-    assert dunning.action_of("stop_payment_order", "do_not_try_again") == "stop"
-    assert dunning.action_of(None) == dunning.action_of("what_is_this") == "retry"
-    step = next_step(Schedule(), FIRST, 1, "do_not_honor", FIRST, advice="do_not_try_again")
-    assert isinstance(step, WaitForMethod)
+    for codes, action in ((("do_not_honor", "do_not_try_again"), "new_method"),
+                          (("lost_card", "try_again_later"), "new_method"),
+                          (("stop_payment_order", "do_not_try_again"), "stop"),
+                          ((None, None), "retry")):  # fmt: skip
+        assert dunning.action_of(dunning.sterner(*codes)) == action
+    assert dunning.action_of("what_is_this") == "retry"
+    code = dunning.sterner("do_not_honor", "do_not_try_again")
+    assert isinstance(next_step(Schedule(), FIRST, 1, code, FIRST), WaitForMethod)
 
 
 #: What Stripe does not charge again without a new method, whatever the schedule says.

@@ -108,9 +108,9 @@ class Action:
     `refused` records that it is certain that nothing happened, (code, message), or, where
     `unknown`, that it was never known. `old`: too late to repeat: find out and record what became
     of it; answers what the row keeps, None where nothing happened; raises NotSupported where
-    nobody can tell. `after` runs when the call was settled and committed. `refusal` is what
-    whoever asked hears. `done_many` is `done` for calls of several customers: what each row keeps,
-    and whether `after` has anything to do.
+    nobody can tell. `after` runs when the call was settled and committed; where its process dies
+    before, a sweep does the same. `refusal` is what whoever asked hears. `done_many` is `done` for
+    calls of several customers: what each row keeps, and whether `after` has anything to do.
     """
 
     send: Callable[[Env, Call], Any]

@@ -129,12 +129,9 @@ def to_json(schedule: Schedule) -> dict[str, Any]:
     return found
 
 
-def action_of(decline_code: str | None, advice: str | None = None) -> str:
-    """retry, new_method or stop: the sterner of what the decline code and the network's advice
-    (Stripe's `advice_code`) say. An unknown code, or none, is retried."""
-    words = ("retry", "new_method", "stop")
-    return max((ACTIONS.get(code or "", "retry") for code in (decline_code, advice)),
-               key=words.index)  # fmt: skip
+def action_of(decline_code: str | None) -> str:
+    """retry, new_method or stop. An unknown code, or none, is retried."""
+    return ACTIONS.get(decline_code or "", "retry")
 
 
 def sterner(*codes: str | None) -> str | None:
@@ -150,8 +147,6 @@ def next_step(
     attempts: int,
     decline_code: str | None,
     now: datetime,
-    *,
-    advice: str | None = None,
 ) -> Retry | WaitForMethod | Final:
     """What follows a failure at `now`; `attempts` failed by now, the first one counted.
 
@@ -165,7 +160,7 @@ def next_step(
     """
     if attempts < 1:
         raise ValueError("dunning begins with a failure")
-    action, days = action_of(decline_code, advice), schedule.days
+    action, days = action_of(decline_code), schedule.days
     if action == "stop" or attempts > len(days):
         return Final(schedule.final, schedule.downgrade_to)
     if action == "new_method":
