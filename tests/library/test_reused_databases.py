@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 
@@ -93,3 +94,19 @@ def test_much_used_and_very_full_databases_are_not_handed_on(given_back, monkeyp
         assert second.name != first.name, name
         databases.drop_database(second)
         given_back.pop()[2].close()
+
+
+@pytest.mark.parametrize("key", [(os.getpid(), "another_template"), (os.getppid(), None)])
+def test_what_cannot_be_handed_on_keeps_back_no_other(given_back, key):
+    """Such as databases of a server that was restarted, or of the parent of a forked process."""
+    old, next_one = databases.fresh_database(), databases.fresh_database()
+    template = databases.template_database()
+    for database in (old, next_one):
+        databases.drop_database(database)
+    given_back[0] = ((key[0], key[1] or template), *given_back[0][1:])
+    handed_on = databases.fresh_database()
+    assert (handed_on.name, len(given_back)) == (next_one.name, 0)
+    assert old.keeper._conn.closed == (key[0] == os.getpid())
+    old.keeper.close()
+    databases._drop_later(old.name)
+    databases.drop_database(handed_on)

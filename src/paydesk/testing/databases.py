@@ -28,6 +28,7 @@ from psycopg import conninfo, sql
 from paydesk.db import embedded, migrate
 from paydesk.db.binaries import Engine
 from paydesk.db.cluster import Role
+from paydesk.testing import sessions
 from paydesk.testing.reuse import Keeper, NotEmptied
 
 _SETTINGS = {
@@ -53,6 +54,8 @@ _templates: dict[tuple[int, int], str] = {}
 _to_drop: collections.deque[str] = collections.deque()
 #: (process, template), name and session of the databases that may be handed on, oldest first.
 _given_back: collections.deque[tuple[tuple[int, str], str, Keeper]] = collections.deque()
+#: Sessions of the process that this one was forked from: closing them would end them for it.
+_inherited: list[Keeper] = []
 _numbers = itertools.count(1)
 
 
@@ -82,6 +85,7 @@ class TestDatabase:
 
     def _altering(self, role: Role) -> str:
         self.is_altered = True
+        sessions.end_all(self.name)
         return self._server.dsn_for(role, self.name)
 
 
@@ -122,18 +126,34 @@ def template_database() -> str:
 def fresh_database() -> TestDatabase:
     """The schema and nothing in it: a clone of the template, or what an earlier test gave back."""
     template = template_database()
-    while len(_given_back) > _LATER and _given_back[0][0] == (os.getpid(), template):
+    _leave_others((os.getpid(), template))
+    while len(_given_back) > _LATER:
         _, name, keeper = _given_back.popleft()
         try:
-            keeper.empty()
+            keeper.empty(sessions.waiting(name))
         except NotEmptied:
             keeper.close()
             _drop_later(name)
         else:
             return TestDatabase(name, engine(), keeper)
     name = _create(template)
+    sessions.keep_for(name)
     admin_dsn = engine().dsn_for("admin", name)
     return TestDatabase(name, engine(), Keeper(admin_dsn, "paydesk_app"))
+
+
+def _leave_others(mine: tuple[int, str]) -> None:
+    """Take out of the row what cannot be handed on: databases of a server that is gone, and of the
+    process that this one was forked from, whose sessions are left as they are."""
+    for _ in range(len(_given_back)):
+        key, name, keeper = _given_back.popleft()
+        if key == mine:
+            _given_back.append((key, name, keeper))
+        elif key[0] == mine[0]:
+            keeper.close()
+            _drop_later(name)
+        else:
+            _inherited.append(keeper)
 
 
 def empty_database() -> TestDatabase:
@@ -153,6 +173,7 @@ def drop_database(database: TestDatabase) -> None:
 
 
 def _drop_later(name: str) -> None:
+    sessions.end_all(name)
     _to_drop.append(name)
     if len(_to_drop) <= _LATER:
         return
