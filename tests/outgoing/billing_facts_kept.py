@@ -55,10 +55,12 @@ KEPT: dict[str, dict[str, Any]] = {
     "invoice": INVOICE,
     "invoice_paid": INVOICE,
     "credit_note": {"amount": 500, "currency": "usd", "pay_url": URL},
+    "credit_note_voided": {"amount": 500, "currency": "usd", "pay_url": URL},
 }  # fmt: skip
 #: The papers of those that bring one.
 PAPERS: dict[str, dict[str, Any]] = {
     "invoice": {"paper": PAPER | {"status": "open", "remaining": 2199, "paid": 0}},
     "invoice_paid": {"paper": PAPER},
     "credit_note": {"note": NOTE},
+    "credit_note_voided": {"note": NOTE | {"status": "void"}},
 }

@@ -455,6 +455,52 @@ def test_a_credit_notes_mail_waits_until_its_refund_is_decided(billing, action):
 
 
 # S1.51
+@pytest.mark.parametrize("locale", ["en", "fr", "ht"])
+def test_a_credit_note_that_was_sent_and_taken_back_is_told_so_once(billing, locale):
+    billing.env = replace(billing.env, settings=replace(
+        billing.env.settings, staff_email="desk@northwind.example"))  # fmt: skip
+    billing.plan()
+    who = user(billing, metadata={"locale": locale})
+    sub = billing.subscribe(who)
+    note = credit_notes.create(billing.env, NewNote(
+        customer_id=who.uuid, invoice_id=sub.latest_invoice_id, by="staff:ada",
+        amount=USD("5.00"), request_key=request_key("t", "sent"),
+    ))  # fmt: skip
+    assert kinds(billing, who) == ["credit_note", "receipt"]
+    (refund,) = refunds.list_(billing.env, who.uuid)
+    billing.sim.finish_refund(refund.provider_ref, "failed")
+    refunds.refresh(billing.env, who.uuid, refund.id, "poll")
+    credit_notes.void(billing.env, who.uuid, note.id, by="staff:ada")
+    assert kinds(billing, who).count("credit_note_voided") == 1
+    mail = shown(billing, who, "credit_note_voided")
+    said = {"en": "does not stand any more", "fr": "n’est plus valable",
+            "ht": "a pa valab ankò"}[locale]  # fmt: skip
+    assert said in mail.text and "5" in mail.subject
+    assert mail.papers[0][0] == "CN-000001.pdf"
+    void = {"en": "Taken back", "fr": "Repris", "ht": "Reprann"}[locale]
+    assert void in pdf_text(mail.papers[0][1])
+
+
+# S1.51
+def test_a_credit_note_that_nobody_was_told_of_is_taken_back_in_silence(billing):
+    billing.plan()
+    who = user(billing)
+    sub = billing.subscribe(who)
+    note = credit_notes.create(billing.env, NewNote(
+        customer_id=who.uuid, invoice_id=sub.latest_invoice_id, by="staff:ada",
+        amount=USD("5.00"), actor_role="support", request_key=request_key("t", "asked"),
+    ))  # fmt: skip
+    refunds.decide(billing.env, who.uuid, note.refund_id, "reject", by="staff:grace")
+    assert credit_notes.get(billing.env, who.uuid, note.id).status == "void"
+    for name in ("publisher", "outgoing_feed", "outgoing_feed", "notifications"):
+        Worker(billing.env).run_once(name)
+    found = [one for one in notifications.list_(billing.env) if one.customer_id == who.uuid]
+    assert {one.kind: one.state for one in found} == {
+        "receipt": "kept", "credit_note": "skipped", "credit_note_voided": "skipped",
+    }  # fmt: skip
+
+
+# S1.51
 def test_what_a_credit_note_left_nothing_due_of_is_not_told_as_paid_by_the_balance(billing):
     who = user(billing, card=None)
     one = write(billing, who)

@@ -116,6 +116,7 @@ _KIND_OF: dict[str, Callable[[Mapping[str, Any]], str | None]] = {
     "invoice.finalized": _finalized,
     "invoice.paid": _paid,
     "credit_note.created": _noted,
+    "credit_note.voided": lambda _: "credit_note_voided",
 }
 
 
@@ -350,9 +351,28 @@ def _note(env: Env, customer: Customer, event: Event) -> Facts:
         raise Nobody("It was taken back.")
     if one.refund_status == "requested":
         raise NotYet("Its refund waits to be approved.")
+    return _note_facts(env, customer, one)
+
+
+def _note_voided(env: Env, customer: Customer, event: Event) -> Facts:
+    """A credit note that was taken back. Raises Nobody where its customer was never told of it."""
+    with env.db.read() as tx:
+        was_told = tx.value(
+            "select exists (select from notifications n join events e"
+            " on e.customer_id = n.customer_id and e.seq = n.seq"
+            " where n.customer_id = %(customer_id)s and n.kind = 'credit_note'"
+            " and n.state in ('sent', 'kept') and e.subject_id = %(id)s)",
+            {"customer_id": customer.uuid, "id": event.subject_id},
+        )
+    if not was_told:
+        raise Nobody("Its customer was told of no credit note.")
+    return _note_facts(env, customer, credit_notes.get(env, customer.uuid, event.subject_id))
+
+
+def _note_facts(env: Env, customer: Customer, one: credit_notes.NoteView) -> Facts:
     if one.number is None:
         invoice_numbers.number(env, customer.uuid, one.id, invoice_numbers.NOTES)
-        one = credit_notes.get(env, customer.uuid, event.subject_id)
+        one = credit_notes.get(env, customer.uuid, one.id)
     row = numbered(env, customer.uuid, one.invoice_id)
     return {
         "email": row.buyer.get("email") or customer.email, "amount": one.amount.minor,
@@ -388,4 +408,5 @@ _GATHER: dict[str, Callable[[Env, Customer, Event], Facts]] = {
     "invoice": _invoice,
     "invoice_paid": _invoice_paid,
     "credit_note": _note,
+    "credit_note_voided": _note_voided,
 }  # fmt: skip

@@ -17,6 +17,7 @@ KINDS = (
     "card_expiring", "subscription_changed", "subscription_ending", "subscription_kept",
     "subscription_canceled", "subscription_gave_up", "subscription_paused",
     "subscription_resumed", "invoice", "invoice_paid", "credit_note",
+    "credit_note_voided",
 )  # fmt: skip
 TEMPLATE = "billing"
 #: Decline codes -> our words for them. Nobody is told that his card was reported stolen.
@@ -299,6 +300,16 @@ def _note(w: Say, locale: str, f: Facts) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _note_voided(w: Say, locale: str, f: Facts) -> dict[str, Any]:
+    amount, paper = _amount(locale, f), invoices.note(locale, f["note"])
+    return {
+        "amount": amount,
+        "texts": [w("credit_note_voided_text", amount=amount), w("credit_note_voided_stays")],
+        "facts": paper.facts,
+        "button": (w("view_invoice"), f["pay_url"]) if f.get("pay_url") else None,
+    }  # fmt: skip
+
+
 _SHOWN: dict[str, Callable[[Say, str, Facts], dict[str, Any]]] = {
     "trial_ending": _trial_ending, "trial_ended": _trial_ended, "renewal_upcoming": _upcoming,
     "renewal_failed": _failed, "renewal_action": _action, "card_expiring": _card,
@@ -306,4 +317,5 @@ _SHOWN: dict[str, Callable[[Say, str, Facts], dict[str, Any]]] = {
     "subscription_canceled": _canceled, "subscription_gave_up": _gave_up,
     "subscription_paused": _paused, "subscription_resumed": _resumed, "invoice": _invoice,
     "invoice_paid": _invoice_paid, "credit_note": _note,
+    "credit_note_voided": _note_voided,
 }  # fmt: skip

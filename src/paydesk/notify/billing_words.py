@@ -418,6 +418,29 @@ BILLING_WORDS: dict[str, dict[str, str]] = {
         "fr": "{amount} de votre facture sont crédités. L’avoir est joint en PDF.",
         "ht": "Nou kredite {amount} sou fakti ou a. Nòt kredi a tache nan mesaj la an PDF.",
     },
+    # credit_note_voided
+    "credit_note_voided_subject": {
+        "en": "Credit note from {business} taken back: {amount}",
+        "fr": "Avoir de {business} annulé : {amount}",
+        "ht": "{business} anile yon nòt kredi: {amount}",
+    },
+    "credit_note_voided_heading": {
+        "en": "A credit note was taken back", "fr": "Un avoir a été annulé",
+        "ht": "Nou anile yon nòt kredi",
+    },
+    "credit_note_voided_text": {
+        "en": "The credit note of {amount} that we sent you does not stand any more, because its"
+              " refund did not go through.",
+        "fr": "L’avoir de {amount} que nous vous avons envoyé n’est plus valable, car son"
+              " remboursement n’a pas abouti.",
+        "ht": "Nòt kredi {amount} nou te voye ba ou a pa valab ankò, paske ranbousman an pa t"
+              " pase.",
+    },
+    "credit_note_voided_stays": {
+        "en": "Your invoice stands as it did before. Please keep the attached PDF, which says so.",
+        "fr": "Votre facture reste telle qu’elle était. Conservez le PDF joint, qui l’indique.",
+        "ht": "Fakti ou rete jan l te ye anvan an. Tanpri kenbe PDF ki tache a, ki di sa.",
+    },
     # Why a charge failed, beyond what other mails say
     "no_method": {
         "en": "There is no payment method that can be charged.",

@@ -102,7 +102,7 @@ def _papers(
         yield f"receipt-{facts['number']}.pdf", made
     if kind in WITH_INVOICE and facts.get("paper"):
         yield _paper(locale, facts, "paper", invoices.invoice, logo, with_pdf)
-    if kind == "credit_note" and facts.get("note"):
+    if kind in ("credit_note", "credit_note_voided") and facts.get("note"):
         yield _paper(locale, facts, "note", invoices.note, logo, with_pdf)
 
 
