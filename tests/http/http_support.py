@@ -22,13 +22,20 @@ OWN_KEY = "sk_test_of_the_tests"
 class Client(TestClient):
     """A client of an application in this process, for one caller.
 
-    `client.as_user("user_1")`, `client.as_key("sk_…")` are further callers of the same desk.
+    `client.as_user("user_1")`, `client.as_key("sk_…")` are further callers of the same desk. A
+    webhook is acknowledged before a provider is asked about it: `post` waits until it was.
     """
 
     def __init__(self, app: Any, authorization: str | None = None) -> None:
         headers = {"Authorization": authorization} if authorization else {}
         super().__init__(app, headers=headers, raise_server_exceptions=False)
         self.env = app.state.env
+
+    def post(self, url: Any, **more: Any) -> httpx.Response:
+        answer = super().post(url, **more)
+        if "webhook" in str(url) and answer.status_code == 200:
+            heard(self.env)
+        return answer
 
     def as_user(self, user: str = "user_123", role: str | None = None) -> Client:
         token = auth.make_token(self.env.settings, user, role=role)
@@ -44,6 +51,17 @@ class Client(TestClient):
         other = Client(self.app, value)
         other.portal = self.portal  # One event loop for all callers of a test.
         return other
+
+
+def heard(env: Any) -> None:
+    """Wait until every webhook was applied, or put off."""
+    until = time.monotonic() + 60
+    while True:
+        with env.db.read() as tx:
+            if not tx.value("select count(*) from provider_events where state = 'new'"):
+                return
+        assert time.monotonic() < until, "a webhook is not taken up"
+        time.sleep(0.002)
 
 
 @contextlib.contextmanager

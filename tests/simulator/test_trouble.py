@@ -7,6 +7,8 @@ import pytest
 import stripe
 from simulator_support import make_client, session_params
 
+from paydesk.simulator import faults
+
 
 def test_a_time_out_after_success_leaves_the_object_behind(sandbox):
     sandbox.fault("timeout_after", "/v1/checkout/sessions", method="POST", seconds=5)
@@ -39,6 +41,19 @@ def test_too_many_requests(sandbox, client):
     for _ in range(2):
         with pytest.raises(stripe.RateLimitError):
             client.v1.customers.list()
+    assert client.v1.customers.list().data == []
+
+
+def test_more_calls_than_allowed_in_a_second(sandbox, client, monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr(faults, "monotonic", lambda: now)
+    sandbox.config(rate_limit=2)
+    for _ in range(2):
+        client.v1.customers.list()
+    for _ in range(3):
+        with pytest.raises(stripe.RateLimitError):
+            client.v1.customers.list()
+    now += 1.0
     assert client.v1.customers.list().data == []
 
 

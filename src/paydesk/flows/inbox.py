@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -165,8 +164,12 @@ class Taker:
                 self._wake.clear()
                 self._stop.wait(GATHER_S)
             try:
-                while not self._stop.is_set() and apply_waiting(self._env, path="webhook"):
-                    pass
+                while not self._stop.is_set():
+                    done = apply_waiting(self._env, path="webhook")
+                    if done < GROUP:  # The rest of a burst may be on its way.
+                        self._stop.wait(GATHER_S if done else 0)
+                    if not done:
+                        break
             except (PaydeskError, psycopg.Error) as exc:
                 log.warning("what is due was not taken up", error=repr(exc)[:300])
                 self._stop.wait(PAUSE_S)

@@ -177,13 +177,10 @@ def stored(env: Env, row: Mapping[str, Any]) -> Row:
     return Row(row["provider"], row["account"], event, row["tries"], row["received_at"])
 
 
-_COLUMNS = "e.provider, e.account, e.event_id, e.type, e.ref, e.body, e.tries, e.received_at"
-
-
 def find(env: Env, provider: str, account: str, event_id: str) -> dict[str, Any] | None:
     with env.db.read() as tx:
         return tx.one(
-            f"select {_COLUMNS} from provider_events e where provider = %(provider)s"
+            "select e.* from provider_events e where provider = %(provider)s"
             " and account = %(account)s and event_id = %(id)s",
             {"provider": provider, "account": account, "id": event_id},
         )
@@ -208,7 +205,7 @@ def take_due(env: Env, limit: int = GROUP) -> list[dict[str, Any]]:
             "  as k(provider, account, event_id)"
             " where e.provider = k.provider and e.account = k.account and e.event_id = k.event_id"
             " and e.state in ('new', 'waiting') and e.try_at <= %(now)s"
-            f" returning {_COLUMNS}",
+            " returning e.*",
             {
                 "now": now,
                 "later": now + timedelta(seconds=LEASE_S),
@@ -249,11 +246,11 @@ def take_about(
         due = tx.all(
             "update provider_events e set try_at = %(later)s where provider = %(provider)s"
             " and account = %(account)s and about = %(about)s and event_id <> all(%(ids)s)"
-            f" and state in ('new', 'waiting') and try_at <= %(now)s returning {_COLUMNS}",
+            " and state in ('new', 'waiting') and try_at <= %(now)s returning e.*",
             told,
         )
         early = tx.all(
-            f"select {_COLUMNS} from provider_events e where provider = %(provider)s"
+            "select e.* from provider_events e where provider = %(provider)s"
             " and account = %(account)s and about = %(about)s and event_id <> all(%(ids)s)"
             " and event_id <> all(%(due)s) and state in ('new', 'waiting')"
             " order by received_at limit %(limit)s",

@@ -75,6 +75,7 @@ class Switches:
     concurrency: int = 8
     event_version: str | None = None
     clock_offset_s: int = 0
+    rate_limit: int = 0
     retry_days: list[float] = field(default_factory=lambda: [3.0, 5.0, 7.0])
     after_retries: str = "cancel"
     advice_code: str | None = None
@@ -132,7 +133,7 @@ def _check_switch(name: str, value: Any) -> Any:
     number = _number(name, value)
     if name == "lose_fraction" and number > 1:
         raise ValueError("lose_fraction lies between 0 and 1")
-    if name in ("duplicates", "lose_next", "concurrency", "clock_offset_s"):
+    if name in ("duplicates", "lose_next", "concurrency", "clock_offset_s", "rate_limit"):
         if number != int(number):
             raise ValueError(f"{name} is a whole number")
         if name == "duplicates" and number > MAX_DUPLICATES:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from fnmatch import fnmatchcase
+from time import monotonic
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -22,8 +24,13 @@ class Faults:
     def __init__(self, app: ASGIApp, sim: Simulator) -> None:
         self.app = app
         self.sim = sim
+        self._calls: deque[float] = deque()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and self._is_too_fast(scope["path"]):
+            self.sim.count("rate_limited")
+            await _refuse(send, 429)
+            return
         fault = self._next(scope) if scope["type"] == "http" else None
         if fault is None:
             await self.app(scope, receive, send)
@@ -38,6 +45,18 @@ class Faults:
             await _break(scope, send)
         else:
             await self._after(fault, scope, receive, send)
+
+    def _is_too_fast(self, path: str) -> bool:
+        """Whether the last second had as many API calls as are allowed; those refused count not."""
+        limit, now = self.sim.switches.rate_limit, monotonic()
+        if not limit or not path.startswith("/v"):
+            return False
+        while self._calls and self._calls[0] <= now - 1.0:
+            self._calls.popleft()
+        if len(self._calls) >= limit:
+            return True
+        self._calls.append(now)
+        return False
 
     def _next(self, scope: Scope) -> Fault | None:
         """The first fault that fits this call; it is used up after its number of times."""
