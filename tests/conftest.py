@@ -19,7 +19,7 @@ import pytest_timeout
 
 from paydesk.clock import FixedClock
 from paydesk.settings import Settings
-from paydesk.testing import databases
+from paydesk.testing import databases, sessions
 from paydesk.testing.fixtures_db import OpenDatabase, database, empty_database
 
 __all__ = ["database", "empty_database"]
@@ -49,6 +49,7 @@ def pytest_configure() -> None:
     transports.create_ssl_context = functools.cache(transports.create_ssl_context)
     plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plain])
+    sessions.hand_on()
 
 
 @pytest.fixture

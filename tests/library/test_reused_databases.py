@@ -9,7 +9,8 @@ from collections import deque
 import psycopg
 import pytest
 
-from paydesk.testing import databases, reuse
+from paydesk.db.postgres import Database
+from paydesk.testing import databases, reuse, sessions
 
 COUNTS = "select count(*) from {}"
 
@@ -110,3 +111,94 @@ def test_what_cannot_be_handed_on_keeps_back_no_other(given_back, key):
     old.keeper.close()
     databases._drop_later(old.name)
     databases.drop_database(handed_on)
+
+
+@pytest.fixture
+def pooled(database):
+    """A pool of one session in the test's database, which the test may close."""
+    made = []
+
+    def opened() -> Database:
+        made.append(Database(database.dsn, min_size=1, max_size=1, name="paydesk sessions"))
+        return made[-1]
+
+    yield opened
+    for one in made:
+        one.close()
+
+
+def pid_of(db: Database) -> int:
+    with db.read() as tx:
+        return tx.conn.info.backend_pid
+
+
+def test_a_session_is_handed_on_with_its_plans_and_nothing_else(pooled):
+    first = pooled()
+    with first.read() as tx:
+        pid, held = tx.conn.info.backend_pid, tx.conn
+        for _ in range(8):
+            tx.value("select count(*) from customers")
+        tx.one("select set_config('statement_timeout', '7s', false)")
+        tx.one("select pg_advisory_lock(7)")
+        tx.conn.execute("create temp table left_behind (a int)")
+        tx.conn.execute("listen news")
+    first.close()
+    assert held.closed
+    with pytest.raises(psycopg.OperationalError):
+        held.execute("select 1")
+    second = pooled()
+    assert pid_of(second) == pid
+    with second.read() as tx:
+        assert tx.value("select count(*) from pg_prepared_statements") >= 1
+        assert tx.value("select count(*) from customers") == 0
+        assert tx.value("select current_setting('statement_timeout')") == "0"
+        locks = "select count(*) from pg_locks where locktype = 'advisory' and pid = %(pid)s"
+        assert tx.value(locks, {"pid": pid}) == 0
+        assert tx.value("select to_regclass('left_behind')") is None
+        assert tx.value("select count(*) from pg_listening_channels()") == 0
+
+
+def test_a_session_that_the_server_ended_is_not_handed_on(pooled, database):
+    first = pooled()
+    pid = pid_of(first)
+    first.close()
+    assert pid in sessions.waiting(database.name)
+    # Another session of the same role may end it.
+    with psycopg.connect(database.dsn, autocommit=True) as other:
+        assert other.execute("select pg_terminate_backend(%s, 20000)", (pid,)).fetchone() == (True,)
+    assert pid_of(pooled()) != pid
+
+
+def test_sessions_of_an_altered_database_are_ended(pooled, database):
+    first = pooled()
+    pid = pid_of(first)
+    first.close()
+    assert database.admin_dsn
+    assert sessions.waiting(database.name) == []
+    second = pooled()
+    assert pid_of(second) != pid
+    second.close()
+    assert sessions.waiting(database.name) == []
+
+
+def test_a_session_in_the_middle_of_something_is_not_handed_on(pooled, database):
+    first = pooled()
+    with first.read() as tx:
+        tx.conn.execute("begin")
+        pid = tx.conn.info.backend_pid
+        tx.conn.close()
+    first.close()
+    assert pid not in sessions.waiting(database.name)
+
+
+def test_a_database_with_waiting_sessions_is_handed_on_with_them(given_back):
+    first = databases.fresh_database()
+    pool = Database(first.dsn, min_size=1, max_size=1, name="paydesk sessions")
+    pid = pid_of(pool)
+    pool.close()
+    waiting = sessions.waiting(first.name)
+    assert pid in waiting
+    databases.drop_database(first)
+    second = databases.fresh_database()
+    assert (second.name, sessions.waiting(second.name)) == (first.name, waiting)
+    databases.drop_database(second)

@@ -7,7 +7,7 @@ given to a later test. What the owner or the superuser had their hands in is dro
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -71,17 +71,17 @@ class Keeper:
         finally:
             self._conn.execute("rollback")
 
-    def empty(self) -> None:
-        """As the migrations left it.
+    def empty(self, waiting: Collection[int] = ()) -> None:
+        """As the migrations left it. `waiting`: the server's numbers of sessions nobody has.
 
-        Raises NotEmptied where that takes longer than a new database would, and where a session
-        is still open: whoever has it may write once more.
+        Raises NotEmptied where that takes longer than a new database would, and where another
+        session is still open: whoever has it may write once more.
         """
         self._uses += 1
         if self._uses > _MOST_USES:
             raise NotEmptied
         try:
-            if self._all(_OTHERS):
+            if {row["pid"] for row in self._all(_OTHERS)} - {*waiting}:
                 raise NotEmptied
             self._delete()
         except psycopg.Error as exc:
