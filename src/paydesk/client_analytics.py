@@ -10,7 +10,7 @@ from typing import Any
 
 from paydesk.client_parts import _Part
 from paydesk.errors import InvalidRequest, Misconfigured
-from paydesk.flows import figure_reports
+from paydesk.flows import attention, figure_reports
 from paydesk.flows.figure_reports import Report
 from paydesk.rules.figure_names import PERIODS, REPORTS
 
@@ -255,6 +255,11 @@ class Analytics(_Part):
         period, with their seats and recurring revenue."""
         where = {"currency": currency, "plan": plan}
         return self._frame("subscriptions", start, end, last, by, tz, where, money)
+
+    def attention(self) -> list[dict[str, Any]]:
+        """What waits for a person, the worst first: `kind`, `tone` (bad, warn or info), `count` up
+        to 99, `title`, `text`, `href` of its screen and `due_at`, the first deadline or None."""
+        return attention.look(self._env)
 
     def _frame(
         self, kind: str, start: Any, end: Any, last: str | None, by: Any, tz: str | None,

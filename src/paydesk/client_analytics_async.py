@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from paydesk import client_analytics
 from paydesk.client_analytics import Frame, When
@@ -287,3 +288,8 @@ class AsyncAnalytics:
             self._part.subscriptions, start=start, end=end, last=last, by=by, tz=tz,
             currency=currency, plan=plan, money=money,
         )  # fmt: skip
+
+    async def attention(self) -> list[dict[str, Any]]:
+        """What waits for a person, the worst first: `kind`, `tone` (bad, warn or info), `count` up
+        to 99, `title`, `text`, `href` of its screen and `due_at`, the first deadline or None."""
+        return await self._threads.run(self._part.attention)

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from paydesk import ids
 from paydesk.errors import NotFound
-from paydesk.flows import figure_parts, figures
+from paydesk.flows import attention, figure_parts, figures
 from paydesk.flows.desk_lists import in_minor, like
 from paydesk.rules import ledger
 from paydesk.rules.figures import Range, midnight, zone_of
@@ -85,7 +85,7 @@ def overview(env: Env, *, days: int = 30) -> Overview:
         by_day, others = _by_day(tx, over, since, currency)
         methods = _methods(tx, Range(midnight(zone, since), end, name), currency)
         outstanding = figures.credits_held(tx, end, name)
-        attention = needs_attention(tx, now)
+        needing = attention.needs(tx, now)
     series = []
     for number in range(days):
         at = since + timedelta(days=number)
@@ -103,7 +103,7 @@ def overview(env: Env, *, days: int = 30) -> Overview:
         credits_sold_before=sum(by_day[d.day - before]["credits"] for d in series),
         credits_outstanding=outstanding,
         methods=methods,
-        attention=attention,
+        attention=needing,
         other_currencies=others,
     )
 
@@ -146,39 +146,6 @@ def _methods(tx: Tx, over: Range, currency: str) -> list[Row]:
         shown.append({"name": "Other", "minor": rest})
     total = sum(row["minor"] for row in rows)
     return [{**row, "permille": row["minor"] * 1000 // total} for row in shown]
-
-
-def needs_attention(tx: Tx, now: datetime) -> list[Row]:
-    """Kinds of trouble with their number and the oldest's age; nothing wrong answers []."""
-    late = now - timedelta(minutes=2)
-    row = tx.one(
-        "select"
-        " (select count(*) from fulfillments where state = 'blocked') as blocked,"
-        " (select count(*) from fulfillments where state = 'due' and try_at < %(late)s) as due,"
-        " (select count(*) from provider_events where state = 'parked') as parked,"
-        " (select count(*) from provider_calls where state in ('intended', 'unknown')"
-        "   and try_at < %(late)s) as unknown,"
-        " (select count(*) from payments where review is not null) as review",
-        {"late": late},
-    )
-    assert row is not None
-    kinds = [
-        ("blocked", "bad", "/dashboard/payments?tab=review", "paid, goods not handed over",
-         "The money is recorded; a person must decide"),
-        ("due", "warn", "/dashboard/payments?tab=review", "paid, goods still due",
-         "Tried again by itself"),
-        ("parked", "warn", "/dashboard/webhooks?state=parked", "webhooks parked",
-         "Could not be applied; replay when mended"),
-        ("unknown", "info", "/dashboard/payments?tab=unconfirmed", "provider calls open",
-         "Outcome not known yet; a sweep asks again"),
-        ("review", "warn", "/dashboard/payments?tab=review", "payments to look at",
-         "What was paid differs from what was asked"),
-    ]  # fmt: skip
-    return [
-        {"kind": kind, "tone": tone, "href": href, "title": f"{row[kind]} {title}", "text": text}
-        for kind, tone, href, title, text in kinds
-        if row[kind]
-    ]
 
 
 # Lists --------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from paydesk.pages import (
     desk_disputes,
     desk_invoices,
     desk_refunds,
+    desk_reports,
     desk_risk,
     desk_subscriptions,
     desk_wallets,
@@ -69,7 +70,8 @@ def theme(
 
 for part in (
     checkout, invoice, offline, portal, portal_plan, sandbox, mailbox, docs, dashboard,
-    desk_catalog, desk_developers, desk_disputes, desk_invoices, desk_refunds, desk_risk,
+    desk_catalog, desk_developers, desk_disputes, desk_invoices, desk_refunds, desk_reports,
+    desk_risk,
     desk_subscriptions, desk_wallets,
 ):  # fmt: skip
     router.include_router(part.router)

@@ -44,7 +44,9 @@ _UNPAID = ("pending", "requires_action")
 _ENDERS = ("admin",)
 _ATTENTION_ICONS = {
     "blocked": "shield-alert", "due": "hourglass", "parked": "webhook", "unknown": "git-compare",
-    "review": "triangle-alert",
+    "review": "triangle-alert", "disputes": "shield-alert", "refunds": "undo-2",
+    "reviews": "triangle-alert", "dunning": "repeat", "overdue": "file-text",
+    "uncollectible": "file-text",
 }  # fmt: skip
 
 # Signing in ---------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from paydesk.errors import NotFound
-from paydesk.flows import figure_reports
+from paydesk.flows import attention, figure_reports
 from paydesk.flows.figure_reports import Report
 from paydesk.http import fields
 from paydesk.http.fields import reply
@@ -136,6 +136,44 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
 
 def _text(value: date) -> str | None:
     return fields.instant(value) if isinstance(value, datetime) else value.isoformat()
+
+
+class AttentionOut(Out):
+    """A kind of trouble that waits for a person. `count` goes up to 99; `url` is the dashboard's
+    screen that shows them, `due_at` the first deadline where there is one."""
+
+    kind: str = Field(examples=["disputes"])
+    tone: Literal["bad", "warn", "info"]
+    count: int
+    title: str
+    text: str
+    url: str
+    due_at: datetime | None
+
+
+class AttentionListOut(Out):
+    object: str = "list"
+    livemode: bool
+    data: list[AttentionOut]
+
+
+@reports_v1.get(
+    "/v1/attention", response_model=None, summary="What needs attention",
+    responses={200: {"model": AttentionListOut}}, **cell(*READERS),
+)  # fmt: skip
+def needs_attention(request: Request) -> Response:
+    """What waits for a person, the worst first; nothing wrong answers no rows. Disputes to answer,
+    refunds to approve, risk reviews, subscriptions whose payment is late, invoices overdue or given
+    up in the last 30 days, goods that were paid for and not handed over, webhooks that could not be
+    applied, calls whose outcome is not known, payments that differ from what was asked."""
+    env = env_of(request)
+    rows = [
+        {"kind": one["kind"], "tone": one["tone"], "count": one["count"], "title": one["title"],
+         "text": one["text"], "url": f"{env.settings.base_url}{one['href']}",
+         "due_at": fields.instant(one["due_at"])}
+        for one in attention.look(env)
+    ]  # fmt: skip
+    return reply({"object": "list", "livemode": env.settings.live, "data": rows})
 
 
 @reports_v1.get(
