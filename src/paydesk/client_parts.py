@@ -195,10 +195,14 @@ class Promos(_Part):
         item: Any = None,
         quantity: int = 1,
         service: Any = None,
+        plan: str | UUID | Plan | None = None,
         price: Money | None = None,
     ) -> Reservation:
-        """Keep a use for the customer's next checkout of this product. Raises InvalidPromoCode."""
+        """Keep a use for the customer's next checkout of this product, or for the next
+        subscription to this `plan`. Raises InvalidPromoCode."""
         who = customers.ensure(self._env, customer)
+        if plan is not None:
+            return promos.apply(self._env, code, who, plan=plan, price=price)
         return promos.apply(
             self._env, code, who,
             **_product(self._env, who, pack, credits, item, quantity, service, price),

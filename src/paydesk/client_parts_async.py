@@ -157,12 +157,14 @@ class AsyncPromos:
         item: Any = None,
         quantity: int = 1,
         service: Any = None,
+        plan: str | UUID | Plan | None = None,
         price: Money | None = None,
     ) -> Reservation:
-        """Keep a use for the customer's next checkout of this product. Raises InvalidPromoCode."""
+        """Keep a use for the customer's next checkout of this product, or for the next
+        subscription to this `plan`. Raises InvalidPromoCode."""
         return await self._threads.run(
             self._part.apply, code, customer, pack=pack, credits=credits, item=item,
-            quantity=quantity, service=service, price=price,
+            quantity=quantity, service=service, plan=plan, price=price,
         )  # fmt: skip
 
 

@@ -79,6 +79,24 @@ def test_a_saved_card_is_charged_and_credits_come(club, user, http):
                                   "promoCode": None}  # fmt: skip
 
 
+def test_an_applied_code_is_used_by_the_next_subscription(club, user, http):
+    """S4.18 S4.40: the discount of a membership is kept for it, and counted once."""
+    card(http)
+    http.put("/v1/promos/TENTH", json={"percent_off": 10, "cap": 1})
+    plan = user.get("/payment/memberships").json()["memberships"][0]["id"]
+    asked = {"code": "TENTH", "membershipId": plan}
+    applied = user.post("/payment/promo-codes/apply", json=asked)
+    assert applied.status_code == 200, applied.text
+    assert (applied.json()["applied"], applied.json()["amount"]) == (True, 26.1)
+    assert applied.json()["expiresAt"].endswith("Z")
+    assert user.post("/payment/promo-codes/apply", json=asked).json() == applied.json()
+    made = subscribed(user, plan)
+    assert made["amount"] == 26.1
+    record = user.get("/payment/credits/history").json()["transactions"][0]
+    assert (record["amount"], record["metadata"]["promoCode"]) == (26.1, "TENTH")
+    assert http.get("/v1/promos/TENTH").json()["used"] == 1
+
+
 def test_without_a_card_a_page_is_opened(club, user):
     """S4.15 S4.24 S4.25: the webhook brings the membership and its credits."""
     made = subscribed(user, successUrl="https://app.example.com/thanks")

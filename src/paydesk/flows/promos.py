@@ -46,6 +46,8 @@ __all__ = [
     "drop",
     "for_plan",
     "get_promo",
+    "hand_over",
+    "kept_for",
     "let_go",
     "list_promos",
     "lock_released",
@@ -107,9 +109,12 @@ class Reservation(Discount):
 
 def product_of(
     *, pack: catalog.Pack | None = None, credits: int | None = None, amount: Money | None = None,
-    item: str | None = None,
+    item: str | None = None, plan: Plan | None = None,
 ) -> str:  # fmt: skip
-    """The name under which a reservation finds its checkout. `item`: its key."""
+    """The name under which a reservation finds its checkout, or the subscription that begins.
+    `item`: its key."""
+    if plan is not None:
+        return f"plan:{plan.key}"
     if item is not None:
         return f"item:{item}"
     if pack is not None:
@@ -144,10 +149,13 @@ def quote(
         sold = plans.get(env, plan, active_only=True)
         price = plans.price_of(env, sold) if price is None else price
         with env.db.read() as tx:
-            promo = for_plan(tx, code, who, sold, price, now or heads.now(env, who.uuid, tx))
-            _check_limits(tx, promo, who.uuid)
+            now = now or heads.now(env, who.uuid, tx)
+            promo = for_plan(tx, code, who, sold, price, now)
+            held = _reservation(tx, who.uuid, product_of(plan=sold), now)
+            if held is None or held["promo_id"] != promo.uuid:
+                _check_limits(tx, promo, who.uuid)
         return Discount(**_gives(promo, price))
-    found, price, product = _what(env, pack, credits, price, item)
+    found, price, product, _ = _what(env, pack, credits, price, item)
     with env.db.read() as tx:
         promo = _named(tx, code)
         now = now or heads.now(env, who.uuid, tx)
@@ -180,15 +188,18 @@ def apply(
     credits: int | None = None,
     price: Money | None = None,
     item: str | None = None,
+    plan: Plan | UUID | str | None = None,
 ) -> Reservation:
-    """Keep a use for this customer's next checkout of this product, until a session would expire.
+    """Keep a use for this customer's next checkout of this product, or for the next subscription
+    to this plan, until a session would expire.
 
     Again with the same code answers the same reservation; another code takes its place. One use
     of a code is kept for a customer: applied to another product, it leaves the one before.
     """
     found = claim(
-        env, customer, pack=pack, credits=credits, price=price, code=code, is_only=True, item=item
-    )
+        env, customer, pack=pack, credits=credits, price=price, code=code, is_only=True, item=item,
+        plan=plan,
+    )  # fmt: skip
     assert found is not None
     return found
 
@@ -203,6 +214,7 @@ def claim(
     code: str | None = None,
     is_only: bool = False,
     item: str | None = None,
+    plan: Plan | UUID | str | None = None,
 ) -> Reservation | None:
     """The reservation that a checkout of this product uses: that of `code`, reserved if need be,
     or without a code the one applied earlier, or None. `is_only` gives back what the customer
@@ -213,7 +225,7 @@ def claim(
     for the repeated checkout. Raises InvalidPromoCode.
     """
     who = customers.ensure(env, customer)
-    found, price, product = _what(env, pack, credits, price, item)
+    found, price, product, sold = _what(env, pack, credits, price, item, plan)
     with env.db.transaction(who.uuid) as tx:
         now = heads.decide(tx, env.now(), who.uuid)
         held = _reservation(tx, who.uuid, product, now)
@@ -225,7 +237,9 @@ def claim(
         promo = _named(tx, code)
         if held is not None and held["promo_id"] == promo.uuid:
             return Reservation(**_gives(promo, price), **_place(held))
-        _check(tx, promo, who, found, price, now, item)
+        _check(tx, promo, who, found, price, now, item, sold)
+        if sold is not None and promo.free_trial_days and _had_trial(tx, who.uuid, sold):
+            raise _refused("customer_limit_reached")
         payment_id = ids.new_owned(who.uuid)
         row = {
             "customer_id": who.uuid, "product": product, "promo_id": promo.uuid,
@@ -360,14 +374,17 @@ def count_use(tx: Tx, promo_id: UUID, customer_id: UUID, payment_id: UUID, now: 
 
 def _what(
     env: Env, pack: catalog.Pack | UUID | str | None, credits: int | None, price: Money | None,
-    item: str | None,
-) -> tuple[catalog.Pack | None, Money, str]:  # fmt: skip
-    """What is bought, what it costs, and its name for reservations."""
+    item: str | None, plan: Plan | UUID | str | None = None,
+) -> tuple[catalog.Pack | None, Money, str, Plan | None]:  # fmt: skip
+    """The pack that is bought, what it costs, its name for reservations, and its plan."""
+    if plan is not None:
+        sold = plans.get(env, plan, active_only=True)
+        return None, price or plans.price_of(env, sold), product_of(plan=sold), sold
     if pack is not None:
         found = catalog.get_pack(env, pack, active_only=True)
-        return found, found.price, product_of(pack=found)
+        return found, found.price, product_of(pack=found), None
     assert price is not None, "a pack, or a price"
-    return None, price, product_of(credits=credits, amount=price, item=item)
+    return None, price, product_of(credits=credits, amount=price, item=item), None
 
 
 def _named(tx: Tx, code: str) -> Promo:
@@ -436,11 +453,38 @@ def _has_purchased(tx: Tx, customer_id: UUID) -> bool:
     ) is not None  # fmt: skip
 
 
+def _had_trial(tx: Tx, customer_id: UUID, plan: Plan) -> bool:
+    return tx.one(
+        "select 1 as one from trials where customer_id = %(customer_id)s and family = %(family)s",
+        {"customer_id": customer_id, "family": plan.family},
+    ) is not None  # fmt: skip
+
+
 def _has_payment(tx: Tx, customer_id: UUID, payment_id: UUID) -> bool:
     return tx.one(
         "select 1 as one from payments where customer_id = %(customer_id)s and id = %(id)s",
         {"customer_id": customer_id, "id": payment_id},
     ) is not None  # fmt: skip
+
+
+def kept_for(tx: Tx, customer_id: UUID, plan: Plan, now: datetime) -> str | None:
+    """The code that was applied before for this plan, where one waits for its subscription."""
+    held = _reservation(tx, customer_id, product_of(plan=plan), now)
+    return promo_in(tx, held["promo_id"]).code if held else None
+
+
+def hand_over(
+    tx: Tx, customer_id: UUID, product: str, promo_id: UUID, now: datetime
+) -> None:
+    """What was reserved of this code for the product is free again, for the use that is about to
+    be counted in its place."""
+    kept = tx.value(
+        "delete from promo_reservations where customer_id = %(customer_id)s"
+        " and product = %(product)s and promo_id = %(promo_id)s returning payment_id",
+        {"customer_id": customer_id, "product": product, "promo_id": promo_id},
+    )
+    if kept is not None:
+        uncount(tx, promo_id, kept, now)
 
 
 def _reservation(tx: Tx, customer_id: UUID, product: str, now: datetime) -> Any:

@@ -116,9 +116,7 @@ def _begin(
                             most=plan.terms.most_quantity)  # fmt: skip
     who = customers.by_uuid(tx, what.customer_id)
     assert who is not None and what.request_key is not None, "its head is locked"
-    code = None
-    if what.promo:
-        code = subscription_promos.weigh(tx, what.promo, who, plan, price, now)
+    code = subscription_promos.chosen(tx, what.promo, who, plan, price, now)
     days = _trial_days(tx, what, plan, code)
     heads.count_day(tx, what.customer_id, now, 1, env.settings.max_daily_transactions)
     sub = Sub(

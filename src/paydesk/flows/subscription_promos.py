@@ -27,11 +27,21 @@ _FREE = frozenset({"free_trial", "bonus_credits"})
 @dataclass(frozen=True, slots=True)
 class Code:
     """A code that this customer may use for this plan. `kept` is what the subscription keeps of
-    it; `trial_days` of a free trial, 0 for other codes."""
+    it; `trial_days` of a free trial, 0 for other codes; `product` what it may be reserved for."""
 
     promo_id: UUID
     kept: dict[str, Any]
     trial_days: int
+    product: str
+
+
+def chosen(
+    tx: Tx, code: str | None, who: Customer, plan: Plan, price: Money, now: datetime
+) -> Code | None:
+    """The code that was named, or the one that was applied for this plan before; None without
+    any. Raises InvalidPromoCode."""
+    code = code or promos.kept_for(tx, who.uuid, plan, now)
+    return weigh(tx, code, who, plan, price, now) if code else None
 
 
 def weigh(
@@ -77,11 +87,13 @@ def weigh(
         kept |= {"bonus": promo.bonus_credits, "left": 0}
     else:
         kept["left"] = 0
-    return Code(promo.uuid, kept, row["trial_days"] or 0)
+    return Code(promo.uuid, kept, row["trial_days"] or 0, promos.product_of(plan=plan))
 
 
 def use(tx: Tx, code: Code, customer_id: UUID, sub_id: UUID, now: datetime) -> None:
-    """Count one use for this subscription, within the limits. Raises InvalidPromoCode."""
+    """Count one use for this subscription, within the limits, in the place of one that was kept
+    for it. Raises InvalidPromoCode."""
+    promos.hand_over(tx, customer_id, code.product, code.promo_id, now)
     promos.count_use(tx, code.promo_id, customer_id, sub_id, now)
     tx.run(
         "update promo_uses set state = 'used' where promo_id = %(promo_id)s"

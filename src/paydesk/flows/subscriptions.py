@@ -241,9 +241,7 @@ def draw_up(env: Env, tx: Tx, now: datetime, what: NewSubscription) -> Draft:
                             most=plan.terms.most_quantity)  # fmt: skip
     who = customers.by_uuid(tx, what.customer_id)
     assert who is not None, "it is asked for by its id"
-    code = None
-    if what.promo:
-        code = subscription_promos.weigh(tx, what.promo, who, plan, price, now)
+    code = subscription_promos.chosen(tx, what.promo, who, plan, price, now)
     days = _trial_days(tx, what, plan, code)
     saved = _method(tx, what, now)
     name = (saved["provider"] if saved else None) or what.provider or env.providers.default

@@ -332,15 +332,12 @@ def validate(request: Request, body: PromoAsked) -> Response:
     responses={200: {"model": CodeOut}}, **cell(*BUYERS, owner="own"),
 )  # fmt: skip
 def apply(request: Request, body: PromoAsked) -> Response:
-    """The user's next purchase of this product uses it, until `expiresAt`."""
+    """The user's next purchase of this product, or subscription to this membership, uses it,
+    until `expiresAt`."""
     env, who = env_of(request), who_of(request)
     customer_id = owner(env, who, body.user_id)
     product = _product(request, body, customer_id) or _only_pack(env, body.code)
     attempt = attempt_of(request, who, moves_money=False)
-    if body.membership_id is not None:
-        raise InvalidRequest(
-            "A code for a membership is given when subscribing to it.", param="membershipId"
-        )
 
     def work() -> Response:
         found = promos.apply(env, body.code, customer_id, **product)
@@ -391,7 +388,9 @@ def _only_pack(env: Any, code: str) -> dict[str, Any]:
     """Without a product, a code of a single pack is for that pack."""
     packs = promos.get_promo(env, code).packs
     if packs is None or len(packs) != 1:
-        raise InvalidRequest("Name what it is for: packId, credits or amount.", param="packId")
+        raise InvalidRequest(
+            "Name what it is for: packId, credits, amount or membershipId.", param="packId"
+        )
     return {"pack": packs[0]}
 
 

@@ -142,15 +142,12 @@ def validate_promo(request: Request, body: PromoAsk) -> Response:
     responses={200: {"model": QuoteOut}}, **cell("customer", "admin", "service", owner="own"),
 )  # fmt: skip
 def apply_promo(request: Request, body: PromoAsk) -> Response:
-    """The customer's next checkout of this product uses it, until `reserved_until`."""
+    """The customer's next checkout of this product, or subscription to this plan, uses it, until
+    `reserved_until`."""
     env, who = env_of(request), who_of(request)
     customer_id = owners.owner(env, who, body.customer)
 
     def work() -> Response:
-        if body.plan is not None:
-            raise InvalidRequest(
-                "A code for a plan is given when subscribing to it.", param="plan"
-            )
         product = _product(request, body, customer_id)
         found = promos.apply(env, body.code, customer_id, **product)
         return reply(quote_shape(found, env.settings.live))
