@@ -23,7 +23,7 @@ class Client(TestClient):
     """A client of an application in this process, for one caller.
 
     `client.as_user("user_1")`, `client.as_key("sk_…")` are further callers of the same desk. A
-    webhook is acknowledged before a provider is asked about it: `post` waits until it was.
+    webhook is acknowledged before a provider is asked about it: a request waits until it was.
     """
 
     def __init__(self, app: Any, authorization: str | None = None) -> None:
@@ -31,9 +31,9 @@ class Client(TestClient):
         super().__init__(app, headers=headers, raise_server_exceptions=False)
         self.env = app.state.env
 
-    def post(self, url: Any, **more: Any) -> httpx.Response:
-        answer = super().post(url, **more)
-        if "webhook" in str(url) and answer.status_code == 200:
+    def request(self, method: str, url: Any, **more: Any) -> httpx.Response:
+        answer = super().request(method, url, **more)
+        if method.upper() == "POST" and "webhook" in str(url) and answer.status_code == 200:
             heard(self.env)
         return answer
 

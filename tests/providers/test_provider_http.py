@@ -12,7 +12,7 @@ import pytest
 from provider_server import ProviderServer
 
 from paydesk.errors import OutcomeUnknown, ProviderRefused, ProviderUnavailable
-from paydesk.providers.circuit import AnswerUnclear
+from paydesk.providers.circuit import AnswerUnclear, SlowDown
 from paydesk.providers.http import AsyncHttp, Http, Rejection, decode, encode
 
 
@@ -45,7 +45,7 @@ def answering(server, status, body):
         (404, ProviderRefused, ProviderRefused),
         (409, ProviderUnavailable, OutcomeUnknown),
         (422, ProviderRefused, ProviderRefused),
-        (429, ProviderUnavailable, ProviderUnavailable),
+        (429, SlowDown, SlowDown),
         (500, ProviderUnavailable, OutcomeUnknown),
         (503, ProviderUnavailable, OutcomeUnknown),
         (302, AnswerUnclear, AnswerUnclear),

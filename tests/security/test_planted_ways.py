@@ -176,6 +176,7 @@ def disputed(ask: Player, sandbox: Any) -> str:
         deliver(ask, sandbox, None)
     sandbox.dispute(payment["provider_payment_id"], reason="fraudulent")
     deliver(ask, sandbox, None)
+    wait_for(lambda: ask("GET", "/v1/disputes").json()["data"], 30)
     return ask("GET", "/v1/disputes").json()["data"][0]["id"]
 
 

@@ -11,7 +11,7 @@ import typer
 from paydesk import ids
 from paydesk.cli import context, output
 from paydesk.cli.output import Column, Output
-from paydesk.errors import NotFound
+from paydesk.errors import InvalidRequest, NotFound
 
 events = typer.Typer(help="Events and the webhooks that came in.", no_args_is_help=True)
 keys = typer.Typer(help="API keys of servers.", no_args_is_help=True)
@@ -73,15 +73,57 @@ def events_show(
     output.one({**event_row(found), "cause": found.cause}, output_)
 
 
-@events.command("replay")
-def events_replay(
-    event: Annotated[str, typer.Argument(help="The provider's id of a webhook that came in.")],
-    provider: Annotated[str, typer.Option()] = "stripe",
+_INBOX = [
+    Column("RECEIVED", "received_at"), Column("TYPE", "type"), Column("STATE", "state"),
+    Column("EVENT", "id"), Column("TRIES", "tries", right=True, rank=1),
+    Column("WHY", "why", rank=2),
+]  # fmt: skip
+
+
+@events.command("inbox")
+def events_inbox(
+    state: Annotated[str, typer.Option(help="parked, waiting, new, done; empty: all.")] = "parked",
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 50,
     output_: Output = "",
 ) -> None:
-    """Apply a webhook from the inbox again. What it did before is not done twice."""
+    """Webhooks that came in and could not be applied, newest first, with the reason."""
+    from paydesk.flows import reports
+
+    if state not in ("", "parked", "waiting", "new", "done"):
+        raise InvalidRequest(f"No webhook is {state[:40]!r}: parked, waiting, new, done.")
+    with context.opened() as env:
+        found = reports.inbox_page(env, state=state, limit=limit)
+    output.rows([{
+        "id": row["event_id"], "provider": row["provider"], "account": row["account"],
+        "type": row["type"], "state": row["state"], "tries": row["tries"],
+        "deliveries": row["deliveries"], "why": row["error"], "settled_by": row["settled_by"],
+        "received_at": row["received_at"], "next_try_at": row["try_at"],
+    } for row in found], _INBOX, output_)  # fmt: skip
+
+
+@events.command("replay")
+def events_replay(
+    event: Annotated[
+        str, typer.Argument(help="The provider's id of a webhook that came in.")
+    ] = "",
+    provider: Annotated[str, typer.Option()] = "stripe",
+    parked: Annotated[bool, typer.Option("--parked", help="All that are parked.")] = False,
+    output_: Output = "",
+) -> None:
+    """Apply webhooks from the inbox again. What they did before is not done twice."""
     from paydesk.flows import inbox
 
+    if bool(event) == parked:
+        raise InvalidRequest("Name one webhook, or say --parked.")
+    if parked:
+        with context.opened() as env:
+            found = inbox.replay_parked(env)
+        columns = [Column("EVENT", "event"), Column("TYPE", "type"), Column("STATE", "state"),
+                   Column("WHY", "why", rank=1)]  # fmt: skip
+        output.rows([{"event": one.event_id, "type": one.type, "state": one.state, "why": why}
+                     for one, why in found], columns, output_)  # fmt: skip
+        is_done = all(one.state == "done" for one, _ in found)
+        raise typer.Exit(output.OK if is_done else output.PROBLEM)
     with context.opened() as env:
         if provider not in env.providers:
             raise NotFound(f"There is no provider {provider[:40]!r}.")

@@ -269,7 +269,8 @@ def inbox_page(env: Env, *, state: str = "", before: str = "", limit: int = 50) 
     with env.db.read() as tx:
         return tx.all(
             "select provider, account, event_id, type, state, tries, deliveries, error,"
-            " customer_id, subject_id, received_at, applied_at, try_at from provider_events"
+            " customer_id, subject_id, received_at, applied_at, try_at, settled_by"
+            " from provider_events"
             " where (%(state)s = '' or state = %(state)s)"
             " and (%(at)s::timestamptz is null or received_at < %(at)s)"
             " order by received_at desc limit %(limit)s",

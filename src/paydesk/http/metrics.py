@@ -41,6 +41,11 @@ BEATS = Gauge(
     "paydesk_sweep_age_seconds", "Since when a sweep of the worker was not heard.", ["sweep"]
 )
 PROVIDER_UP = Gauge("paydesk_provider_up", "1 while this process calls the provider.", ["provider"])
+PROVIDER_SLOWED = Gauge(
+    "paydesk_provider_slowed",
+    "Calls of this process that the provider asked to send later (429), since it started.",
+    ["provider"],
+)
 IMBALANCE = Gauge(
     "paydesk_ledger_imbalance_minor_units", "Sum over all accounts; anything but 0 is a fault.",
     ["asset"],
@@ -78,6 +83,7 @@ def _look(env: Env) -> None:
         (INBOX, state.inbox), (FULFILLMENTS, state.fulfillments), (REFUNDS, state.refunds),
         (DISPUTES, state.disputes), (WEBHOOKS_OUT, state.webhooks_out), (BEATS, state.beats),
         (IMBALANCE, state.imbalance),
+        (PROVIDER_SLOWED, {name: env.providers.circuit(name).slowed for name in env.providers}),
         (PROVIDER_UP, {name: int(how != "open") for name, how in env.providers.health().items()}),
     ):  # fmt: skip
         gauge.clear()
