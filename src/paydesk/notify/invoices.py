@@ -141,8 +141,10 @@ def _after(locale: str, facts: Facts) -> list[Row]:
     if facts["balance"]:
         key = "from_balance" if facts["balance"] > 0 else "to_balance"
         rows.append((w(key), shown(-facts["balance"])))
-    if facts["credited"]:
-        rows.append((w("credited"), shown(-facts["credited"])))
+    # What was credited after it had been paid went back to the customer: nothing less was due.
+    less = facts["total"] - facts["balance"] - facts["paid"] - facts["remaining"]
+    if less > 0:
+        rows.append((w("credited"), shown(-less)))
     if facts["paid"]:
         rows.append((w("paid"), shown(-facts["paid"])))
     return [*rows, (w("amount_due"), shown(facts["remaining"]))]

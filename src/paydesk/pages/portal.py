@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from math import inf
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote, urlencode
 from uuid import uuid4
@@ -23,19 +24,31 @@ from paydesk.errors import (
     NotPermitted,
     PaymentInFlight,
 )
-from paydesk.flows import access, checkout, customers, items, notifications, offers, reports
+from paydesk.flows import (
+    access,
+    checkout,
+    customers,
+    items,
+    notifications,
+    offers,
+    plans,
+    reports,
+)
 from paydesk.flows.checkout import CheckoutView, StartCheckout
 from paydesk.flows.offers import Offer
 from paydesk.pages import look, portal_plan, portal_subscribe, reader, session
 from paydesk.pages.dashboard import credit_facts
 from paydesk.pages.portal_words import Tongue
 from paydesk.pages.routing import new_router
+from paydesk.rules.plans import plan_price
 from paydesk.seals import seal, unseal
 
 if TYPE_CHECKING:
     from paydesk.env import Env
+    from paydesk.flows.access import GrantView
     from paydesk.flows.customers import Customer
     from paydesk.rules.money import Money
+    from paydesk.rules.plans import Terms
 
 router = new_router()
 
@@ -70,6 +83,16 @@ class OfferPage:
     form: str
 
 
+@dataclass(frozen=True, slots=True)
+class OpenPlan:
+    """A plan that the portal offers."""
+
+    key: str
+    name: str
+    price: Money
+    terms: Terms
+
+
 @router.get("/portal/enter")
 def enter(request: Request, token: str = "", next: str = "") -> Response:
     """`next`: the page of the portal to go to."""
@@ -88,15 +111,40 @@ def portal(request: Request, item: str = "") -> Response:
     paid, _ = reports.payments_page(env, customer_id=customer.uuid, limit=10)
     for one in paid:
         one["ident"] = ids.show("payment", one["id"])
+    running = portal_plan.cards_of(env, customer)
     return portal_plan.show(
         request, "portal.html", customer, reader.tongue(request, customer), payments=paid,
-        plans=portal_plan.cards_of(env, customer), bills=portal_plan.bills_of(env, customer),
+        plans=running, bills=portal_plan.bills_of(env, customer),
         shown=ids.show,
-        grants=[one for one in access.list_(env, customer.uuid, limit=30)
-                if one.status in ("active", "coming")],
+        grants=_access(env, customer), open_plans=_plans(env, running),
         sold=items.list_(env)[:12],
         **credit_facts(env, customer.uuid, limit=30),
     )  # fmt: skip
+
+
+def _access(env: Env, customer: Customer) -> list[GrantView]:
+    """What is open or will be; of several grants of one thing, the one that lasts longest."""
+    best: dict[tuple[str, str, str], GrantView] = {}
+    for one in access.list_(env, customer.uuid, limit=30):
+        if one.status in ("active", "coming"):
+            key = (one.type, one.resource, one.status)
+            other = best.get(key)
+            if other is None or _lasts(one) > _lasts(other):
+                best[key] = one
+    return list(best.values())
+
+
+def _lasts(one: GrantView) -> float:
+    return one.expires_at.timestamp() if one.expires_at else inf
+
+
+def _plans(env: Env, running: list[portal_plan.PlanCard]) -> list[OpenPlan]:
+    """Plans that could be begun: public ones of families in which nothing runs."""
+    taken = {card.sub.family for card in running}
+    return [
+        OpenPlan(one.key, one.name, plan_price(one.terms, env.settings.default_currency), one.terms)
+        for one in plans.list_(env, public_only=True) if one.family not in taken
+    ][:8]  # fmt: skip
 
 
 @router.get("/portal/receipts/{payment}")

@@ -17,6 +17,7 @@ from paydesk.flows import plans, subscription_offers, subscriptions
 from paydesk.flows.subscriptions import NewSubscription
 from paydesk.pages import look, reader
 from paydesk.pages.portal_words import Line, Tongue
+from paydesk.rules.plans import plan_price
 from paydesk.seals import seal
 
 if TYPE_CHECKING:
@@ -92,14 +93,13 @@ def _look(
     seen = _seen(env, t, plan, who, seats, code) if who is not None else Seen(code=code)
     if seen.wrong:
         seats = terms.least_quantity
-    each = plans.price_of(env, plan, quantity=terms.least_quantity)
-    each_minor = each.minor // terms.least_quantity
+    each = plan_price(terms, env.settings.default_currency)
     days = seen.first.trial_days if seen.first else terms.trial_days if who is None else 0
     has_seats = terms.most_quantity > 1
     every_of = terms.interval_unit, terms.interval_count
     every = t.every(*every_of)
     every = f"{t('a_seat')} {every}" if has_seats else every
-    price = t.amount(each_minor, each.currency)
+    price = t.amount(each.minor, each.currency)
     then = f"{price} {every}"
     trial = None
     if days:
@@ -128,7 +128,7 @@ def _seen(env: Env, t: Tongue, plan: Plan, who: Customer, seats: int, code: str)
         seen.wrong = t("seats_wrong", least=t.count(terms.least_quantity),
                        most=t.count(terms.most_quantity))  # fmt: skip
         seats = terms.least_quantity
-    currency = plans.price_of(env, plan).currency
+    currency = plan_price(terms, env.settings.default_currency).currency
     for promo in dict.fromkeys((code or None, None)):
         try:
             seen.first = subscription_offers.preview(
@@ -217,7 +217,7 @@ def begin(
     try:
         begun = subscriptions.start(env, NewSubscription(
             customer_id=who.uuid, plan=plan.key, quantity=seats, promo=code or None,
-            currency=plans.price_of(env, plan).currency, is_hosted=True,
+            currency=plan_price(plan.terms, env.settings.default_currency).currency, is_hosted=True,
             success_url=home, cancel_url=env.settings.base_url + back,
             request_key=ids.request_key("plan offer", told["n"], str(seats), code),
         ))  # fmt: skip

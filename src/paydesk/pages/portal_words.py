@@ -68,6 +68,12 @@ WORDS: dict[str, dict[str, str]] = {
     "line_usage": {"en": "Usage", "fr": "Utilisation", "ht": "Itilizasyon"},
     "line_grant": {"en": "Grant", "fr": "Offerts", "ht": "Kado"},
     "line_refund": {"en": "Refund", "fr": "Remboursement", "ht": "Ranbousman"},
+    "line_expiry": {"en": "Expired", "fr": "Expirés", "ht": "Ekspire"},
+    "line_clawback": {"en": "Taken back", "fr": "Repris", "ht": "Repran"},
+    "line_clawback_reversal": {"en": "Given back", "fr": "Rendus", "ht": "Remèt"},
+    "line_transfer": {"en": "Transfer", "fr": "Transfert", "ht": "Transfè"},
+    "bought_invoice": {"en": "Invoice", "fr": "Facture", "ht": "Fakti"},
+    "bought_wallet": {"en": "Wallet", "fr": "Portefeuille", "ht": "Pòtfèy"},
     "line_expiration": {"en": "Expiration", "fr": "Expiration", "ht": "Ekspirasyon"},
     "line_membership_payment": {"en": "Membership payment", "fr": "Abonnement",
                                 "ht": "Abònman"},
@@ -322,6 +328,11 @@ class Tongue:
         """A word that the desk writes by itself where a provider tells no more."""
         key = text.lower()
         return self(key) if key in ("tax", "discount", "adjustment") else text
+
+    def bought(self, text: str | None) -> str:
+        """What a payment is for: a name as it is, the desk's own words in the language."""
+        key = f"bought_{(text or '').lower()}"
+        return self(key) if key in WORDS else text or self("payment")
 
     def every(self, unit: str, count: int) -> str:
         """`a month`, `every 3 months`."""

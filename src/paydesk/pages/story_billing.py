@@ -26,6 +26,11 @@ TONES = {
     "dispute.due_soon": "warn", "dispute.submitted": "info", "risk.review_needed": "warn",
     "wallet.frozen": "warn",
 }  # fmt: skip
+#: Why an invoice is written, as its page says it.
+REASONS = {
+    "subscription_create": "first period", "subscription_cycle": "renewal",
+    "subscription_update": "change of plan", "manual": "by hand",
+}
 _CHANGED = {
     "plan": "plan", "terms": "terms", "quantity": "seats", "period": "period",
     "method": "payment method", "next": "what comes next", "cancel_at": "end",
@@ -98,7 +103,8 @@ WORDS: dict[str, Callable[[Row], tuple[str, str]]] = {
     "subscription.trial_will_end": lambda d: ("Trial ends soon", day(d.get("trial_end"), "on ")),
     "subscription.canceled": lambda d: ("Canceled", words(d.get("reason"))),
     "subscription.expired": lambda d: ("Never paid", words(d.get("reason"))),
-    "invoice.created": lambda d: ("Invoice drafted", words(d.get("reason"))),
+    "invoice.created": lambda d: (
+        "Invoice drafted", REASONS.get(str(d.get("reason")), words(d.get("reason")))),
     "invoice.finalized": lambda d: (
         "Invoice finalized", joined(amount(d, "total"),
                                     f"{amount(d, 'due')} due" if d.get("due") else "")),

@@ -159,7 +159,7 @@ def many_cards(f: Features) -> Reason | None:
 def disputes(f: Features) -> Reason | None:
     """Payments of this customer were disputed."""
     return _reason("disputes", _steps(f.disputes, (1, 30), (2, 60)),
-                   f"{f.disputes} disputed payments.")  # fmt: skip
+                   f"{f.disputes} disputed payment{'' if f.disputes == 1 else 's'}.")  # fmt: skip
 
 
 def young_and_large(f: Features) -> Reason | None:
