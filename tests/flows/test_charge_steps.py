@@ -1,4 +1,4 @@
-"""Every currency to the digit that cards can be charged: parts of periods, codes, taxes, changes."""
+"""Every currency to the digit that cards are charged: parts of periods, codes, taxes, changes."""
 
 from __future__ import annotations
 
