@@ -292,8 +292,8 @@ def _write_call(
     shown, whose = ids.show("payment", priced.payment_id), ids.show("customer", customer_id)
     order = Order(
         id=shown, customer=whose, key=str(call_id), amount=priced.total,
-        description=priced.description,
-        lines=(OrderLine(name=priced.description, amount=priced.total),),
+        description=priced.shown,
+        lines=(OrderLine(name=priced.shown, amount=priced.total),),
         email=what.email, success_url=what.return_url or env.settings.base_url,
         metadata={"customer_id": whose, "payment_id": shown, "userId": priced.external_id[:500]},
         provider_customer=provider_customers.ref_of(

@@ -36,6 +36,7 @@ from paydesk.flows import (
     provider_calls,
     provider_customers,
     rates,
+    subscription_payments,
     tax_rates,
 )
 from paydesk.flows.checkout import CheckoutView, StartCheckout
@@ -326,7 +327,7 @@ def _write_call(
     attempt_id, call_id = ids.new_owned(owner), ids.new_owned(owner)
     shown, whose = ids.show("payment", payment.key[1]), ids.show("customer", owner)
     who = invoice_views.customer(tx, owner)
-    name = payment.description or "Invoice"
+    name = subscription_payments.words_of(tx, owner, row.id) or payment.description or "Invoice"
     order = Order(
         id=shown, customer=whose, key=str(call_id), amount=amount, description=name,
         lines=(OrderLine(name=name, amount=amount),), email=who["email"],

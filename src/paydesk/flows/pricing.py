@@ -18,7 +18,16 @@ from paydesk.errors import (
     InvalidRequest,
     PaydeskError,
 )
-from paydesk.flows import catalog, customers, invoice_books, items, promos, rates, risk
+from paydesk.flows import (
+    catalog,
+    customers,
+    invoice_books,
+    items,
+    promos,
+    rates,
+    risk,
+    subscription_payments,
+)
 from paydesk.rules import fields
 from paydesk.rules.money import Money, times
 
@@ -31,6 +40,7 @@ class Priced:
     """A priced order. `credits` has a code's bonus in it; `line` is kept with the checkout.
 
     `goods` is what will be handed over for other things than credits, kept with the payment.
+    `shown` is what whoever pays reads at the provider.
     """
 
     payment_id: UUID
@@ -43,6 +53,7 @@ class Priced:
     total: Money
     credits: int
     description: str
+    shown: str
     reservation: promos.Reservation | None
     line: dict[str, Any]
     risk: risk.Asked
@@ -67,6 +78,8 @@ class _Order:
     quote: items.Quote | None = None
     invoice: invoice_books.InvoiceRow | None = None
     credits: int = 0
+    #: What the provider's page says of it, where that is not its name.
+    words: str | None = None
 
 
 def price(
@@ -114,6 +127,7 @@ def price(
         total=total,
         credits=order.credits + bonus,
         description=name,
+        shown=what.description or order.words or name,
         reservation=found,
         line=_line(env, order, name, discount, total, found),
         item=order.quote.item if order.quote else None,
@@ -230,8 +244,10 @@ def _invoice(env: Env, what: StartCheckout) -> _Order:
                                param="code")  # fmt: skip
     with env.db.read() as tx:
         row = invoice_books.asked(tx, what.customer_id, what.invoice)
+        words = subscription_payments.words_of(tx, what.customer_id, row.id)
     return _Order(price=row.money(row.due_minor), purpose=invoice_books.PURPOSE,
-                  product=row.payable, name=invoice_books.name_of(row), invoice=row)  # fmt: skip
+                  product=row.payable, name=invoice_books.name_of(row), invoice=row,
+                  words=words)  # fmt: skip
 
 
 def _credits(env: Env, asked: int) -> _Order:
