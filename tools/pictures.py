@@ -18,6 +18,7 @@ sys.path[:0] = [str(ROOT / "tests" / "kit"), str(ROOT / "src")]
 
 import psycopg  # noqa: E402
 from browsing import open_chromium  # noqa: E402
+from desk_billing import fill_billing  # noqa: E402
 from desk_process import Desk  # noqa: E402
 from desk_shop import fill  # noqa: E402
 
@@ -25,6 +26,8 @@ from paydesk.db import embedded  # noqa: E402
 
 IMAGES = ROOT / "docs" / "images"
 DAYS = 60
+#: Height of a picture where it is less than the screen's.
+HEIGHTS = {"checkout": 720, "change": 720, "invoice": 720}
 
 
 def main() -> None:
@@ -33,9 +36,14 @@ def main() -> None:
         desk = Desk(Path(folder) / "shop", environ={"MAX_CREDIT_BALANCE": "1000000"}).wait()
         try:
             ids = fill(desk, purchases=110)
+            billing = fill_billing(desk, ids["paid"])
+            bill = desk.api("GET", f"/v1/invoices/{billing['open_invoice']}")
+            changed = f"/dashboard/subscriptions/{billing['subscription']}/change"
             fresh = {
                 "payment": f"/dashboard/payments/{ids['paid']['payment']['id']}",
                 "checkout": ids["waiting"]["page_url"].removeprefix(desk.url),
+                "change": f"{changed}?plan=agency&quantity=2&at=now",
+                "invoice": bill["hosted_url"].removeprefix(desk.url),
             }
             with open_chromium() as browser:
                 take(browser, desk, fresh)
@@ -72,11 +80,23 @@ def take(browser, desk: Desk, pages: dict[str, str]) -> None:
         )
         page = context.new_page()
         for name, path in pages.items():
-            page.set_viewport_size({"width": 1440, "height": 720 if name == "checkout" else 1080})
+            page.set_viewport_size({"width": 1440, "height": HEIGHTS.get(name, 1080)})
             page.goto(desk.url + path)
             page.wait_for_load_state("networkidle")
             page.screenshot(path=IMAGES / f"{name}-{theme}.png")
+            shrink(IMAGES / f"{name}-{theme}.png")
         context.close()
+
+
+def shrink(path: Path) -> None:
+    """To 256 colors, a third of the size, where Pillow is installed."""
+    try:
+        from PIL import Image
+    except ImportError:
+        return
+    with Image.open(path) as picture:
+        less = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    less.save(path, optimize=True)
 
 
 if __name__ == "__main__":
