@@ -140,8 +140,8 @@ def move_time(
     """Move that customer's time: what falls due on the way happens now."""
     session.check_form(request, _check(request), csrf)
     env: Env = request.app.state.env
-    _, clock = _traveler(env)
-    if clock is None or by not in STEPS:
+    clock = _traveler(env)[1] if by in STEPS else None
+    if clock is None:
         raise NotFound("There is no such step of time.")
     clocks.advance(env, clock, by=timedelta(days=STEPS[by][1]))
     return look.go("/dev#time")
