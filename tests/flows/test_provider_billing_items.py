@@ -10,7 +10,7 @@ from provider_run import There
 
 from paydesk.flows import provider_billing_events as news
 from paydesk.flows import subscriptions as flow
-from paydesk.providers.stripe_billing_shapes import of_invoice
+from paydesk.providers.stripe_billing_shapes import of_invoice, of_subscription
 from paydesk.rules.money import USD
 
 
@@ -25,8 +25,8 @@ def told(there):
     call = there.env.providers.call
 
     def instead(**changes):
-        def ask(name, method, *args):
-            found = call(name, method, *args)
+        def ask(name, method, *args, **more):
+            found = call(name, method, *args, **more)
             return changes[method](found) if method in changes else found
 
         there.env.providers.call = ask
@@ -273,3 +273,20 @@ def test_a_period_that_was_refused_at_first_has_the_number_that_was_left(there, 
     look(there, who)
     assert cycles(there, sub) == [0, 1, 2]
     assert there.parked() == []
+
+
+# Shapes ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", ["2020-08-27", "2023-10-16", "2025-03-31.basil", None])
+def test_an_item_has_its_period_in_every_shape(there, version):
+    # C26: on the item, or on the subscription; and how its invoices are paid
+    there.plan("pro")
+    there.begin(there.user())
+    (one,) = there.sim.deliveries("customer.subscription.created", version=version)
+    found = of_subscription(one.event["data"]["object"])
+    (item,) = found.items
+    assert item.period == (found.period_start, found.period_end)
+    assert not found.is_sent
+    sent = {**one.event["data"]["object"], "collection_method": "send_invoice"}
+    assert of_subscription(sent).is_sent

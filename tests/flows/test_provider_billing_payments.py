@@ -8,7 +8,10 @@ from types import SimpleNamespace
 import pytest
 from provider_run import There
 
+from paydesk.flows import provider_billing_events as news
 from paydesk.ids import new_owned
+from paydesk.providers.billing import RemotePayment
+from paydesk.providers.stripe_billing_shapes import of_invoice
 
 VERSIONS = ["2023-10-16", "2025-03-31.basil", None]
 
@@ -16,6 +19,22 @@ VERSIONS = ["2023-10-16", "2025-03-31.basil", None]
 @pytest.fixture
 def there(billing) -> There:
     return There(billing)
+
+
+@pytest.fixture
+def told(there):
+    """Let Stripe answer otherwise than its simulator can: {method: what is made of its answer}."""
+    call = there.env.providers.call
+
+    def instead(**changes):
+        def ask(name, method, *args, **more):
+            found = call(name, method, *args, **more)
+            return changes[method](found) if method in changes else found
+
+        there.env.providers.call = ask
+
+    yield instead
+    there.env.providers.__dict__.pop("call", None)
 
 
 def unpaid(there, version=None, **plan):
@@ -178,3 +197,55 @@ def test_an_invoice_that_is_refused_leaves_no_stale_state(there):
     del there.env.providers.call
     assert there.parked() == []
     assert there.billing.invoices(sub)[-1] == (1, "paid", 2000, 2000)
+
+
+@pytest.mark.parametrize("is_listed", [True, False])
+def test_a_charge_without_a_payment_intent_is_money_too(there, told, is_listed):
+    # S1.17 C26: Stripe's older charges, named in the list of payments or not at all
+    there.plan("pro", credits=100)
+    parts = (RemotePayment(ref="ch_of_old", asked=2000, paid=2000, is_charge=True),)
+    told(list_invoices=lambda found: [
+        replace(one, payments=parts if is_listed else (), is_listed=is_listed)
+        for one in found])  # fmt: skip
+    sub = there.begin(there.user())
+    assert there.billing.invoices(sub) == [(0, "paid", 2000, 2000)]
+    assert payments(there, sub) == [(2000, 2000, "succeeded")]
+    (row,) = there.billing.all("select ref from provider_refs r join payments p on"
+                               " r.object_id = p.id") or [{"ref": None}]  # fmt: skip
+    assert row["ref"] == ("ch_of_old" if is_listed else None)
+    assert there.billing.balance(sub) == 100
+
+
+def test_an_invoice_whose_list_of_payments_is_empty_brought_no_money(there, told):
+    # S1.50: a balance at Stripe paid it, whatever its sums say
+    there.plan("pro")
+    told(list_invoices=lambda found: [
+        replace(one, payments=(), is_listed=True) for one in found])  # fmt: skip
+    sub = there.begin(there.user())
+    assert there.billing.invoices(sub) == [(0, "paid", 2000, 2000)]
+    assert payments(there, sub) == []
+    assert there.billing.books(sub, "revenue") == 0
+    assert there.billing.can(sub, "tier:pro")
+
+
+def test_a_payment_of_more_than_its_part_is_looked_at_and_settles_it_all_the_same(there, told):
+    # S1.50 I3: what is over is Stripe's to credit; here a person sees the difference
+    there.plan("pro")
+    told(list_invoices=lambda found: [
+        replace(one, due=1500, paid=1500, payments=tuple(
+            replace(part, asked=1500, paid=1500) for part in one.payments)) for one in found])
+    sub = there.begin(there.user())
+    assert there.billing.invoices(sub) == [(0, "paid", 2000, 1500)]
+    (row,) = there.billing.all("select asked_minor, captured_minor, review from payments")
+    assert tuple(row.values()) == (1500, 2000, "overpaid")
+    assert there.billing.can(sub, "tier:pro")
+
+
+def test_an_old_event_says_itself_that_an_invoice_was_paid_elsewhere(there):
+    # S1.17 C26: before 2025-03-31; where Stripe has it no more, nothing else is left to ask
+    _, open_ = unpaid(there)
+    outside(there, open_)
+    (paid,) = [one for one in there.waiting("2023-10-16") if one.type == "invoice.paid"]
+    found = of_invoice(paid.event["data"]["object"])
+    assert (found.is_outside, found.state, found.paid) == (True, "paid", 2000)
+    assert news._claimed(found) == {}
