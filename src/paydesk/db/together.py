@@ -47,8 +47,13 @@ _PLACE = re.compile(r"%\((\w+)\)s")
 _SELECT = re.compile(r"\s*select\s", re.I)
 #: What a select may not have: locks, and an end of its own that another could not follow.
 _NOT_SELECT = re.compile(r"\bfor\s+(no\s+key\s+)?(update|share)\b|\boffset\b|;", re.I)
-_INSERT = re.compile(r"\s*(insert\s+into\s+\w+\s*\([^()]*\))\s*values\s*\((.*)\)\s*$", re.I | re.S)
-_NOT_INSERT = re.compile(r"\bon\s+conflict\b|\breturning\b|\bselect\b", re.I)
+_INSERT = re.compile(
+    r"\s*(insert\s+into\s+\w+\s*\([^()]*\))\s*values\s*\((.*)\)\s*(?:returning\s([\w\s,]+))?$",
+    re.I | re.S,
+)
+_NOT_INSERT = re.compile(r"\bon\s+conflict\b|\bselect\b", re.I)
+#: One that answers the row: it is told by its owner whose it is.
+_OWNED = re.compile(r"\(\s*customer_id\b.*?\bvalues\s*\(\s*%\(customer_id\)s", re.I | re.S)
 _UPDATE = re.compile(
     r"\s*(update\s+\w+\s+set\s.+?)\swhere\s(.+?)(?:\sreturning\s(.+))?$", re.I | re.S
 )
@@ -269,15 +274,16 @@ class _Group:
             assert cursor.rowcount == len(asked), "each of these inserts one row"
             return [1] * len(asked)
         found: list[list[Any]] = [[] for _ in asked]
+        whose = {one.params.get(_OWNER): number for number, one in enumerate(asked)}
         for row in cursor.fetchall():
-            found[row.pop("_n")].append(row)
+            found[row.pop("_n") if "_n" in row else whose[row.pop("_owner")]].append(row)
         return [len(rows) for rows in found] if asked[0].is_count else found
 
 
 @dataclass(slots=True)
 class _Made:
     """A statement for all of them. `has_rows`: it answers rows, each with the place `_n` of whom
-    it is for."""
+    it is for, or with the customer, `_owner`."""
 
     sql: Any
     params: dict[str, Any]
@@ -360,7 +366,12 @@ def _shape(query: str, columns: tuple[tuple[str, str], ...]) -> tuple[str, bool]
     if _OWNER not in own:
         return None
     if (found := _INSERT.match(query)) and not _NOT_INSERT.search(query):
-        return " ".join([found[1], "select", _PLACE.sub(place, found[2]), "from", many]), False
+        made = [found[1], "select", _PLACE.sub(place, found[2]), "from", many]
+        if found[3] is None:
+            return " ".join(made), False
+        if not _OWNED.search(query):
+            return None
+        return " ".join([*made, "returning", f"{_OWNER} as _owner,", found[3]]), True
     if (found := _UPDATE.match(query)) and not _NOT_UPDATE.search(query):
         head, where = _PLACE.sub(place, found[1]), _PLACE.sub(place, found[2])
         told = f", {found[3]}" if found[3] else ""

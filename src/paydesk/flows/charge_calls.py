@@ -88,7 +88,9 @@ def _done_many(
             account=payment.provider_account, charge=charge, path="verify", proof=True,
             version=asked_at,
         )  # fmt: skip
-    outcomes, _ = charges.apply(tx, now, list(claims.values()), env.settings)
+    outcomes, _ = charges.apply(
+        tx, now, list(claims.values()), env.settings, [payments[index] for index in claims]
+    )
     for index, outcome in zip(claims, outcomes, strict=True):
         kept[index]["outcome"] = outcome
     return [

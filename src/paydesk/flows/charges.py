@@ -199,14 +199,16 @@ def record(
 
 
 def apply(
-    tx: Tx, now: datetime, claims: Sequence[Claim], settings: Settings
-) -> tuple[list[str], list[UUID]]:
+    tx: Tx, now: datetime, claims: Sequence[Claim], settings: Settings,
+    payments: Sequence[ServicePayment] | None = None,
+) -> tuple[list[str], list[UUID]]:  # fmt: skip
     """The step inside the transaction: (what became of each claim, payments that ended unpaid).
 
-    All heads are locked. About a dozen statements, however many claims.
+    All heads are locked. `payments`: those that are claimed for, where they were read under the
+    lock. About a dozen statements, however many claims.
     """
     keys = list(dict.fromkeys(c.key for c in claims))
-    found = JoinedStore(tx.conn).get_many(keys)
+    found = JoinedStore(tx.conn).get_many(keys) if payments is None else payments
     works = {p.key: _Work(p, p.state, p.captured_cents) for p in found if p is not None}
     for attempt in attempts.of_payments(tx, list(works)):
         works[attempt.customer_id, attempt.payment_id].attempts.append(attempt)

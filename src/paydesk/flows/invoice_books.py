@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
+
+import msgspec
 
 from paydesk import ids
 from paydesk.db.postgres import Tx, jsonb
@@ -37,8 +38,7 @@ ON_FAILED: list[FailedHook] = []
 _ENGINE = "paydesk.flows.subscriptions"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InvoiceRow:
+class InvoiceRow(msgspec.Struct, frozen=True, kw_only=True):
     """A row of `invoices`: amounts in minor units of `currency`; total = balance + due."""
 
     customer_id: UUID
@@ -102,7 +102,7 @@ class InvoiceRow:
         return Money(minor, self.currency, minor=True)
 
 
-COLUMNS = ", ".join(f.name for f in fields(InvoiceRow))
+COLUMNS = ", ".join(InvoiceRow.__struct_fields__)
 #: What a step may change, and how it is written.
 _CHANGING = (
     "state", "reason", "cycle", "subtotal_minor", "discount_minor", "tax_minor", "total_minor",

@@ -228,7 +228,7 @@ def pdf_of(base_url: str, row: InvoiceRow) -> str:
 
 _PLAIN = tuple(
     name for name in (f.name for f in fields(InvoiceView))
-    if name in {f.name for f in fields(InvoiceRow)} - {"page_url", "pdf_url"}
+    if name in {*InvoiceRow.__struct_fields__} - {"page_url", "pdf_url"}
 )  # fmt: skip
 
 

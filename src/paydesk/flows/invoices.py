@@ -65,6 +65,17 @@ Taxes = Callable[[Tx, str, str, datetime], Sequence[TaxRate]]
 
 # Drafts ----------------------------------------------------------------------------------------
 
+_INSERT: Any = " ".join([
+    "insert into invoices (customer_id, id, subscription_id, state, reason, cycle, currency,"
+    " subtotal_minor, discount_minor, tax_minor, total_minor, due_minor, period_start, period_end,"
+    " memo, due_at, secret, buyer, metadata, request_key, clock_id, created_at)"
+    " values (%(customer_id)s, %(id)s, %(subscription_id)s, 'draft', %(reason)s, %(cycle)s,"
+    " %(currency)s, %(subtotal_minor)s, %(discount_minor)s, %(tax_minor)s, %(total_minor)s,"
+    " %(due_minor)s, %(period_start)s, %(period_end)s, %(memo)s, %(due_at)s, %(secret)s,"
+    " %(buyer)s, %(metadata)s, %(request_key)s, %(clock_id)s, %(now)s) returning",
+    invoice_books.COLUMNS,
+])  # fmt: skip
+
 
 def write(
     tx: Tx, now: datetime, *, settings: Settings, customer_id: UUID, subscription_id: UUID | None,
@@ -87,14 +98,13 @@ def write(
         "memo": memo, "due_at": due_at, "request_key": request_key,
         "metadata": fields.metadata(metadata), "buyer": dict(buyer or {}),
     }  # fmt: skip
+    lines = rules.discounted(items, discount)
     row = invoice_books.draft_of(tx, customer_id, subscription_id) if subscription_id else None
     if row is None:
-        row = _insert(tx, now, customer_id, subscription_id, currency, told)
-    else:
-        _same_currency(row, currency)
-        told["metadata"] = {**row.metadata, **told["metadata"]}
-        row = invoice_books.change(tx, row, **told)
-    return _append(tx, now, row, rules.discounted(items, discount))
+        return _insert(tx, now, customer_id, subscription_id, currency, told, lines)
+    _same_currency(row, currency)
+    told["metadata"] = {**row.metadata, **told["metadata"]}
+    return _append(tx, now, invoice_books.change(tx, row, **told), lines)
 
 
 def add(
@@ -110,7 +120,7 @@ def add(
             "period_end": None, "memo": None, "due_at": None, "request_key": uuid4(),
             "metadata": {}, "buyer": {},
         }  # fmt: skip
-        row = _insert(tx, now, customer_id, subscription_id, currency, told)
+        return _insert(tx, now, customer_id, subscription_id, currency, told, items)
     _same_currency(row, currency)
     return _append(tx, now, row, items)
 
@@ -122,25 +132,24 @@ def _same_currency(row: InvoiceRow, currency: str) -> None:
 
 def _insert(
     tx: Tx, now: datetime, customer_id: UUID, subscription_id: UUID | None, currency: str,
-    told: Mapping[str, Any],
+    told: Mapping[str, Any], items: Sequence[NewItem],
 ) -> InvoiceRow:  # fmt: skip
-    invoice_id = ids.new_owned(customer_id)
-    tx.run(
-        "insert into invoices (customer_id, id, subscription_id, state, reason, cycle, currency,"
-        " period_start, period_end, memo, due_at, secret, buyer, metadata, request_key, clock_id,"
-        " created_at) values (%(customer_id)s, %(id)s, %(subscription_id)s, 'draft', %(reason)s,"
-        " %(cycle)s, %(currency)s, %(period_start)s, %(period_end)s, %(memo)s, %(due_at)s,"
-        " %(secret)s, %(buyer)s, %(metadata)s, %(request_key)s, %(clock_id)s, %(now)s)",
+    """A new draft with these lines, and its event."""
+    values = _figures(rules.summed(items))
+    row = tx.one(
+        _INSERT,
         {
-            **told, "customer_id": customer_id, "id": invoice_id, "now": now,
-            "subscription_id": subscription_id, "currency": currency,
+            **told, **values, "customer_id": customer_id, "id": ids.new_owned(customer_id),
+            "now": now, "subscription_id": subscription_id, "currency": currency,
             "secret": secrets.token_urlsafe(24), "buyer": jsonb(told["buyer"]),
             "metadata": jsonb(told["metadata"]), "clock_id": tx.heads[customer_id].clock_id,
         },
     )  # fmt: skip
-    row = invoice_books.get(tx, customer_id, invoice_id)
-    emit_many(tx, [invoice_books.event(row, now, "invoice.created")])
-    return row
+    assert row is not None
+    made = InvoiceRow(**row)
+    emit_many(tx, [invoice_books.event(made, now, "invoice.created")])
+    write_items(tx, now, made, items, 0)
+    return made
 
 
 def _append(tx: Tx, now: datetime, row: InvoiceRow, items: Sequence[NewItem]) -> InvoiceRow:
@@ -153,11 +162,14 @@ def _append(tx: Tx, now: datetime, row: InvoiceRow, items: Sequence[NewItem]) ->
 
 
 def _write_sums(tx: Tx, row: InvoiceRow, sums: rules.Sums, **more: Any) -> InvoiceRow:
-    values = {
+    return invoice_books.change(tx, row, **{**_figures(sums), **more})
+
+
+def _figures(sums: rules.Sums) -> dict[str, int]:
+    return {
         "subtotal_minor": sums.subtotal, "discount_minor": sums.discount, "tax_minor": sums.tax,
         "total_minor": sums.total, "due_minor": max(0, sums.total),
     }  # fmt: skip
-    return invoice_books.change(tx, row, **{**values, **more})
 
 
 def write_items(
@@ -217,14 +229,15 @@ def _write_lines(
 
 def finalize(
     tx: Tx, now: datetime, customer_id: UUID, invoice_id: UUID, *, settings: Settings,
-    taxes: Taxes | None = None, try_at: datetime | None = None,
+    taxes: Taxes | None = None, try_at: datetime | None = None, row: InvoiceRow | None = None,
 ) -> InvoiceRow:  # fmt: skip
     """Fix a draft: taxes of its day, what the customer's balance pays, who sells to whom. It is
     open then, or paid at once where nothing is due. Once; again it answers the invoice.
 
-    `try_at`: when its money is asked for next. The number is drawn later, by `number`.
+    `try_at`: when its money is asked for next. `row`: the invoice, where it was read or written
+    just now. The number is drawn later, by `number`.
     """
-    row = invoice_books.get(tx, customer_id, invoice_id)
+    row = row or invoice_books.get(tx, customer_id, invoice_id)
     if row.state != "draft":
         return row
     buyer = invoice_views.buyer(tx, customer_id, row.buyer)
@@ -256,16 +269,16 @@ def finalize(
 
 def intend_payment(
     env: Env, tx: Tx, now: datetime, invoice: InvoiceRow, *, method_id: UUID | None,
-    off_session: bool = True, return_url: str | None = None,
+    off_session: bool = True, return_url: str | None = None, is_fresh: bool = False,
 ) -> provider_calls.Call | None:  # fmt: skip
     """Write the payment, its attempt and the call that charges a saved method (None: the default
     one) for what is due; the caller runs the call once this is committed. `return_url`: where a
-    bank's page leads back to.
+    bank's page leads back to. `is_fresh`: `invoice` is as it stands, under its customer's lock.
 
     None: nothing is due, a payment is under way already, or there is no method to charge. Each
     try is a payment of its own: the n-th of an invoice is made once.
     """
-    row = invoice_books.get(tx, invoice.customer_id, invoice.id)
+    row = invoice if is_fresh else invoice_books.get(tx, invoice.customer_id, invoice.id)
     is_ours = row.runner == "paydesk" and row.state in rules.PAYABLE
     if not is_ours or not row.due_minor or invoice_books.under_way(tx, row):
         return None

@@ -232,19 +232,18 @@ def _renew(env: Env, tx: Tx, now: datetime, sub: Sub) -> provider_calls.Call | N
         steps.move(tx, now, sub, "paid", None)
     told, span = steps.terms(tx, sub), (sub.period_start, sub.period_end)
     discount = bills.use_discount(sub)
-    steps.save(tx, now, sub)
+
+    def drafted(draft: invoice_books.InvoiceRow) -> None:
+        sub.latest_invoice_id = draft.id
+        steps.save(tx, now, sub)  # Where nothing is due, what was paid for is given right after.
+
     row = bills.bill(
         env, tx, now, sub, "subscription_cycle", [bills.period_item(tx, sub, told, *span)],
         key=("cycle", str(sub.period)), cycle=sub.period, period=span, discount=discount,
+        drafted=drafted,
     )  # fmt: skip
     crash.at("renewal_invoiced")
-    fresh = steps.read(tx, *sub.key)
-    fresh.latest_invoice_id = row.id
-    call = None
-    if row.state == "open":
-        call = _charge(env, tx, now, fresh, row)
-    steps.save(tx, now, fresh)
-    return call
+    return _charge(env, tx, now, sub, row) if row.state == "open" else None
 
 
 def _charge(
@@ -253,7 +252,7 @@ def _charge(
     """Intend the charge; no method, or a sum that nobody can be asked for, is a failed try."""
     code = dunning.NO_METHOD
     try:
-        call = bills.charge(env, tx, now, sub, row)
+        call = bills.charge(env, tx, now, sub, row, is_fresh=True)
     except InvalidRequest as exc:
         call, code = None, exc.code
     if call is None:
@@ -261,6 +260,7 @@ def _charge(
             tx, invoice_books.get(tx, sub.customer_id, row.id), attempts=row.attempts + 1
         )
         dunning.failed(tx, now, sub, row, code)
+        steps.save(tx, now, sub)
     return call
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -25,9 +25,11 @@ def bill(
     key: Sequence[str], cycle: int | None = None,
     period: tuple[datetime, datetime] | None = None, discount: Discount | None = None,
     metadata: Mapping[str, str] | None = None,
+    drafted: Callable[[InvoiceRow], None] | None = None,
 ) -> InvoiceRow:  # fmt: skip
     """Write and finalize an invoice; one that asks for nothing is paid at once, and what it pays
-    for is given then: `sub` has to be read anew after that. The head is locked.
+    for is given then: `sub` has to be read anew after that, unless the invoice is open. The head
+    is locked. `drafted` hears of the draft before that.
 
     What cannot be charged of what a balance, a code, a tax, a change or a short first period left
     of a price is written off: for some cents nobody's plan ends.
@@ -38,7 +40,11 @@ def bill(
         discount=discount, metadata=dict(metadata or {}),
         request_key=ids.request_key("subscription", str(sub.id), *key),
     )  # fmt: skip
-    row = invoices.finalize(tx, now, sub.customer_id, draft.id, settings=env.settings)
+    if drafted is not None:
+        drafted(draft)
+    row = invoices.finalize(
+        tx, now, sub.customer_id, draft.id, settings=env.settings, row=draft
+    )
     is_rest = reason == "subscription_update" or row.due_minor != sub.price_minor * sub.quantity
     rest = row.due_minor - chargeable(row.due_minor, row.currency)
     if row.state == "open" and is_rest and rest:
@@ -56,12 +62,13 @@ def chargeable(due_minor: int, currency: str) -> int:
 
 def charge(
     env: Env, tx: Tx, now: datetime, sub: Sub, row: InvoiceRow, *, off_session: bool = True,
-    return_url: str | None = None,
+    return_url: str | None = None, is_fresh: bool = False,
 ) -> provider_calls.Call | None:  # fmt: skip
     """Intend the charge of an open invoice; None where there is nothing to charge with."""
     return invoices.intend_payment(
-        env, tx, now, row, method_id=sub.method_id, off_session=off_session, return_url=return_url
-    )
+        env, tx, now, row, method_id=sub.method_id, off_session=off_session,
+        return_url=return_url, is_fresh=is_fresh,
+    )  # fmt: skip
 
 
 def period_item(
