@@ -10,7 +10,7 @@ import pytest
 from test_purchase_plans import Explained
 
 from paydesk import ids
-from paydesk.flows import desk_lists, figure_recurring, risk
+from paydesk.flows import attention, desk_lists, figure_cohorts, figure_recurring, risk
 from paydesk.http.compat import records
 from paydesk.rules.figures import Range
 
@@ -39,7 +39,19 @@ def reading(env, ask):
 
 
 def moved(tx):
-    return figure_recurring.movements(tx, YEAR, "month", True, None, YEAR.end)
+    return figure_recurring.moved(tx, YEAR, "month", None)
+
+
+def aged(tx):
+    return figure_cohorts.cohorts(tx, YEAR, "month", None, YEAR.end, 7)
+
+
+def tried(tx):
+    return figure_recurring.trials(tx, YEAR, "month", None)
+
+
+def waits(tx):
+    return attention.needs(tx, YEAR.end)
 
 
 def stood(tx):
@@ -56,8 +68,12 @@ def stood(tx):
         ("subscriptions_plans", desk_lists.subscribers),
         ("subscriptions_plans", lambda env: desk_lists.subscribers_of(env, ids.new_catalog())),
         ("disputes_waiting", lambda env: reading(env, desk_lists.waiting)),
-        ("subscription_history_figures", lambda env: reading(env, moved)),
-        ("subscription_history_figures", lambda env: reading(env, stood)),
+        ("subscription_history_moved", lambda env: reading(env, moved)),
+        ("subscription_history_moved", lambda env: reading(env, aged)),
+        ("subscriptions_trials", lambda env: reading(env, tried)),
+        ("subscriptions_late", lambda env: reading(env, waits)),
+        ("invoices_given_up", lambda env: reading(env, waits)),
+        ("invoices_open", lambda env: reading(env, waits)),
     ],
 )
 def test_lists_and_counts_go_by_an_index(told, index, ask):
@@ -66,6 +82,15 @@ def test_lists_and_counts_go_by_an_index(told, index, ask):
         plans.clear()
         ask(env)
         assert index in used(plans)
+
+
+def test_how_many_stand_is_told_from_what_stands_now_and_what_happened_since(told):  # S4.39
+    """Each subscription is read once, and of the past the range alone."""
+    env, plans = told
+    reading(env, stood)
+    text = "\n".join(plans)
+    assert "subscription_history_figures" in text
+    assert "Seq Scan on subscription_history" not in text
 
 
 def test_what_was_paid_alone_is_found_from_the_invoices(told, make):

@@ -1,7 +1,8 @@
 """Rows of the reports on subscriptions: recurring revenue and its changes, trials, how many stand.
 
 All but trials is counted from `subscription_history`, whose rows never change, so that what was
-said of a past instant is said again later. Sums of one currency are never added to another's.
+said of a past instant is said again later; what went before a range is what stands now with what
+happened since undone. Sums of one currency are never added to another's.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _CUSTOMERS = {"new": "customers_new", "reactivation": "customers_back",
 
 
 def moved(tx: Tx, over: Range, period: str | None, currency: str | None) -> list[Row]:
-    """All changes until the end of the range, added up: before it, and by period in it."""
+    """What there was before the range, and all changes in it, added up by period."""
     return tx.all(_MOVED.format(bucket=bucket_of(period, "h.changed_at")),
                   told_of(over, currency=currency))  # type: ignore[arg-type]  # fmt: skip
 
@@ -53,14 +54,31 @@ def movements(
                                                               "customers_opening"))]  # fmt: skip
 
 
+#: What there was before the range is what there is now, less all that happened since: so that of
+#: the past only the range's rows are read.
 _MOVED = sql.SQL("""
-    select case when h.changed_at >= %(start)s then {bucket} end as bucket,
-        h.changed_at < %(start)s as is_before, h.currency, h.movement,
-        count(*)::int as n, sum(h.monthly_minor - h.was_minor)::bigint as minor
-    from subscription_history h
-    where h.changed_at < %(end)s and h.movement is not null
-        and (%(currency)s::text is null or h.currency = %(currency)s)
-    group by 1, 2, 3, 4
+    with since as (
+        select {bucket} as bucket, h.changed_at >= %(end)s as is_after, h.currency, h.movement,
+            count(*)::int as n, sum(h.monthly_minor - h.was_minor)::bigint as minor
+        from subscription_history h
+        where h.changed_at >= %(start)s and h.movement is not null
+            and (%(currency)s::text is null or h.currency = %(currency)s)
+        group by 1, 2, 3, 4
+    )
+    select null::date as bucket, true as is_before, currency, 'new' as movement,
+        sum(n)::int as n, sum(minor)::bigint as minor
+    from (
+        select s.currency, count(distinct s.customer_id) as n, sum(s.monthly_minor) as minor
+        from subscriptions s
+        where s.state in ('active', 'past_due') and s.monthly_minor > 0
+            and (%(currency)s::text is null or s.currency = %(currency)s)
+        group by 1
+        union all
+        select currency, case when movement in ('new', 'reactivation') then -n
+            when movement = 'churned' then n else 0 end, -minor from since
+    ) b group by currency
+    union all
+    select bucket, false, currency, movement, n, minor from since where not is_after
 """)
 
 
@@ -115,18 +133,28 @@ def buckets_of(
 
 _HEADS = {"plan": sql.SQL("coalesce(p.key, '')"), "status": sql.SQL("h.state"),
           "currency": sql.SQL("h.currency")}  # fmt: skip
-#: A row of the history puts its subscription where it says, and takes it from where it stood.
+#: A row of the history puts its subscription where it says, and takes it from where it stood. What
+#: stood before the first period is what stands now, with all that happened since undone.
 _STOOD = sql.SQL("""
-    select case when h.changed_at >= %(start)s then {bucket} end as bucket,
-        h.changed_at < %(start)s as is_before, {heads}, sum(h.one)::int as subscriptions,
-        sum(h.one * h.quantity)::bigint as seats, sum(h.one * h.minor)::bigint as mrr
-    from (
+    with since as (
         select changed_at, state, plan_id, quantity, currency, monthly_minor as minor, 1 as one
-        from subscription_history where changed_at < %(end)s
+        from subscription_history where changed_at >= %(start)s
         union all
         select changed_at, was_state, was_plan_id, was_quantity, was_currency,
             case when was_currency = currency then was_minor else 0 end, -1
-        from subscription_history where changed_at < %(end)s and was_state is not null
+        from subscription_history where changed_at >= %(start)s and was_state is not null
+    )
+    select case when h.changed_at >= %(start)s then {bucket} end as bucket,
+        h.changed_at is null as is_before, {heads}, sum(h.one)::int as subscriptions,
+        sum(h.one * h.quantity)::bigint as seats, sum(h.one * h.minor)::bigint as mrr
+    from (
+        select null::timestamptz as changed_at, state, plan_id, quantity, currency,
+            monthly_minor as minor, 1 as one from subscriptions
+        union all
+        select null, state, plan_id, quantity, currency, minor, -one from since
+        union all
+        select changed_at, state, plan_id, quantity, currency, minor, one from since
+        where changed_at < %(end)s
     ) h left join plans p on p.id = h.plan_id
     where (%(currency)s::text is null or h.currency = %(currency)s)
         and (%(plan)s::text is null or p.key = %(plan)s)
@@ -142,13 +170,16 @@ def standing(
     """Subscriptions, their seats and recurring revenue by plan, state and currency, as they stood
     at the end of each period, or of the range."""
     heads = [sql.SQL("{} as {}").format(_HEADS[d], sql.Identifier(d)) for d in dimensions]
+    told = told_of(over, **{name: where.get(name) for name in ("currency", "plan", "status")})
+    if period is None:  # Only how it ends is told.
+        told["start"] = over.end
     rows = tx.all(
         _STOOD.format(
             bucket=bucket_of(period, "h.changed_at"),
             heads=sql.SQL(", ").join(heads or [sql.SQL("0 as nothing")]),
             groups=sql.SQL(", ").join([sql.SQL(str(n + 1)) for n in range(2 + len(heads))]),
         ),  # type: ignore[arg-type]
-        told_of(over, **{name: where.get(name) for name in ("currency", "plan", "status")}),
+        told,
     )
     by_bucket: dict[Any, list[Row]] = {}
     for one in rows:

@@ -5,6 +5,11 @@ create index concurrently subscription_history_moved on subscription_history (ch
     include (customer_id, currency, movement, monthly_minor, was_minor)
     where movement is not null;
 
+-- Trials by when they began.
+drop index concurrently if exists subscriptions_trials;
+create index concurrently subscriptions_trials on subscriptions (trial_start)
+    where trial_start is not null;
+
 -- What waits for a person: subscriptions whose payment is late, invoices that were given up.
 drop index concurrently if exists subscriptions_late;
 create index concurrently subscriptions_late on subscriptions (created_at, id)
