@@ -16,7 +16,15 @@ import pytest
 from starlette.testclient import TestClient
 
 from paydesk import ids
-from paydesk.flows import credit_notes, direct, invoice_papers, invoices, methods, payments
+from paydesk.flows import (
+    credit_notes,
+    customers,
+    direct,
+    invoice_papers,
+    invoices,
+    methods,
+    payments,
+)
 from paydesk.flows.credit_notes import NewNote
 from paydesk.flows.invoices import NewInvoice, NewItem
 from paydesk.flows.methods import AddMethod
@@ -291,3 +299,45 @@ def test_a_payment_that_the_bank_did_not_confirm_leaves_the_button(open_, sim):
     direct.confirm(client.env, one.customer_id, payment.id)
     page = client.get(one.page_url).text
     assert "Pay $100.00" in page and "Confirm with your bank" not in page
+
+
+# The page behind its button --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("locale", "said", "after"), [
+    ("en", ("Pay $100.00", "Order details", "Invoice INV-", "Card"), "Payment received"),
+    ("fr", ("Payer 100,00", "Détails de la commande", "Facture INV-", "Carte"), "Paiement reçu"),
+    ("ht", ("Peye ", "Detay kòmand lan", "Fakti INV-", "Kat"), "Nou resevwa peman an"),
+])  # fmt: skip
+def test_the_checkout_speaks_the_readers_language_as_the_invoice_does(
+    open_, sim, locale, said, after
+):  # S1.50
+    client, one = open_
+    path = f"/invoice/{ids.show('invoice', one.id)}/pay"
+    led = client.post(path, data={"s": one.secret, "locale": locale}, headers=HERE,
+                      follow_redirects=False).headers["location"]  # fmt: skip
+    order = client.get(led)
+    assert f'<html lang="{locale}"' in order.text
+    for text in said:
+        assert text in order.text, text
+    if locale != "en":
+        for text in ("Total due", "Order details", "Powered by", "Payment method", "Subtotal"):
+            assert text not in order.text, text
+        assert client.get(led.replace(f"&locale={locale}", "")).text != order.text
+    customers.update(client.env, one.customer_id, metadata={"locale": locale})
+    paid(client, one, sim)
+    bare = led.partition("&locale")[0].replace("?s=", "/success?s=")
+    page = client.get(bare).text
+    assert after in page and f'<html lang="{locale}"' in page
+    assert "Keep the payment number" in page or locale != "en"
+
+
+@pytest.mark.parametrize("locale", ["en", "fr", "ht"])
+def test_a_checkout_that_is_over_says_so_in_the_language(open_, locale):
+    client, one = open_
+    made = invoices.checkout_for(client.env, one.customer_id, one.id)
+    invoices.void(client.env, one.customer_id, one.id)
+    place = f"/checkout/{ids.show('checkout', made.id)}?s={made.secret}&locale={locale}"
+    page = client.get(place).text
+    said = {"en": "Nothing was charged", "fr": "Rien n’a été débité", "ht": "Yo pa pran anyen"}
+    assert said[locale] in page

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from fastapi import Request
@@ -15,8 +15,9 @@ from fastapi.responses import Response
 
 from paydesk import ids
 from paydesk.errors import NotFound, PaydeskError
-from paydesk.flows import checkout, credits, returns
-from paydesk.pages import look
+from paydesk.flows import checkout, credits, customers, returns
+from paydesk.pages import look, reader
+from paydesk.pages.portal_words import Tongue, locale_of
 from paydesk.pages.routing import new_router
 from paydesk.rules.payments import OPEN_STATES
 
@@ -32,23 +33,15 @@ router = new_router()
 COOKIE, COOKIE_S, REMEMBERED = "paydesk_checkout", 86_400, 5
 _WORD = re.compile(r"cs_[0-9A-Za-z]{26}\.[\w-]{1,64}", re.ASCII)
 
-#: Payment state -> what the customer is told when it is not paid.
-_ENDS = {
-    "failed": ("bad", "circle-x", "Payment failed",
-               "The card was declined and nothing was charged. You can try again."),
-    "expired": ("", "clock", "This checkout has expired",
-                "Nothing was charged. Start again where you came from."),
-    "canceled": ("", "circle-x", "This checkout was canceled", "Nothing was charged."),
+#: What is told of an order -> tone and icon; its words are `co_…_title` and `co_…_text`.
+_TOLD = {
+    "paid": ("ok", "check"), "failed": ("bad", "circle-x"), "expired": ("", "clock"),
+    "canceled": ("", "circle-x"), "pending": ("info", "loader"),
+    # By what the provider said last and what the payer can do about it.
+    "declined": ("warn", "triangle-alert"), "action": ("warn", "triangle-alert"),
+    "slow": ("info", "hourglass"),
 }  # fmt: skip
-_PENDING = ("info", "loader", "Confirming your payment",
-            "This takes a moment. The page goes on by itself.")  # fmt: skip
-#: The same, by what the provider said last and what the payer can do about it.
-_DECLINED = ("warn", "triangle-alert", "The payment did not go through",
-             "Nothing was charged. Go back to the payment page to try again or to pay otherwise.")
-_ACTION = ("warn", "triangle-alert", "One more step",
-           "Your payment needs you: go back to the payment page to finish it.")
-_SLOW = ("info", "hourglass", "Your payment is on its way",
-         "The provider has not confirmed it yet. You need not wait: it is added when it arrives.")
+_ENDS = frozenset({"failed", "expired", "canceled"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,23 +137,24 @@ def order(request: Request, ident: str, s: str = "") -> Response:
         return _outcome(request, view)
     payment = view.payment
     provider = env.providers[payment.provider]
+    t = _tongue(request, view)
     page = OrderPage(
-        items=_items(view),
+        items=_items(t, view),
         currency=payment.currency,
         subtotal_minor=payment.price.minor,
         discount_minor=payment.discount.minor,
         total_minor=payment.amount.minor,
         promo=next((line["promo"] for line in view.lines if line.get("promo")), None),
-        bonus=_bonus(view),
+        bonus=_bonus(t, view),
         email=view.email,
         pay_url=view.url,
         provider_name=provider.title,
-        means=provider.means,
-        sandbox=_sandbox(payment.livemode, provider.name),
+        means=_means(t, provider.means),
+        sandbox=_sandbox(t, payment.livemode, provider.name),
         cancel_url=_http(view.cancel_url),
         expires_at=view.expires_at,
     )
-    answer = look.page(request, "checkout.html", view=page)
+    answer = look.page(request, "checkout.html", view=page, t=t, lang=t.locale)
     _remember(request, answer, view)
     return answer
 
@@ -202,6 +196,15 @@ def _remember(request: Request, answer: Response, view: CheckoutView) -> None:
     )  # fmt: skip
 
 
+def _tongue(request: Request, view: CheckoutView) -> Tongue:
+    """What the address asks for, else what the customer is known to speak, or the browser."""
+    env: Env = request.app.state.env
+    asked = locale_of(request.query_params.get("locale"), "")
+    if asked:
+        return Tongue(asked, env.settings.time_zone)
+    return reader.tongue(request, customers.get(env, view.customer_id))
+
+
 def _home(view: CheckoutView) -> str:
     return f"/checkout/{ids.show('checkout', view.id)}/success?s={quote(view.secret)}"
 
@@ -236,15 +239,15 @@ def _nobodys(request: Request, title: str) -> Response:
     """For who comes back with no order of ours: it depends on nothing that the address says."""
     env: Env = request.app.state.env
     address = _http(env.settings.stripe_return_url)
+    t = reader.tongue(request)
     page = OutcomePage(
-        tone="info", icon="hourglass", title=f"You are back from {title}",
-        text="What you paid is added when it is confirmed: you need not wait. Go back to where you"
-        " started, or open your order's own link, to see how it stands.",
+        tone="info", icon="hourglass", title=t("co_back_title", provider=title),
+        text=t("co_back_text"),
         items=[], currency="", total_minor=0, payment_id=None, is_paid=False, is_pending=False,
         credits=0, has_credits=False, balance=0, again_url="",
-        continue_url=_filled(address, "") if address else None, continue_word="Go back",
+        continue_url=_filled(address, "") if address else None, continue_word=t("co_go_back"),
     )  # fmt: skip
-    return look.page(request, "outcome.html", view=page)
+    return look.page(request, "outcome.html", view=page, t=t, lang=t.locale)
 
 
 def _outcome(request: Request, view: CheckoutView) -> Response:
@@ -254,26 +257,27 @@ def _outcome(request: Request, view: CheckoutView) -> Response:
     shown = ids.show("checkout", view.id)
     is_pending = payment.state in OPEN_STATES or payment.state == "authorized"
     can_pay = is_pending and view.url is not None and _stands_still(payment)
+    t = _tongue(request, view)
     if payment.paid:
-        tone, icon, title = "ok", "check", "Payment received"
-        text = "Thank you. Keep the payment number below for your records."
+        told = "paid"
     elif is_pending:
-        tone, icon, title, text = _waiting(env, view, can_pay)
+        told = _waiting(env, view, can_pay)
     else:
-        tone, icon, title, text = _ENDS.get(payment.state, _ENDS["canceled"])
+        told = payment.state if payment.state in _ENDS else "canceled"
+    tone, icon = _TOLD[told]
     balance = 0
     if payment.paid and payment.credits:
         with env.db.read() as tx:
             balance = credits.balance_total(tx, view.customer_id, env.now())
     goes_on, word = _continue(view, shown, env.settings.stripe_return_url)
     if can_pay:
-        goes_on, word = view.url, "Back to the payment page"
+        goes_on, word = view.url, "co_to_page"
     page = OutcomePage(
         tone=tone,
         icon=icon,
-        title=title,
-        text=text,
-        items=_items(view),
+        title=t(f"co_{told}_title"),
+        text=t(f"co_{told}_text"),
+        items=_items(t, view),
         currency=payment.currency,
         total_minor=payment.captured.minor if payment.paid else payment.amount.minor,
         payment_id=ids.show("payment", payment.id),
@@ -283,10 +287,10 @@ def _outcome(request: Request, view: CheckoutView) -> Response:
         has_credits=payment.credits_added,
         balance=balance,
         continue_url=goes_on,
-        continue_word=word,
+        continue_word=t(word),
         again_url=_home(view),
     )
-    return look.page(request, "outcome.html", view=page)
+    return look.page(request, "outcome.html", view=page, t=t, lang=t.locale)
 
 
 def _stands_still(payment: PaymentView) -> bool:
@@ -296,18 +300,24 @@ def _stands_still(payment: PaymentView) -> bool:
     return payment.state == "pending" and payment.error_code is not None
 
 
-def _waiting(env: Env, view: CheckoutView, can_pay: bool) -> tuple[str, str, str, str]:
+def _waiting(env: Env, view: CheckoutView, can_pay: bool) -> str:
     if can_pay:
-        return _DECLINED if view.payment.error_code else _ACTION
-    return _PENDING if _is_fresh(env, view) else _SLOW
+        return "declined" if view.payment.error_code else "action"
+    return "pending" if _is_fresh(env, view) else "slow"
 
 
-def _sandbox(is_live: bool, provider: str) -> str:
+def _means(t: Tongue, means: tuple[str, str]) -> tuple[str, str]:
+    """How a provider is paid, in words, and its icon."""
+    key = f"means_{means[0].lower().replace(' ', '_')}"
+    return (t(key) if t.has(key) else means[0], means[1])
+
+
+def _sandbox(t: Tongue, is_live: bool, provider: str) -> str:
     """What a payer who tries is told; empty where the money is real."""
     if is_live:
         return ""
-    how = "4242 4242 4242 4242" if provider == "stripe" else ""
-    return f"Sandbox: no real money moves.{' Pay with test card ' + how + '.' if how else ''}"
+    how = t("co_test_card", card="4242 4242 4242 4242") if provider == "stripe" else ""
+    return f"{t('co_sandbox')} {how}".rstrip()
 
 
 def _is_fresh(env: Env, view: CheckoutView) -> bool:
@@ -316,15 +326,16 @@ def _is_fresh(env: Env, view: CheckoutView) -> bool:
 
 
 def _continue(view: CheckoutView, shown: str, return_url: str) -> tuple[str | None, str]:
-    """Where the button leads, by what happened; `return_url` where the checkout says nothing."""
+    """Where the button leads, by what happened, and the key of its word; `return_url` where the
+    checkout says nothing."""
     state = view.payment.state
     if state == "failed" and view.url:
-        return view.url, "Try again"
+        return view.url, "co_again"
     if view.payment.paid or state in ("processing", "authorized"):
         address = _http(view.success_url) or _http(return_url)
-        return (_filled(address, shown) if address else None), "Continue"
+        return (_filled(address, shown) if address else None), "co_continue"
     address = _http(view.cancel_url)
-    return (_filled(address, shown) if address else None), "Go back"
+    return (_filled(address, shown) if address else None), "co_go_back"
 
 
 def _filled(address: str, checkout_id: str) -> str:
@@ -336,27 +347,35 @@ def _http(address: str | None) -> str | None:
     return address if address and address.startswith(("https://", "http://")) else None
 
 
-def _items(view: CheckoutView) -> list[Item]:
+def _items(t: Tongue, view: CheckoutView) -> list[Item]:
     """What is bought, from the lines that were written when the checkout was opened."""
     items = []
     for line in view.lines:
         credits_ = line.get("credits") or 0
-        words = f"{look.count(credits_)} credits · valid for {_lasts(line)}" if credits_ else ""
+        words = _lasts(t, credits_, line.get("expires_days")) if credits_ else ""
         if (count := line.get("quantity") or 1) > 1:
-            words = f"{look.count(count)} pieces"
+            words = t("co_pieces", count=t.count(count))
         price = (line.get("amount_minor") or 0) + (line.get("discount_minor") or 0)
         icon = "coins" if credits_ else "receipt"
-        items.append(Item(line.get("description") or "Payment", words, price, icon))
+        items.append(Item(_name(t, line.get("description")), words, price, icon))
     return items
 
 
-def _bonus(view: CheckoutView) -> str:
+def _name(t: Tongue, text: str | None) -> str:
+    """What a line is for: a name as it is, an invoice in the language."""
+    word, _, number = (text or "").partition(" ")
+    if word == "Invoice":
+        return f"{t('invoice')} {number}".rstrip()
+    return text or t("payment")
+
+
+def _bonus(t: Tongue, view: CheckoutView) -> str:
     number = sum(line.get("bonus_credits") or 0 for line in view.lines)
-    return f"+{look.count(number)} credits" if number else ""
+    return t("co_bonus", count=t.count(number)) if number else ""
 
 
-def _lasts(line: dict[str, Any]) -> str:
-    days = line.get("expires_days")
+def _lasts(t: Tongue, credits_: int, days: int | None) -> str:
     if not days:
-        return "ever"
-    return "12 months" if days in (365, 366) else f"{days} days"
+        return t("co_credits_ever", count=t.count(credits_))
+    time = t("co_year") if days in (365, 366) else t("co_days", count=t.count(days))
+    return t("co_credits", count=t.count(credits_), time=time)

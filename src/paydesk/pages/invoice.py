@@ -299,7 +299,8 @@ def pay(
         return _page(request, one, locale, under_way=True)
     except InvoiceStateConflict:  # It was settled meanwhile, or is not issued yet.
         return look.go(home)
-    return look.go(f"/checkout/{ids.show('checkout', made.id)}?s={quote(made.secret)}")
+    spoken = f"&locale={locale}" if locale in words.LOCALES else ""
+    return look.go(f"/checkout/{ids.show('checkout', made.id)}?s={quote(made.secret)}{spoken}")
 
 
 @router.get("/invoice/{ident}/pdf")
