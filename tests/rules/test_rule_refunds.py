@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from paydesk.rules.refunds import (
     BatchState,
     Source,
+    Unused,
     batch_share,
     by_policy,
     credits_to_take,
@@ -20,9 +21,11 @@ from paydesk.rules.refunds import (
     needs_approval,
     of_sale,
     payment_state,
+    pooled_shares,
     refundable,
     share_of,
     window_end,
+    with_unused,
 )
 
 counts = st.integers(0, 10**7)
@@ -62,6 +65,37 @@ def test_a_share_is_taken_expired_or_missing(granted, spare, expired, gone, sold
     assert found.share == found.taken + found.expired + found.missing
     assert 0 <= found.taken <= spare and 0 <= found.expired <= expired - counted
     assert found.missing >= 0 and (not found.missing or found.taken == spare)
+
+
+# S4.25 I6
+@given(st.integers(1, 5000), st.data())
+def test_of_what_is_given_up_its_own_credits_go_back_and_at_last_all(sold, data):
+    since = data.draw(st.integers(0, sold - 1))
+    minor = data.draw(st.integers(1, sold - since))
+    granted, gone = data.draw(st.integers(0, 10**6)), data.draw(st.integers(0, 10**6))
+    gone = min(gone, granted)
+    unused = Unused(since, minor, gone, data.draw(st.integers(0, granted - gone)))
+    asked = [with_unused(granted, sold, n, unused) for n in range(since + 1, sold + 1)]
+    assert asked == sorted(asked), "more money never asks for fewer"
+    assert asked[minor - 1] == gone + unused.credits
+    assert since + minor == sold or asked[-1] == granted
+    assert with_unused(granted, sold, data.draw(st.integers(0, since)), unused) <= gone
+
+
+# S4.25 I6
+@given(st.lists(st.tuples(st.integers(0, 500), st.integers(0, 500), st.integers(0, 500)),
+                min_size=1, max_size=12), st.integers(-50, 8000))  # fmt: skip
+def test_batches_taken_together_give_what_is_unspent_first(sums, wanted):
+    batches = [BatchState(sum(one), one[0], one[1]) for one in sums]
+    found = pooled_shares(batches, wanted)
+    spare, whole = sum(one.spare for one in batches), sum(one.granted for one in batches)
+    assert sum(one.share for one in found) == min(max(0, wanted), whole)
+    assert sum(one.taken for one in found) == min(max(0, wanted), spare)
+    assert sum(one.missing for one in found) == max(
+        0, min(wanted, whole) - spare - sum(one.expired for one in batches))
+    for one, batch in zip(found, batches, strict=True):
+        assert one.share == one.taken + one.expired + one.missing <= batch.granted
+        assert one.taken <= batch.spare and one.expired <= batch.expired
 
 
 def test_unspent_credits_come_first_and_ended_ones_are_not_asked_twice():

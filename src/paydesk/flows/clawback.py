@@ -220,6 +220,13 @@ def plan(tx: Tx, payment: ServicePayment, amount_minor: int, *, now: datetime) -
     )  # fmt: skip
 
 
+def sale_gone(tx: Tx, payment: ServicePayment, more: int) -> tuple[int, int]:
+    """How much of a payment's sale went back by now, and will have with so much more money."""
+    sale = _sale(tx, payment)
+    before = sum(one.goods for one in causes.of_payment(tx, payment))
+    return sale.of(before), sale.of(before + more)
+
+
 def of_payment(tx: Tx, customer_id: UUID, payment_id: UUID) -> list[dict[str, Any]]:
     """Every row of a payment, oldest first: what each cause took, and whether it was undone."""
     return tx.all(

@@ -21,7 +21,16 @@ from paydesk.flows.events import NewEvent, emit_many
 from paydesk.flows.ledger import BatchRow, Entry
 from paydesk.rules.credits import take_at
 from paydesk.rules.ledger import CREDIT
-from paydesk.rules.refunds import BatchState, Share, batch_share, by_policy, share_of
+from paydesk.rules.refunds import (
+    BatchState,
+    Share,
+    Unused,
+    batch_share,
+    by_policy,
+    pooled_shares,
+    share_of,
+    with_unused,
+)
 from paydesk.settings import Settings
 from paydesk.tracker.stores.joined import ServicePayment
 
@@ -48,6 +57,7 @@ class Batch:
     gone: int = 0
     gone_expired: int = 0
     changed: int = 0
+    unused: Unused | None = None
     heirs: list[Batch] = field(default_factory=list)
 
     @property
@@ -102,15 +112,41 @@ def plan(
     batches = _batches(tx, payment, at)
     if not batches:
         return None
-    return Plan([(one, batch_share(one.state, sold, refunded)) for one in batches])
+    pool = _pool(batches)
+    parts = [(one, batch_share(one.state, sold, refunded)) for one in batches if one not in pool]
+    if pool:
+        wanted = _wanted(pool, sold, refunded) - sum(one.state.gone for one in pool)
+        parts += zip(pool, pooled_shares([one.state for one in pool], wanted), strict=True)
+    return Plan(parts)
+
+
+def _pool(batches: Sequence[Batch]) -> list[Batch]:
+    """Those of a subscription that was given up, with its rest refunded, the newest first."""
+    return [one for one in reversed(batches) if one.unused is not None]
+
+
+def _wanted(pool: Sequence[Batch], sold: int, refunded: int) -> int:
+    unused = pool[0].unused
+    assert unused is not None
+    return with_unused(sum(one.granted for one in pool), sold, refunded, unused)
+
+
+def asked_of(tx: Tx, payment: ServicePayment, at: datetime) -> int:
+    """How many credits of a membership were asked of this payment by now."""
+    return sum(one.state.gone for one in _batches(tx, payment, at) if one.kind == "membership")
 
 
 def is_too_much(
     tx: Tx, payment: ServicePayment, sold: int, refunded: int, at: datetime
 ) -> bool:
     """Whether more was asked of a batch than `refunded` of the sale stands for."""
+    batches = _batches(tx, payment, at)
+    if pool := _pool(batches):
+        gone = sum(one.state.gone for one in pool)
+        if any(one.gone for one in pool) and gone > _wanted(pool, sold, refunded):
+            return True
     return any(
-        one.gone > share_of(one.granted, sold, refunded) for one in _batches(tx, payment, at)
+        one.gone > share_of(one.granted, sold, refunded) for one in batches if one not in pool
     )
 
 
@@ -195,7 +231,8 @@ def give(
 def _batches(tx: Tx, payment: ServicePayment, at: datetime) -> list[Batch]:
     """The batches that the payment made, oldest first, each with its heirs and what was asked of
     it before. One that has ended by `at` counts as booked."""
-    values = {"customer_id": payment.customer_id, "payment_id": payment.key[1]}
+    values = {"customer_id": payment.customer_id, "payment_id": payment.key[1],
+              "payment": str(payment.key[1])}  # fmt: skip
     rows = tx.all(
         "select b.id, b.kind, b.origin, b.granted, b.remaining, b.owed, b.payment_id, b.source_id,"
         " nullif(b.expires_at, 'infinity') as expires_at, coalesce((select sum(t.amount)"
@@ -210,7 +247,11 @@ def _batches(tx: Tx, payment: ServicePayment, at: datetime) -> list[Batch]:
         " case when b.kind = 'membership' then (select jsonb_build_array(v.paid_minor,"
         "  v.balance_minor) from invoices v where v.customer_id = %(customer_id)s"
         "  and v.payment_id = %(payment_id)s and v.state = 'paid' and v.paid_minor > 0"
-        "  and v.balance_minor > 0 limit 1) end as paid"
+        "  and v.balance_minor > 0 limit 1) end as paid,"
+        # What was left of its time went back when the subscription was given up.
+        " case when b.kind = 'membership' then (select s.told -> 'unused' -> %(payment)s"
+        "  from subscriptions s where s.customer_id = %(customer_id)s and s.id = b.source_id"
+        "  limit 1) end as unused"
         " from batches b where b.customer_id = %(customer_id)s and b.payment_id = %(payment_id)s"
         " order by b.granted_at, b.id",
         values,
@@ -219,6 +260,7 @@ def _batches(tx: Tx, payment: ServicePayment, at: datetime) -> list[Batch]:
     for row in rows:
         came, balance = row.pop("paid") or (1, 0)
         row["granted"] = share_of(row["granted"], came + balance, came)
+        row["unused"] = Unused(*row["unused"]) if row["unused"] else None
     found = {row["id"]: Batch(**row) for row in rows}
     for one in found.values():
         if one.expires_at is not None and one.expires_at <= at:

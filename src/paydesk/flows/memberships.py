@@ -74,6 +74,16 @@ def credits_left(tx: Tx, sub: Sub) -> int:
     )
 
 
+def left_of_payment(tx: Tx, sub: Sub, payment_id: UUID) -> int:
+    """Those of them that this payment paid for."""
+    return tx.value(
+        "select coalesce(sum(remaining), 0)::bigint from batches"
+        " where customer_id = %(customer_id)s and source_id = %(id)s and open"
+        " and payment_id = %(payment_id)s",
+        {"customer_id": sub.customer_id, "id": sub.id, "payment_id": payment_id},
+    )
+
+
 def given_in(tx: Tx, sub: Sub, since: datetime) -> tuple[int, int]:
     """(given, unspent) credits of what was allocated since an instant."""
     row = tx.one(

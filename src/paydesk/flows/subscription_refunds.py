@@ -10,7 +10,7 @@ from uuid import UUID
 from paydesk import ids
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
-from paydesk.flows import credit_notes, memberships
+from paydesk.flows import clawback, credit_clawback, credit_notes, ledger, memberships
 from paydesk.flows import subscription_charges as charges
 from paydesk.flows import subscription_steps as steps
 from paydesk.flows.credit_notes import Begun, NewNote
@@ -19,10 +19,11 @@ from paydesk.flows.subscription_steps import Sub
 from paydesk.rules import invoices as rules
 from paydesk.rules import proration
 from paydesk.rules.money import Money
+from paydesk.tracker.stores.joined import JoinedStore
 
 #: What the running period was paid with, the newest first: its invoice, and those of its changes.
 _INVOICES = """
-    select v.id from invoices v where v.customer_id = %(customer_id)s
+    select v.id, v.payment_id from invoices v where v.customer_id = %(customer_id)s
     and v.subscription_id = %(id)s and v.state = 'paid' and v.total_minor > 0
     and (v.cycle = %(cycle)s or (v.reason = 'subscription_update' and v.finalized_at >= (
         select f.finalized_at from invoices f where f.customer_id = %(customer_id)s
@@ -38,19 +39,21 @@ def begin(
     ends the subscription. `finish` carries them out once that is committed.
 
     What the customer's balance had paid goes back there, and its part of the credits is taken
-    back with it; refunds take back theirs themselves. Raises what a refund raises.
+    back with it; refunds take back theirs themselves: of all payments together those that are
+    unused, and none of months that are over. Raises what a refund raises.
     """
     paid_for = charges.charged(tx, sub)
     if paid_for is None or sub.state == "trialing":
         return []
     whole, credits = _unused(tx, now, sub, paid_for)
-    left, found, on_balance = whole, [], 0
+    left, found, on_balance, still = whole, list[Begun](), 0, credits
     values = {"customer_id": sub.customer_id, "id": sub.id, "cycle": sub.period}
     for row in tx.all(_INVOICES, values):
         part = min(left, credit_notes.left_of(tx, sub.customer_id, row["id"]))
         if part <= 0:
             continue
         left -= part
+        still -= _mark(tx, now, sub, row["payment_id"], part, still)
         found.append(credit_notes.begin(env, tx, now, NewNote(
             customer_id=sub.customer_id, invoice_id=row["id"], by=by, force=True,
             persons=persons, amount=Money(part, sub.currency, minor=True),
@@ -63,6 +66,27 @@ def begin(
         memberships.take_back(tx, now, sub, -(-credits * on_balance // whole),
                               paid_for.payment_id, env.settings, memberships.UNUSED)  # fmt: skip
     return found
+
+
+def _mark(
+    tx: Tx, now: datetime, sub: Sub, payment_id: UUID | None, part: int, credits: int
+) -> int:
+    """Note how many of its unspent credits go back with a part of a payment; answers how many."""
+    if payment_id is None:
+        return 0
+    payment = JoinedStore(tx.conn).get_many([(sub.customer_id, payment_id)])[0]
+    assert payment is not None, "an invoice's payment stays"
+    since, until = clawback.sale_gone(tx, payment, part)
+    at = ledger.last_instant(tx, sub.customer_id, now)
+    taken = min(credits, memberships.left_of_payment(tx, sub, payment_id))
+    if until > since:
+        kept = sub.told.get("unused") or {}
+        gone = credit_clawback.asked_of(tx, payment, at)
+        sub.told = {**sub.told, "unused": {
+            **kept, str(payment_id): [since, until - since, gone, taken],
+        }}  # fmt: skip
+        steps.save(tx, now, sub)
+    return taken
 
 
 def finish(env: Env, begun: Sequence[Begun]) -> None:

@@ -125,6 +125,48 @@ def batch_share(batch: BatchState, sold: int, refunded: int) -> Share:
     return Share(share, taken, expired, share - taken - expired)
 
 
+@dataclass(frozen=True, slots=True)
+class Unused:
+    """What goes back of a sale whose goods came bit by bit, of which the rest is given up: of the
+    sale, from `since` on, the next `minor` take `credits` back, those aside that were never given;
+    `gone` were asked by then."""
+
+    since: int
+    minor: int
+    gone: int
+    credits: int
+
+
+def with_unused(granted: int, sold: int, refunded: int, unused: Unused) -> int:
+    """How many of the granted credits go with `refunded` of the sale, in all."""
+    if refunded <= unused.since:
+        return min(unused.gone, share_of(granted, sold, refunded))
+    part = min(refunded - unused.since, unused.minor)
+    taken = unused.gone + divide_half_up(unused.credits * part, unused.minor)
+    before = unused.since + unused.minor
+    if refunded <= before:
+        return taken
+    return taken + share_of(max(0, granted - taken), sold - before, refunded - before)
+
+
+def pooled_shares(batches: Sequence[BatchState], wanted: int) -> list[Share]:
+    """What to take of batches together, of the first of them first: what is unspent of any, then
+    what ended unused; the rest is missing."""
+    taken, expired, missing = [0] * len(batches), [0] * len(batches), [0] * len(batches)
+    left = max(0, wanted)
+    for number, one in enumerate(batches):
+        left -= (part := min(left, one.spare))
+        taken[number] = part
+    for number, one in enumerate(batches):
+        left -= (part := min(left, max(0, one.expired - one.gone_expired)))
+        expired[number] = part
+    for number, one in enumerate(batches):
+        room = max(0, one.granted - one.gone - taken[number] - expired[number])
+        left -= (part := min(left, room))
+        missing[number] = part
+    return [Share(t + e + m, t, e, m) for t, e, m in zip(taken, expired, missing, strict=True)]
+
+
 def by_policy(missing: int, policy: str) -> tuple[int, int]:
     """(owed, forgiven) of what is missing: owed under `debt`, forgiven under `clamp`."""
     return (0, missing) if policy == "clamp" else (missing, 0)
