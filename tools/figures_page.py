@@ -35,6 +35,7 @@ with Paydesk() as pay:
 - **Amounts.** Whole minor units of the row's currency, never added across currencies. As CSV they are exact decimals. Figures that end in `_usd` are US cents at the rate that was stored with each payment; `unrated` says how many payments had none.
 - **Days and months are kept.** A day that has ended is counted once and kept, and counted anew when a late refund or dispute changes it; a month is added up from its days. What is not kept, such as today, is counted from the rows, so that a report is exact at the instant it is read. A range in another time zone takes the days and months that lie wholly in one of its periods and counts the hours at the edges; by day or hour it is counted from the rows wherever the two midnights differ. `behind` names how many customers' last changes of earlier days are not counted yet; it is 0 but after an outage of the worker.
 - **Proof.** `paydesk doctor` counts every kept day again and compares it with the rows, and the sums with the days. `paydesk report rebuild` makes all of them anew.
+- **The SQL.** `daily.explain()`, `paydesk report revenue --explain` and `?explain=1` (as `statements`) tell what each figure counts and the very statements that this report ran, in order and with their values; anybody can run them with `psql`. What they answer is grouped and added up as the definitions say. A test runs them again for every report and compares.
 
 ## Forecast
 
@@ -58,6 +59,10 @@ with Paydesk() as pay:
     pay.analytics.churn(by="month")
     pay.analytics.trials(by="month,plan")
     pay.analytics.subscriptions(by="plan,status")
+    left = pay.analytics.cohorts(by="month", last="12mo")
+    assert left.columns[:3] == ("month", "currency", "age")
+    everywhere = pay.analytics.mrr(together=True)
+    assert everywhere.columns[0] == "month"
 ```
 
 What each subscription is, and brings in a month, is kept in `subscription_history`: a row whenever its state, plan, seats or price change, written with the change itself and never altered. So a report of a past month says today what it said then, and opening + new + expansion + reactivation - contraction - churned is always the closing, in every period and over any number of them.
@@ -67,9 +72,35 @@ What each subscription is, and brings in a month, is kept in `subscription_histo
 - **Price**: that which was agreed on, less a code for ever, or for so many periods while they last; a code for the first period takes nothing off. Taxes that come on top are not in it, those that a price includes are.
 - **Changes are a customer's**, over all subscriptions in one currency, at the instant they happen: whoever cancels a plan and keeps another contracts, whoever pauses is churned, and back when it is resumed. Someone who leaves and comes back within a month is in both figures of that month. What waits for the period's end counts from there.
 - **Currencies** are never added: each has its rows, and a customer who pays in two counts in both.
+- **In US dollars** each row of `mrr` and `cohorts` says the same with `_usd`, at the stored rate that was known at that instant: the opening at that of the period's beginning, the rest at that of its end, or of now. So one period's closing is the next one's opening, and `mrr_rates_usd` is what exchange rates alone made of it. Where none of the last `PAYDESK_RATE_MAX_AGE_DAYS` was known the figure is empty and `mrr_unrated` counts. `together` (`?together=true`, `--together`, `together=True`) has one row for all currencies, with these figures only. A rate that is entered late for an earlier day changes what is told of it.
 - **Trials** are counted where they began: a month's row goes on changing until the last of them is decided.
 
 `paydesk doctor` reckons every subscription's price a month again, and every change from the rows before it.
+
+### Cohorts
+
+`GET /v1/reports/cohorts?by=month`, `paydesk report cohorts --chart` (a heat map of shades and percent), the dashboard's Reports, `pay.analytics.cohorts()`. A row is a cohort (the first day of its week, month or year in the business's time zone), a currency and an `age` in periods: 0 is the cohort's own, and each is told up to the range's end, or to now, so the last one may be unfinished. The range says whose first payment counts; totals are all of them as they stand when it ends.
+
+- A **customer** is in one cohort of a currency for good: that of the first recurring revenue in it. Trials that never pay, and free plans, are in none. A refund changes nothing, since the subscription goes on; its end does.
+- Whoever **comes back** is kept again in the first cohort; more seats or a dearer plan raise what is kept, so `net_revenue_retention` may be above 1. Whoever goes over to another **currency** is lost to one cohort and new in another.
+- Over all cohorts, what is kept at a month's end is `customers_closing` and `mrr_closing` of that month, where the range begins early enough; in US dollars but for the cents that each row rounds.
+
+### Beside other tools
+
+What differs from how others publish that they count (as read when this was written; theirs may change):
+
+| what | here | elsewhere |
+|---|---|---|
+| what counts as recurring | active and past due, paid for at least once, without trials, free plans and added taxes | Stripe: the same states, without metered prices too. ChartMogul: what is past due is a setting |
+| codes | for ever, and for so many periods while they last | Stripe: by default those for ever alone |
+| pause | churned, and back when it is resumed | a tool that bills nothing in a pause may keep the customer as active |
+| when a cancellation counts | when the subscription ends | ChartMogul: the same by default; at the end of what was paid for, or when it is scheduled, by choice |
+| a plan that costs nothing | churned | ChartMogul: active by default |
+| customer churn | left / those who were there at the beginning; who came and left in one period is in the first figure only | Stripe and Baremetrics divide what left in 30 days with those who came in them counted in |
+| net revenue churn | expansion and reactivation are taken off | Baremetrics published it with expansion alone |
+| trial conversion | of the trials that began in the period, those decided by now | Stripe: of a rolling 30 days. Baremetrics: conversions and new trials of the same time |
+| exchange rates | a movement of its own, `mrr_rates_usd`; currencies are never added otherwise | Stripe: one currency, with the rates' effect as an item of its growth |
+| cohorts | customers by the first payment; revenue against what they came with | ChartMogul: by the start of the first subscription |
 
 ## Reports
 """
