@@ -195,6 +195,93 @@ def test_a_long_periods_renewal_is_told_once_before_it_and_a_months_never(billin
     assert subscription_notices.tell_due(off) == 0
 
 
+def looked_at(env: Any) -> list[Any]:
+    """The subscriptions that a round of the sweep reads now."""
+    with env.db.read() as tx:
+        return [row["id"] for row in tx.all(
+            "select id from subscriptions where clock_id is null and notice_at < 'infinity'"
+            " and notice_at <= %(now)s::timestamptz + interval '14 days'", {"now": env.now()},
+        )]  # fmt: skip
+
+
+def ahead(billing: Billing, sub: Any, **left: Any) -> None:
+    """Move to so long before the period's end, and do what is due until then."""
+    at = billing.look(sub).period_end - timedelta(**left)
+    billing.clock.advance(seconds=(at - billing.env.now()).total_seconds())
+    while renewals.run_due(billing.env):
+        pass
+
+
+# S1.45 I26
+def test_what_was_told_and_what_has_nothing_to_tell_is_not_read_again(billing):
+    billing.plan("yearly", price=USD("200.00"), interval="year")
+    billing.plan("monthly", family="other")
+    env, tell = billing.env, subscription_notices.tell_due
+    year = billing.subscribe(user(billing), "yearly")
+    month = billing.subscribe(user(billing), "monthly")
+    ahead(billing, month, days=15)
+    assert (tell(env), looked_at(env)) == (0, [])
+    ahead(billing, month, days=13)
+    assert looked_at(env) == [month.id]
+    assert (tell(env), looked_at(env)) == (0, []), "its card lasts: it is read once"
+    ahead(billing, year, days=13)
+    assert year.id in looked_at(env)
+    assert (tell(env), looked_at(env)) == (1, [])
+    stood = billing.look(month).updated_at
+    ahead(billing, month, days=3)
+    tell(env)
+    assert billing.look(month).updated_at == stood, "that it was read is no change of it"
+
+
+# S1.45 I26
+@pytest.mark.parametrize("what", ["plan", "card", "reactivated", "trial"])
+def test_what_changes_within_that_time_is_read_once_more(billing, what):
+    billing.plan("yearly", price=USD("200.00"), interval="year", trial_days=10)
+    billing.plan("quarter", price=USD("70.00"), interval_count=3, most_quantity=3)
+    billing.plan("longer", price=USD("80.00"), interval_count=3)
+    env, tell = billing.env, subscription_notices.tell_due
+    who = user(billing)
+    if what == "trial":
+        sub = billing.subscribe(who, "yearly")
+        assert (looked_at(env), tell(env), looked_at(env)) == ([sub.id], 0, [])
+        ahead(billing, sub, days=0)
+        assert billing.look(sub).state == "active"
+        ahead(billing, sub, days=13)
+        assert (looked_at(env), tell(env), looked_at(env)) == ([sub.id], 1, [])
+        return
+    sub = billing.subscribe(who, "quarter")
+    ahead(billing, sub, days=13)
+    assert (tell(env), looked_at(env)) == (1, [])
+    if what == "plan":
+        subscription_changes.change(env, who.uuid, sub.id, plan="longer", at="now")
+        assert (looked_at(env), tell(env), looked_at(env)) == ([sub.id], 0, []), "told already"
+    elif what == "reactivated":
+        subscription_changes.cancel(env, who.uuid, sub.id)
+        assert looked_at(env) == []
+        subscription_changes.reactivate(env, who.uuid, sub.id)
+        assert (looked_at(env), tell(env), looked_at(env)) == ([sub.id], 0, [])
+    else:
+        [saved] = methods.list_(env, who.uuid)
+        with env.db.transaction(who.uuid) as tx:
+            tx.run("update payment_methods set exp_month = 1, exp_year = 2020"
+                   " where customer_id = %(c)s and id = %(i)s", {"c": who.uuid, "i": saved.id})
+        assert (looked_at(env), tell(env), looked_at(env)) == ([sub.id], 0, []), "in a week"
+        ahead(billing, sub, days=7)
+        assert (looked_at(env), tell(env), looked_at(env)) == ([sub.id], 1, [])
+
+
+def test_the_sweep_of_notices_reads_by_its_own_index(billing):
+    billing.plan()
+    billing.subscribe(user(billing))
+    values = {**subscription_notices._told(billing.env.settings), **subscription_notices._FIRST,
+              "now": billing.env.now(), "limit": 100}  # fmt: skip
+    with billing.env.db.transaction() as tx:
+        tx.run("set local enable_seqscan = off")
+        tx.run("set local enable_bitmapscan = off")
+        plan = tx.all("explain " + subscription_notices._DUE, values)
+    assert any("subscriptions_notices" in row["QUERY PLAN"] for row in plan), plan
+
+
 # S1.26
 def test_renewals_that_cannot_be_told_delay_nobody_elses(billing, monkeypatch):
     billing.plan(interval="year")

@@ -3,7 +3,7 @@ expired by then. Each is told once for a period; a card once for itself and the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -18,7 +18,7 @@ from paydesk.flows import subscription_steps as steps
 from paydesk.flows.clock_sources import Due
 from paydesk.flows.events import NewEvent, emit_many
 from paydesk.flows.subscription_steps import Sub
-from paydesk.flows.sweeps import SET_BACK, WAIT_S, each
+from paydesk.flows.sweeps import SET_BACK, WAIT_S, each, one_row
 from paydesk.rules import invoices as rules
 from paydesk.settings import Settings
 
@@ -53,18 +53,36 @@ def _filled(text: LiteralString, until: LiteralString) -> LiteralString:
     )  # fmt: skip
 
 
-# What is due next never lies after the period's end: the index of due rows leads to them.
+# When it is looked at next, `%(longest)s` before that instant: the first of the notices that may
+# still have to be told of this period.
+_NEXT: LiteralString = """ case when STANDS and t.period_end > %(now)s then least(
+    case when t.state = 'active' and %(tells_renewal)s and LONG
+        and coalesce(t.told ->> 'renewal', '') <> MARK
+        then t.period_end - %(renewal_days)s + %(longest)s else 'infinity' end,
+    case when t.state in ('active', 'trialing') and %(tells_card)s and m.exp_year is not null
+        and coalesce(t.told ->> 'card', '') <> m.id::text || ':' || MARK
+        and EXPIRES <= t.period_end
+        then t.period_end - %(card_days)s + %(longest)s else 'infinity' end)
+    else 'infinity' end"""
 _DUE: LiteralString = _filled(
-    "select t.due_at, t.customer_id, t.id from subscriptions t ROWS where t.clock_id is null"
-    " and t.due_at < 'infinity' and t.due_at <= %(far)s and t.period_end <= %(far)s"
-    " and t.period_end > %(now)s and STANDS and (RENEWS or CARD)"
-    " and coalesce((t.told ->> 'set_back')::bigint, 0)"
-    "  <= extract(epoch from %(now)s::timestamptz) * 1000000"
-    " and (t.due_at, t.customer_id, t.id)"
-    "  > (%(due_at)s::timestamptz, %(customer_id)s::uuid, %(id)s::uuid)"
-    " order by t.due_at, t.customer_id, t.id limit %(limit)s"
+    "select t.notice_at, t.customer_id, t.id,"
+    " coalesce(STANDS and t.period_end > %(now)s and (RENEWS or CARD), false) as tells"
+    " from subscriptions t ROWS where t.clock_id is null and t.notice_at < 'infinity'"
+    " and t.notice_at <= %(now)s::timestamptz + %(longest)s"
+    " and (t.notice_at, t.customer_id, t.id)"
+    "  > (%(notice_at)s::timestamptz, %(customer_id)s::uuid, %(id)s::uuid)"
+    " order by t.notice_at, t.customer_id, t.id limit %(limit)s"
     .replace("ROWS", _ROWS).replace("STANDS", _STANDS).replace("RENEWS", _RENEWS)
     .replace("CARD", _CARD), "%(now)s",
+)  # fmt: skip
+_PUT_OFF: LiteralString = _filled(
+    "update subscriptions u set notice_at = x.next from (select t.customer_id, t.id, NEXT as next"
+    " from unnest(%(customers)s::uuid[], %(ids)s::uuid[]) as k(c, i)"
+    " join subscriptions t on t.customer_id = k.c and t.id = k.i ROWS"
+    " where not coalesce(STANDS and t.period_end > %(now)s and (RENEWS or CARD), false)) x"
+    " where u.customer_id = x.customer_id and u.id = x.id and u.notice_at <> x.next"
+    .replace("NEXT", _NEXT).replace("ROWS", _ROWS).replace("STANDS", _STANDS)
+    .replace("RENEWS", _RENEWS).replace("CARD", _CARD), "%(now)s",
 )  # fmt: skip
 _CLOCKED: LiteralString = _filled(
     "select t.period_end - greatest(case when RENEWS then %(renewal_days)s else interval '0' end,"
@@ -78,7 +96,9 @@ _CLOCKED: LiteralString = _filled(
 
 
 #: Before every row.
-_FIRST: dict[str, Any] = {"due_at": "-infinity", "customer_id": UUID(int=0), "id": UUID(int=0)}
+_FIRST: dict[str, Any] = {"notice_at": "-infinity", "customer_id": UUID(int=0), "id": UUID(int=0)}
+#: Rows that nothing is told of yet, put off in one transaction.
+AT_ONCE = 100
 
 
 def _values(settings: Settings) -> dict[str, Any]:
@@ -89,29 +109,54 @@ def _values(settings: Settings) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _told(settings: Settings) -> dict[str, Any]:
+    values = _values(settings)
+    return {**values, "longest": max(values["renewal_days"], values["card_days"])}
+
+
 def tell_due(env: Env, limit: int = 100) -> int:
-    """Sweep: tell of renewals and expiring cards whose day has come; answers of how many. Rows
-    that fail are set back, and the round goes on behind them."""
-    values, now = _values(env.settings), env.now()
-    far = now + max(values["renewal_days"], values["card_days"])
-    if far == now:
+    """Sweep: tell of renewals and expiring cards whose day has come; answers of how many. A row is
+    looked at when one of them may have to be told, and put off until the next may. Rows that fail
+    are set back, and the round goes on behind them."""
+    values, now = _told(env.settings), env.now()
+    if not values["longest"]:
         return 0
     done, rows = 0, [_FIRST]
     while rows and done < limit:
+        last = {name: rows[-1][name] for name in _FIRST}
         with env.db.read() as tx:
-            rows = tx.all(_DUE, {**values, **rows[-1], "now": now, "far": far, "limit": limit})
-        done += each("billing_notices", rows, partial(tell, env), partial(_set_back, env))
+            rows = tx.all(_DUE, {**values, **last, "now": now, "limit": limit})
+        _put_off(env, [row for row in rows if not row["tells"]])
+        due = [row for row in rows if row["tells"]]
+        done += each("billing_notices", due, partial(tell, env), partial(_set_back, env))
     return done
 
 
+def _put_off(env: Env, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Look again when something may have to be told of them. The heads are locked, so that no
+    change of a plan or a method is missed; who is busy is looked at in the next round."""
+    for start in range(0, len(rows), AT_ONCE):
+        part = rows[start : start + AT_ONCE]
+        whose = {row["customer_id"] for row in part}
+        with (
+            one_row("billing_notices", part[0]["id"]),
+            env.db.transaction(*whose, wait_s=WAIT_S) as tx,
+        ):
+            _write_next(tx, env, [(row["customer_id"], row["id"]) for row in part])
+
+
+def _write_next(tx: Tx, env: Env, keys: Sequence[tuple[UUID, UUID]]) -> None:
+    tx.run(_PUT_OFF, {**_told(env.settings), "now": env.now(), "customers": [k[0] for k in keys],
+                      "ids": [k[1] for k in keys]})  # fmt: skip
+
+
 def _set_back(env: Env, customer_id: UUID, sub_id: UUID) -> None:
-    until = int((env.now() + SET_BACK).timestamp() * 1_000_000)
+    at = env.now() + SET_BACK + _told(env.settings)["longest"]
     with env.db.transaction(customer_id, wait_s=WAIT_S) as tx:
         tx.run(
-            "update subscriptions set version = version + 1,"
-            " told = told || jsonb_build_object('set_back', %(until)s::bigint)"
-            " where customer_id = %(customer_id)s and id = %(id)s",
-            {"customer_id": customer_id, "id": sub_id, "until": until},
+            "update subscriptions set notice_at = %(at)s where customer_id = %(customer_id)s"
+            " and id = %(id)s and notice_at < 'infinity'",
+            {"customer_id": customer_id, "id": sub_id, "at": at},
         )
 
 
@@ -122,9 +167,9 @@ def tell(env: Env, customer_id: UUID, sub_id: UUID) -> int:
         row = tx.one(_ONE, {**_values(env.settings), "now": now, "customer_id": customer_id,
                             "id": sub_id})  # fmt: skip
         if row is None or not (row["renews"] or row["card"]):
+            _write_next(tx, env, [(customer_id, sub_id)])
             return 0
         sub = steps.read(tx, customer_id, sub_id)
-        sub.told.pop("set_back", None)
         if row["renews"]:
             sub.told = {**sub.told, "renewal": row["mark"]}
             steps.tell(tx, now, sub, "renewal_upcoming", **upcoming(tx, now, sub, env.settings))
@@ -132,6 +177,7 @@ def tell(env: Env, customer_id: UUID, sub_id: UUID) -> int:
             sub.told = {**sub.told, "card": f"{row['method_id']}:{row['mark']}"}
             _tell_card(tx, now, sub, row)
         steps.save(tx, now, sub)
+        _write_next(tx, env, [(customer_id, sub_id)])
     return int(row["renews"]) + int(row["card"])
 
 
