@@ -10,6 +10,7 @@ from provider_run import There
 
 from paydesk.flows import provider_billing_events as news
 from paydesk.flows import subscriptions as flow
+from paydesk.providers.billing import RemoteLine
 from paydesk.providers.stripe_billing_shapes import of_invoice, of_subscription
 from paydesk.rules.money import USD
 
@@ -290,3 +291,29 @@ def test_an_item_has_its_period_in_every_shape(there, version):
     assert not found.is_sent
     sent = {**one.event["data"]["object"], "collection_method": "send_invoice"}
     assert of_subscription(sent).is_sent
+
+
+def test_the_months_of_a_free_time_give_no_credits(there, told):
+    # S1.25 I22: nothing of it was sold, however many months it has, whatever its line is called
+    there.plan("year", price=USD("120.00"), interval="year", credits=50)
+    first = there.env.now() + timedelta(days=100)
+    at = int(first.timestamp())
+
+    def with_a_line(one):
+        period = (one.created_at, first)
+        return one if one.total else replace(one, period=period, lines=(RemoteLine(
+            kind="recurring", description="Time", amount_minor=0, period=period),))  # fmt: skip
+
+    told(list_invoices=lambda found: [with_a_line(one) for one in found])
+    who, _ = begun(there, items=(there.price_there(12000, "year", lookup_key="year"),),
+                   proration_behavior="none", billing_cycle_anchor=at)  # fmt: skip
+    there.deliver()
+    there.go_on(days=70)
+    there.deliver()
+    there.billing.renew()
+    assert there.billing.can(who, "tier:year")
+    assert cycles(there, of(there, who)) == [0]
+    assert there.billing.all("select * from batches") == []
+    there.go_on(days=30, hours=2)
+    there.deliver()
+    assert there.billing.balance(who) == 50

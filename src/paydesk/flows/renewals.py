@@ -26,6 +26,7 @@ from paydesk.flows import (
     invoice_books,
     memberships,
     plans,
+    provider_billing_books,
     provider_calls,
     subscription_notices,
     subscription_pauses,
@@ -131,13 +132,15 @@ def step(env: Env, customer_id: UUID, sub_id: UUID) -> bool:
         return _put_right(env, customer_id, sub_id)
     if found.what == "lapse":
         return _lapse(env, customer_id, sub_id)
-    if _is_to_ask(sub, found):
-        dunning.learn_method(env, customer_id)
+    is_sure = not _is_to_ask(sub, found) or dunning.learn_method(env, customer_id)
     with env.db.transaction(customer_id, wait_s=WAIT_S) as tx:
         now = heads.decide(tx, env.now(), customer_id)
         sub = steps.read(tx, customer_id, sub_id)
         found = steps.due(tx, sub)
         if found is None or found.at > now:
+            return False
+        if not is_sure and now - found.at < dunning.ASK_FOR:
+            steps.postpone(tx, sub, now + dunning.ASK_AGAIN)
             return False
         call = _do(env, tx, now, sub, found)
         crash.at("renewal_before_commit")
@@ -200,14 +203,15 @@ def _do(
 
 def _may_give_month(tx: Tx, sub: Sub) -> bool:
     """Whether a later month of the running period may be given. A provider calls one active that
-    was not paid for: a draft waits, or its invoice was given up."""
+    was not paid for: a draft waits, its invoice was given up, or nothing of it was sold."""
     if sub.runner == "paydesk":
         return True
-    return bool(tx.value(
-        "select exists (select from invoices where customer_id = %(customer_id)s"
-        " and subscription_id = %(id)s and cycle = %(cycle)s and state = 'paid')",
+    paid = tx.value(
+        "select id from invoices where customer_id = %(customer_id)s"
+        " and subscription_id = %(id)s and cycle = %(cycle)s and state = 'paid'",
         {"customer_id": sub.customer_id, "id": sub.id, "cycle": sub.period},
-    ))  # fmt: skip
+    )
+    return paid is not None and not provider_billing_books.is_trials_own(tx, sub, paid)
 
 
 # A period begins -------------------------------------------------------------------------------
