@@ -55,7 +55,9 @@ class InvoiceItem:
 class Invoice:
     """An invoice. `status` is draft, open, paid, void or uncollectible; `url` is the page to pay
     it on. total = subtotal - discount + the tax that prices do not include; due = total -
-    `balance`, which the customer's balance paid."""
+    `balance`, which the customer's balance paid. `payment` is the one that paid it, or, while it
+    is open, the one under way or tried last; None where the balance, credit notes or the provider
+    settled it. `payments` are all that brought money."""
 
     id: str
     number: str | None
@@ -76,6 +78,7 @@ class Invoice:
     period_start: datetime | None
     period_end: datetime | None
     payment: str | None
+    payments: list[str] = field(hash=False)
     attempts: int
     next_attempt_at: datetime | None
     error_code: str | None
@@ -101,6 +104,7 @@ class Invoice:
             items=[InvoiceItem.of(item) for item in one.items], period_start=one.period_start,
             period_end=one.period_end, attempts=one.attempts,
             payment=ids.show("payment", one.payment_id) if one.payment_id else None,
+            payments=[ids.show("payment", each) for each in one.payments],
             next_attempt_at=one.next_attempt_at, error_code=one.error_code, due_at=one.due_at,
             finalized_at=one.finalized_at, paid_at=one.paid_at, url=one.page_url,
             pdf_url=one.pdf_url, memo=one.memo, metadata=one.metadata, created_at=one.created_at,

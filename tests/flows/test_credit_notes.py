@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
@@ -290,3 +291,32 @@ def test_invoices_and_notes_at_once_have_a_series_each_without_a_gap(desk, make)
     assert sorted(numbers) == [f"INV-{n:06d}" for n in range(1, 17)]
     numbers = [credit_notes.get(desk.env, one.customer_id, one.id).number for one in notes]
     assert sorted(numbers) == [f"CN-{n:06d}" for n in range(1, 9)]
+
+
+# What settled an invoice ----------------------------------------------------------------------
+
+
+def test_an_invoice_names_the_payment_that_brought_its_money(desk, payer):  # noqa: F811
+    user = payer("tok_chargeCustomerFail")
+    view = bill(desk, user, line(3000))
+    with contextlib.suppress(PaydeskError):
+        charge(desk, view)
+    tried = invoices.get(desk.env, None, view.id)
+    assert tried.payment_id is not None and tried.payments == (), "tried last, and brought nothing"
+    give(desk, tried)
+    settled = invoices.get(desk.env, None, view.id)
+    assert (settled.status, settled.payment_id, settled.payments) == ("paid", None, ())
+    assert [one.payments for one in invoices.list_(desk.env, user.uuid)] == [()]
+    by_card = charge(desk, bill(desk, payer(), line(3000)))
+    assert by_card.payments == (by_card.payment_id,)
+    assert [one.payments for one in invoices.list_(desk.env, by_card.customer_id)] == [
+        (by_card.payment_id,)]  # fmt: skip
+
+
+def test_what_the_balance_paid_names_no_payment(desk, payer):  # noqa: F811
+    user = payer()
+    first = charge(desk, bill(desk, user, line(3000)))
+    give(desk, first, amount=USD("30.00"), balance=USD("30.00"))
+    view = bill(desk, user, line(3000))
+    found = invoices.get(desk.env, None, view.id)
+    assert (found.status, found.payment_id, found.payments) == ("paid", None, ())

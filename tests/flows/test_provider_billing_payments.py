@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 from provider_run import There
 
+from paydesk.flows import invoices
 from paydesk.flows import provider_billing_events as news
 from paydesk.ids import new_owned
 from paydesk.providers.billing import RemotePayment
@@ -101,6 +102,8 @@ def test_each_payment_of_an_invoice_is_its_own_and_asks_for_its_part(there, is_t
     assert there.billing.invoices(sub)[-1] == (1, "paid", 2000, 2000)
     assert sorted(payments(there, sub)[1:]) == [
         (300, 300, "succeeded"), (500, 500, "succeeded"), (1200, 1200, "succeeded")]  # fmt: skip
+    bill = invoices.get(there.billing.env, None, there.look(sub).latest_invoice_id)
+    assert len(bill.payments) == 3 and bill.payment_id in bill.payments
     assert there.billing.books(sub, "revenue") == 4000
     assert there.billing.balance(sub) == 100
     assert there.billing.events(sub).count("renewed") == 1

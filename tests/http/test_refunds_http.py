@@ -180,6 +180,33 @@ def test_a_key_and_a_session_of_one_person_are_two_eyes_only(people, shop):  # S
     assert people.decides(ref, omar) == "succeeded"
 
 
+# S1.28 S3.20 I34
+def test_what_a_cancellation_gives_back_above_the_limit_needs_two_persons(people, shop, make):
+    client = people.client
+    rosa, omar = people.session("rosa@example.com"), people.session("omar@example.com")
+    make.user("lena")
+    plan = {"name": "Pro", "amount": 2000, "currency": "usd", "family": "app"}
+    assert client.put("/v1/plans/pro", json=plan, **rosa).status_code == 200
+    card = {"customer": "lena", "token": "pm_card_visa"}
+    assert client.post("/v1/payment_methods", json=card, **rosa).status_code == 201
+    sub = client.post("/v1/subscriptions", json={"customer": "lena", "plan": "pro"}, **rosa).json()
+    path, body = f"/v1/subscriptions/{sub['id']}/cancel", {"at": "now", "refund": "unused"}
+    help_desk = people.session("ana@example.com", "support")
+    assert client.post(path, json=body, **help_desk).status_code == 403
+    ended = client.post(path, json=body, **rosa)
+    assert (ended.status_code, ended.json()["status"]) == (200, "canceled"), ended.text
+    (ref,) = client.get("/v1/refunds?customer=lena", **rosa).json()["data"]
+    assert (ref["status"], ref["amount"]) == ("requested", 2000)
+    (note,) = client.get("/v1/credit-notes?customer=lena", **rosa).json()["data"]
+    assert (note["status"], note["amount"]) == ("issued", 2000)
+    assert people.decides(ref["id"], rosa) == "approval_required", "she asked for it"
+    assert people.decides(ref["id"], people.key(rosa, role="admin")) == "approval_required"
+    assert people.decides(ref["id"], omar) == "succeeded"
+    again = client.post(path, json=body, **rosa)
+    assert (again.status_code, again.json()["status"]) == (200, "canceled")
+    assert len(client.get("/v1/refunds?customer=lena", **rosa).json()["data"]) == 1
+
+
 def test_a_key_has_an_owner_who_is_asked_for(people, shop):  # S3.20
     pay, client = shop.bought(), people.client
     rosa, omar = people.session("rosa@example.com"), people.session("omar@example.com")

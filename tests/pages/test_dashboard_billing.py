@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from decimal import Decimal
 from html import unescape
 from uuid import uuid4
 
 import pytest
 from billing import DECLINES
+from starlette.testclient import TestClient
 
 from paydesk import ids
-from paydesk.flows import credit_notes, customers, desk_lists, invoices
+from paydesk.flows import credit_notes, customers, desk_lists, invoices, refunds, staff
 from paydesk.flows.invoices import NewInvoice, NewItem
+from paydesk.http.app import create_app
 from paydesk.rules.money import USD
 
 
@@ -141,6 +145,43 @@ def test_support_cancels_but_does_not_refund(billing, visitor, maya):
     form = {**fields_of(browser.get(home), f"{home}/cancel"), "at": "now", "refund": "unused"}
     assert browser.post(f"{home}/cancel", data=form).status_code == 403
     assert billing.look(maya).state == "active"
+
+
+@pytest.mark.parametrize(
+    ("action", "state", "revenue"), [("approve", "succeeded", 0), ("reject", "rejected", 2000)]
+)
+def test_a_refund_above_the_limit_waits_for_another_person(
+    env, billing, visitor, maya, action, state, revenue
+):  # S1.28 I34
+    strict = replace(env, settings=replace(env.settings, refund_approval_threshold=Decimal("5")))
+    own, other = (signed_in(strict, f"{name}@example.com") for name in ("rosa", "omar"))
+    with own as rosa, other as omar:
+        home = home_of(maya)
+        place = press(rosa, home, f"{home}/cancel", at="now", refund="unused")
+        assert place == f"{home}?done=canceled"
+        (asked,) = refunds.list_(env, maya.customer_id)
+        assert (asked.state, asked.amount.minor) == ("requested", 2000)
+        page = f"/dashboard/refunds/{ids.show('refund', asked.id)}"
+        mine = rosa.get(page)
+        assert f"{page}/approve" not in mine.text
+        forced = rosa.post(f"{page}/approve", data={"csrf": csrf_of(mine)})
+        assert forced.status_code == 409 and "approval_required" in forced.text
+        assert refunds.list_(env, maya.customer_id)[0].state == "requested"
+        done = press(omar, page, f"{page}/{action}", note="Seen")
+        assert "done=" in done
+    assert refunds.list_(env, maya.customer_id)[0].state == state
+    assert billing.books(maya, "revenue") == revenue
+    assert billing.look(maya).state == "canceled"
+
+
+def signed_in(env, email):
+    """A browser of a member of staff of that address."""
+    staff.add(env, email, email.partition("@")[0].title(), "admin", "correct horse staple")
+    browser = TestClient(create_app(env), base_url="http://localhost:8000", follow_redirects=False)
+    token = csrf_of(browser.get("/dashboard/sign-in"))
+    told = {"email": email, "password": "correct horse staple", "csrf": token}
+    assert browser.post("/dashboard/sign-in", data=told).status_code == 303
+    return browser
 
 
 def test_a_late_payment_is_retried_with_a_press(env, billing, visitor, maya):  # S1.58 I26

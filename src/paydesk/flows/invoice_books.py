@@ -330,7 +330,7 @@ def _paid(
 ) -> InvoiceRow:  # fmt: skip
     after = change(
         tx, row, state="paid", paid_at=now, paid_minor=came, txn_id=txn_id, try_at=None,
-        error_code=None, payment_id=payment.key[1] if payment else row.payment_id,
+        error_code=None, payment_id=payment.key[1] if payment else row.payment_id if came else None,
     )
     emit_many(tx, [event(after, now, "invoice.paid", paid=came, balance=after.balance_minor,
                          credited=after.credited_minor,

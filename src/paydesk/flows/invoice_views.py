@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -70,7 +70,9 @@ class InvoiceView:
 
     total = subtotal - discount + the tax that prices do not include; `due` = total - `balance`,
     which the customer's balance paid; `remaining` is what is still asked for. `page_url` is the
-    hosted page, `pdf_url` the document.
+    hosted page, `pdf_url` the document. `payment_id`: of an open one the payment under way, or
+    tried last; of a paid one the payment that brought the (last) money, None where the balance,
+    credit notes or the provider settled it. `payments` are those that brought money, oldest first.
     """
 
     id: UUID
@@ -93,6 +95,7 @@ class InvoiceView:
     period_end: datetime | None
     items: list[ItemView]
     payment_id: UUID | None
+    payments: tuple[UUID, ...]
     attempts: int
     next_attempt_at: datetime | None
     error_code: str | None
@@ -228,17 +231,39 @@ def pdf_of(base_url: str, row: InvoiceRow) -> str:
 
 _PLAIN = tuple(
     name for name in (f.name for f in fields(InvoiceView))
-    if name in {*InvoiceRow.__struct_fields__} - {"page_url", "pdf_url"}
+    if name in {*InvoiceRow.__struct_fields__} - {"page_url", "pdf_url", "payments"}
 )  # fmt: skip
 
 
-def view(settings: Settings, row: InvoiceRow, items: list[ItemView]) -> InvoiceView:
+def _brought(tx: Tx, rows: Sequence[InvoiceRow]) -> dict[UUID, tuple[UUID, ...]]:
+    """The payments that brought money, by invoice. One of ours has one; a provider's may have had
+    several."""
+    found = {one.id: (one.payment_id,) for one in rows if one.payment_id and one.paid_minor}
+    several = [one for one in rows if one.runner == "provider" and one.paid_minor]
+    if several:
+        told = tx.all(
+            "select p.invoice_id, array_agg(p.id order by p.created_at, p.id) as ids"
+            " from unnest(%(customers)s::uuid[], %(invoices)s::uuid[]) as k(c, v)"
+            " cross join lateral (select k.v as invoice_id, id, created_at from payments"
+            "  where customer_id = k.c and payable = 'invoice:' || k.v and captured_minor > 0"
+            "  limit 100) p group by 1",
+            {"customers": [one.customer_id for one in several],
+             "invoices": [one.id for one in several]},
+        )  # fmt: skip
+        found |= {row["invoice_id"]: tuple(row["ids"]) for row in told}
+    return found
+
+
+def view(
+    settings: Settings, row: InvoiceRow, items: list[ItemView], payments: Sequence[UUID] = ()
+) -> InvoiceView:
     money: dict[str, Any] = {
         name: row.money(getattr(row, f"{name}_minor"))
         for name in ("subtotal", "discount", "tax", "total", "balance", "due", "paid", "credited")
     }
     return InvoiceView(
         **{name: getattr(row, name) for name in _PLAIN}, **money, status=row.state, items=items,
+        payments=tuple(payments),
         next_attempt_at=row.try_at, page_url=page_url(settings.base_url, row),
         pdf_url=pdf_url(settings.base_url, row),
     )  # fmt: skip
@@ -255,7 +280,8 @@ def read(env: Env, tx: Tx, customer_id: UUID | None, ref: str | UUID) -> Invoice
     if customer_id not in (None, owner):
         raise NotFound(f"No such invoice: {ids.show('invoice', invoice_id)}.")
     row = invoice_books.get(tx, owner, invoice_id)
-    return view(env.settings, row, items_of(tx, owner, invoice_id))
+    brought = _brought(tx, [row]).get(row.id, ())
+    return view(env.settings, row, items_of(tx, owner, invoice_id), brought)
 
 
 def key_of(ref: str | UUID) -> tuple[UUID, UUID]:
@@ -301,7 +327,10 @@ def list_(
         found = tx.all(_ONES if customer_id is not None else _EVERYBODYS, values)
         rows = [InvoiceRow(**one) for one in found]
         items = items_of_many(tx, [(one.customer_id, one.id) for one in rows])
-    return [view(env.settings, one, items.get(one.id, [])) for one in rows]
+        brought = _brought(tx, rows)
+    return [
+        view(env.settings, one, items.get(one.id, []), brought.get(one.id, ())) for one in rows
+    ]
 
 
 _FILTERS = (

@@ -107,7 +107,10 @@ class InvoiceItemOut(Out):
 
 
 class InvoiceOut(Object):
-    """total = subtotal - discount + the tax that prices do not include; due = total - balance."""
+    """total = subtotal - discount + the tax that prices do not include; due = total - balance.
+    `payment`: the one that paid it, or, while it is open, the one under way or tried last; null
+    where the balance, credit notes or the provider settled it. `payments`: all that brought money.
+    """
 
     object: Literal["invoice"]
     customer: str
@@ -139,6 +142,7 @@ class InvoiceOut(Object):
     period_end: str | None
     items: list[InvoiceItemOut]
     payment: str | None
+    payments: list[str]
     attempts: int
     next_attempt_at: str | None
     error_code: str | None

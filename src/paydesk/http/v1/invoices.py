@@ -90,6 +90,7 @@ def invoice_shape(one: InvoiceView, *, live: bool) -> dict[str, Any]:
         "period_end": fields.instant(one.period_end),
         "items": [item_shape(item) for item in one.items],
         "payment": fields.shown("payment", one.payment_id),
+        "payments": [ids.show("payment", each) for each in one.payments],
         "attempts": one.attempts,
         "next_attempt_at": fields.instant(one.next_attempt_at),
         "error_code": one.error_code,
