@@ -119,6 +119,10 @@ def test_the_library_has_them_as_tables(pay):  # S4.39
     assert "Monthly recurring revenue when the period begins" in frame.explain()
     assert frame.to_csv().startswith("month,currency,mrr_opening")
     assert pay.analytics.churn(last="7d", by="week").total["customers_closing"] == 2
+    cohorts = pay.analytics.cohorts(by="month", currency="usd")
+    assert cohorts.columns[:4] == ("month", "currency", "age", "cohort_customers")
+    assert cohorts[0]["customer_retention"] == Decimal("0.5000")
+    assert cohorts.to_csv().count("\r\n") == len(cohorts) + 1
     assert pay.analytics.trials().total["trials_started"] == 1
     by_state = {row["status"]: row["subscriptions"]
                 for row in pay.analytics.subscriptions(by="status", currency="usd")}  # fmt: skip
@@ -151,6 +155,11 @@ def test_the_command_line_prints_and_draws_them(billing, paydesk):  # S4.39
     assert closing == {"htg": "2600.00", "usd": "60.00"}
     code, out, _ = paydesk("report", "mrr", "--last", "4d", "--by", "currency", "--chart")
     assert code == 0 and "█" * 40 in out and "2,600.00" in out
+    code, out, _ = paydesk("report", "cohorts", "--last", "4mo", "--chart")
+    assert code == 0 and "customer_retention  usd" in out and "▒ 50%" in out
+    assert "net_revenue_retention  htg" in out and "█100%" in out
+    code, out, _ = paydesk("report", "cohorts", "--last", "4mo", "--together", "-o", "csv")
+    assert code == 0 and out.startswith("month,age,cohort_customers")
     code, out, _ = paydesk("report", "churn", "--last", "4d", "-o", "table")
     assert code == 0 and "CUSTOMERS CHURNED" in out
     code, out, _ = paydesk("report", "explain", "churn")
