@@ -10,6 +10,7 @@ from provider_run import There
 
 from paydesk.flows import invoices
 from paydesk.flows import provider_billing_events as news
+from paydesk.flows import subscription_changes as changes
 from paydesk.ids import new_owned
 from paydesk.providers.billing import RemotePayment
 from paydesk.providers.stripe_billing_shapes import of_invoice
@@ -242,6 +243,26 @@ def test_a_payment_of_more_than_its_part_is_looked_at_and_settles_it_all_the_sam
     (row,) = there.billing.all("select asked_minor, captured_minor, review from payments")
     assert tuple(row.values()) == (1500, 2000, "overpaid")
     assert there.billing.can(sub, "tier:pro")
+
+
+@pytest.mark.parametrize("is_outside", [True, False])
+def test_what_is_unused_goes_back_through_each_payment(there, is_outside):
+    # S1.21 S1.28: as much of each as is unused of the whole; what came elsewhere goes back there
+    sub, open_ = unpaid(there)
+    attach(there, sub, open_, 1200)
+    if is_outside:
+        outside(there, open_)
+    else:
+        attach(there, sub, open_, 800)
+    there.deliver()
+    sub = there.look(sub)
+    left = (sub.period_end - there.env.now()) / (sub.period_end - sub.period_start)
+    for _ in range(2):
+        changes.cancel(there.env, sub.customer_id, sub.id, at="now", refund="unused")
+    found = sorted(one["amount"] for one in there.sim.objects("refund"))
+    wanted = [1200 * left] if is_outside else [800 * left, 1200 * left]
+    assert len(found) == len(wanted)
+    assert all(abs(one - other) < 2 for one, other in zip(found, wanted, strict=True))
 
 
 def test_an_old_event_says_itself_that_an_invoice_was_paid_elsewhere(there):

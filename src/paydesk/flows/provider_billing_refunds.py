@@ -14,7 +14,7 @@ from paydesk import ids
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
 from paydesk.errors import IdempotencyInProgress, PaydeskError
-from paydesk.flows import heads, payments, refund_views, refunds
+from paydesk.flows import heads, invoice_books, payments, refund_views, refunds
 from paydesk.flows import subscription_steps as steps
 from paydesk.flows.refunds import WantRefund
 from paydesk.flows.subscription_charges import charged, old_side
@@ -29,9 +29,10 @@ def unused(
     env: Env, tx: Tx, sub: Sub, by: str, persons: Sequence[str] | None
 ) -> dict[str, Any] | None:
     """What is to go back, as the call keeps it; None where nothing is. Of one that is over, as of
-    its end: a repeat comes to the same. Taxes and all, as far as the payment goes."""
+    its end: a repeat comes to the same. Taxes and all, as far as its payments go: what was paid
+    outside of the provider never came here."""
     paid_for = charged(tx, sub)
-    if paid_for is None or paid_for.payment_id is None or sub.state == "trialing":
+    if paid_for is None or sub.state == "trialing":
         return None
     told = steps.terms(tx, sub)
     policy = told.downgrade if told.downgrade in ("seconds", "days") else "seconds"
@@ -41,22 +42,41 @@ def unused(
     ).amount_minor
     if rest <= 0:
         return None
-    paid = payments.get(env, sub.customer_id, paid_for.payment_id)
-    part = Fraction(rest, paid_for.paid_minor)
-    minor = min(half_up(paid.captured.minor * part), paid.refundable.minor)
-    if minor <= 0:
+    part, parts = Fraction(rest, paid_for.paid_minor), []
+    for payment_id in _payments(tx, sub.customer_id, paid_for.invoice_id):
+        paid = payments.get(env, sub.customer_id, payment_id)
+        minor = min(half_up(paid.captured.minor * part), paid.refundable.minor)
+        if minor > 0:
+            parts.append({"payment": str(payment_id), "minor": minor})
+    if not parts:
         return None
-    return {"payment": str(paid_for.payment_id), "minor": minor, "currency": sub.currency,
-            "by": by, "persons": list(persons) if persons else None}  # fmt: skip
+    return {**parts[0], "more": parts[1:], "currency": sub.currency, "by": by,
+            "persons": list(persons) if persons else None}  # fmt: skip
+
+
+def _payments(tx: Tx, customer_id: UUID, invoice_id: UUID) -> list[UUID]:
+    """Those that brought money for an invoice, the first first."""
+    rows = tx.all(
+        "select id from payments where customer_id = %(customer_id)s and purpose = %(purpose)s"
+        " and terms -> 'goods' ->> 'invoice' = %(invoice)s and captured_minor > 0"
+        " order by created_at, id",
+        {"customer_id": customer_id, "invoice": str(invoice_id),
+         "purpose": invoice_books.PURPOSE},
+    )  # fmt: skip
+    return [row["id"] for row in rows]
 
 
 def begin(env: Env, tx: Tx, now: datetime, sub: Sub, back: Mapping[str, Any]) -> None:
     """Begin it, once, in the transaction that settles the cancellation; `finish` sends it. One
     that is refused is left to `finish`, which says so: the cancellation stands."""
-    want = _want(sub.customer_id, sub.id, back)
     if sub.state not in rules.ENDED:
         return
-    if refund_views.of_request(tx, sub.customer_id, want.request_key) is None:
+    for want in _wants(sub.customer_id, sub.id, back):
+        _begin_one(env, tx, now, want)
+
+
+def _begin_one(env: Env, tx: Tx, now: datetime, want: WantRefund) -> None:
+    if refund_views.of_request(tx, want.customer_id, want.request_key) is None:
         with contextlib.suppress(PaydeskError), tx.savepoint():
             _, call = refunds.ask_in(env, tx, now, want)
             if call is not None:  # Whoever comes first sends it.
@@ -70,14 +90,20 @@ def begin(env: Env, tx: Tx, now: datetime, sub: Sub, back: Mapping[str, Any]) ->
 
 def finish(env: Env, customer_id: UUID, sub_id: UUID, back: Mapping[str, Any]) -> None:
     """Send it, or begin it where nobody did. Raises what a refund raises."""
-    with contextlib.suppress(IdempotencyInProgress):  # A sweep is sending it.
-        refunds.request(env, _want(customer_id, sub_id, back))
+    for want in _wants(customer_id, sub_id, back):
+        with contextlib.suppress(IdempotencyInProgress):  # A sweep is sending it.
+            refunds.request(env, want)
 
 
-def _want(customer_id: UUID, sub_id: UUID, back: Mapping[str, Any]) -> WantRefund:
-    key = ids.request_key("subscription", str(sub_id), "unused")
-    return WantRefund(
-        customer_id=customer_id, payment_id=UUID(back["payment"]), by=back["by"],
-        persons=back["persons"], amount=Money(back["minor"], back["currency"], minor=True),
-        reason="requested_by_customer", force=True, request_key=key, request_hash=key.bytes,
-    )  # fmt: skip
+def _wants(customer_id: UUID, sub_id: UUID, back: Mapping[str, Any]) -> list[WantRefund]:
+    """A refund of each payment, under a key of its own."""
+    found = []
+    for part in (back, *back.get("more", ())):
+        named = [part["payment"]] if part is not back else []
+        key = ids.request_key("subscription", str(sub_id), "unused", *named)
+        found.append(WantRefund(
+            customer_id=customer_id, payment_id=UUID(part["payment"]), by=back["by"],
+            persons=back["persons"], amount=Money(part["minor"], back["currency"], minor=True),
+            reason="requested_by_customer", force=True, request_key=key, request_hash=key.bytes,
+        ))  # fmt: skip
+    return found
