@@ -24,28 +24,33 @@ from paydesk import crash, telemetry
 from paydesk.crash import CrashNow
 from paydesk.db.errors import DatabaseUnavailable
 from paydesk.db.postgres import Tx
+from paydesk.errors import OutcomeUnknown, ProviderUnavailable
 from paydesk.flows import (
     attempts,
     call_batches,
     due_batches,
+    dunning,
     fulfillment,
     heads,
     invoice_books,
     methods,
+    plans,
     promos,
     provider_calls,
     renewals,
     subscription_bills,
+    subscription_changes,
     subscription_steps,
     sweeps,
 )
+from paydesk.rules.money import USD
 from paydesk.tracker.stores.joined import JoinedStore
 from paydesk.worker import Worker
 
 
-def due(billing: Billing, count: int = 5, card: bool = True):
+def due(billing: Billing, count: int = 5, card: bool = True, **plan):
     """So many subscriptions whose second period is due; `card`: their card is still there."""
-    billing.plan()
+    billing.plan(**plan)
     subs = [billing.subscribe(billing.user()) for _ in range(count)]
     for sub in subs if not card else []:
         for one in methods.list_(billing.env, sub.customer_id):
@@ -417,3 +422,173 @@ def test_an_answer_that_came_too_late_is_asked_for_anew_whoever_dies(billing, mo
         billing.recover(rounds=12)
     assert {billing.look(one).state for one in subs} == {"past_due"}
     assert {tuple(billing.payments(one)) for one in subs} == {("succeeded", "failed")}
+
+
+# Providers that are away, clocks that jump, kills ------------------------------------------------
+
+
+def unknown_here(billing: Billing, subs) -> None:
+    """Their cards are known to the provider alone, as after a page whose news were lost."""
+    with billing.env.db.transaction() as tx:
+        tx.run("delete from payment_methods where customer_id = any(%(c)s)",
+               {"c": [one.customer_id for one in subs]})  # fmt: skip
+
+
+# S1.16 I26
+@pytest.mark.parametrize("trial", [0, 31])
+def test_a_provider_that_is_away_does_not_make_a_customer_one_without_a_method(
+    billing, monkeypatch, trial
+):
+    """Who paid on a page may have a card that only the provider knows. Nobody's trial ends, and
+    nobody is written to, before it was asked."""
+    subs, away = due(billing, 3, trial_days=trial), threading.Event()
+    billing.clock.set(subs[0].period_end + timedelta(minutes=1))
+    unknown_here(billing, subs)
+    away.set()
+
+    def answer(operation):
+        if operation == "list_methods" and away.is_set():
+            raise ProviderUnavailable("away")
+
+    asked(billing, monkeypatch, answer)
+    billing.renew()
+    assert {billing.look(one).state for one in subs} == {"trialing" if trial else "active"}
+    again = billing.env.now() + dunning.ASK_AGAIN
+    assert {billing.look(one).due_at for one in subs} == {again}
+    away.clear()
+    assert billing.renew(minutes=16) == 3
+    assert {billing.look(one).state for one in subs} == {"active"}
+    assert {billing.payments(one)[-1] for one in subs} == {"succeeded"}
+
+
+# S1.16 I26
+def test_a_provider_that_stays_away_is_waited_for_a_day(billing, monkeypatch):
+    subs = due(billing, 1)
+    billing.clock.set(subs[0].period_end)
+    unknown_here(billing, subs)
+
+    def answer(operation):
+        if operation == "list_methods":
+            raise OutcomeUnknown("late")
+
+    asked(billing, monkeypatch, answer)
+    billing.until(subs[0].period_end + timedelta(hours=23), timedelta(hours=1))
+    assert billing.look(subs[0]).state == "active"
+    billing.until(subs[0].period_end + timedelta(hours=25), timedelta(hours=1))
+    assert billing.look(subs[0]).state == "past_due"
+
+
+# S1.16 I26
+def test_a_try_waits_for_a_provider_that_is_away_and_is_given_up_at_last(billing, monkeypatch):
+    subs, away = due(billing, 2, card=False), threading.Event()
+    billing.renew()
+    assert {billing.look(one).state for one in subs} == {"past_due"}
+
+    def answer(operation):
+        if operation == "list_methods" and away.is_set():
+            raise ProviderUnavailable("away")
+
+    asked(billing, monkeypatch, answer)
+    away.set()
+    # The last day of the schedule: it would be given up, were it certain that there is none.
+    failed_at = billing.env.now()
+    billing.until(failed_at + timedelta(days=7, hours=12), timedelta(hours=6))
+    assert {billing.look(one).state for one in subs} == {"past_due"}
+    billing.until(failed_at + timedelta(days=8, hours=12), timedelta(hours=6))
+    assert {billing.look(one).state for one in subs} == {"canceled"}
+
+
+# I23 I27
+def test_a_clock_that_jumps_ahead_in_a_batch_sends_nothing_that_is_too_old(billing, monkeypatch):
+    """By then the provider has forgotten the keys: what was sent is asked, what was not is not."""
+    monkeypatch.setattr(call_batches, "SENDERS", 1)
+    subs, jumped = due(billing, 4), []
+
+    def jump(operation):
+        if operation == "charge" and not jumped:
+            jumped.append(operation)
+            billing.clock.advance(hours=30)
+
+    told = asked(billing, monkeypatch, jump)
+    billing.renew()
+    assert told.count("charge") == 1
+    billing.recover(rounds=4)
+    for _ in range(3):
+        billing.renew(days=1)
+    assert {billing.look(one).state for one in subs} == {"active"}
+    assert {billing.payments(one).count("succeeded") for one in subs} == {2}
+    assert cycles(billing, subs) == [2] * 4
+    assert len(billing.sim.objects("charge")) == 8
+
+
+# I23
+def test_a_clock_that_goes_back_in_a_batch_bills_nobody_twice(billing, monkeypatch):
+    monkeypatch.setattr(call_batches, "SENDERS", 1)
+    subs, jumped = due(billing, 4), []
+
+    def jump(operation):
+        if operation == "charge" and not jumped:
+            jumped.append(operation)
+            billing.clock.advance(hours=-26)
+
+    told = asked(billing, monkeypatch, jump)
+    assert billing.renew() == 4
+    assert billing.renew() == 0
+    billing.clock.advance(hours=27)
+    billing.recover(rounds=2)
+    assert told.count("charge") == 4
+    assert {tuple(billing.payments(one)) for one in subs} == {("succeeded", "succeeded")}
+    assert cycles(billing, subs) == [2] * 4
+
+
+# I23 I28 I26
+@pytest.mark.parametrize("kind", ["500", "429", "drop_before", "drop_after"])
+def test_a_provider_that_fails_for_a_part_of_a_batch_is_asked_again_for_that_part(
+    billing, sim, kind
+):
+    subs = due(billing, 7)
+    sim.fault(kind, path="/v1/payment_intents", times=3)
+    billing.renew()
+    states = Counter(billing.payments(one)[-1] for one in subs)
+    assert states["succeeded"] >= 4
+    assert set(states) <= {"succeeded", "pending"}
+    billing.recover(rounds=4)
+    assert {tuple(billing.payments(one)) for one in subs} == {("succeeded", "succeeded")}
+    assert cycles(billing, subs) == [2] * 7
+    assert len(billing.sim.objects("charge")) == 14
+
+
+# I23
+@pytest.mark.parametrize("point", ["renewal_invoiced", "renewal_before_commit",
+                                   "renewal_after_commit", "after_provider_call",
+                                   "call_before_done_commit", "call_after_done"])  # fmt: skip
+def test_two_subscriptions_of_one_customer_are_renewed_once_each_whoever_dies(billing, point):
+    billing.plan()
+    billing.plan("other", family="other", price=USD("7.00"))
+    users = [billing.user() for _ in range(3)]
+    subs = [billing.subscribe(who, plan) for who in users for plan in ("pro", "other")]
+    billing.clock.advance(days=31, hours=1)
+    crash.arm(point, nth=2)
+    with contextlib.suppress(CrashNow):
+        billing.renew()
+    crash.disarm()
+    billing.recover(rounds=4)
+    assert cycles(billing, subs) == [2] * 6
+    assert {billing.look(one).state for one in subs} == {"active"}
+    assert len(billing.sim.objects("charge")) == 12
+    for who in users:
+        assert billing.books(who, "revenue") == 2 * (2000 + 700)
+
+
+# I23 S1.25
+def test_a_plan_that_is_archived_while_its_renewals_are_due_is_renewed_all_the_same(billing):
+    """Nor is a change lost that waited for the period's end, to a plan that is sold no more."""
+    subs = due(billing, 3)
+    billing.clock.advance(days=-2)
+    billing.plan("less", price=USD("5.00"))
+    subscription_changes.change(billing.env, subs[0].customer_id, subs[0].id, plan="less")
+    plans.archive(billing.env, "pro")
+    plans.archive(billing.env, "less")
+    assert billing.renew(days=2) == 3
+    assert [billing.invoices(one)[-1][2] for one in subs] == [500, 2000, 2000]
+    assert {billing.look(one).state for one in subs} == {"active"}

@@ -6,14 +6,22 @@
 from __future__ import annotations
 
 import contextlib
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
 
 from paydesk import crash, ids
+from paydesk.db.errors import DatabaseUnavailable
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
-from paydesk.errors import InvalidRequest, NotFound, PaydeskError, PaymentFailed
+from paydesk.errors import (
+    InvalidRequest,
+    NotFound,
+    OutcomeUnknown,
+    PaydeskError,
+    PaymentFailed,
+    ProviderUnavailable,
+)
 from paydesk.flows import (
     access,
     due_batches,
@@ -35,6 +43,10 @@ from paydesk.rules.plans import Terms
 
 #: Where a process may die: before a try's commit, and after it.
 POINTS = ("dunning_before_commit", "dunning_after_commit")
+#: Who may have a method that a provider knows, which is away, is looked at again so much later;
+#: a renewal waits for so long at most, a try so long after the last one of its schedule.
+ASK_AGAIN = timedelta(minutes=15)
+ASK_FOR = timedelta(days=1)
 #: What the schedule knows a missing or unusable method by.
 NO_METHOD = "payment_method_not_usable"
 
@@ -194,12 +206,16 @@ def retry(env: Env, customer_id: UUID, invoice_id: UUID) -> bool:
     """Charge an invoice again if its time has come, or do what comes last."""
     with env.db.read() as tx:
         wanted = invoice_books.find(tx, customer_id, invoice_id)
+    is_sure = True
     if wanted is not None and wanted.subscription_id is not None:
-        learn_method(env, customer_id)
+        is_sure = learn_method(env, customer_id)
     with env.db.transaction(customer_id, wait_s=WAIT_S) as tx:
         now = heads.decide(tx, env.now(), customer_id)
         row = invoice_books.find(tx, customer_id, invoice_id)
         if row is None or row.try_at is None or row.try_at > now:
+            return False
+        if not is_sure and _may_wait(tx, now, row):
+            invoice_books.change(tx, row, try_at=now + ASK_AGAIN)
             return False
         call = _again(env, tx, now, row)
         crash.at("dunning_before_commit")
@@ -208,6 +224,14 @@ def retry(env: Env, customer_id: UUID, invoice_id: UUID) -> bool:
         with contextlib.suppress(PaymentFailed):  # It stands on the payment and the invoice.
             provider_calls.run(env, call)
     return True
+
+
+def _may_wait(tx: Tx, now: datetime, row: InvoiceRow) -> bool:
+    """Whether its schedule, and a day more, is not over yet."""
+    if row.subscription_id is None or row.first_failed_at is None:
+        return False
+    told = schedule(steps.terms(tx, steps.read(tx, row.customer_id, row.subscription_id)))
+    return now < row.first_failed_at + timedelta(days=max(told.days, default=0)) + ASK_FOR
 
 
 def _again(
@@ -250,11 +274,18 @@ def knows_method(tx: Tx, customer_id: UUID) -> bool:
     )
 
 
-def learn_method(env: Env, customer_id: UUID) -> None:
+def learn_method(env: Env, customer_id: UUID) -> bool:
     """Where no method is known here, ask the providers that know this customer: what a checkout
-    was paid with is saved there. Nobody is stopped by a provider that does not answer."""
+    was paid with is saved there. False where one of them did not answer, and may know of one."""
     with env.db.read() as tx:
         is_known = knows_method(tx, customer_id)
     if not is_known:
-        with contextlib.suppress(PaydeskError):
+        try:
             methods.list_(env, customer_id, refresh=True)
+        except DatabaseUnavailable:
+            raise
+        except (ProviderUnavailable, OutcomeUnknown):
+            return False
+        except PaydeskError:  # It answered, if only to refuse.
+            return True
+    return True

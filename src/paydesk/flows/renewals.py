@@ -132,13 +132,15 @@ def step(env: Env, customer_id: UUID, sub_id: UUID) -> bool:
         return _put_right(env, customer_id, sub_id)
     if found.what == "lapse":
         return _lapse(env, customer_id, sub_id)
-    if _is_to_ask(sub, found):
-        dunning.learn_method(env, customer_id)
+    is_sure = not _is_to_ask(sub, found) or dunning.learn_method(env, customer_id)
     with env.db.transaction(customer_id, wait_s=WAIT_S) as tx:
         now = heads.decide(tx, env.now(), customer_id)
         sub = steps.read(tx, customer_id, sub_id)
         found = steps.due(tx, sub)
         if found is None or found.at > now:
+            return False
+        if not is_sure and now - found.at < dunning.ASK_FOR:
+            steps.postpone(tx, sub, now + dunning.ASK_AGAIN)
             return False
         call = _do(env, tx, now, sub, found)
         crash.at("renewal_before_commit")
