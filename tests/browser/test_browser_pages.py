@@ -113,7 +113,6 @@ def test_every_page_is_accessible_and_fits_the_screen(desk, shop, visit, half):
     """And asks nobody else for anything: fonts, styles and scripts come from this process; the
     policy refuses the rest. A page is opened once for all that is to be seen of it."""
     page, asked = visit(), []
-    page.context.set_default_timeout(60_000)
     page.on("request", lambda request: asked.append(request.url))
     wrong = []
     for name, address in list(addresses(desk, shop).items())[half::2]:

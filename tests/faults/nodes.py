@@ -91,14 +91,14 @@ class Node:
         """kill -9 of the server and all its sessions at one instant, as when a machine dies."""
         if self._process is not None and self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait(20)
+            self._process.wait(60)
             self._was_killed = True
 
     def stop(self) -> None:
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(20)
+                self._process.wait(60)
         self.kill()
 
     def remove(self) -> None:

@@ -61,7 +61,7 @@ class Service:
     def kill(self) -> None:
         assert self.process is not None
         self.process.kill()
-        self.process.wait(20)
+        self.process.wait(60)
 
     def terminate(self) -> None:
         assert self.process is not None

@@ -71,7 +71,7 @@ class Workers:
         one = self.running.pop(which)
         assert one.poll() is None, self.log.read_text(errors="replace")[-3000:]
         one.kill()
-        one.wait(20)
+        one.wait(60)
 
     def __enter__(self) -> Workers:
         return self
@@ -79,7 +79,7 @@ class Workers:
     def __exit__(self, *_: object) -> None:
         for one in self.running:
             one.kill()
-            one.wait(20)
+            one.wait(60)
 
 
 @pytest.fixture

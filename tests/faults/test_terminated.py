@@ -105,7 +105,7 @@ def test_a_pool_that_is_used_up_refuses_in_time_and_serves_again(db):
     def keep() -> None:
         with small.read():
             held.release()
-            hold.wait(20)
+            hold.wait(60)
 
     threads = [threading.Thread(target=keep) for _ in range(2)]
     for thread in threads:

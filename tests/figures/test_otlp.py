@@ -81,7 +81,7 @@ def traced(monkeypatch) -> Iterator[Traced]:
     provider.shutdown()
     server.shutdown()
     server.server_close()
-    thread.join(10)
+    thread.join(60)
 
 
 CALLER = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"

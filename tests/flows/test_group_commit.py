@@ -69,7 +69,7 @@ def test_what_arrives_while_a_group_is_in_flight_is_the_next_group(wide, kind):
     group_commit.register(kind, gate)
     key = ids.new_customer()
     futures = [wide.lanes.submit(kind, key, 0)]
-    assert gate.entered.wait(10)
+    assert gate.entered.wait(60)
     futures += [wide.lanes.submit(kind, key, n) for n in range(1, 6)]
     gate.go.set()
     assert settled(futures) == [0, 1, 2, 3, 4, 5]
@@ -81,7 +81,7 @@ def test_a_group_is_no_larger_than_its_kind_allows(wide, kind):
     group_commit.register(kind, gate, max_group=4)
     key = ids.new_customer()
     futures = [wide.lanes.submit(kind, key, 0)]
-    assert gate.entered.wait(10)
+    assert gate.entered.wait(60)
     futures += [wide.lanes.submit(kind, key, n) for n in range(1, 11)]
     gate.go.set()
     settled(futures)
@@ -213,7 +213,7 @@ def test_a_poisonous_item_fails_alone(wide, kind, make, user):
     group_commit.register(kind, step)
     group_commit.register(kind + "_gate", gate)
     futures = [wide.lanes.submit(kind + "_gate", user, 0)]
-    assert gate.entered.wait(10)
+    assert gate.entered.wait(60)
     group = [wide.lanes.submit(kind, user, (one, "poison" if one == users[3] else ""))
              for one in users]  # fmt: skip
     gate.go.set()
@@ -328,7 +328,7 @@ def test_one_customer_takes_at_most_a_quarter_of_the_queue(wide, kind):
     lanes = Lanes(wide.db, wide.settings, wide.clock, capacity=40)
     key = ids.new_customer()
     futures = [lanes.submit(kind, key, 0)]
-    assert gate.entered.wait(10)
+    assert gate.entered.wait(60)
     futures += [lanes.submit(kind, key, n) for n in range(10)]
     with pytest.raises(Unavailable):
         lanes.submit(kind, key, 11)
@@ -356,7 +356,7 @@ def test_a_cancelled_future_is_not_worked_off(wide, kind, user):
     gate = Gate()
     group_commit.register(kind, gate)
     first = wide.lanes.submit(kind, user, 0)
-    assert gate.entered.wait(10)
+    assert gate.entered.wait(60)
     second, third = (wide.lanes.submit(kind, user, n) for n in (1, 2))
     assert second.cancel()
     gate.go.set()

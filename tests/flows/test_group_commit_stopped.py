@@ -26,5 +26,5 @@ def test_an_item_put_off_to_a_stopped_lane_hears_of_it(wide, make, monkeypatch):
         )
         waiting = credits.spend_soon(wide, new_spend(user, 1))
         with pytest.raises(Unavailable, match="closed"):
-            waiting.result(timeout=20)
-    assert credits.spend_soon(wide, new_spend(other, 1)).result(timeout=20).status == "done"
+            waiting.result(timeout=60)
+    assert credits.spend_soon(wide, new_spend(other, 1)).result(timeout=60).status == "done"

@@ -190,12 +190,12 @@ def test_a_running_call_is_not_sent_twice(desk):
         target=lambda: answers.append(checkout.start(desk.env, what(user)).id)
     )
     thread.start()
-    end = time.monotonic() + 5
+    end = time.monotonic() + 60
     while not calls(desk) and time.monotonic() < end:
         time.sleep(0.01)
     with pytest.raises(IdempotencyInProgress):
         checkout.start(desk.env, what(user))
-    thread.join(10)
+    thread.join(60)
     assert answers == [checkout.start(desk.env, what(user)).id]
     assert len(desk.sim.objects("checkout.session")) == 1
 
@@ -216,7 +216,7 @@ def test_a_circuit_opens_after_failures_and_closes_again():
     assert circuit.state == "open"
     with pytest.raises(ProviderUnavailable):
         circuit.call(lambda: 1)
-    end = time.monotonic() + 5
+    end = time.monotonic() + 60
     while circuit.state == "open" and time.monotonic() < end:
         time.sleep(0.01)
     assert circuit.call(lambda: 1) == 1
@@ -233,7 +233,7 @@ def test_a_circuit_bounds_the_calls_under_way_and_their_time():
     with pytest.raises(ProviderUnavailable):
         circuit.call(lambda: 1)
     free.set()
-    end = time.monotonic() + 5
+    end = time.monotonic() + 60
     while time.monotonic() < end:
         try:
             assert circuit.call(lambda: 2) == 2

@@ -76,13 +76,13 @@ def test_stopping_waits_for_what_runs(desk):
 
     def slow(env):
         begun.set()
-        may_end.wait(10)
+        may_end.wait(60)
         ended.append(1)
         return 1
 
     running = Worker(desk.env, [("slow", slow, 0.01)])
     running.start()
-    assert begun.wait(10)
+    assert begun.wait(60)
     assert not running.stop(timeout_s=0.05)
     may_end.set()
     until(lambda: ended == [1])

@@ -73,7 +73,7 @@ def running(env: Any, **settings: Any) -> Iterator[str]:
         thread = threading.Thread(target=one.run, kwargs={"sockets": [sock]}, daemon=True)
         thread.start()
         try:
-            until = time.monotonic() + 20
+            until = time.monotonic() + 60
             while not one.started:
                 assert thread.is_alive() and time.monotonic() < until, "the server did not start"
                 time.sleep(0.005)

@@ -280,7 +280,7 @@ def test_what_is_overdue_is_past_due_and_paid_again(shop, user, http, clock, env
 
 def test_the_status_is_kept_and_every_change_is_seen_at_once(shop, user, http, env):
     """S1.26 S1.52: the second look asks the database for nothing; each change is there with it."""
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while not env.cache.is_hearing:
         assert time.monotonic() < until, "nobody listens for changes"
         time.sleep(0.01)
@@ -309,7 +309,7 @@ def test_the_status_is_kept_and_every_change_is_seen_at_once(shop, user, http, e
 def kept(client):
     """The status from a look that asked the database nothing. What was just told of a change may
     still make one look ask anew."""
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while True:
         with asking() as asked:
             seen = stands(client)

@@ -147,7 +147,7 @@ def test_the_limit_is_exact_over_two_processes(env):
     finally:
         stop.set()
         for one in processes:
-            one.join(20)
+            one.join(60)
     assert codes.count(200) == 100
     assert codes.count(429) == 160
 

@@ -28,7 +28,7 @@ def ws(url: str, path: str = "/v1/credits/live") -> str:
     return url.replace("http://", "ws://") + path
 
 
-def until(condition: Callable[[], bool], timeout_s: float = 10) -> None:
+def until(condition: Callable[[], bool], timeout_s: float = 60) -> None:
     end = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < end, "waited in vain"
@@ -175,10 +175,10 @@ def test_streams_end_when_the_service_stops(env, make):
 
         ready = threading.Event()
         threading.Thread(target=read, daemon=True).start()
-        assert ready.wait(10)
+        assert ready.wait(60)
         started = time.monotonic()
-    assert time.monotonic() - started < 5
-    assert done.wait(5)
+    assert time.monotonic() - started < 20
+    assert done.wait(60)
 
 
 def _serve(dsn: str, ready: Any, stop: Any) -> None:
@@ -221,4 +221,4 @@ def test_a_change_made_by_one_process_is_told_by_another(env, make):
     finally:
         stop.set()
         for one in processes:
-            one.join(20)
+            one.join(60)

@@ -59,7 +59,7 @@ def process(env: Any) -> Any:
     yield child, port
     if child.poll() is None:
         child.kill()
-    child.wait(10)
+    child.wait(60)
 
 
 def test_sigterm_finishes_what_is_under_way_and_takes_nothing_new(process, make):
@@ -76,7 +76,7 @@ def test_sigterm_finishes_what_is_under_way_and_takes_nothing_new(process, make)
         under_way.sendall(head.encode() + body[:5])
         time.sleep(0.3)  # Until the request's first half has reached the application.
         child.send_signal(signal.SIGTERM)
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         while True:  # The door closes first.
             try:
                 socket.create_connection(("127.0.0.1", port), timeout=1).close()
@@ -177,14 +177,14 @@ def test_a_full_batcher_refuses_at_once_and_recovers():
     gate = threading.Event()
 
     def step(items: Any) -> list[int]:
-        gate.wait(10)
+        gate.wait(60)
         return [item * 2 for item in items]
 
     async def play() -> None:
         batcher = Batcher[int, int]("test", step, max_waiting=5)
-        first = asyncio.create_task(batcher.ask(1, timeout_s=10))
+        first = asyncio.create_task(batcher.ask(1, timeout_s=60))
         await asyncio.sleep(0.05)
-        waiting = [asyncio.create_task(batcher.ask(n, timeout_s=10)) for n in range(5)]
+        waiting = [asyncio.create_task(batcher.ask(n, timeout_s=60)) for n in range(5)]
         await asyncio.sleep(0.05)
         with pytest.raises(Unavailable):
             await batcher.ask(99)

@@ -117,7 +117,7 @@ class Desk:
 TAKEN = ("PAYDESK_", "STRIPE_", "DATABASE_URL", "REDIS_", "JWT_", "DB_", "PG", "PAYMENT_SERVICE")
 
 
-def eventually(check: Any, timeout_s: float = 20, what: str = "") -> Any:
+def eventually(check: Any, timeout_s: float = 60, what: str = "") -> Any:
     """The first true answer of `check`. Raises AssertionError with its last answer."""
     until = time.monotonic() + timeout_s
     found = check()

@@ -34,7 +34,7 @@ class DocsShell:
 
     def close(self) -> None:
         self._server.terminate()
-        self._server.wait(20)
+        self._server.wait(60)
 
     def __call__(self, page: str, code: str, name: str) -> None:
         place = self.folder / page

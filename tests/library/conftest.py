@@ -34,7 +34,7 @@ def wait_until() -> Any:
     """Waits for a condition, not for a time."""
     import time
 
-    def wait(condition: Any, timeout_s: float = 10.0) -> None:
+    def wait(condition: Any, timeout_s: float = 60.0) -> None:
         end = time.monotonic() + timeout_s
         while not condition():
             assert time.monotonic() < end, "it did not come to be in time"

@@ -44,7 +44,7 @@ def write(database) -> psycopg.Connection:
 
 def gone(database) -> None:
     """Wait until the server has ended the sessions that were closed."""
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while database.keeper._all(reuse._OTHERS):
         assert time.monotonic() < until, "a session stays"
         time.sleep(0.01)

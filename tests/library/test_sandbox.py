@@ -41,7 +41,7 @@ def program(tmp_path):
         process.communicate()
 
 
-def gone(pid: int, timeout_s: float = 15.0) -> bool:
+def gone(pid: int, timeout_s: float = 60.0) -> bool:
     end = time.monotonic() + timeout_s
     while processes.is_alive(pid):
         if time.monotonic() > end:

@@ -137,7 +137,7 @@ def test_the_command_forwards_until_it_is_ended(told, env, make, receiver):
     finally:
         if process.poll() is None:
             process.kill()
-            process.wait(10)
+            process.wait(60)
     with env.db.read() as tx:
         assert tx.value("select count(*) from sinks where starts_with(name, 'listen:')") == 0
 

@@ -33,7 +33,7 @@ def validated(answer: requests.Response, *args: Any, **kwargs: Any) -> None:
     assert answer.headers["Request-Id"].startswith("req_")
 
 
-def make_client(sandbox: Sandbox, retries: int = 0, timeout: float = 10) -> stripe.StripeClient:
+def make_client(sandbox: Sandbox, retries: int = 0, timeout: float = 60) -> stripe.StripeClient:
     """The unmodified SDK; every answer it gets is validated on the way."""
     session = requests.Session()
     session.hooks["response"].append(validated)
@@ -73,7 +73,7 @@ def card_form(number: str = "4242424242424242", **more: str) -> dict[str, str]:
     }
 
 
-def wait_for(condition: Callable[[], Any], timeout_s: float = 10.0) -> Any:
+def wait_for(condition: Callable[[], Any], timeout_s: float = 60.0) -> Any:
     """The first true value of the condition; fails when there is none in time."""
     end = time.monotonic() + timeout_s
     while not (value := condition()):
@@ -98,7 +98,7 @@ class Receiver:
                 status = receiver.answers.pop(0) if receiver.answers else 200
                 receiver.received.append((dict(self.headers), body))
                 if receiver.busy is not None:
-                    receiver.busy.wait(10)
+                    receiver.busy.wait(60)
                 self.send_response(status)
                 self.send_header("Content-Length", "0")
                 self.end_headers()

@@ -170,10 +170,10 @@ def test_a_call_whose_key_is_being_answered_gets_a_conflict(sandbox, http):
 
     def occupy(tx):
         busy.set()
-        release.wait(10)
+        release.wait(60)
 
     sandbox.sim.store.submit(occupy)
-    assert busy.wait(10)
+    assert busy.wait(60)
     headers = {"Idempotency-Key": "order-7"}
     with ThreadPoolExecutor(2) as pool:
         calls = [pool.submit(http.post, "/v1/customers", headers=headers) for _ in range(2)]

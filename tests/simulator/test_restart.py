@@ -46,14 +46,14 @@ class Process:
 
     def end(self, how: int = signal.SIGTERM) -> int:
         self.process.send_signal(how)
-        return self.process.wait(10)
+        return self.process.wait(60)
 
     def __enter__(self) -> "Process":
         return self
 
     def __exit__(self, *error: object) -> None:
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
         for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
             pipe.close()
 
@@ -148,7 +148,7 @@ def test_a_socket_of_the_parent_is_served_and_the_parents_end_ends_it():
             assert process.url.endswith(str(listener.getsockname()[1]))
             assert httpx.get(process.url).status_code == 200
             process.process.stdin.close()
-            assert process.process.wait(10) == 0
+            assert process.process.wait(60) == 0
 
 
 def test_a_port_in_use_is_said_plainly():

@@ -158,7 +158,7 @@ def test_a_killed_process_neither_loses_nor_repeats_a_renewal(tmp_path):
             client.v1.subscriptions.create({"customer": customer.id, "items": items})
         client.v1.test_helpers.test_clocks.advance(clock.id, {"frozen_time": at(2026, 3, 1)})
         os.kill(process.process.pid, signal.SIGKILL)
-        process.process.wait(10)
+        process.process.wait(60)
     with running_simulator(db=arguments[-1]) as sandbox:
         clocks = make_client(sandbox).v1.test_helpers.test_clocks
         wait_for(lambda: clocks.retrieve(clock.id).status == "ready", 60)
