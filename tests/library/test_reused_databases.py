@@ -202,3 +202,12 @@ def test_a_database_with_waiting_sessions_is_handed_on_with_them(given_back):
     second = databases.fresh_database()
     assert (second.name, sessions.waiting(second.name)) == (first.name, waiting)
     databases.drop_database(second)
+
+
+def test_the_latest_sessions_are_kept(pooled, database):
+    for _ in range(2):
+        made = [pooled() for _ in range(6)]
+        pids = [pid_of(one) for one in made]
+        for one in made:
+            one.close()
+        assert sessions.waiting(database.name) == pids[-4:]

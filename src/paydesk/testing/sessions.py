@@ -19,7 +19,7 @@ from psycopg import conninfo, pq
 
 from paydesk.db import postgres
 
-#: So many are kept of a database; a storm that opened more closes the rest.
+#: So many are kept of a database, the latest.
 _MOST = 4
 _RESET = (
     b"close all; unlisten *; select pg_advisory_unlock_all(); discard temp; discard sequences;"
@@ -95,15 +95,18 @@ class Session(psycopg.Connection[Any]):
             return
         kept: _Kept = (self._key, self.pgconn, self._prepared)
         name = self._key[0]
+        surplus: list[_Kept] = []
         with suppress(psycopg.OperationalError):
             if name in _idle and _is_reset(kept[1]):
                 with _lock:
-                    if name in _idle and len(_idle[name]) < _MOST:
+                    if name in _idle:
                         self._closed = True
                         # Whoever still has this object has a closed connection.
                         self.pgconn = pq.PGconn()
                         _idle[name].append(kept)
-                        return
+                        surplus, _idle[name] = _idle[name][:-_MOST], _idle[name][-_MOST:]
+        for _, pgconn, _ in surplus:
+            pgconn.finish()
         super().close()
 
 
