@@ -1,13 +1,16 @@
 """Takes the pictures of the documentation from a real desk: `python tools/pictures.py`.
 
 Starts `paydesk dev`, lets invented people buy, spreads their purchases over two months (only the
-dates are moved), and photographs pages in both themes into docs/images.
+dates are moved, and the figures computed anew), and photographs pages in both themes into
+docs/images.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import random
+import subprocess
 import sys
 import tempfile
 from datetime import UTC, datetime, timedelta
@@ -21,6 +24,7 @@ from browsing import open_chromium  # noqa: E402
 from desk_billing import fill_billing  # noqa: E402
 from desk_process import Desk  # noqa: E402
 from desk_shop import fill  # noqa: E402
+from psycopg import sql  # noqa: E402
 
 from paydesk.db import embedded  # noqa: E402
 
@@ -65,10 +69,16 @@ def spread(desk: Desk, seed: int = 3) -> None:
                 share = number / len(rows)
                 back = DAYS * (1 - share**0.8) + rng.uniform(-1.5, 0.3)
                 at = datetime.now(UTC) - timedelta(days=max(back, 0.01))
-                conn.execute(
-                    "update payments set created_at = %s where customer_id = %s and id = %s",
-                    (at, *key),
-                )
+                for table, column in (("payments", "id"), ("attempts", "payment_id")):
+                    conn.execute(
+                        sql.SQL("update {} set created_at = %s where customer_id = %s and {} = %s")
+                        .format(sql.Identifier(table), sql.Identifier(column)), (at, *key),
+                    )  # fmt: skip
+        subprocess.run(
+            [sys.executable, "-m", "paydesk", "report", "rebuild"], check=True, cwd=desk.folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "DATABASE_URL": server.owner_dsn},
+            stdout=subprocess.DEVNULL,
+        )  # fmt: skip
     finally:
         server.stop()
 
