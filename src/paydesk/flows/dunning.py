@@ -15,6 +15,7 @@ from paydesk.db.errors import DatabaseUnavailable
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
 from paydesk.errors import (
+    Busy,
     InvalidRequest,
     NotFound,
     OutcomeUnknown,
@@ -276,16 +277,21 @@ def knows_method(tx: Tx, customer_id: UUID) -> bool:
 
 def learn_method(env: Env, customer_id: UUID) -> bool:
     """Where no method is known here, ask the providers that know this customer: what a checkout
-    was paid with is saved there. False where one of them did not answer, and may know of one."""
+    was paid with is saved there. False where one may still come to be known: one of them did not
+    answer, its answer could not be written down, or a method is being saved."""
     with env.db.read() as tx:
         is_known = knows_method(tx, customer_id)
-    if not is_known:
-        try:
-            methods.list_(env, customer_id, refresh=True)
-        except DatabaseUnavailable:
-            raise
-        except (ProviderUnavailable, OutcomeUnknown):
-            return False
-        except PaydeskError:  # It answered, if only to refuse.
-            return True
-    return True
+    if is_known:
+        return True
+    is_sure = True
+    try:
+        for name in methods.known_providers(env, customer_id):
+            is_sure &= methods.sync(env, customer_id, name)
+    except DatabaseUnavailable:
+        raise
+    except (ProviderUnavailable, OutcomeUnknown, Busy):
+        is_sure = False
+    except PaydeskError:
+        pass  # It answered, if only to refuse.
+    with env.db.read() as tx:
+        return knows_method(tx, customer_id) or (is_sure and not methods.is_busy(tx, customer_id))

@@ -131,7 +131,7 @@ def list_(
     `refresh`: every provider that keeps some is asked before. Raises what the provider raises.
     """
     if refresh:
-        for name in _known_providers(env, customer_id):
+        for name in known_providers(env, customer_id):
             sync(env, customer_id, name)
     with env.db.read() as tx:
         rows = tx.all(
@@ -405,7 +405,8 @@ def _event(
 # With the provider -----------------------------------------------------------------------------
 
 
-def _known_providers(env: Env, customer_id: UUID) -> list[str]:
+def known_providers(env: Env, customer_id: UUID) -> list[str]:
+    """Those that keep methods and know this customer."""
     with env.db.read() as tx:
         rows = tx.all(
             "select provider, account from provider_customers"
@@ -419,25 +420,27 @@ def _known_providers(env: Env, customer_id: UUID) -> list[str]:
     ]  # fmt: skip
 
 
-def sync(env: Env, customer_id: UUID, name: str, *, wait_s: float | None = None) -> None:
-    """Lay what the provider keeps for this customer over ours. Raises what the provider raises."""
+def sync(env: Env, customer_id: UUID, name: str, *, wait_s: float | None = None) -> bool:
+    """Lay what the provider keeps for this customer over ours; False, and nothing laid, where a
+    change of our own is under way. Raises Busy and what the provider raises."""
     provider = env.providers[name]
     with env.db.read() as tx:
         whose = provider_customers.ref_of(tx, customer_id, name, provider.account)
         asked_at = _last_call(tx, customer_id)
     if whose is None:
-        return
+        return True
     found, default = env.providers.call(name, "list_methods", whose)
     with env.db.transaction(customer_id, wait_s=wait_s) as tx:
         now = heads.decide(tx, env.now(), customer_id)
-        if _last_call(tx, customer_id) != asked_at or _is_busy(tx, customer_id):
-            return  # Our own change is under way, and tells the provider more than this does us.
+        if _last_call(tx, customer_id) != asked_at or is_busy(tx, customer_id):
+            return False  # Ours tells the provider more than this does us.
         saved = save(tx, now, customer_id, name, provider.account, found)
         rows = _rows(tx, customer_id, name, provider.account)
         gone = [row for row in rows if row["detached_at"] is None and row["ref"] not in saved]
         _detach(tx, now, gone)
         if default in saved:
             make_default(tx, now, customer_id, saved[default])
+    return True
 
 
 def _last_call(tx: Tx, customer_id: UUID) -> Any:
@@ -448,7 +451,8 @@ def _last_call(tx: Tx, customer_id: UUID) -> Any:
     )
 
 
-def _is_busy(tx: Tx, customer_id: UUID) -> bool:
+def is_busy(tx: Tx, customer_id: UUID) -> bool:
+    """Whether a change of the customer's methods is on its way to a provider."""
     return bool(
         tx.value(
             "select exists (select 1 from provider_calls where customer_id = %(customer_id)s"
