@@ -9,7 +9,7 @@ import pytest
 from billing import Billing
 from test_batch_trouble import asked, unknown_here
 
-from paydesk.errors import Busy, OutcomeUnknown, ProviderUnavailable
+from paydesk.errors import Busy, OutcomeUnknown, ProviderRefused, ProviderUnavailable
 from paydesk.flows import dunning, methods
 
 
@@ -76,3 +76,50 @@ def test_a_trial_ends_of_who_has_no_card_anywhere(billing):
     billing.renew(seconds=30)
     assert (billing.look(sub).state, billing.look(sub).end_reason) == (
         "expired", "no_payment_method")  # fmt: skip
+
+
+# Several providers -------------------------------------------------------------------------------
+
+
+# S1.16 I26
+@pytest.mark.parametrize("problem", [ProviderRefused("revoked"), ProviderUnavailable("away")],
+                         ids=lambda one: type(one).__name__)  # fmt: skip
+def test_a_provider_that_fails_does_not_hide_the_card_that_another_knows(
+    billing, monkeypatch, problem
+):
+    _, sub = trial(billing)
+    unknown_here(billing, [sub])
+    known, real = methods.known_providers, methods.sync
+
+    def sync(env, customer_id, name, **more):
+        if name == "another":
+            raise problem
+        return real(env, customer_id, name, **more)
+
+    monkeypatch.setattr(methods, "known_providers",
+                        lambda env, customer_id: ["another", *known(env, customer_id)])  # fmt: skip
+    monkeypatch.setattr(methods, "sync", sync)
+    billing.renew(seconds=30)
+    assert billing.look(sub).state == "active"
+
+
+# S1.16 I26
+def test_a_provider_that_is_away_is_waited_for_although_another_knows_of_no_card(
+    billing, monkeypatch
+):
+    who, sub = trial(billing)
+    methods.remove(billing.env, who.uuid, methods.list_(billing.env, who.uuid)[0].id)
+    known, real = methods.known_providers, methods.sync
+
+    def sync(env, customer_id, name, **more):
+        if name == "another":
+            raise ProviderUnavailable("away")
+        return real(env, customer_id, name, **more)
+
+    monkeypatch.setattr(methods, "known_providers",
+                        lambda env, customer_id: ["another", *known(env, customer_id)])  # fmt: skip
+    monkeypatch.setattr(methods, "sync", sync)
+    billing.renew(seconds=30)
+    assert billing.look(sub).state == "trialing"
+    billing.until(sub.trial_end + timedelta(hours=25), timedelta(hours=1))
+    assert billing.look(sub).state == "expired"

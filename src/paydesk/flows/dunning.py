@@ -284,14 +284,14 @@ def learn_method(env: Env, customer_id: UUID) -> bool:
     if is_known:
         return True
     is_sure = True
-    try:
-        for name in methods.known_providers(env, customer_id):
+    for name in methods.known_providers(env, customer_id):
+        try:
             is_sure &= methods.sync(env, customer_id, name)
-    except DatabaseUnavailable:
-        raise
-    except (ProviderUnavailable, OutcomeUnknown, Busy):
-        is_sure = False
-    except PaydeskError:
-        pass  # It answered, if only to refuse.
+        except DatabaseUnavailable:
+            raise
+        except (ProviderUnavailable, OutcomeUnknown, Busy):
+            is_sure = False
+        except PaydeskError:
+            pass  # It answered, if only to refuse; another may know of one.
     with env.db.read() as tx:
         return knows_method(tx, customer_id) or (is_sure and not methods.is_busy(tx, customer_id))
