@@ -29,8 +29,8 @@ def unused(
     env: Env, tx: Tx, sub: Sub, by: str, persons: Sequence[str] | None
 ) -> dict[str, Any] | None:
     """What is to go back, as the call keeps it; None where nothing is. Of one that is over, as of
-    its end: a repeat comes to the same. Taxes and all, as far as its payments go: what was paid
-    outside of the provider never came here."""
+    its end: a repeat comes to the same. With the taxes on top of it, and as far as its payments
+    go: what was paid outside of the provider never came here."""
     paid_for = charged(tx, sub)
     if paid_for is None or sub.state == "trialing":
         return None
@@ -42,16 +42,47 @@ def unused(
     ).amount_minor
     if rest <= 0:
         return None
-    part, parts = Fraction(rest, paid_for.paid_minor), []
-    for payment_id in _payments(tx, sub.customer_id, paid_for.invoice_id):
-        paid = payments.get(env, sub.customer_id, payment_id)
-        minor = min(half_up(paid.captured.minor * part), paid.refundable.minor)
-        if minor > 0:
-            parts.append({"payment": str(payment_id), "minor": minor})
+    paid = [payments.get(env, sub.customer_id, one)
+            for one in _payments(tx, sub.customer_id, paid_for.invoice_id)]  # fmt: skip
+    total, lines = _sums(tx, sub.customer_id, paid_for.invoice_id)
+    came = [one.captured.minor for one in paid]
+    whole = half_up(Fraction(rest * total, lines)) if lines > 0 else rest
+    here = half_up(Fraction(whole * sum(came), max(total, sum(came), 1)))
+    shares = _split(here, came, [one.refundable.minor for one in paid])
+    parts = [{"payment": str(one.id), "minor": minor}
+             for one, minor in zip(paid, shares, strict=True) if minor]  # fmt: skip
     if not parts:
         return None
     return {**parts[0], "more": parts[1:], "currency": sub.currency, "by": by,
             "persons": list(persons) if persons else None}  # fmt: skip
+
+
+def _sums(tx: Tx, customer_id: UUID, invoice_id: UUID) -> tuple[int, int]:
+    """An invoice's total, and what its lines come to before that which is of all of them: taxes on
+    top, and what is taken off the whole. A line has the same part of either."""
+    row = tx.one(
+        "select v.total_minor, coalesce((select sum(i.amount_minor) from invoice_items i"
+        "  where i.customer_id = %(customer_id)s and i.invoice_id = v.id"
+        "  and i.kind not in ('tax', 'adjustment')"
+        "  and (i.kind <> 'discount' or i.of_item is not null)), 0)::bigint as lines"
+        " from invoices v where v.customer_id = %(customer_id)s and v.id = %(id)s",
+        {"customer_id": customer_id, "id": invoice_id},
+    )
+    assert row is not None, "invoices stay"
+    return row["total_minor"], row["lines"]
+
+
+def _split(whole: int, came: Sequence[int], room: Sequence[int]) -> list[int]:
+    """A sum over payments, by what each brought; what one has no room for others give back."""
+    found, sum_, before = [], 0, 0
+    for one, most in zip(came, room, strict=True):
+        sum_ += one
+        until = half_up(Fraction(whole * sum_, sum(came)))
+        found.append(min(until - before, most))
+        before = until
+    for at, most in enumerate(room):
+        found[at] += min(whole - sum(found), most - found[at])
+    return found
 
 
 def _payments(tx: Tx, customer_id: UUID, invoice_id: UUID) -> list[UUID]:

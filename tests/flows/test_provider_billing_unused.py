@@ -1,0 +1,65 @@
+"""What is unused of a period that a provider billed: how much goes back, and what goes with it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from provider_run import There
+
+from paydesk.flows import subscription_changes as changes
+
+
+@pytest.fixture
+def there(billing) -> There:
+    return There(billing)
+
+
+def left_of(there, sub) -> float:
+    """The part of the running period that is left."""
+    return (sub.period_end - there.env.now()) / (sub.period_end - sub.period_start)
+
+
+def give_up(there, sub) -> list[int]:
+    """Cancel now; what goes back, the least first."""
+    changes.cancel(there.env, sub.customer_id, sub.id, at="now", refund="unused")
+    return sorted(one["amount"] for one in there.sim.objects("refund"))
+
+
+def with_fee(there, **fee):
+    """A renewal that bills 200.00 more, for something that is no plan."""
+    who = there.user()
+    sub = there.begin(who)
+    there.sim.request("POST", "/v1/invoiceitems", {
+        "customer": there.ref(who), "amount": 20000, "currency": "usd", **fee})  # fmt: skip
+    there.months()
+    return there.look(sub)
+
+
+# S1.21 S1.28
+def test_of_several_lines_only_the_plans_is_unused(there):
+    there.plan("pro")
+    sub = with_fee(there, description="Fitting")
+    assert there.billing.invoices(sub)[-1] == (1, "paid", 22000, 22000)
+    (back,) = give_up(there, sub)
+    assert abs(back - 2000 * left_of(there, sub)) < 2
+
+
+# S1.21 S1.28
+def test_the_taxes_on_top_go_back_with_the_line_that_they_are_on(there):
+    there.plan("pro")
+    call = there.env.providers.call
+
+    def taxed(name, method, *args, **more):
+        found = call(name, method, *args, **more)
+        return found if method != "list_invoices" else [replace(
+            one, subtotal=1600, tax=400, taxes=((400, False, "25"),),
+            lines=tuple(replace(line, amount_minor=1600) for line in one.lines),
+        ) for one in found]  # fmt: skip
+
+    there.env.providers.call = taxed
+    sub = there.begin(there.user())
+    there.go_on(days=10)
+    assert there.billing.invoices(sub) == [(0, "paid", 2000, 2000)]
+    (back,) = give_up(there, sub)
+    assert abs(back - 2000 * left_of(there, sub)) < 2
