@@ -153,6 +153,14 @@ class PaymentInFlight(Conflict):
     title = "A payment for this is already under way"
 
 
+class ChangeWasPaid(Conflict):
+    """The customer confirmed it in the same moment: change the subscription back, if that is
+    wanted, which gives back what is unused."""
+
+    code = "change_was_paid"
+    title = "The change was paid before it could be taken back"
+
+
 class IdempotencyInProgress(Conflict):
     """Wait a second and repeat the same request; it will be answered or resumed."""
 

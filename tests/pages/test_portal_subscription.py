@@ -11,7 +11,7 @@ from billing import DECLINES
 from starlette.testclient import TestClient
 
 from paydesk import ids
-from paydesk.flows import customers, invoices, methods, subscription_changes
+from paydesk.flows import customers, direct, invoices, methods, subscription_changes
 from paydesk.http.app import create_app
 from paydesk.pages import portal_words, session
 from paydesk.rules.money import USD
@@ -291,3 +291,27 @@ def test_a_second_press_drops_no_other_change(billing, asked):
     assert billing.look(sub).next["plan"] == "team"
     assert press(browser, "/portal", f"{home_of(sub)}/drop") == "/portal?done=dropped"
     assert billing.look(sub).next is None
+
+
+# S1.44 I27
+def test_a_form_sent_again_after_its_change_was_dropped_says_no_change(billing, asked):
+    browser, sub = asked
+    assert press(browser, f"{home_of(sub)}/bank", f"{home_of(sub)}/drop") == "/portal?done=dropped"
+    page = browser.get(f"{home_of(sub)}/change?plan=team")
+    form = fields_of(page, f"{home_of(sub)}/change")
+    assert browser.post(f"{home_of(sub)}/change", data=form).headers["location"].endswith("/bank")
+    assert press(browser, f"{home_of(sub)}/bank", f"{home_of(sub)}/drop") == "/portal?done=dropped"
+    again = browser.post(f"{home_of(sub)}/change", data=form)
+    assert again.headers["location"] == "/portal?done=declined"
+    assert billing.look(sub).plan_key == "pro"
+
+
+# S1.44 I28
+def test_dropped_in_an_old_tab_after_it_was_paid_it_says_what_came_of_it(billing, asked):
+    browser, sub = asked
+    form = fields_of(browser.get("/portal"), f"{home_of(sub)}/drop")
+    billing.sim.authenticate(sub.payment.payment_ref)
+    direct.confirm(billing.env, sub.customer_id, sub.payment.id)
+    assert billing.look(sub).plan_key == "team"
+    old = browser.post(f"{home_of(sub)}/drop", data=form)
+    assert old.headers["location"] == "/portal?done=changed"

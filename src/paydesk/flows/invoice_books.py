@@ -432,3 +432,13 @@ def under_way(tx: Tx, row: InvoiceRow) -> UUID | None:
         {"customer_id": row.customer_id, "payable": row.payable,
          "states": sorted(OPEN_STATES | {"authorized"})},
     )  # fmt: skip
+
+
+def last_payment(tx: Tx, row: InvoiceRow) -> Mapping[str, Any] | None:
+    """{id, state, error_code, error_message} of the newest payment for it."""
+    return tx.one(
+        "select id, state, error_code, error_message from payments"
+        " where customer_id = %(customer_id)s and payable = %(payable)s"
+        " order by created_at desc, id desc limit 1",
+        {"customer_id": row.customer_id, "payable": row.payable},
+    )

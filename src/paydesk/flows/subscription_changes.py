@@ -19,7 +19,6 @@ from paydesk.errors import (
     Conflict,
     InvalidRequest,
     NotFound,
-    PaydeskError,
     PaymentFailed,
     PaymentInFlight,
     PaymentMethodNotUsable,
@@ -58,6 +57,9 @@ __all__ = [
 #: So long a preview holds: a change that expects it is reckoned for the preview's instant.
 PREVIEW_LIFE = timedelta(hours=1)
 
+#: In these nothing runs until the period's end: canceled, it ends at once.
+_AT_ONCE = ("incomplete", "unpaid", "paused")
+
 
 def preview(
     env: Env, customer_id: UUID, sub_id: UUID, *, plan: Any = None, quantity: int | None = None,
@@ -93,10 +95,12 @@ def change(
                             expect=expect, key=key)  # fmt: skip
     return_url = fields.optional_text(return_url, "return_url", most=2048)
     with env.db.read() as tx:
-        is_new = not _was_done(tx, steps.read(tx, customer_id, sub_id), key)
+        before = steps.read(tx, customer_id, sub_id)
+        is_new = not _was_done(tx, before, key)
+    is_back = subscription_pending.was_asked(before, key)
     stands = get(env, customer_id, sub_id)
-    if is_new and subscription_pending.takes_back(stands, plan, quantity):
-        return subscription_pending.drop(env, customer_id, sub_id)
+    if is_back or (is_new and subscription_pending.takes_back(stands, plan, quantity)):
+        return subscription_pending.take_back(env, customer_id, sub_id, plan, quantity, key)
     dunning.learn_method(env, customer_id)
     with env.db.transaction(customer_id) as tx:
         now = heads.decide(tx, env.now(), customer_id)
@@ -114,11 +118,20 @@ def change(
 
 
 def _was_done(tx: Tx, sub: Sub, key: UUID) -> bool:
-    """Whether this very request was carried out, or is under way."""
-    if sub.told.get("changed") == str(key):
-        return True
+    """Whether this very request was carried out, or is under way. Raises PaymentFailed, as it did
+    then, where its payment came to nothing: another request may ask anew."""
     invoice_key = ids.request_key("subscription", str(sub.id), "change", str(key))
-    return invoice_books.same(tx, sub.customer_id, invoice_key, None, None) is not None
+    row = invoice_books.same(tx, sub.customer_id, invoice_key, None, None)
+    if row is None:
+        return sub.told.get("changed") == str(key)
+    if row.state == "void":
+        last = invoice_books.last_payment(tx, row)
+        raise PaymentFailed(
+            (last and last["error_message"]) or "It was not paid: nothing changed.",
+            provider_code=last and last["error_code"],
+            payment_id=ids.show("payment", last["id"]) if last else None,
+        )
+    return True
 
 
 def _raise_failed(env: Env, call: provider_calls.Call) -> None:
@@ -325,19 +338,20 @@ def cancel(
     if there.runs(env, customer_id, sub_id):
         return there.cancel(env, customer_id, sub_id, at=at, reason=reason, refund=refund,
                             by=by or causes.actor("desk"), persons=persons)  # fmt: skip
-    if at == "now":  # What came meanwhile, and what cannot be ended, is for a person to give back.
-        with contextlib.suppress(PaydeskError):
-            subscription_pending.end_payment(env, customer_id, sub_id)
+    with env.db.read() as tx:
+        before = steps.read(tx, customer_id, sub_id).state
+    if (at == "now" or before in _AT_ONCE) and before not in rules.ENDED:
+        subscription_pending.end_payments(env, customer_id, sub_id)
     with env.db.transaction(customer_id) as tx:
         now = heads.decide(tx, env.now(), customer_id)
         sub = steps.read(tx, customer_id, sub_id)
         if sub.state in rules.ENDED:
-            if at == "now" or sub.cancel_reason == reason:
+            if at == "now" or sub.cancel_reason == reason or before not in rules.ENDED:
                 return get(env, customer_id, sub_id)
             raise Conflict(f"This subscription is {sub.state} already.")
         who = by or causes.actor("desk")
         back = subscription_refunds.begin(env, tx, now, sub, who, persons) if refund else []
-        if at == "now" or sub.state in ("incomplete", "unpaid", "paused"):
+        if at == "now" or sub.state in _AT_ONCE:
             _cancel_now(tx, now, sub, reason)
         elif sub.cancel_at is None:
             sub.cancel_at, sub.canceled_at = sub.period_end, now

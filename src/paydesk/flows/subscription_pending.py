@@ -6,6 +6,7 @@ keeps the change, whatever was asked for in the same instant.
 
 from __future__ import annotations
 
+import contextlib
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -13,7 +14,7 @@ from uuid import UUID
 from paydesk import crash, ids
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
-from paydesk.errors import NotSupported, PaymentInFlight
+from paydesk.errors import ChangeWasPaid, NotSupported, PaydeskError, PaymentInFlight
 from paydesk.flows import checkout, heads, invoice_books, invoices, provider_calls
 from paydesk.flows import provider_billing_changes as there
 from paydesk.flows import subscription_steps as steps
@@ -24,22 +25,54 @@ from paydesk.flows.subscription_views import SubscriptionView, get
 POINTS = ("drop_before_commit", "drop_after_commit")
 
 
-def takes_back(
-    one: SubscriptionView, plan: Any, quantity: int | None
-) -> bool:
+def takes_back(one: SubscriptionView, plan: Any, quantity: int | None) -> bool:
     """Whether a change to this plan and these seats is one to what runs already, while another
     waits for its payment."""
     if one.next is None or "invoice" not in one.next or (plan is None and quantity is None):
         return False
+    return _runs(one, plan, quantity)
+
+
+def _runs(one: SubscriptionView, plan: Any, quantity: int | None) -> bool:
     named = getattr(plan, "key", plan)
     mine = (None, one.plan_key, one.plan_id, str(one.plan_id), ids.show("plan", one.plan_id))
     return named in mine and quantity in (None, one.quantity)
 
 
-def drop(env: Env, customer_id: UUID, sub_id: UUID) -> SubscriptionView:
+def word_of(next: dict[str, Any] | None) -> str:
+    """Which change it is that waits, as a form or a request names it; empty where none does."""
+    if not next:
+        return ""
+    return next.get("invoice") or f"{next['plan_id']}.{next['plan_version']}.{next['quantity']}"
+
+
+def was_asked(sub: Sub, key: UUID) -> bool:
+    """Whether this very request took a change back, or began to."""
+    return (sub.told.get("dropped") or [None])[0] == str(key)
+
+
+def take_back(
+    env: Env, customer_id: UUID, sub_id: UUID, plan: Any, quantity: int | None, key: UUID
+) -> SubscriptionView:
+    """`drop`, asked for as a change to what runs. Raises ChangeWasPaid where the money of the
+    change that waited came first, and what `drop` raises."""
+    after = drop(env, customer_id, sub_id, request_key=key)
+    if not _runs(after, plan, quantity):
+        raise ChangeWasPaid(
+            f"The change to {after.plan_name} was paid before it could be taken back.",
+            subscription=ids.show("subscription", sub_id),
+        )
+    return after
+
+
+def drop(
+    env: Env, customer_id: UUID, sub_id: UUID, *, waits: str | None = None,
+    request_key: UUID | None = None,
+) -> SubscriptionView:  # fmt: skip
     """Take back the change that waits. Nothing is owed then, and credits that were taken for it
     are back; one that had waited before it waits again. Answers the subscription as it is then:
-    with the new plan, where the payment came first. Where nothing waits nothing is done.
+    with the new plan, where the payment came first. Where nothing waits nothing is done, nor where
+    it is another than `waits` names (`word_of`), or than this request found before.
 
     Raises NotFound, NotSupported (the provider runs it), PaymentInFlight (the money is on its way
     and cannot be stopped), and what the provider raises: the sweep goes on ending it then.
@@ -49,10 +82,17 @@ def drop(env: Env, customer_id: UUID, sub_id: UUID) -> SubscriptionView:
     with env.db.transaction(customer_id) as tx:
         now = heads.decide(tx, env.now(), customer_id)
         sub = steps.read(tx, customer_id, sub_id)
+        word = word_of(sub.next)
+        meant = sub.told["dropped"][1] if request_key and was_asked(sub, request_key) else waits
+        if not word or meant not in (None, word):
+            return get(env, customer_id, sub_id)
+        if request_key is not None:
+            sub.told = {**sub.told, "dropped": [str(request_key), word]}
         invoice, payment_id = _waits_for(tx, sub)
         if payment_id is not None:
             _hasten(tx, now, customer_id, payment_id)
-        elif sub.next is not None:
+            steps.save(tx, now, sub)
+        else:
             _drop(tx, now, sub, invoice)
         crash.at("drop_before_commit")
     crash.at("drop_after_commit")
@@ -67,12 +107,23 @@ def drop(env: Env, customer_id: UUID, sub_id: UUID) -> SubscriptionView:
     return get(env, customer_id, sub_id)
 
 
-def end_payment(env: Env, customer_id: UUID, sub_id: UUID) -> None:
-    """End the payment that a change waits for, where there is one. Raises as `drop`."""
-    with env.db.read() as tx:
-        _, payment_id = _waits_for(tx, steps.read(tx, customer_id, sub_id))
-    if payment_id is not None:
-        drop(env, customer_id, sub_id)
+def end_payments(env: Env, customer_id: UUID, sub_id: UUID) -> None:
+    """End every payment that is under way for it: a subscription that is canceled at once asks
+    for nothing any more. What cannot be ended now is left to the sweeps, and money that comes all
+    the same to a person."""
+    with env.db.transaction(customer_id) as tx:
+        now = heads.decide(tx, env.now(), customer_id)
+        asked: list[UUID] = []
+        for one in steps.open_invoices(tx, steps.read(tx, customer_id, sub_id)):
+            row = invoice_books.get(tx, customer_id, one["id"])
+            payment_id = invoice_books.under_way(tx, row)
+            with contextlib.suppress(PaymentInFlight):
+                if payment_id is not None:
+                    _hasten(tx, now, customer_id, payment_id)
+                    asked.append(payment_id)
+    for payment_id in asked:
+        with contextlib.suppress(PaydeskError):
+            checkout.end(env, customer_id, payment_id, "verify")
 
 
 def _waits_for(tx: Tx, sub: Sub) -> tuple[invoice_books.InvoiceRow | None, UUID | None]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from fastapi import Form, Request
 from fastapi.responses import Response
@@ -110,7 +110,8 @@ def _card(env: Env, one: SubscriptionView) -> PlanCard:
     return PlanCard(
         ident=ids.show("subscription", one.id), sub=one, next=desk.next_charge(env, one),
         card=desk.card_words(desk.method_of(env, one)), owed=owed,
-        waiting=waiting_of(env, one) if one.payment is not None else None, waits=_waits(one),
+        waiting=waiting_of(env, one) if one.payment is not None else None,
+        waits=subscription_pending.word_of(one.next),
         deeds=frozenset(name for name, is_open in names.items() if is_open),
     )  # fmt: skip
 
@@ -122,11 +123,6 @@ def waiting_of(env: Env, one: SubscriptionView) -> str:
     with contextlib.suppress(NotFound):
         return plans.get(env, one.next["plan"]).name
     return one.next["plan"]
-
-
-def _waits(one: SubscriptionView) -> str:
-    """Which change it is that waits, as a form names it: a second press drops no other."""
-    return (one.next or {}).get("invoice", "") or ("next" if one.next else "")
 
 
 def bills_of(env: Env, customer: Customer) -> list[InvoiceView]:
@@ -226,7 +222,7 @@ def change(
     quantity: Annotated[int | None, Form()] = None,
 ) -> Response:  # fmt: skip
     """What the preview said, once; where the figures moved, the new ones are shown."""
-    env, customer, _ = _sender(request, word, "change")
+    env, customer, number = _sender(request, word, "change")
     one = _own(env, customer, ident)
     here = f"/portal/plan/{ident}/change"
     sold = {p.key for p in desk.choices(env, one) if p.public}
@@ -236,7 +232,7 @@ def change(
     try:
         done = subscription_changes.change(
             env, one.customer_id, one.id, plan=wanted, quantity=quantity, expect=token,
-            request_key=ids.request_key("portal", ident, token),
+            request_key=ids.request_key("portal", ident, token, number),
             return_url=f"{env.settings.base_url}/portal/plan/{ident}/back",
         )  # fmt: skip
     except PreviewOutdated:
@@ -262,8 +258,9 @@ def bank_page(request: Request, ident: str) -> Response:
     if one.action_url is None:
         return look.go("/portal")
     return show(
-        request, "portal_bank.html", customer, t, s=one, ident=ident, waits=_waits(one),
-        plan=waiting_of(env, one), may_drop=one.next is not None and allowed(env, "change"),
+        request, "portal_bank.html", customer, t, s=one, ident=ident,
+        waits=subscription_pending.word_of(one.next), plan=waiting_of(env, one),
+        may_drop=one.next is not None and allowed(env, "change"),
     )  # fmt: skip
 
 
@@ -288,14 +285,22 @@ def drop(request: Request, ident: str, word: Word, waits: Text = "") -> Response
     """Take back the change that waits, for the period's end or for its payment."""
     env, customer, _ = _sender(request, word, "change")
     one = _own(env, customer, ident)
-    if not waits or waits == _waits(one):
-        try:
-            after = subscription_pending.drop(env, one.customer_id, one.id)
-        except PaymentInFlight:
-            return look.go("/portal?done=on_its_way")
-        if one.next is not None and after.version != one.version and _is_as(after, one.next):
-            return look.go("/portal?done=changed")
-    return look.go("/portal?done=dropped")
+    wanted = one.next if waits in ("", subscription_pending.word_of(one.next)) else None
+    try:
+        after = subscription_pending.drop(env, one.customer_id, one.id, waits=waits or None)
+    except PaymentInFlight:
+        return look.go("/portal?done=on_its_way")
+    if wanted is not None:
+        return look.go(f"/portal?done={'changed' if _is_as(after, wanted) else 'dropped'}")
+    return look.go(f"/portal{_came_of(env, one, waits)}")
+
+
+def _came_of(env: Env, one: SubscriptionView, waits: str) -> str:
+    """What is said of a change that waits no more: it was paid elsewhere, or dropped before."""
+    with contextlib.suppress(NotFound, ValueError):
+        bill = invoices.get(env, one.customer_id, UUID(waits))
+        return {"paid": "?done=changed", "void": "?done=dropped"}.get(bill.status, "")
+    return "" if one.next is not None else "?done=dropped"
 
 
 def _is_as(one: SubscriptionView, wanted: dict[str, Any]) -> bool:

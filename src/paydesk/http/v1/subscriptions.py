@@ -234,11 +234,23 @@ def _change(request: Request, subscription: str, body: ChangeIn) -> Response:
 )  # fmt: skip
 async def drop_change(request: Request, subscription: str) -> Response:
     """One that waits for the period's end, or for its payment: that is ended first. Where its
-    money came before that the answer has the new plan. Safe to repeat."""
-    return await at_provider(
-        request, _step, request, subscription,
-        lambda env, one: subscription_pending.drop(env, one.customer_id, one.id),
-    )  # fmt: skip
+    money came before that the answer has the new plan. One that had waited before it waits again:
+    with an
+    Idempotency-Key a repeat leaves that alone."""
+    return await at_provider(request, _drop_change, request, subscription)
+
+
+def _drop_change(request: Request, subscription: str) -> Response:
+    env, who = env_of(request), who_of(request)
+    one, attempt = _read(request, subscription), attempt_of(request, who, moves_money=False)
+
+    def work() -> Response:
+        done = subscription_pending.drop(
+            env, one.customer_id, one.id, request_key=attempt.key if attempt else None
+        )
+        return reply(subscription_shape(done, env.settings.live))
+
+    return once(env, attempt, one.customer_id, work)
 
 
 @subscriptions_v1.post(
