@@ -297,9 +297,9 @@ def numbered(env: Env, customer_id: UUID, invoice_id: UUID) -> InvoiceRow:
 
 
 def paper(env: Env, customer_id: UUID, invoice_id: UUID) -> Facts:
-    """The invoice's document."""
-    numbered(env, customer_id, invoice_id)
-    return invoice_papers.invoice_facts(env, invoice_views.get(env, customer_id, invoice_id))
+    """The invoice's document, with its number."""
+    one = invoice_papers.numbered(env, invoice_views.get(env, customer_id, invoice_id))
+    return invoice_papers.invoice_facts(env, one)
 
 
 def paid_by(env: Env, customer: Customer, invoice_id: UUID) -> Facts:

@@ -9,7 +9,7 @@ no real money moves.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,7 +23,8 @@ from paydesk import crash, ids
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
 from paydesk.errors import Conflict, InvalidRequest, NotFound, NotPermitted, PaydeskError
-from paydesk.flows import charges, clock_sources, provider_calls, refunds
+from paydesk.flows import charges, clock_sources, invoice_numbers, provider_calls, refunds
+from paydesk.flows import provider_clocks as theirs
 from paydesk.flows.clock_sources import Due, register
 from paydesk.rules import fields
 from paydesk.rules.payments import OPEN_STATES
@@ -289,12 +290,21 @@ def _run(env: Env, clock_id: UUID, steps: int | None) -> None:
     if found.advancing_to is None:
         return
     _hear(env, clock_id, all_open=True)
+    theirs.look(env, clock_id, _tried)  # Who moved the provider's may have died then.
     last, repeats, left = None, 0, steps
     while left is None or left > 0:
         row = clock_sources.next_due(env, clock_id, found.advancing_to)
+        to = found.advancing_to if row is None else row["due_at"]
+        if theirs.bring(env, clock_id, to):  # The provider first, that nothing lapses here.
+            _move(env, clock_id, to)
+            crash.at("provider_clock_before_look")
+            theirs.look(env, clock_id, _tried)
+            left = None if left is None else left - 1
+            continue  # What is due now may be another.
         if row is None:
             _hear(env, clock_id, all_open=True)
             if clock_sources.next_due(env, clock_id, found.advancing_to) is None:
+                invoice_numbers.number_of_clock(env, clock_id)
                 _finish(env, found)
                 return
             continue
@@ -322,9 +332,13 @@ def _move(env: Env, clock_id: UUID, to: datetime) -> None:
 
 def _step(env: Env, row: dict[str, Any]) -> None:
     source = clock_sources.DUE[row["name"]]
+    _tried(lambda: source.step(env, row["customer_id"], row["id"]))
+
+
+def _tried(do: Callable[[], Any]) -> None:
     for left in reversed(range(_TRIES)):
         try:
-            source.step(env, row["customer_id"], row["id"])
+            do()
             return
         except PaydeskError:
             if not left:

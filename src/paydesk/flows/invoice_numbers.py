@@ -7,7 +7,8 @@ stays the document's, and the sweep copies it.
 
 from __future__ import annotations
 
-from typing import LiteralString
+from collections.abc import Sequence
+from typing import Any, LiteralString
 from uuid import UUID
 
 import structlog
@@ -15,6 +16,7 @@ import structlog
 from paydesk import crash
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
+from paydesk.errors import Busy
 from paydesk.flows.sweeps import WAIT_S, one_row
 
 log = structlog.get_logger(__name__)
@@ -33,14 +35,18 @@ def shown(series: str, number: int) -> str:
 
 
 def number(env: Env, customer_id: UUID, object_id: UUID, table: str = INVOICES) -> str | None:
-    """The document's number, drawn and copied where it has none; None for a draft."""
+    """The document's number, drawn and copied where it has none; None for a draft and for what the
+    provider numbers. While its customer is held elsewhere the copy is left to the sweep."""
     with env.db.read() as tx:
         row = tx.one(_ONE[table], {"customer_id": customer_id, "id": object_id})
     if row is None or row["number"]:
         return row["number"] if row else None
     drawn = draw(env, [(row["series"], customer_id, object_id)])[0]
     crash.at("number_after_draw")
-    _copy(env, table, customer_id, object_id, drawn)
+    try:
+        _copy(env, table, customer_id, object_id, drawn)
+    except Busy:
+        log.info("a number is copied later", table=table, document=str(object_id))
     return drawn
 
 
@@ -120,6 +126,15 @@ _LEFT: dict[str, LiteralString] = {
     NOTES: "select customer_id, id, series from credit_notes where number is null"
     " order by created_at, id limit %(limit)s",
 }
+_OF_CLOCK: dict[str, LiteralString] = {
+    INVOICES: "select t.customer_id, t.id, t.series from clock_customers k join invoices t"
+    " using (customer_id) where k.clock_id = %(clock_id)s and t.number is null"
+    " and t.state <> 'draft' and t.runner = 'paydesk'"
+    " order by t.finalized_at, t.id limit %(limit)s",
+    NOTES: "select t.customer_id, t.id, t.series from clock_customers k join credit_notes t"
+    " using (customer_id) where k.clock_id = %(clock_id)s and t.number is null"
+    " order by t.created_at, t.id limit %(limit)s",
+}
 
 
 def _copy(env: Env, table: str, customer_id: UUID, object_id: UUID, drawn: str) -> None:
@@ -133,12 +148,29 @@ def number_due(env: Env, limit: int = BATCH) -> int:
     for table in (INVOICES, NOTES):
         with env.db.read() as tx:
             rows = tx.all(_LEFT[table], {"limit": limit})
-        if not rows:
-            continue
-        drawn = draw(env, [(row["series"], row["customer_id"], row["id"]) for row in rows])
-        crash.at("number_after_draw")
-        for row, text in zip(rows, drawn, strict=True):
-            with one_row("invoice_numbers", row["id"]):
-                _copy(env, table, row["customer_id"], row["id"], text)
-                done += 1
+        done += _number(env, table, rows)
+    return done
+
+
+def number_of_clock(env: Env, clock_id: UUID) -> None:
+    """Number what a clock's customers have without one, the oldest first. What is held elsewhere
+    is left to the sweep."""
+    for table in (INVOICES, NOTES):
+        done = 1
+        while done:
+            with env.db.read() as tx:
+                rows = tx.all(_OF_CLOCK[table], {"limit": BATCH, "clock_id": clock_id})
+            done = _number(env, table, rows)
+
+
+def _number(env: Env, table: str, rows: Sequence[dict[str, Any]]) -> int:
+    if not rows:
+        return 0
+    done = 0
+    drawn = draw(env, [(row["series"], row["customer_id"], row["id"]) for row in rows])
+    crash.at("number_after_draw")
+    for row, text in zip(rows, drawn, strict=True):
+        with one_row("invoice_numbers", row["id"]):
+            _copy(env, table, row["customer_id"], row["id"], text)
+            done += 1
     return done

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -10,12 +11,20 @@ from zoneinfo import ZoneInfo
 from paydesk import ids
 from paydesk.env import Env
 from paydesk.errors import InvalidRequest, NotFound
-from paydesk.flows import customers, invoice_views
+from paydesk.flows import customers, invoice_numbers, invoice_views
 from paydesk.flows.credit_notes import NoteView
 from paydesk.flows.invoice_views import InvoiceView, ItemView
 from paydesk.notify import brand, invoices, words
 from paydesk.rules.invoices import MADE
 from paydesk.rules.money import Money
+
+
+def numbered(env: Env, one: InvoiceView) -> InvoiceView:
+    """The invoice with its number, drawn now where it has none. A draft has none, and those of the
+    provider are the provider's."""
+    if one.number is not None or one.status == "draft" or one.runner != "paydesk":
+        return one
+    return replace(one, number=invoice_numbers.number(env, one.customer_id, one.id))
 
 
 def invoice_facts(env: Env, one: InvoiceView) -> dict[str, Any]:
@@ -68,9 +77,11 @@ def _tax(one: ItemView) -> dict[str, Any]:
 
 
 def invoice_pdf(env: Env, one: InvoiceView, locale: str | None = None) -> tuple[str, bytes]:
-    """(File name, PDF). Raises NotFound for a draft, or one that the provider writes."""
+    """(File name, PDF), never without a number. Raises NotFound for a draft, or one that the
+    provider writes."""
     if one.status == "draft" or one.runner != "paydesk":
         raise NotFound("There is no document of this invoice here.")
+    one = numbered(env, one)
     language = language_of(env, one.customer_id, locale)
     paper = invoices.invoice(language, invoice_facts(env, one))
     name = one.number or ids.show("invoice", one.id)
@@ -78,7 +89,10 @@ def invoice_pdf(env: Env, one: InvoiceView, locale: str | None = None) -> tuple[
 
 
 def note_pdf(env: Env, one: NoteView, locale: str | None = None) -> tuple[str, bytes]:
-    """(File name, PDF) of a credit note."""
+    """(File name, PDF) of a credit note, never without a number."""
+    if one.number is None:
+        drawn = invoice_numbers.number(env, one.customer_id, one.id, invoice_numbers.NOTES)
+        one = replace(one, number=drawn)
     language = language_of(env, one.customer_id, locale)
     name = one.number or ids.show("credit_note", one.id)
     return f"{name}.pdf", _pdf(env, language, invoices.note(language, note_facts(env, one)))
@@ -86,7 +100,7 @@ def note_pdf(env: Env, one: NoteView, locale: str | None = None) -> tuple[str, b
 
 def note_facts(env: Env, one: NoteView) -> dict[str, Any]:
     """What a credit note's document shows, as `invoice_facts`."""
-    of = invoice_views.get(env, one.customer_id, one.invoice_id)
+    of = numbered(env, invoice_views.get(env, one.customer_id, one.invoice_id))
     money = ("amount", "tax", "refunded", "balance", "written_off")
     return {
         **{name: getattr(one, name).minor for name in money},

@@ -382,7 +382,7 @@ def pay(
         request_key=request_key,
     )  # fmt: skip
     direct.process(env, what)
-    return get(env, customer_id, invoice_id)
+    return _numbered(env, row)
 
 
 def checkout_for(

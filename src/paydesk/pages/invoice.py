@@ -126,6 +126,7 @@ def _page(
     request: Request, one: InvoiceView, asked: str | None, *, under_way: bool = False
 ) -> Response:
     env: Env = request.app.state.env
+    one = invoice_papers.numbered(env, one)
     locale = language_of(request, one, asked)
     w = partial(words.say, locale)
     paper = papers.invoice(locale, invoice_papers.invoice_facts(env, one))
