@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
+import psycopg
 import pytest
 from billing import DECLINES, Billing
 
 from paydesk import crash
 from paydesk.crash import CrashNow
-from paydesk.flows import due_batches, renewals, subscription_changes, sweeps
+from paydesk.flows import call_batches, due_batches, renewals, subscription_changes, sweeps
 from paydesk.rules.money import USD
+
+#: What a batch of renewals may send at most: their periods, and the payments that came.
+STATEMENTS = 64
 
 
 def due(billing: Billing, count: int = 5, **plan):
@@ -193,3 +198,22 @@ def test_other_processes_hear_of_every_customer_of_a_batch(billing):
             if len(heard) >= len(keys):
                 break
     assert heard == keys
+
+
+# I23
+@pytest.mark.parametrize("count", [3, 12])
+def test_a_batch_takes_as_many_statements_however_many_are_in_it(billing, monkeypatch, count):
+    subs = due(billing, count)
+    monkeypatch.setattr(call_batches, "GATHER_S", 600.0)  # Answers are recorded all at once.
+    sent, mine, execute = [], threading.get_ident(), psycopg.Cursor.execute
+
+    def counted(self, query, *given, **more):
+        if threading.get_ident() == mine:  # Not what the senders and others ask.
+            sent.append(query)
+        return execute(self, query, *given, **more)
+
+    monkeypatch.setattr(psycopg.Cursor, "execute", counted)
+    assert renewals.run_due(billing.env) == count
+    monkeypatch.undo()
+    billed_once(billing, subs)
+    assert len(sent) <= STATEMENTS, len(sent)

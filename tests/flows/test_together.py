@@ -66,6 +66,20 @@ def test_what_is_read_is_each_ones_own(db, users, sent):
     assert len(sent) == 5, "the heads, and one for each question"
 
 
+def test_an_inserted_row_is_answered_to_whose_it_is(db, users, sent):
+    told = "insert into customer_refs (customer_id, external_id) values (%(customer_id)s, %(ref)s)"
+
+    def work(who, tx):
+        row = tx.one(told + " returning external_id, customer_id",
+                     {"customer_id": who, "ref": f"other {users.index(who)}"})  # fmt: skip
+        return row
+
+    assert do(db, users, work) == [
+        {"external_id": f"other {n}", "customer_id": who} for n, who in enumerate(users)
+    ]
+    assert len(sent) == 2, "the heads, and one for all rows"
+
+
 def test_what_is_written_is_each_ones_own(db, users, sent):
     def work(who, tx):
         told = {"customer_id": who, "name": None if who == users[0] else f"it's {{{who}}}"}
