@@ -7,7 +7,9 @@ from dataclasses import replace
 import pytest
 from provider_run import There
 
+from paydesk.flows import credits
 from paydesk.flows import subscription_changes as changes
+from paydesk.rules.money import USD
 
 
 @pytest.fixture
@@ -63,3 +65,30 @@ def test_the_taxes_on_top_go_back_with_the_line_that_they_are_on(there):
     assert there.billing.invoices(sub) == [(0, "paid", 2000, 2000)]
     (back,) = give_up(there, sub)
     assert abs(back - 2000 * left_of(there, sub)) < 2
+
+
+# S1.28 S4.25 I6
+@pytest.mark.parametrize("policy", ["debt", "clamp", "block"])
+@pytest.mark.parametrize("each", [100, 0])
+def test_no_credits_of_months_gone_by_are_asked_for_the_months_to_come(there, policy, each):
+    """Of 1,200 credits seven months were given; what is spent of them is not asked again."""
+    billing = there.billing
+    billing.env = replace(
+        billing.env, settings=replace(billing.env.settings, clawback_policy=policy)
+    )
+    there.plan("pro", price=USD("120.00"), interval="year", credits=100)
+    who = there.user()
+    sub = there.begin(who)
+    for _ in range(6):
+        if each:
+            credits.spend_now(billing.env, credits.new_spend(who.uuid, each, reason="work"))
+        billing.until(there.look(sub).due_at)
+    there.sim.advance_clock(there.clock_id, int(there.env.now().timestamp()))
+    there.deliver()
+    assert billing.balance(who) == 100, "what is not spent ends with its month"
+    for _ in range(2):
+        assert give_up(there, there.look(sub)) == [6000]
+    found = billing.all("select taken, owed, forgiven from clawbacks where goods = 'credits'")
+    assert [tuple(row.values()) for row in found] == [(100, 0, 0)]
+    assert billing.balance(who) == 0
+    assert there.look(sub).state == "canceled"

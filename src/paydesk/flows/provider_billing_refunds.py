@@ -14,7 +14,15 @@ from paydesk import ids
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
 from paydesk.errors import IdempotencyInProgress, PaydeskError
-from paydesk.flows import heads, invoice_books, payments, refund_views, refunds
+from paydesk.flows import (
+    heads,
+    invoice_books,
+    memberships,
+    payments,
+    refund_views,
+    refunds,
+    subscription_refunds,
+)
 from paydesk.flows import subscription_steps as steps
 from paydesk.flows.refunds import WantRefund
 from paydesk.flows.subscription_charges import charged, old_side
@@ -37,9 +45,9 @@ def unused(
     told = steps.terms(tx, sub)
     policy = told.downgrade if told.downgrade in ("seconds", "days") else "seconds"
     at = sub.ended_at or heads.now(env, sub.customer_id, tx)
-    rest = proration.unused(
-        old_side(tx, sub, told, paid_for), at, policy=policy, zone=sub.zone
-    ).amount_minor
+    side = old_side(tx, sub, told, paid_for)
+    left = proration.unused(side, at, policy=policy, zone=sub.zone)
+    rest = left.amount_minor
     if rest <= 0:
         return None
     paid = [payments.get(env, sub.customer_id, one)
@@ -49,8 +57,9 @@ def unused(
     whole = half_up(Fraction(rest * total, lines)) if lines > 0 else rest
     here = half_up(Fraction(whole * sum(came), max(total, sum(came), 1)))
     shares = _split(here, came, [one.refundable.minor for one in paid])
-    parts = [{"payment": str(one.id), "minor": minor}
-             for one, minor in zip(paid, shares, strict=True) if minor]  # fmt: skip
+    credits = _split(left.credits_back, shares, [left.credits_back] * len(paid))
+    parts = [{"payment": str(one.id), "minor": minor, "credits": most}
+             for one, minor, most in zip(paid, shares, credits, strict=True) if minor]
     if not parts:
         return None
     return {**parts[0], "more": parts[1:], "currency": sub.currency, "by": by,
@@ -77,7 +86,7 @@ def _split(whole: int, came: Sequence[int], room: Sequence[int]) -> list[int]:
     found, sum_, before = [], 0, 0
     for one, most in zip(came, room, strict=True):
         sum_ += one
-        until = half_up(Fraction(whole * sum_, sum(came)))
+        until = half_up(Fraction(whole * sum_, sum(came) or 1))
         found.append(min(until - before, most))
         before = until
     for at, most in enumerate(room):
@@ -102,8 +111,24 @@ def begin(env: Env, tx: Tx, now: datetime, sub: Sub, back: Mapping[str, Any]) ->
     that is refused is left to `finish`, which says so: the cancellation stands."""
     if sub.state not in rules.ENDED:
         return
+    _mark(tx, now, sub, back)
     for want in _wants(sub.customer_id, sub.id, back):
         _begin_one(env, tx, now, want)
+
+
+def _mark(tx: Tx, now: datetime, sub: Sub, back: Mapping[str, Any]) -> None:
+    """Note how many credits go back with each payment: those that are unspent, and none of months
+    that are over."""
+    parts = (back, *back.get("more", ()))
+    wants = _wants(sub.customer_id, sub.id, back)
+    spare = sum(memberships.left_of_payment(tx, sub, one.payment_id) for one in wants)
+    for part, want in zip(parts, wants, strict=True):
+        if "credits" not in part:  # Kept by a call of before.
+            continue
+        credits = min(part["credits"], spare)
+        spare -= credits
+        if refund_views.of_request(tx, want.customer_id, want.request_key) is None:
+            subscription_refunds.mark(tx, now, sub, want.payment_id, part["minor"], credits)
 
 
 def _begin_one(env: Env, tx: Tx, now: datetime, want: WantRefund) -> None:
@@ -121,6 +146,11 @@ def _begin_one(env: Env, tx: Tx, now: datetime, want: WantRefund) -> None:
 
 def finish(env: Env, customer_id: UUID, sub_id: UUID, back: Mapping[str, Any]) -> None:
     """Send it, or begin it where nobody did. Raises what a refund raises."""
+    with env.db.transaction(customer_id) as tx:
+        now = heads.decide(tx, env.now(), customer_id)
+        sub = steps.read(tx, customer_id, sub_id)
+        if sub.state in rules.ENDED:
+            _mark(tx, now, sub, back)
     for want in _wants(customer_id, sub_id, back):
         with contextlib.suppress(IdempotencyInProgress):  # A sweep is sending it.
             refunds.request(env, want)

@@ -74,19 +74,27 @@ def _mark(
     """Note how many of its unspent credits go back with a part of a payment; answers how many."""
     if payment_id is None:
         return 0
+    taken = min(credits, memberships.left_of_payment(tx, sub, payment_id))
+    mark(tx, now, sub, payment_id, part, taken)
+    return taken
+
+
+def mark(
+    tx: Tx, now: datetime, sub: Sub, payment_id: UUID, part: int, credits: int
+) -> None:  # fmt: skip
+    """Note that so many credits go back with a part of a payment that is unused, and no more, as
+    long as nothing else of it goes back. Saves the subscription."""
     payment = JoinedStore(tx.conn).get_many([(sub.customer_id, payment_id)])[0]
     assert payment is not None, "an invoice's payment stays"
     since, until = clawback.sale_gone(tx, payment, part)
+    if until <= since:
+        return
     at = ledger.last_instant(tx, sub.customer_id, now)
-    taken = min(credits, memberships.left_of_payment(tx, sub, payment_id))
-    if until > since:
-        kept = sub.told.get("unused") or {}
-        gone = credit_clawback.asked_of(tx, payment, at)
-        sub.told = {**sub.told, "unused": {
-            **kept, str(payment_id): [since, until - since, gone, taken],
-        }}  # fmt: skip
-        steps.save(tx, now, sub)
-    return taken
+    gone = credit_clawback.asked_of(tx, payment, at)
+    sub.told = {**sub.told, "unused": {
+        **(sub.told.get("unused") or {}), str(payment_id): [since, until - since, gone, credits],
+    }}  # fmt: skip
+    steps.save(tx, now, sub)
 
 
 def finish(env: Env, begun: Sequence[Begun]) -> None:
