@@ -11,6 +11,8 @@ from test_batch_trouble import asked, unknown_here
 
 from paydesk.errors import Busy, OutcomeUnknown, ProviderRefused, ProviderUnavailable
 from paydesk.flows import dunning, methods
+from paydesk.flows import subscription_changes as changes
+from paydesk.rules.money import USD
 
 
 def trial(billing: Billing, card: str | None = "pm_card_visa"):
@@ -123,3 +125,47 @@ def test_a_provider_that_is_away_is_waited_for_although_another_knows_of_no_card
     assert billing.look(sub).state == "trialing"
     billing.until(sub.trial_end + timedelta(hours=25), timedelta(hours=1))
     assert billing.look(sub).state == "expired"
+
+
+# Plans that cost nothing -------------------------------------------------------------------------
+
+
+def away(billing: Billing, monkeypatch) -> list[str]:
+    def answer(operation):
+        if operation == "list_methods":
+            raise ProviderUnavailable("away")
+
+    return asked(billing, monkeypatch, answer)
+
+
+# S1.14 I26
+@pytest.mark.parametrize("days", [0, 7])
+def test_a_free_plan_waits_for_no_provider(billing, monkeypatch, days):
+    billing.plan("free", price=USD("0.00"), credits=10, trial_days=days)
+    sub = billing.subscribe(billing.user(), "free")
+    before = billing.look(sub).period
+    unknown_here(billing, [sub])
+    told = away(billing, monkeypatch)
+    billing.clock.set(sub.period_end)
+    billing.renew(minutes=1)
+    found = billing.look(sub)
+    assert (found.state, found.period) == ("active", before + 1)
+    assert billing.can(sub, "tier:free")
+    assert told == []
+
+
+# S1.16 I26
+def test_a_free_plan_that_changes_to_one_that_costs_waits_for_the_provider(billing, monkeypatch):
+    billing.plan("free", price=USD("0.00"))
+    billing.plan("pro")
+    sub = billing.subscribe(billing.user(), "free")
+    changes.change(billing.env, sub.customer_id, sub.id, plan="pro", at="period_end")
+    unknown_here(billing, [sub])
+    with monkeypatch.context() as patched:
+        away(billing, patched)
+        billing.clock.set(sub.period_end)
+        billing.renew(minutes=1)
+        assert billing.look(sub).due_at == billing.env.now() + dunning.ASK_AGAIN
+    billing.renew(minutes=16)
+    assert billing.look(sub).state == "active"
+    assert billing.payments(sub) == ["succeeded"]

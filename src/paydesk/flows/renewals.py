@@ -96,13 +96,27 @@ def _act(
         return False, None
     if found is None or found.at > now or found.what == "lapse":
         return None
-    if _is_to_ask(sub, found) and not dunning.knows_method(tx, customer_id):
+    if _is_to_ask(tx, sub, found) and not dunning.knows_method(tx, customer_id):
         return None
     return True, _do(env, tx, now, sub, found)
 
 
-def _is_to_ask(sub: Sub, found: rules.Due) -> bool:
-    return found.what in ("renew", "trial_end") and sub.method_id is None
+def _is_to_ask(tx: Tx, sub: Sub, found: rules.Due) -> bool:
+    """Whether there has to be a method: what begins costs something, and none is named for it."""
+    if found.what not in ("renew", "trial_end") or sub.method_id is not None:
+        return False
+    return _costs(sub) or _next_costs(tx, sub)
+
+
+def _next_costs(tx: Tx, sub: Sub) -> bool:
+    """Whether a change that waits, or the one behind it, leads to a plan that costs something."""
+    wanted = sub.next
+    while wanted is not None:
+        told = plans.terms(tx, UUID(wanted["plan_id"]), wanted["plan_version"])
+        if plans.price(told, sub.currency).minor > 0:
+            return True
+        wanted = wanted.get("waiting")
+    return False
 
 
 def _set_back(env: Env, customer_id: UUID, sub_id: UUID) -> None:
@@ -128,11 +142,12 @@ def step(env: Env, customer_id: UUID, sub_id: UUID) -> bool:
     with env.db.read() as tx:
         sub = steps.read(tx, customer_id, sub_id)
         found = steps.due(tx, sub)
+        is_to_ask = found is not None and _is_to_ask(tx, sub, found)
     if found is None or found.at > heads.now(env, customer_id):
         return _put_right(env, customer_id, sub_id)
     if found.what == "lapse":
         return _lapse(env, customer_id, sub_id)
-    is_sure = not _is_to_ask(sub, found) or dunning.learn_method(env, customer_id)
+    is_sure = not is_to_ask or dunning.learn_method(env, customer_id)
     with env.db.transaction(customer_id, wait_s=WAIT_S) as tx:
         now = heads.decide(tx, env.now(), customer_id)
         sub = steps.read(tx, customer_id, sub_id)
