@@ -73,11 +73,10 @@ def test_tax_rates_are_entered_listed_and_taken_back(paydesk):
 
 
 def test_the_demo_sells_plans_and_a_membership(env):
-    from paydesk.cli import demo
-    from paydesk.flows import plans, promos
+    from paydesk.flows import demo_catalog, plans, promos
 
     for _ in range(2):
-        demo.load(env)
+        demo_catalog.load(env)
     found = {one.key: one for one in plans.list_(env)}
     assert set(found) == {"pro", "pro-yearly", "team", "gold"}
     assert {one.version for one in found.values()} == {1}

@@ -40,6 +40,12 @@ def clock() -> DeskClock:
     return DeskClock(START.astimezone(UTC))
 
 
+@pytest.fixture
+def paydesk_catalog() -> bool:
+    """The desk is empty: the life says what is on sale."""
+    return False
+
+
 def cad(text: str) -> Money:
     return Money(text, "cad")
 

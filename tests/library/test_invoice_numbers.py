@@ -20,6 +20,12 @@ __all__ = ["clock", "pay", "paydesk_simulator"]
 
 
 @pytest.fixture
+def paydesk_catalog() -> bool:
+    """The desk is empty: each test says what is on sale."""
+    return False
+
+
+@pytest.fixture
 def paid(pay):
     """An invoice that was paid this instant. No worker has run since."""
     pay.plans.upsert("studio", name="Studio", price=USD("20.00"))

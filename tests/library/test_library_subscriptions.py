@@ -14,6 +14,12 @@ __all__ = ["clock", "pay", "paydesk_simulator"]
 
 
 @pytest.fixture
+def paydesk_catalog() -> bool:
+    """The desk is empty: each test says what is on sale."""
+    return False
+
+
+@pytest.fixture
 def plans(pay):
     pay.plans.upsert("pro", name="Pro", price=USD("20.00"), family="app", grants=["exports"])
     pay.plans.upsert("team", name="Team", price=USD("50.00"), family="app", grants=["exports"])

@@ -118,12 +118,24 @@ def test_a_second_process_joins_the_simulator_of_the_folder(tmp_path):
     third.close()
 
 
+#: As the documentation has it, to the letter.
+SAMPLE = """
+def test_renewal(pay, clock):
+    pay.subscribe("u1", plan="pro").complete(card="4242")
+    clock.advance(days=31)
+    assert [p.status for p in pay.payments.list(customer="u1")] == ["succeeded", "succeeded"]
+"""
+
+
+# S1.56
 def test_the_fixtures_for_applications_work_in_a_project_of_ones_own(tmp_path):
+    assert SAMPLE.strip() in (ROOT / "docs" / "clocks.md").read_text(encoding="utf-8")
+    (tmp_path / "test_sample.py").write_text(SAMPLE)
     (tmp_path / "test_shop.py").write_text(textwrap.dedent("""
         from datetime import timedelta
         import pytest
         from paydesk import USD
-        from paydesk.errors import InvalidRequest
+        from paydesk.errors import InvalidRequest, NotFound
 
         def test_credits_end_with_their_time(pay, clock, paydesk_simulator):
             pay.packs.upsert("s", name="Small", credits=20, price=USD("2.00"), expires_days=30)
@@ -138,12 +150,9 @@ def test_the_fixtures_for_applications_work_in_a_project_of_ones_own(tmp_path):
             with pytest.raises(InvalidRequest):
                 clock.advance(days=-1)
 
-        def test_renewal(pay, clock):
-            pay.plans.upsert("pro", name="Pro", price=USD("19.99"), interval="month")
+        def test_a_renewal_has_its_instant(pay, clock):
             pay.subscribe("u1", plan="pro").complete(card="4242")
             clock.advance(days=31)
-            paid = [payment.status for payment in pay.payments.list(customer="u1")]
-            assert paid == ["succeeded", "succeeded"]
             begun = clock.now() - timedelta(days=31)
             second, first = pay.payments.list(customer="u1")
             assert first.created_at == begun
@@ -157,8 +166,24 @@ def test_the_fixtures_for_applications_work_in_a_project_of_ones_own(tmp_path):
             assert told == ["credits.expired", "credits.expiring", "credits.granted",
                             "customer.created"]
 
-        def test_every_test_begins_empty(pay):
-            assert pay.payments.list().first() is None
+        def test_the_sandbox_sells_what_the_development_desk_sells(pay):
+            assert pay.payments.list().first() is None, "every test begins without payments"
+            packs, plans = ({one.key for one in kind.list()} for kind in (pay.packs, pay.plans))
+            assert packs == {"starter", "creator", "studio", "atelier"}
+            assert plans == {"pro", "pro-yearly", "team", "gold"}
+            session = pay.checkout("u1", pack="creator", promo="WELCOME10",
+                                   success_url="https://app.example.com/ok")
+            assert session.total == USD("8.99")
+
+        class TestEmpty:
+            @pytest.fixture
+            def paydesk_catalog(self):
+                return False
+
+            def test_a_desk_may_begin_empty(self, pay):
+                with pytest.raises(NotFound):
+                    pay.subscribe("u1", plan="pro")
+                assert not list(pay.packs.list()) and not list(pay.promos.list())
     """))
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider",

@@ -74,9 +74,9 @@ def run(overrides: Mapping[str, Any], *, demo: bool = True, simulator: bool = Tr
         wanted, settings = settings.port, _completed(replace(settings, port=port), folder)
         desk = _assembled(settings, wanted, folder, stack, simulator=simulator)
         if demo:
-            from paydesk.cli import demo as catalogue
+            from paydesk.flows import demo_catalog
 
-            catalogue.load(desk.env)
+            demo_catalog.load(desk.env)
             desk.has_demo = True
         _serve(desk, sock, started_s)
     Console(highlight=False).print("\n  Stopped. The data stays in " + _near(folder))

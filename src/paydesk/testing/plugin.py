@@ -1,10 +1,14 @@
 """Pytest fixtures for applications that use Paydesk: `pay`, `clock`, `paydesk_simulator`.
 
-    def test_a_pack_is_sold(pay, clock): ...
+    def test_renewal(pay, clock):
+        pay.subscribe("u1", plan="pro").complete(card="4242")
+        clock.advance(days=31)
+        assert [p.status for p in pay.payments.list(customer="u1")] == ["succeeded", "succeeded"]
 
-Each test has a database of its own on a real, embedded PostgreSQL, and a simulator of Stripe in
-this process. Time stands until the test moves it: `clock.advance(days=31)` does on the way, in due
-order, everything that falls due for the test's customers.
+The desk sells what `paydesk dev` sells, or nothing where `paydesk_catalog` says so. Each test has a
+database of its own on a real, embedded PostgreSQL, and a simulator of Stripe in this process. Time
+stands until the test moves it: `clock.advance(days=31)` does on the way, in due order, everything
+that falls due for the test's customers.
 """
 
 from __future__ import annotations
@@ -44,9 +48,20 @@ def paydesk_simulator() -> Iterator[Any]:
 
 
 @pytest.fixture
-def pay(clock: DeskClock, paydesk_simulator: Any, tmp_path: Path) -> Iterator[Paydesk]:
-    """An empty desk. Handlers run when the test says `pay.deliver()`."""
+def paydesk_catalog() -> bool:
+    """Whether `pay` sells what `paydesk dev` sells: packs (`creator`), items, plans (`pro`, which
+    charges from its first day here) and codes (`WELCOME10`). Override it with False for an empty
+    desk."""
+    return True
+
+
+@pytest.fixture
+def pay(
+    clock: DeskClock, paydesk_simulator: Any, paydesk_catalog: bool, tmp_path: Path
+) -> Iterator[Paydesk]:
+    """A desk without customers. Handlers run when the test says `pay.deliver()`."""
     from paydesk import Paydesk, Settings
+    from paydesk.flows import demo_catalog
     from paydesk.testing import databases
 
     paydesk_simulator.reset()
@@ -58,5 +73,7 @@ def pay(clock: DeskClock, paydesk_simulator: Any, tmp_path: Path) -> Iterator[Pa
             stripe_webhook_secret=_WEBHOOK_SECRET,
         )
         with Paydesk(settings, clock=clock, background=False) as desk:
+            if paydesk_catalog:
+                demo_catalog.load(desk.env, trials=False)
             clock.move_with_it(desk)
             yield desk

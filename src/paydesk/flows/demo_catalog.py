@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from paydesk.env import Env
 
 
-def load(env: Env) -> None:
-    """Make what is not there yet; what somebody changed stays as it is."""
+def load(env: Env, *, trials: bool = True) -> None:
+    """Make what is not there yet; what somebody changed stays as it is. Without `trials` each plan
+    charges from its first day, unless a code gives one."""
     known = {pack.key for pack in catalog.list_packs(env, include_inactive=True)}
     packs = [
         ("starter", "Starter Pack", 50, USD("4.99"), 180),
@@ -25,7 +26,7 @@ def load(env: Env) -> None:
             catalog.upsert_pack(env, key, name=name, credits=credits, price=price,
                                 expires_days=days, position=position)  # fmt: skip
     _load_items(env)
-    _load_plans(env)
+    _load_plans(env, trial_days=14 if trials else 0)
     codes = {promo.code for promo in promos.list_promos(env, include_inactive=True)}
     if "WELCOME10" not in codes:
         promos.upsert_promo(env, "WELCOME10", percent_off=10)
@@ -55,12 +56,12 @@ def _load_items(env: Env) -> None:
                      price=USD("549.99"), kind="service", duration_months=6, position=2)
 
 
-def _load_plans(env: Env) -> None:
+def _load_plans(env: Env, *, trial_days: int) -> None:
     """A plan by the month and by the year, one with seats, and a membership with credits."""
     known = {plan.key for plan in plans.list_(env, include_inactive=True)}
     if "pro" not in known:
-        plans.upsert(env, "pro", name="Pro", prices=[USD("19.99"), EUR("18.49")], trial_days=14,
-                     grants=["course:*", "lab:*"])  # fmt: skip
+        plans.upsert(env, "pro", name="Pro", prices=[USD("19.99"), EUR("18.49")],
+                     trial_days=trial_days, grants=["course:*", "lab:*"])  # fmt: skip
     if "pro-yearly" not in known:
         plans.upsert(env, "pro-yearly", name="Pro, by the Year", price=USD("199.00"), position=1,
                      interval="year", grants=["course:*", "lab:*"])  # fmt: skip
