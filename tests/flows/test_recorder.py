@@ -55,6 +55,8 @@ ALLOWED: dict[str, str] = {
     "from payments p left join reminders r": "sweep: payments to be reminded of",
     "from invoices i left join reminders r": "sweep: open invoices to be reminded of",
     "from subscriptions t join plan_versions v": "sweep: renewals and cards to be told of",
+    "with part as materialized (select customer_id, id from subscriptions":
+        "sweep: all, after the settings of notices changed",
     "from subscriptions where look_at <=": "sweep: what providers run, to be looked at there",
     "from invoices where number is null": "sweep: invoices without a number",
     "from credit_notes where number is null": "sweep: credit notes without a number",

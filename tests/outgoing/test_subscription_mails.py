@@ -282,6 +282,46 @@ def test_the_sweep_of_notices_reads_by_its_own_index(billing):
     assert any("subscriptions_notices" in row["QUERY PLAN"] for row in plan), plan
 
 
+# S1.45
+def test_other_days_of_the_settings_hold_at_once_and_for_all(billing):
+    billing.plan("yearly", price=USD("200.00"), interval="year")
+    sub = billing.subscribe(user(billing), "yearly")
+
+    def told(**days: int) -> int:
+        env = replace(billing.env, settings=replace(billing.env.settings, **days))
+        return subscription_notices.tell_due(env)
+
+    ahead(billing, sub, days=6)
+    assert told(renewal_notice_days=0, card_notice_days=7) == 0, "nothing will ever be told of it"
+    assert looked_at(billing.env) == []
+    assert told(renewal_notice_days=5, card_notice_days=7) == 0
+    ahead(billing, sub, days=5)
+    assert told(renewal_notice_days=5, card_notice_days=7) == 1
+
+    billing.plan("other", price=USD("90.00"), interval="year", family="other")
+    late = billing.subscribe(user(billing), "other")
+    with billing.env.db.transaction(late.customer_id) as tx:
+        tx.run("update payment_methods set exp_month = 1, exp_year = 2020"
+               " where customer_id = %(c)s", {"c": late.customer_id})
+    ahead(billing, late, days=16)
+    assert told(renewal_notice_days=20, card_notice_days=3) == 1
+    ahead(billing, late, days=4)
+    assert told(renewal_notice_days=1, card_notice_days=2) == 0
+    ahead(billing, late, days=2)
+    assert told(renewal_notice_days=1, card_notice_days=2) == 1, "read by the shorter time"
+
+
+# S1.45
+def test_a_busy_customer_keeps_nobody_elses_row_in_the_sweep(billing):
+    billing.plan()
+    subs = [billing.subscribe(user(billing)) for _ in range(3)]
+    ahead(billing, subs[0], days=10)
+    with billing.env.db.transaction(subs[1].customer_id):
+        assert subscription_notices.tell_due(billing.env) == 0
+        assert looked_at(billing.env) == [subs[1].id]
+    assert (subscription_notices.tell_due(billing.env), looked_at(billing.env)) == (0, [])
+
+
 # S1.26
 def test_renewals_that_cannot_be_told_delay_nobody_elses(billing, monkeypatch):
     billing.plan(interval="year")
@@ -345,6 +385,11 @@ def test_a_card_that_expires_before_the_renewal_is_told_once_for_card_and_period
     expire(other.id, sub.period_end)
     assert [subscription_notices.tell_due(env) for _ in range(2)] == [1, 0]
     assert kinds(billing, who).count("card_expiring") == 2
+    with env.db.transaction(who.uuid) as tx:
+        for method, is_default in ((other.id, False), (first.id, True)):
+            tx.run("update payment_methods set is_default = %(d)s where customer_id = %(c)s"
+                   " and id = %(i)s", {"d": is_default, "c": who.uuid, "i": method})  # fmt: skip
+    assert subscription_notices.tell_due(env) == 0, "of the first it was told already"
 
 
 # What could not be charged -------------------------------------------------------------------

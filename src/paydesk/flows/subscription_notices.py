@@ -41,7 +41,7 @@ _RENEWS: LiteralString = (
 )
 _CARD: LiteralString = (
     " (t.state in ('active', 'trialing') and %(tells_card)s and m.exp_year is not null"
-    " and coalesce(t.told ->> 'card', '') <> m.id::text || ':' || MARK"
+    " and strpos(coalesce(t.told ->> 'card', ''), m.id::text || ':' || MARK) = 0"
     " and EXPIRES <= t.period_end and t.period_end - %(card_days)s <= UNTIL)"
 )
 
@@ -60,7 +60,7 @@ _NEXT: LiteralString = """ case when STANDS and t.period_end > %(now)s then leas
         and coalesce(t.told ->> 'renewal', '') <> MARK
         then t.period_end - %(renewal_days)s + %(longest)s else 'infinity' end,
     case when t.state in ('active', 'trialing') and %(tells_card)s and m.exp_year is not null
-        and coalesce(t.told ->> 'card', '') <> m.id::text || ':' || MARK
+        and strpos(coalesce(t.told ->> 'card', ''), m.id::text || ':' || MARK) = 0
         and EXPIRES <= t.period_end
         then t.period_end - %(card_days)s + %(longest)s else 'infinity' end)
     else 'infinity' end"""
@@ -95,10 +95,22 @@ _CLOCKED: LiteralString = _filled(
 )  # fmt: skip
 
 
+_LOOK_AGAIN: LiteralString = (
+    "with part as materialized (select customer_id, id from subscriptions"
+    " where runner = 'paydesk' and state in ('trialing', 'active') and cancel_at is null"
+    " and period_end > %(now)s and (customer_id, id) > (%(customer_id)s::uuid, %(id)s::uuid)"
+    " order by customer_id, id limit %(limit)s for no key update),"
+    " anew as (update subscriptions s set notice_at = s.period_end from part p"
+    "  where s.customer_id = p.customer_id and s.id = p.id)"
+    " select customer_id, id from part order by customer_id desc, id desc limit 1"
+)
+
 #: Before every row.
 _FIRST: dict[str, Any] = {"notice_at": "-infinity", "customer_id": UUID(int=0), "id": UUID(int=0)}
 #: Rows that nothing is told of yet, put off in one transaction.
 AT_ONCE = 100
+#: So many are looked at anew in one transaction, after the settings changed.
+ANEW = 1_000
 
 
 def _values(settings: Settings) -> dict[str, Any]:
@@ -121,6 +133,7 @@ def tell_due(env: Env, limit: int = 100) -> int:
     values, now = _told(env.settings), env.now()
     if not values["longest"]:
         return 0
+    _begin_anew(env)
     done, rows = 0, [_FIRST]
     while rows and done < limit:
         last = {name: rows[-1][name] for name in _FIRST}
@@ -132,17 +145,39 @@ def tell_due(env: Env, limit: int = 100) -> int:
     return done
 
 
+def _begin_anew(env: Env) -> None:
+    """Where the settings are others than those by which rows were put off, all are looked at again:
+    an earlier notice is not missed. Part by part; whoever dies leaves it to the next round. No head
+    is locked: an instant to look at a row is no state of it, and is written from the row itself."""
+    now, days = env.now(), (env.settings.renewal_notice_days, env.settings.card_notice_days)
+    with env.db.read() as tx:
+        row = tx.one("select renewal_days, card_days from notice_terms")
+    if row is not None and (row["renewal_days"], row["card_days"]) == days:
+        return
+    last: dict[str, Any] | None = {"customer_id": UUID(int=0), "id": UUID(int=0)}
+    while last is not None:
+        with env.db.transaction() as tx:
+            last = tx.one(_LOOK_AGAIN, {**last, "now": now, "limit": ANEW})
+    with env.db.transaction() as tx:
+        tx.run(
+            "insert into notice_terms (renewal_days, card_days, set_at)"
+            " values (%(renewal)s, %(card)s, %(now)s) on conflict (is_only) do update set"
+            " renewal_days = excluded.renewal_days, card_days = excluded.card_days,"
+            " set_at = excluded.set_at",
+            {"renewal": days[0], "card": days[1], "now": now},
+        )
+
+
 def _put_off(env: Env, rows: Sequence[Mapping[str, Any]]) -> None:
     """Look again when something may have to be told of them. The heads are locked, so that no
     change of a plan or a method is missed; who is busy is looked at in the next round."""
     for start in range(0, len(rows), AT_ONCE):
         part = rows[start : start + AT_ONCE]
         whose = {row["customer_id"] for row in part}
-        with (
-            one_row("billing_notices", part[0]["id"]),
-            env.db.transaction(*whose, wait_s=WAIT_S) as tx,
-        ):
-            _write_next(tx, env, [(row["customer_id"], row["id"]) for row in part])
+        with one_row("billing_notices", part[0]["id"]), env.db.transaction() as tx:
+            tx.lock(*whose, free_only=True)
+            _write_next(tx, env, [(row["customer_id"], row["id"]) for row in part
+                                  if row["customer_id"] in tx.heads])  # fmt: skip
 
 
 def _write_next(tx: Tx, env: Env, keys: Sequence[tuple[UUID, UUID]]) -> None:
@@ -174,7 +209,8 @@ def tell(env: Env, customer_id: UUID, sub_id: UUID) -> int:
             sub.told = {**sub.told, "renewal": row["mark"]}
             steps.tell(tx, now, sub, "renewal_upcoming", **upcoming(tx, now, sub, env.settings))
         if row["card"]:
-            sub.told = {**sub.told, "card": f"{row['method_id']}:{row['mark']}"}
+            told = [one for one in sub.told.get("card", "").split() if one.endswith(row["mark"])]
+            sub.told = {**sub.told, "card": " ".join([*told, f"{row['method_id']}:{row['mark']}"])}
             _tell_card(tx, now, sub, row)
         steps.save(tx, now, sub)
         _write_next(tx, env, [(customer_id, sub_id)])
