@@ -43,7 +43,7 @@ def test_the_next_subscription_uses_it_in_the_place_of_what_was_kept(sold, runne
     assert used(sold) == 1
     assert sold.all("select * from promo_reservations") == []
     states = sold.all("select state from promo_uses order by state")
-    assert [row["state"] for row in states] == ["released", "used"]
+    assert [row["state"] for row in states] == ["used"]
 
 
 def test_it_is_kept_for_its_plan_alone(sold):

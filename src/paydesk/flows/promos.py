@@ -46,8 +46,11 @@ __all__ = [
     "drop",
     "for_plan",
     "get_promo",
+    "had_trial",
     "hand_over",
+    "has_purchased",
     "kept_for",
+    "leave",
     "let_go",
     "list_promos",
     "lock_released",
@@ -238,7 +241,7 @@ def claim(
         if held is not None and held["promo_id"] == promo.uuid:
             return Reservation(**_gives(promo, price), **_place(held))
         _check(tx, promo, who, found, price, now, item, sold)
-        if sold is not None and promo.free_trial_days and _had_trial(tx, who.uuid, sold):
+        if sold is not None and promo.free_trial_days and had_trial(tx, who.uuid, sold):
             raise _refused("customer_limit_reached")
         payment_id = ids.new_owned(who.uuid)
         row = {
@@ -408,7 +411,7 @@ def _check(
         plan=plan.key if plan else None,
         customer_ids=(who.external_id, who.id),
         metadata=who.metadata,
-        has_purchased=promo.first_purchase and _has_purchased(tx, who.uuid),
+        has_purchased=promo.first_purchase and has_purchased(tx, who.uuid),
     )
     if reason := rules.refusal(promo.terms, purchase, now):
         raise _refused(reason)
@@ -434,7 +437,7 @@ def _check_own_limits(tx: Tx, promo: Promo, customer_id: UUID) -> None:
         if used >= promo.per_customer:
             raise _refused("customer_limit_reached")
     if promo.first_purchase and (
-        _has_purchased(tx, customer_id)
+        has_purchased(tx, customer_id)
         or tx.one(
             "select 1 as one from promos p join promo_uses u on u.promo_id = p.id"
             " where p.first_purchase and u.customer_id = %(customer_id)s"
@@ -445,7 +448,7 @@ def _check_own_limits(tx: Tx, promo: Promo, customer_id: UUID) -> None:
         raise _refused("not_first_purchase")
 
 
-def _has_purchased(tx: Tx, customer_id: UUID) -> bool:
+def has_purchased(tx: Tx, customer_id: UUID) -> bool:
     return tx.one(
         "select 1 as one from payments where customer_id = %(customer_id)s"
         " and captured_minor > 0 limit 1",
@@ -453,7 +456,7 @@ def _has_purchased(tx: Tx, customer_id: UUID) -> bool:
     ) is not None  # fmt: skip
 
 
-def _had_trial(tx: Tx, customer_id: UUID, plan: Plan) -> bool:
+def had_trial(tx: Tx, customer_id: UUID, plan: Plan) -> bool:
     return tx.one(
         "select 1 as one from trials where customer_id = %(customer_id)s and family = %(family)s",
         {"customer_id": customer_id, "family": plan.family},
@@ -474,17 +477,34 @@ def kept_for(tx: Tx, customer_id: UUID, plan: Plan, now: datetime) -> str | None
 
 
 def hand_over(
-    tx: Tx, customer_id: UUID, product: str, promo_id: UUID, now: datetime
-) -> None:
-    """What was reserved of this code for the product is free again, for the use that is about to
-    be counted in its place."""
-    kept = tx.value(
+    tx: Tx, customer_id: UUID, product: str, promo_id: UUID, use_id: UUID, now: datetime
+) -> bool:
+    """The use that was reserved of this code for the product becomes that of `use_id`, whatever
+    the limits are by now. False where none is kept any more: it is to be counted anew."""
+    kept = tx.one(
         "delete from promo_reservations where customer_id = %(customer_id)s"
-        " and product = %(product)s and promo_id = %(promo_id)s returning payment_id",
+        " and product = %(product)s and promo_id = %(promo_id)s returning payment_id, expires_at",
         {"customer_id": customer_id, "product": product, "promo_id": promo_id},
     )
-    if kept is not None:
-        uncount(tx, promo_id, kept, now)
+    if kept is None:
+        return False
+    if kept["expires_at"] <= now:
+        uncount(tx, promo_id, kept["payment_id"], now)
+        return False
+    return bool(tx.run(
+        "update promo_uses set payment_id = %(use_id)s where promo_id = %(promo_id)s"
+        " and payment_id = %(payment_id)s and customer_id = %(customer_id)s"
+        " and state = 'reserved'",
+        {"customer_id": customer_id, "promo_id": promo_id, "use_id": use_id,
+         "payment_id": kept["payment_id"]},
+    ))  # fmt: skip
+
+
+def leave(tx: Tx, customer_id: UUID, product: str, now: datetime) -> None:
+    """What was reserved for the product goes back: it was sold without. The head is locked."""
+    held = _reservation(tx, customer_id, product, now)
+    if held is not None:
+        give_back(tx, customer_id, held["promo_id"], held["payment_id"], now)
 
 
 def _reservation(tx: Tx, customer_id: UUID, product: str, now: datetime) -> Any:

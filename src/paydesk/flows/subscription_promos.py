@@ -39,15 +39,30 @@ def chosen(
     tx: Tx, code: str | None, who: Customer, plan: Plan, price: Money, now: datetime
 ) -> Code | None:
     """The code that was named, or the one that was applied for this plan before; None without
-    any. Raises InvalidPromoCode."""
-    code = code or promos.kept_for(tx, who.uuid, plan, now)
-    return weigh(tx, code, who, plan, price, now) if code else None
+    any. Raises InvalidPromoCode for one that was named.
+
+    Who may use it was decided when it was applied. Where what was applied no longer fits, and
+    nobody names it, the subscription begins without.
+    """
+    kept = promos.kept_for(tx, who.uuid, plan, now)
+    if code:
+        is_kept = kept is not None and rules.norm(kept) == rules.norm(code)
+        return weigh(tx, code, who, plan, price, now, is_kept=is_kept)
+    if kept is None:
+        return None
+    try:
+        found = weigh(tx, kept, who, plan, price, now, is_kept=True)
+    except InvalidPromoCode:
+        return None
+    return None if found.trial_days and promos.had_trial(tx, who.uuid, plan) else found
 
 
 def weigh(
-    tx: Tx, code: str, who: Customer, plan: Plan, price: Money, now: datetime
-) -> Code:
-    """Whether and how the code helps. Nothing is counted. Raises InvalidPromoCode."""
+    tx: Tx, code: str, who: Customer, plan: Plan, price: Money, now: datetime, *,
+    is_kept: bool = False,
+) -> Code:  # fmt: skip
+    """Whether and how the code helps; of one that `is_kept`, whether it fits this plan and price.
+    Nothing is counted. Raises InvalidPromoCode."""
     try:
         promo = promos.promo_in(tx, code)
     except NotFound:
@@ -60,15 +75,14 @@ def weigh(
     if row["plans"] is not None and plan.key not in row["plans"]:
         raise _refused("wrong_product")
     terms = promo.terms
+    if is_kept:
+        terms = replace(terms, active=True, starts_at=None, expires_at=None, customers=None,
+                        match_metadata={}, first_purchase=False)  # fmt: skip
     if row["kind"] in _FREE:
         terms = replace(terms, kind="bonus_credits")
     elif price.minor <= 0:
         raise _refused("no_discount")
-    has_purchased = promo.first_purchase and tx.one(
-        "select 1 as one from payments where customer_id = %(customer_id)s"
-        " and captured_minor > 0 limit 1",
-        {"customer_id": who.uuid},
-    ) is not None  # fmt: skip
+    has_purchased = terms.first_purchase and promos.has_purchased(tx, who.uuid)
     purchase = rules.Purchase(
         price_minor=price.minor, currency=price.currency, pack=None, plan=plan.key,
         customer_ids=(who.external_id, who.id), metadata=who.metadata,
@@ -90,11 +104,17 @@ def weigh(
     return Code(promo.uuid, kept, row["trial_days"] or 0, promos.product_of(plan=plan))
 
 
-def use(tx: Tx, code: Code, customer_id: UUID, sub_id: UUID, now: datetime) -> None:
-    """Count one use for this subscription, within the limits, in the place of one that was kept
-    for it. Raises InvalidPromoCode."""
-    promos.hand_over(tx, customer_id, code.product, code.promo_id, now)
-    promos.count_use(tx, code.promo_id, customer_id, sub_id, now)
+def use(
+    tx: Tx, code: Code | None, plan: Plan, customer_id: UUID, sub_id: UUID, now: datetime
+) -> None:
+    """Count one use for this subscription: the one that was kept for it, else a new one within
+    the limits. Without a code, what was kept for the plan and does not fit goes back. Raises
+    InvalidPromoCode."""
+    if code is None:
+        promos.leave(tx, customer_id, promos.product_of(plan=plan), now)
+        return
+    if not promos.hand_over(tx, customer_id, code.product, code.promo_id, sub_id, now):
+        promos.count_use(tx, code.promo_id, customer_id, sub_id, now)
     tx.run(
         "update promo_uses set state = 'used' where promo_id = %(promo_id)s"
         " and payment_id = %(id)s and customer_id = %(customer_id)s",

@@ -212,8 +212,7 @@ def _begin(
     sub, code = drawn.sub, drawn.code
     sub.clock_id = tx.heads[what.customer_id].clock_id
     heads.count_day(tx, what.customer_id, now, 1, env.settings.max_daily_transactions)
-    if code is not None:
-        subscription_promos.use(tx, code, what.customer_id, sub.id, now)
+    subscription_promos.use(tx, code, drawn.plan, what.customer_id, sub.id, now)
     call = _open(
         env, tx, now, sub, drawn.plan, drawn.trial_days, drawn.has_method, what.success_url
     )
