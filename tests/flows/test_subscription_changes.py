@@ -154,7 +154,8 @@ def test_a_discount_is_carried_to_the_new_charge(billing, make):
     half = (sub.period_end - sub.period_start) / 2
     billing.clock.advance(seconds=half.total_seconds())
     seen = changes.preview(billing.env, who.uuid, sub.id, plan="team")
-    assert [one.amount.minor for one in seen.lines] == [-500, 1250]
+    assert [(one.kind, one.amount.minor) for one in seen.lines] == [
+        ("proration_credit", -500), ("proration_charge", 2500), ("discount", -1250)]
     changes.change(billing.env, who.uuid, sub.id, plan="team", expect=seen)
     back = changes.preview(billing.env, who.uuid, sub.id, plan="pro", at="now")
     assert back.credit.minor == 750

@@ -110,9 +110,9 @@ SOURCES: dict[str, Source] = {
         sql.SQL("""
     select {bucket} as bucket, p.purpose,
         coalesce(p.package_id, p.terms #>> '{{goods,key}}', p.purpose) as product,
-        coalesce(p.promo_id::text, '') as promo, p.currency, count(*) as sold,
+        coalesce(p.promo_id::text, i.promo, '') as promo, p.currency, count(*) as sold,
         sum(p.captured_minor)::bigint as captured, sum(p.refunded_minor)::bigint as refunded,
-        sum(p.discount_minor)::bigint as discount,
+        sum(p.discount_minor + coalesce(i.discount, 0))::bigint as discount,
         coalesce(sum(case when p.currency = 'usd' then p.captured_minor
             else round(p.captured_minor::numeric * p.usd_minor / p.asked_minor) end), 0)::bigint
             as usd,
@@ -122,6 +122,13 @@ SOURCES: dict[str, Source] = {
         coalesce(sum(u.bonus_credits), 0)::bigint as bonus
     from payments p
     left join promo_uses u on u.promo_id = p.promo_id and u.payment_id = p.id
+    left join lateral (select v.discount_minor as discount, s.discount ->> 'promo_id' as promo
+        from invoices v join subscriptions s
+            on s.customer_id = v.customer_id and s.id = v.subscription_id
+            and s.discount ->> 'promo_id' is not null
+        where p.purpose = 'invoice' and v.customer_id = p.customer_id
+            and v.id = (p.terms #>> '{{goods,invoice}}')::uuid and v.payment_id = p.id
+            and v.discount_minor > 0 offset 0) i on true
     where {within} and p.deleted_at is null and p.captured_minor > 0
     group by 1, 2, 3, 4, 5"""),
     ),

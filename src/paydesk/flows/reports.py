@@ -253,11 +253,16 @@ def promos_page(env: Env, limit: int = 200) -> list[Row]:
             " coalesce(n.used, 0) as used, coalesce(m.brought, 0)::bigint as brought,"
             " coalesce(m.given, 0)::bigint as given"
             " from promos r left join promo_counts n on n.promo_id = r.id"
-            " left join lateral (select sum(p.captured_minor) as brought,"
-            "   sum(p.discount_minor) as given from promo_uses u join payments p"
-            "   on p.customer_id = u.customer_id and p.id = u.payment_id"
-            "   where u.promo_id = r.id and u.state = 'used' and p.currency = %(currency)s) m"
-            "   on true"
+            " left join lateral (select sum(o.brought) as brought, sum(o.given) as given"
+            "   from promo_uses u cross join lateral ("
+            "    select p.captured_minor as brought, p.discount_minor as given from payments p"
+            "     where p.customer_id = u.customer_id and p.id = u.payment_id"
+            "     and p.currency = %(currency)s"
+            # A subscription's use has its id: what its invoices took off, changes of plan too.
+            "    union all select v.paid_minor, v.discount_minor from invoices v"
+            "     where v.customer_id = u.customer_id and v.subscription_id = u.payment_id"
+            "     and v.state = 'paid' and v.discount_minor > 0 and v.currency = %(currency)s) o"
+            "   where u.promo_id = r.id and u.state = 'used') m on true"
             " order by r.created_at desc, r.id desc limit %(limit)s",
             {"currency": env.settings.default_currency, "limit": limit},
         )

@@ -12,7 +12,6 @@ from fractions import Fraction
 from typing import Any
 from uuid import UUID
 
-from paydesk import ids
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
 from paydesk.errors import Conflict, InvalidRequest
@@ -275,29 +274,34 @@ def _allotment(sub: Sub, before: Terms, told: Terms) -> tuple[datetime, datetime
 def _items(
     result: proration.Result, sub: Sub, plan: Plan, told: Terms
 ) -> tuple[NewItem, ...]:
-    """Lines as the invoice has them: a discount is in the line that it comes off."""
-    off = {line.of: line for line in result.lines if line.kind == "discount"}
+    """Lines as the invoice has them. A discount bears the name of its code, as on every invoice,
+    and names its charge, which has the same place in both lists."""
     found = []
-    for index, line in enumerate(result.lines):
+    for line in result.lines:
         if line.kind == "discount":
+            found.append(_carried(line, sub, told))
             continue
-        amount, why = line.amount_minor, dict(line.why)
-        if index in off:
-            amount += off[index].amount_minor
-            kept = sub.discount or {}
-            why |= {"charge_minor": line.amount_minor, "discount": off[index].why,
-                    "discount_minor": -off[index].amount_minor,
-                    "promo": ids.show("promo", UUID(kept["promo_id"]))}  # fmt: skip
         is_old = line.kind == "proration_credit"
         found.append(
             NewItem(
-                kind=line.kind, description=proration.describe(line), amount_minor=amount,
-                quantity=line.quantity, unit_minor=line.unit_minor, period=line.period,
+                kind=line.kind, description=proration.describe(line),
+                amount_minor=line.amount_minor, quantity=line.quantity, unit_minor=line.unit_minor,
+                period=line.period, of=line.of,
                 plan=(sub.plan_id, sub.plan_version) if is_old else (plan.uuid, told.version),
-                of=line.of if isinstance(line.of, UUID) else None, product=told.product, why=why,
+                product=told.product, why=line.why,
             )
         )  # fmt: skip
     return tuple(found)
+
+
+def _carried(line: proration.Line, sub: Sub, told: Terms) -> NewItem:
+    """What the subscription's code takes off the charge of a change."""
+    code = bills.discount_of(sub.discount or {})
+    return NewItem(
+        kind="discount", description=code.description, amount_minor=line.amount_minor, of=line.of,
+        period=line.period, product=told.product,
+        why={**line.why, **code.why, "discount_minor": -line.amount_minor},
+    )
 
 
 def _preview(

@@ -112,7 +112,8 @@ FIGURES: dict[str, Figure] = {
     "sold": Figure("Paid payments of the period for this product, or with this code.", "count",
                    "payments.captured_minor > 0"),
     "discount": Figure("What promo codes took off the price of these.", "money",
-                       "payments.discount_minor"),
+                       "payments.discount_minor, and invoices.discount_minor of those"
+                       " that they paid for subscriptions with a code"),
     "bonus_credits": Figure("Credits that promo codes put on top.", "credits",
                             "promo_uses.bonus_credits"),
     "customers": Figure("Customers with a paid payment made in the period.", "count",

@@ -17,7 +17,7 @@ from uuid import UUID
 from paydesk.errors import Conflict, InvalidRequest
 from paydesk.rules.money import divide_half_up, exponent
 
-#: Lines that a discount takes from; prorated lines have had theirs in what was prorated.
+#: Lines that a discount takes from; prorated lines come with theirs.
 DISCOUNTED = frozenset({"recurring", "one_off"})
 #: Lines that are made here, not asked for.
 MADE = frozenset({"discount", "tax"})
@@ -123,13 +123,24 @@ def check(items: Sequence[NewItem], currency: str) -> None:
     exponent(currency)
     if len(items) > MAX_ITEMS:
         raise InvalidRequest(f"An invoice has at most {MAX_ITEMS} lines.", param="items")
-    for one in items:
-        if one.kind not in KINDS - MADE:
+    for index, one in enumerate(items):
+        if one.kind not in KINDS - MADE and not _is_carried(items, index):
             raise InvalidRequest(f"{one.kind!r} is no kind of line to ask for.", param="items")
         if one.kind == "proration_credit" and one.amount_minor > 0:
             raise InvalidRequest("A credit takes from the total.", param="items")
         if one.quantity <= 0:
             raise InvalidRequest("A line's quantity is above zero.", param="items")
+
+
+def _is_carried(items: Sequence[NewItem], index: int) -> bool:
+    """Whether it is the discount that comes with a subscription's charge of the same list."""
+    one = items[index]
+    if one.kind != "discount" or not isinstance(one.of, int) or not 0 <= one.of < index:
+        return False
+    charge = items[one.of]
+    return charge.kind in ("recurring", "proration_charge") and (
+        0 <= -one.amount_minor <= charge.amount_minor
+    )
 
 
 def discounted(items: Sequence[NewItem], discount: Discount | None) -> list[NewItem]:
