@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from provider_run import There
 
 from paydesk.flows import provider_billing_events as news
+from paydesk.flows import subscription_changes as changes
 from paydesk.flows import subscriptions as flow
 from paydesk.providers.billing import RemoteLine
 from paydesk.providers.stripe_billing_shapes import of_invoice, of_subscription
@@ -107,6 +109,56 @@ def test_an_invoice_that_is_sent_is_waited_for_until_it_is_due(there, told):
     look(there, who)
     assert there.billing.can(who, "tier:pro")
     assert there.billing.balance(who) == 100
+
+
+def declining(there, **plan):
+    """A paid month whose renewal is a draft, that will be declined."""
+    there.plan("pro", grace_days=0, **plan)
+    sub = there.begin(there.user())
+    method = SimpleNamespace(ref=there.remote(sub)["default_payment_method"])
+    there.billing.reissue(method, "chargeCustomerFail")
+    left = sub.period_end - there.env.now()
+    there.go_on(seconds=int(left.total_seconds()) + 300)
+    there.deliver()
+    assert there.look(sub).state == "active" and not there.billing.can(sub, "tier:pro")
+    return sub
+
+
+def test_a_change_while_the_renewal_is_a_draft_opens_no_period(there):
+    # S1.14 S1.21: what the change billed says nothing of the period
+    there.plan("lite", price=USD("5.00"), grace_days=0, grants=["tier:pro"])
+    sub = declining(there, price=USD("40.00"))
+    changes.change(there.env, sub.customer_id, sub.id, plan="lite", at="now")
+    changes.cancel(there.env, sub.customer_id, sub.id, at="period_end")
+    there.deliver()
+    drafts = [one for one in there.sim.objects("invoice") if one["status"] == "draft"]
+    assert drafts and there.remote(sub)["latest_invoice"] != drafts[0]["id"]
+    assert not there.billing.can(sub, "tier:pro")
+    there.go_on(hours=2)
+    there.deliver()
+    assert (1, "open", 4000, 500) in there.billing.invoices(sub)
+    assert not there.billing.can(sub, "tier:pro")
+
+
+def test_what_was_taken_for_free_is_shut_when_its_invoice_is_not_paid(there, told):
+    # S1.14 S1.21: it was heard of no invoice at first
+    sub = declining(there)
+    told(fetch_subscription=lambda found: replace(found, latest_invoice=None),
+         list_invoices=lambda found: [one for one in found if one.state != "draft"])  # fmt: skip
+    news.look(there.env, sub.customer_id, sub.id)
+    assert there.billing.can(sub, "tier:pro")
+    told()
+    there.go_on(hours=2)
+    there.deliver()
+    assert there.billing.invoices(sub)[-1][:2] == (1, "open")
+    assert not there.billing.can(sub, "tier:pro")
+    there.billing.reissue(
+        SimpleNamespace(ref=there.remote(sub)["default_payment_method"]), "visa"
+    )
+    (open_,) = [one for one in there.sim.objects("invoice") if one["status"] == "open"]
+    there.sim.request("POST", f"/v1/invoices/{open_['id']}/pay")
+    there.deliver()
+    assert there.billing.can(sub, "tier:pro")
 
 
 @pytest.mark.parametrize("state", ["uncollectible", "void", "open"])

@@ -456,9 +456,12 @@ def reinstate_for(tx: Tx, now: datetime, customer_id: UUID, cause_id: UUID) -> l
 
 
 def revoke_source(
-    tx: Tx, now: datetime, customer_id: UUID, source_id: UUID, cause: str
-) -> list[UUID]:
-    """End all that a subscription opens, for good. The head is locked. Answers the grants."""
+    tx: Tx, now: datetime, customer_id: UUID, source_id: UUID, cause: str, *,
+    unpaid: tuple[datetime, datetime] | None = None,
+) -> list[UUID]:  # fmt: skip
+    """End all that a subscription opens, for good. The head is locked. Answers the grants.
+
+    `unpaid`: only what was given without a payment since the first instant, beyond the second."""
     rows = tx.all(
         "select g.id, g.customer_id, g.resource_type, g.resource_id, g.source, g.source_id,"
         " exists (select 1 from access_revocations r where r.customer_id = g.customer_id"
@@ -467,9 +470,11 @@ def revoke_source(
         " and g.source_id = %(source_id)s and g.expires_at > %(now)s and not exists ("
         "  select 1 from access_revocations r where r.customer_id = g.customer_id"
         "  and r.grant_id = g.id and r.cause_id = %(source_id)s and r.reinstated_at is null)"
-        " order by g.id",
-        {"customer_id": customer_id, "source_id": source_id, "now": now},
-    )
+        " and (%(since)s::timestamptz is null or (g.payment_id is null"
+        "  and g.created_at >= %(since)s and g.expires_at > %(until)s)) order by g.id",
+        {"customer_id": customer_id, "source_id": source_id, "now": now,
+         "since": unpaid[0] if unpaid else None, "until": unpaid[1] if unpaid else None},
+    )  # fmt: skip
     _revoke(tx, now, rows, cause, source_id)
     return [row["id"] for row in rows]
 

@@ -373,16 +373,22 @@ def _tell_trial_end(tx: Tx, now: datetime, sub: Sub) -> None:
 
 
 def open_access(
-    tx: Tx, now: datetime, sub: Sub, latest: str | None = None, *, is_asked: bool = False
-) -> None:
+    tx: Tx, now: datetime, sub: Sub, latest: str | None = None, *, is_asked: bool = False,
+    is_draft: bool = False,
+) -> None:  # fmt: skip
     """Open what the plan opens for the last period that was paid for, or the trial, once; and for
     the running one where nothing of it is owed. `latest` is what the provider billed last, where
-    it was asked."""
+    it was asked; `is_draft`: what bills the running period is not final yet. What was opened for
+    nothing is shut where an invoice of the period is there by now, and is not paid."""
     if sub.state not in GIVING:
         return
     told = steps.terms(tx, sub)
     until, payment_id = _paid_until(tx, sub, told.grace_days)
-    free = _free_until(tx, sub, latest, timedelta(days=told.grace_days)) if is_asked else None
+    if _is_unpaid(tx, sub):
+        access.revoke_source(tx, now, sub.customer_id, sub.id, "cancellation",
+                             unpaid=(sub.period_start, until or sub.period_start))  # fmt: skip
+    grace = timedelta(days=told.grace_days)
+    free = _free_until(tx, sub, latest, grace, is_draft=is_draft) if is_asked else None
     if free is not None and (until is None or free > until):
         until, payment_id = free, None
     if until is None or until <= now:
@@ -411,8 +417,19 @@ def _paid_until(tx: Tx, sub: Sub, grace_days: int) -> tuple[datetime | None, UUI
     return until, payment_id
 
 
+def _is_unpaid(tx: Tx, sub: Sub) -> bool:
+    """Whether the invoice of the running period is there and not paid. One that was sent is waited
+    for as long as it is open."""
+    states = ["uncollectible", "void", *([] if sub.told.get("sent") else ["open"])]
+    return bool(tx.value(
+        "select exists (select from invoices where customer_id = %(customer_id)s"
+        " and subscription_id = %(id)s and cycle = %(cycle)s and state = any(%(states)s))",
+        {"customer_id": sub.customer_id, "id": sub.id, "cycle": sub.period, "states": states},
+    ))  # fmt: skip
+
+
 def _free_until(
-    tx: Tx, sub: Sub, latest: str | None, grace: timedelta
+    tx: Tx, sub: Sub, latest: str | None, grace: timedelta, *, is_draft: bool
 ) -> datetime | None:
     """How long one that is active is open though no payment of its running period came: a time
     before the first billing date, and what is billed when it was used. One that was sent is waited
@@ -433,12 +450,12 @@ def _free_until(
         return None
     if owed:
         return min([sub.period_end, *(row["due_at"] for row in owed if row["due_at"])]) + grace
-    is_final = latest is None or tx.value(
+    is_final = not is_draft and (latest is None or tx.value(
         "select exists (select from provider_refs r join invoices i"
         " on i.customer_id = r.customer_id and i.id = r.object_id"
         " where r.provider = %(provider)s and r.account = %(account)s and r.ref = %(latest)s"
         " and r.customer_id = %(customer_id)s)", keys,
-    )  # fmt: skip
+    ))  # fmt: skip
     if is_final:
         return sub.period_end + grace
     return sub.period_start + DRAFT + grace if sub.told.get("sent") else None

@@ -138,6 +138,7 @@ def sync(
                 if books.find(tx, customer_id, name, account, ref, remote.subscription_id) is None:
                     books.sold_by(tx, name, account, remote)
         heard = ask_about(env, name, env.providers.call(name, "list_invoices", ref, since))
+        heard.is_listed = True
         crash.at("apply_after_fetch")
         with env.db.transaction(customer_id, wait_s=wait_s) as tx:
             now = heads.decide(tx, env.now(), customer_id)
@@ -208,7 +209,7 @@ def lay(
     books.lay(tx, now, sub, remote, numbers, told_at)
     steps.save(tx, now, sub)
     _lay_invoices(env, tx, now, sub, remote.latest_invoice, heard, numbers, path,
-                  is_asked=told_at is None)  # fmt: skip
+                  is_asked=told_at is None and heard.is_listed)  # fmt: skip
     return sub.id
 
 
@@ -216,7 +217,7 @@ def _lay_invoices(
     env: Env, tx: Tx, now: datetime, sub: Sub, latest: str | None, heard: Heard,
     numbers: dict[datetime, int], path: str, *, is_asked: bool = False,
 ) -> None:  # fmt: skip
-    """`is_asked`: the provider itself said that `latest` is what it billed last."""
+    """`is_asked`: the provider itself said that `latest` is what it billed last, and listed all."""
     whose = Whose(customer_id=sub.customer_id, provider=sub.provider,
                   account=sub.provider_account, sub=sub)  # fmt: skip
     mirror.lay(env, tx, now, whose, heard, numbers, path)
@@ -228,7 +229,11 @@ def _lay_invoices(
     if newest is not None:
         after.latest_invoice_id = newest
     books.come_home(tx, after)
-    books.open_access(tx, now, after, latest, is_asked=is_asked)
+    is_draft = any(
+        one.state == "draft" and one.period and items.is_period(one)
+        and items.begins(one) >= after.period_start for one in heard.invoices
+    )  # fmt: skip
+    books.open_access(tx, now, after, latest, is_asked=is_asked, is_draft=is_draft)
     steps.save(tx, now, after)
     books.look_again(tx, after, heads.real(tx, now, sub.customer_id))
 

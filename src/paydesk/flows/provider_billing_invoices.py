@@ -61,12 +61,14 @@ class Whose:
 @dataclass(kw_only=True)
 class Heard:
     """Invoices that were asked for, with the charges and declined tries of their payments.
-    `refused`: what kept one from being laid down; the others are."""
+    `refused`: what kept one from being laid down; the others are. `is_listed`: they are all that
+    the provider has of a subscription's running period, its draft too."""
 
     invoices: list[RemoteInvoice] = field(default_factory=list)
     charges: dict[str, Charge] = field(default_factory=dict)
     tries: dict[str, list[RemoteTry]] = field(default_factory=dict)
     refused: list[Exception] = field(default_factory=list)
+    is_listed: bool = False
 
     def check(self) -> None:
         """Raise what kept an invoice from being laid down, once all else is committed."""
