@@ -65,6 +65,9 @@ POINTS: dict[str, str] = {
     "clock_after_move": "a clock stands at the instant of a due row, which is not done",
     "clock_after_step": "what was due on a clock is done, the next was not looked for",
     "clock_before_finish": "nothing is due on a clock any more, it has not arrived",
+    "provider_clock_made": "a provider made a clock, its name was not kept",
+    "provider_clock_moved": "a provider moved its clock, that was not written",
+    "provider_clock_before_look": "the desk came after a provider's clock, nothing was looked at",
     "publish_before_commit": "events were read, the feed's position is not committed",
     "publish_after_commit": "the feed's position is committed, nothing was pushed",
 }

@@ -36,6 +36,7 @@ SWEEP = ["apply_after_fetch", "apply_before_commit", "apply_after_commit"]
 ELSEWHERE = {"spend_before_step", "spend_before_commit", "spend_after_commit",
              "refill_after_look", "refill_before_commit",
              "clock_after_move", "clock_after_step", "clock_before_finish",
+             "provider_clock_made", "provider_clock_moved", "provider_clock_before_look",
              "subscribe_before_commit", "subscribe_after_commit", "renewal_invoiced",
              "renewal_before_commit", "renewal_after_commit", "dunning_before_commit",
              "dunning_after_commit", "change_before_commit", "change_after_commit",

@@ -31,8 +31,8 @@ from paydesk.settings import Settings
 
 #: Modules that register what is theirs when they are imported.
 MODULES: tuple[str, ...] = (
-    "paydesk.flows.refill_steps", "paydesk.flows.reminders", "paydesk.flows.renewals",
-    "paydesk.flows.subscription_notices",
+    "paydesk.flows.provider_clocks", "paydesk.flows.refill_steps", "paydesk.flows.reminders",
+    "paydesk.flows.renewals", "paydesk.flows.subscription_notices",
 )  # fmt: skip
 
 

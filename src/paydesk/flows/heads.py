@@ -71,6 +71,16 @@ def clock_at(tx: Tx, customer_id: UUID) -> datetime | None:
     )
 
 
+def is_on_its_way(tx: Tx, customer_id: UUID) -> bool:
+    """Whether the customer's clock is being advanced: a provider may be ahead of the desk then."""
+    return ids.may_have_clock(customer_id) and bool(tx.value(
+        "select exists (select from heads h join clocks c on c.id = h.clock_id"
+        " where h.customer_id = %(customer_id)s and c.advancing_to is not null"
+        " and c.error is null and c.deleted_at is null)",
+        {"customer_id": customer_id},
+    ))  # fmt: skip
+
+
 def count_day(tx: Tx, customer_id: UUID, now: datetime, n: int, limit: int) -> int:
     """Count `n` more transactions of the UTC day; answers the day's number with them.
 

@@ -46,6 +46,7 @@ def apply_event(
     Raises NotFound where it stands for no plan of ours: the event waits, and can be replayed.
     """
     assert event.ref is not None
+    _check_still(env, owner[0])
     try:
         if event.kind == "invoice.updated":
             _invoice(env, provider, owner[0], event.ref, path, wait_s)
@@ -66,7 +67,16 @@ def apply_about(
     wait_s: float,
 ) -> None:  # fmt: skip
     """`apply_event` for any number of events of one subscription: the answer settles them all."""
+    _check_still(env, owner[0])
     sync(env, provider, owner[0], about, path=path, wait_s=wait_s)
+
+
+def _check_still(env: Env, customer_id: UUID) -> None:
+    """Raises Busy while the customer's clock is being advanced: the provider is ahead of the desk,
+    which looks itself once it has come there."""
+    with env.db.read() as tx:
+        if heads.is_on_its_way(tx, customer_id):
+            raise Busy("The customer's clock is being advanced.")
 
 
 def _invoice(
@@ -315,7 +325,9 @@ def look_due(env: Env, limit: int = 50) -> int:
     """Sweep: look at subscriptions whose time has come; lost events are made up for."""
     with env.db.read() as tx:
         found = tx.all(
-            "select customer_id, id from subscriptions where look_at <= %(now)s"
+            "select customer_id, id from subscriptions s where look_at <= %(now)s"
+            " and (clock_id is null or not exists (select from clocks c where c.id = s.clock_id"
+            "  and c.advancing_to is not null and c.error is null))"
             " order by look_at limit %(limit)s",
             {"now": env.now(), "limit": limit},
         )

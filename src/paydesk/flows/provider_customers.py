@@ -32,8 +32,9 @@ def ref_of(tx: Tx, customer_id: UUID, provider: str, account: str) -> str | None
     )
 
 
-def keep(tx: Tx, known: Sequence[Known]) -> None:
-    """Remember who paid, by the provider's word. The heads are locked.
+def keep(tx: Tx, known: Sequence[Known], test_clock: str | None = None) -> None:
+    """Remember who paid, by the provider's word. The heads are locked. `test_clock`: the
+    provider's clock that they were made for.
 
     The first one stays: first checkouts side by side can make two at the provider, of which the
     other is used no more.
@@ -41,14 +42,16 @@ def keep(tx: Tx, known: Sequence[Known]) -> None:
     if not known:
         return
     kept = tx.all(
-        "insert into provider_customers (customer_id, provider, account, ref)"
-        " select * from unnest(%(customers)s::uuid[], %(providers)s::text[], %(accounts)s::text[],"
-        "  %(refs)s::text[]) on conflict do nothing returning customer_id, provider, account, ref",
+        "insert into provider_customers (customer_id, provider, account, ref, test_clock)"
+        " select n.*, %(test_clock)s from unnest(%(customers)s::uuid[], %(providers)s::text[],"
+        "  %(accounts)s::text[], %(refs)s::text[]) n on conflict do nothing"
+        " returning customer_id, provider, account, ref",
         {
             "customers": [k[0] for k in known],
             "providers": [k[1] for k in known],
             "accounts": [k[2] for k in known],
             "refs": [k[3] for k in known],
+            "test_clock": test_clock,
         },
     )
     if kept:  # Events of the provider's customer lead back to ours by this.
@@ -65,31 +68,46 @@ def keep(tx: Tx, known: Sequence[Known]) -> None:
         )
 
 
-def ensure(env: Env, customer_id: UUID, provider: str) -> str:
+def ensure(
+    env: Env, customer_id: UUID, provider: str, *, test_clock: str | None = None
+) -> str:
     """The provider's id of our customer, made there where it has none. Never in a transaction.
 
     The key of the making is the customer's own, and our id travels with it: who dies before the
-    answer is kept comes to the same one. Raises what the provider raises.
+    answer is kept comes to the same one. With `test_clock` it is one who lives by that clock of the
+    provider's, in the place of one who does not. Raises what the provider raises.
     """
     account = env.providers[provider].account
     with env.db.read() as tx:
         known = ref_of(tx, customer_id, provider, account)
-    if known is not None:
-        return known
+        if known is not None and (
+            test_clock is None or test_clock == _clock_of(tx, customer_id, known)
+        ):
+            return known
     shown = ids.show("customer", customer_id)
     order = Order(
-        id=shown, customer=shown, key=f"customer-{shown}", description="",
-        amount=Money(0, "usd", minor=True),
+        id=shown, customer=shown, description="", amount=Money(0, "usd", minor=True),
+        key=f"customer-{shown}-{test_clock}" if test_clock else f"customer-{shown}",
     )  # fmt: skip
-    made = env.providers.call(provider, "ensure_customer", order)
+    made = env.providers.call(provider, "ensure_customer", order,
+                              **({"test_clock": test_clock} if test_clock else {}))  # fmt: skip
     with env.db.transaction(customer_id) as tx:
-        keep(tx, [(customer_id, provider, account, made)])
+        if known is not None and test_clock is not None:
+            forget(tx, (customer_id, provider, account, known))
+        keep(tx, [(customer_id, provider, account, made)], test_clock)
         kept = ref_of(tx, customer_id, provider, account)
     assert kept is not None, "it was kept just now"
     from paydesk.flows import customers
 
     tell(env, customers.get(env, customer_id))
     return kept
+
+
+def _clock_of(tx: Tx, customer_id: UUID, ref: str) -> str | None:
+    return tx.value(
+        "select test_clock from provider_customers where customer_id = %(customer_id)s"
+        " and ref = %(ref)s", {"customer_id": customer_id, "ref": ref},
+    )  # fmt: skip
 
 
 def forget(tx: Tx, known: Known) -> None:

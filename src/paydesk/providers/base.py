@@ -17,8 +17,8 @@ from typing import Any, ClassVar
 
 from paydesk.db.postgres import in_transaction
 from paydesk.errors import InvalidSignature, NotFound, PaydeskError
+from paydesk.providers.billing import CLOCK_METHODS, Billing
 from paydesk.providers.billing import METHODS as BILLING_METHODS
-from paydesk.providers.billing import Billing
 from paydesk.providers.circuit import AnswerUnclear as AnswerUnclear
 from paydesk.providers.circuit import Circuit
 from paydesk.providers.circuit import SlowDown as SlowDown
@@ -62,6 +62,7 @@ ABILITIES: dict[str, tuple[str, ...]] = {
     "books": ("books",),
     "catalog": ("catalog_page", "save_product", "make_price", "set_price", "switch_price"),
     "billing": BILLING_METHODS,
+    "clocks": CLOCK_METHODS,
     "offline": (),
     "by_hand": (),
 }
@@ -370,8 +371,12 @@ class Provider(Billing):
         """The RemoteSetup as it stands. Has no effect."""
         raise self._lacks("setup")
 
-    def ensure_customer(self, order: Order) -> Any:
-        """The provider's id of our customer, made with `order.key` where there is none."""
+    def ensure_customer(self, order: Order, test_clock: str | None = None) -> Any:
+        """The provider's id of our customer, made with `order.key` where there is none.
+
+        `test_clock`: the provider's clock by which he lives there; asked for only where `can` has
+        the word `clocks`.
+        """
         raise self._lacks("customers")
 
     def attach_method(self, ref: str, provider_customer: str, key: str) -> Any:

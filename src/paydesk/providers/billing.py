@@ -192,6 +192,15 @@ class PageOrder:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RemoteClock:
+    """A provider's clock that is moved by hand. `state` is ready, advancing or failed."""
+
+    id: str
+    state: str
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class Told:
     """What an event carries: the object as it was at that instant."""
 
@@ -205,6 +214,8 @@ METHODS = (
     "list_subscriptions", "fetch_invoice", "list_invoices", "list_tries", "ensure_coupon",
     "steer_subscription", "preview_subscription",
 )  # fmt: skip
+#: The methods that the word `clocks` promises: in a sandbox, time there is moved by hand.
+CLOCK_METHODS = ("make_clock", "fetch_clock", "move_clock")
 
 
 class Billing:
@@ -262,6 +273,19 @@ class Billing:
     def preview_subscription(self, ref: str, told: Mapping[str, Any]) -> Any:
         """The RemoteInvoice that such a change would make now. Has no effect."""
         raise self._lacks("billing")
+
+    def make_clock(self, at: datetime, name: str, key: str) -> Any:
+        """Make a clock that stands at an instant; answers the RemoteClock."""
+        raise self._lacks("clocks")
+
+    def fetch_clock(self, ref: str) -> Any:
+        """The RemoteClock as it stands. Has no effect."""
+        raise self._lacks("clocks")
+
+    def move_clock(self, ref: str, to: datetime) -> Any:
+        """Begin to move it; answers the RemoteClock, which may be on its way. Raises
+        ProviderRefused where that is too far at once."""
+        raise self._lacks("clocks")
 
     def billing_told(self, body: str) -> Told | None:
         """What a stored event carries, in any shape; None where it cannot be read."""

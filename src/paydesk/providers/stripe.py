@@ -56,6 +56,7 @@ class Stripe(StripeCalls, StripeCatalog, StripeBilling, Provider):
     can = frozenset({
         "checkout", "expire", "charge", "capture", "void", "refund", "fetch", "search", "webhooks",
         "customers", "methods", "setup", "disputes", "books", "catalog", "billing",
+        "clocks",
     })  # fmt: skip
     least_session_s = LEAST_SESSION_S + SESSION_MARGIN_S
     events_are_proof = True

@@ -12,6 +12,7 @@ from paydesk.errors import ProviderRefused
 from paydesk.providers import stripe_billing_shapes as shapes
 from paydesk.providers.billing import (
     PageOrder,
+    RemoteClock,
     RemoteInvoice,
     RemotePage,
     RemoteSubscription,
@@ -160,6 +161,27 @@ class StripeBilling:
 
     def billing_told(self, body: str) -> Told | None:
         return shapes.told(body)
+
+    # Time that is moved by hand -----------------------------------------------------------------
+
+    def make_clock(self, at: datetime, name: str, key: str) -> RemoteClock:
+        params: dict[str, Any] = {"frozen_time": int(at.timestamp()), "name": name}
+        return self._read(shapes.of_clock, self._ask(
+            lambda: self._client.v1.test_helpers.test_clocks.create(
+                params, {"idempotency_key": key}
+            )
+        ))
+
+    def fetch_clock(self, ref: str) -> RemoteClock:
+        return self._read(shapes.of_clock, self._ask(
+            lambda: self._client.v1.test_helpers.test_clocks.retrieve(ref)
+        ))
+
+    def move_clock(self, ref: str, to: datetime) -> RemoteClock:
+        params: dict[str, Any] = {"frozen_time": int(to.timestamp())}
+        return self._read(shapes.of_clock, self._ask(
+            lambda: self._client.v1.test_helpers.test_clocks.advance(ref, params)
+        ))
 
     # Changing -----------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ import msgspec
 from paydesk import ids
 from paydesk.errors import NotFound
 from paydesk.providers.billing import (
+    RemoteClock,
     RemoteInvoice,
     RemoteItem,
     RemoteLine,
@@ -113,7 +114,7 @@ def _unit(price: Mapping[str, Any]) -> Money | None:
 
 def of_invoice(raw: Mapping[str, Any]) -> RemoteInvoice:
     """Raises KeyError, ValueError or TypeError for a shape that is not understood."""
-    state = raw.get("status") or ("paid" if raw.get("paid") else "open")
+    state = raw.get("status") or _older_state(raw)
     if state not in INVOICE_STATES:
         raise ValueError(f"an invoice has no status {state!r}")
     currency = raw["currency"].lower()
@@ -128,7 +129,7 @@ def of_invoice(raw: Mapping[str, Any]) -> RemoteInvoice:
         provider_customer=_need(_ref(raw["customer"])), currency=currency, lines=lines,
         subtotal=whole.subtotal, discount=whole.discount, tax=whole.tax,
         total=whole.minor(raw["total"]), due=max(0, whole.minor(raw["amount_due"])),
-        paid=whole.minor(raw.get("amount_paid") or 0),
+        paid=whole.paid(raw),
         created_at=at(raw["created"] if "created" in raw else raw["date"]),
         number=_text(raw.get("number")),
         subscription_ref=_ref(parent.get("subscription")) or _ref(raw.get("subscription")),
@@ -143,6 +144,11 @@ def of_invoice(raw: Mapping[str, Any]) -> RemoteInvoice:
         livemode=raw.get("livemode"), has_more_lines=bool(raw["lines"].get("has_more")),
         **ours(told),
     )  # fmt: skip
+
+
+def _older_state(raw: Mapping[str, Any]) -> str:
+    """Before 2018-11-08 an invoice was paid or not, and what was not could be given up."""
+    return "paid" if raw.get("paid") else "uncollectible" if raw.get("forgiven") else "open"
 
 
 class Whole:
@@ -173,6 +179,13 @@ class Whole:
             raise ValueError("an amount is a whole number")
         whole = from_stripe(abs(amount), self.currency)
         return whole if amount >= 0 else -whole
+
+    def paid(self, raw: Mapping[str, Any]) -> int:
+        """What was paid of the invoice: all or nothing where it only says whether it is."""
+        told = raw.get("amount_paid")
+        if told is None and raw.get("paid"):
+            return max(0, self.minor(raw["amount_due"]))
+        return self.minor(told or 0)
 
     def _tax(self, raw: Mapping[str, Any]) -> tuple[int, bool, str | None]:
         is_in = raw.get("tax_behavior") == "inclusive" or bool(raw.get("inclusive"))
@@ -231,11 +244,15 @@ def _period_of(
 
 
 def _payments(whole: Whole, raw: Mapping[str, Any]) -> tuple[RemotePayment, ...]:
-    """What was paid first. Before 2025-03-31 there was one, which the invoice names itself."""
-    due, paid = max(0, whole.minor(raw["amount_due"])), whole.minor(raw.get("amount_paid") or 0)
+    """What was paid first. Before 2025-03-31 there was one, which the invoice names itself: before
+    2019 by its charge alone."""
+    due, paid = max(0, whole.minor(raw["amount_due"])), whole.paid(raw)
     if raw.get("payments") is None:
-        ref = None if raw.get("paid_out_of_band") else _ref(raw.get("payment_intent"))
-        return (RemotePayment(ref=ref, asked=due, paid=paid),) if ref else ()
+        if raw.get("paid_out_of_band"):
+            return ()
+        intent, charge = _ref(raw.get("payment_intent")), _ref(raw.get("charge"))
+        ref = intent or charge
+        return (RemotePayment(ref=ref, asked=due, paid=paid, is_charge=not intent),) if ref else ()
     found = sorted(
         (one for one in raw["payments"]["data"] if one.get("status") != "canceled"),
         key=lambda one: (one.get("status") != "paid", not one.get("is_default")),
@@ -273,6 +290,12 @@ def of_page(raw: Mapping[str, Any]) -> RemotePage:
         expires_at=_at(raw.get("expires_at")), subscription_ref=_ref(raw.get("subscription")),
         provider_customer=_ref(raw.get("customer")), **ours(_metadata(raw)),
     )  # fmt: skip
+
+
+def of_clock(raw: Mapping[str, Any]) -> RemoteClock:
+    """A test clock."""
+    state = {"ready": "ready", "advancing": "advancing"}.get(raw["status"], "failed")
+    return RemoteClock(id=raw["id"], state=state, at=at(raw["frozen_time"]))
 
 
 def of_try(raw: Mapping[str, Any]) -> RemoteTry | None:

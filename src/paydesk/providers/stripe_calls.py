@@ -46,9 +46,9 @@ class StripeCalls:
         self, ref: str, amount: Money, key: str, *, reason: str | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> RemoteRefund:  # fmt: skip
-        """`ref`: the payment intent."""
+        """`ref`: the payment intent, or the charge of what has none."""
         params: dict[str, Any] = {
-            "payment_intent": ref, "amount": to_stripe(amount.minor, amount.currency),
+            _named(ref): ref, "amount": to_stripe(amount.minor, amount.currency),
         }  # fmt: skip
         if reason in shapes.STRIPE_REASONS:
             params["reason"] = reason
@@ -66,7 +66,7 @@ class StripeCalls:
     def list_refunds(self, payment_ref: str) -> list[RemoteRefund]:
         """Without those that only let held money go."""
         page = self._ask(
-            lambda: self._client.v1.refunds.list({"payment_intent": payment_ref, "limit": PAGE})
+            lambda: self._client.v1.refunds.list({_named(payment_ref): payment_ref, "limit": PAGE})
         )
         found = [self._read(shapes.of_refund, raw) for raw in reversed(page["data"])
                  if not shapes.is_release(raw)]  # fmt: skip
@@ -100,10 +100,12 @@ class StripeCalls:
 
     # Customers and their methods --------------------------------------------------------------
 
-    def ensure_customer(self, order: Order) -> str:
+    def ensure_customer(self, order: Order, test_clock: str | None = None) -> str:
         """Only our id goes along: an e-mail that changes meanwhile would make another request
         of the same key. `update_customer` tells the rest."""
-        params = {"metadata": {"customer_id": order.customer}}
+        params: dict[str, Any] = {"metadata": {"customer_id": order.customer}}
+        if test_clock is not None:
+            params["test_clock"] = test_clock
         raw = self._ask(
             lambda: self._client.v1.customers.create(params, {"idempotency_key": order.key})
         )
@@ -220,6 +222,11 @@ class StripeCalls:
             return read(raw)
         except (KeyError, ValueError, TypeError, AttributeError) as exc:
             raise AnswerUnclear("Stripe's answer cannot be understood.") from exc
+
+
+def _named(ref: str) -> str:
+    """What a payment's name is the name of: before 2019 there were charges alone."""
+    return "payment_intent" if ref.startswith("pi_") else "charge"
 
 
 def _charges(rows: list[dict[str, Any]]) -> list[Listed]:

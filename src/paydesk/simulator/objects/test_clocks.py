@@ -20,6 +20,8 @@ LIFETIME_S = 7 * periods.DAY_S
 STEPS = 40
 #: How long a period may be that two of may pass at once, by its word.
 LONGEST_ADVANCE_S = 2 * 366 * periods.DAY_S
+#: Customers of one clock.
+MOST_CUSTOMERS = 3
 KIND = "test_helpers.test_clock"
 URL = "/v1/test_helpers/test_clocks"
 ADVANCING = "Test clock advancement underway - cannot perform modifications."
@@ -47,6 +49,11 @@ def time_of(call: Call, item: dict[str, Any], *, changing: bool = True) -> Itera
 def of_new_customer(call: Call, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Make a customer of the clock that the call names."""
     clock = call.find(KIND, call.params["test_clock"], "test_clock", 400)
+    if len(customers_of(call, clock)) >= MOST_CUSTOMERS:
+        raise StripeError(
+            f"A test clock has at most {MOST_CUSTOMERS} customers. Make another test clock.",
+            param="test_clock",
+        )
     with time_of(call, {"test_clock": clock["id"]}):
         return make()
 
