@@ -6,9 +6,10 @@ from contextlib import contextmanager
 
 import psycopg
 import pytest
+from psycopg.errors import AdminShutdown, DeadlockDetected, LockNotAvailable, QueryCanceled
 
 from paydesk import crash
-from paydesk.flows import checkout, fulfillment, promos, provider_calls
+from paydesk.flows import checkout, fulfillment, promos, provider_calls, sweeps
 from paydesk.providers.base import Charge
 
 
@@ -113,3 +114,12 @@ def test_a_payment_under_way_is_asked_about_ever_more_rarely(desk, monkeypatch):
     desk.clock.advance(hours=6)
     checkout.expire_due(desk.env)
     assert desk.payment(view).state == "expired"
+
+
+@pytest.mark.parametrize(("wrong", "is_passing"), [
+    (DeadlockDetected("two"), True), (LockNotAvailable("held"), True),
+    (AdminShutdown("bye"), True), (QueryCanceled("statement timeout"), False),
+], ids=lambda one: type(one).__name__)  # fmt: skip
+def test_what_takes_too_long_by_itself_is_no_fault_that_passes(wrong, is_passing):
+    """I29: done anew it takes as long; counted as a try, it is put off and told in the end."""
+    assert sweeps.is_passing(wrong) is is_passing

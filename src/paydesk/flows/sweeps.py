@@ -64,10 +64,13 @@ def is_expected(exc: Exception) -> bool:
 
 def is_passing(exc: Exception) -> bool:
     """Whether another transaction or the server ended ours, so that the same may go well if it is
-    done anew: a deadlock, a lock that was not to be had in time, a connection that is lost."""
+    done anew: a deadlock, a lock that was not to be had in time, a connection that is lost. Not
+    a statement that took too long: it would again."""
     if isinstance(exc, DatabaseUnavailable | Busy):
         return True
     if not isinstance(exc, psycopg.OperationalError):
+        return False
+    if exc.sqlstate == "57014":
         return False
     return (exc.sqlstate or "08")[:2] in ("08", "40", "53", "57") or exc.sqlstate == "55P03"
 
