@@ -11,8 +11,9 @@ import psycopg
 import pytest
 from purchase import Desk, signed
 
+from paydesk import telemetry
 from paydesk.errors import ProviderUnavailable
-from paydesk.flows import credits, inbox
+from paydesk.flows import charges, credits, inbox, sweeps
 from paydesk.flows.inbox_rows import row_of, store
 
 
@@ -51,6 +52,30 @@ def test_an_event_whose_provider_is_gone_parks_and_delays_no_other(desk):
     assert (gone["state"], gone["tries"]) == ("parked", desk.env.settings.inbox_max_tries)
     assert "No provider is called 'gone'" in gone["error"]
     assert inbox.replay(desk.env, "gone", "", "evt_gone") == "parked"
+
+
+def test_a_fault_that_only_a_group_of_events_has_is_counted_and_raised_in_tests(desk, monkeypatch):
+    """I23 I29: nobody has to find it by the time that it costs."""
+    views, told = [desk.open() for _ in range(3)], []
+    for view in views:
+        desk.pay(view)
+        keep(desk, view)
+
+    def fails(env, claims):
+        raise AssertionError("only together")
+
+    monkeypatch.setattr(charges, "settle_free", fails)
+    monkeypatch.setattr(telemetry, "count", lambda name, by=1, **more: told.append((name, more)))
+    with pytest.raises(AssertionError, match="only together"):
+        desk.clock.advance(minutes=2)
+        inbox.apply_waiting(desk.env)
+    monkeypatch.setattr(sweeps, "raises_faults", False)
+    desk.clock.advance(minutes=2)
+    inbox.apply_waiting(desk.env)
+    assert [desk.balance(view) for view in views] == [150] * 3
+    fault = ("paydesk.batch.faults",
+             {"paydesk_batch": "events", "error_type": "AssertionError"})  # fmt: skip
+    assert [one for one in told if one[0] == fault[0]] == [fault] * 2
 
 
 def test_an_outage_uses_up_no_tries_and_is_over_within_a_minute(desk, monkeypatch):

@@ -20,6 +20,7 @@ from paydesk.errors import PaydeskError, ProviderRefused, ProviderUnavailable, U
 from paydesk.flows import charges, inbox_rows
 from paydesk.flows.charges import ASK, DONE, FOREIGN, STALE, UNKNOWN, Claim
 from paydesk.flows.inbox_rows import APPLY, GROUP, Key, Row, State
+from paydesk.flows.sweeps import fell_apart
 from paydesk.providers.base import ProviderEvent
 from paydesk.providers.circuit import SlowDown, patient
 from paydesk.rules.payments import is_ours, owner_in_metadata
@@ -133,7 +134,7 @@ def _apply_group(work: Work, rows: Sequence[Row]) -> dict[Key, State]:
             found = charges.settle_free(env, list(claims.values()))
             outcomes = dict(zip(claims, found, strict=True))
         except Exception as exc:  # One event's fault must not stop the others: each goes alone.
-            log.warning("a group of events goes one by one", error=repr(exc)[:300])
+            fell_apart("events", exc, len(claims))
     for found in _each_customer(work, ready, outcomes):
         states |= found
     return states
