@@ -86,8 +86,8 @@ class Settings:
                                       doc="Seconds a webhook's time stamp may differ, either way.")
     events_are_proof: bool = _named(True, "PAYDESK_EVENTS_ARE_PROOF",
                                     doc="A signed event that says paid needs no further look.")
-    provider_timeout_s: int = _named(10, "PAYDESK_PROVIDER_TIMEOUT_S", least=1,
-                                     doc="Seconds a provider may take to answer.")
+    provider_timeout_s: int = _named(10, "PAYDESK_PROVIDER_TIMEOUT_S", least=1, most=30,
+                                     doc="Seconds a provider may take to answer; 30 at most.")
     provider_concurrency: int = _named(16, "PAYDESK_PROVIDER_CONCURRENCY", least=1,
                                        doc="Provider calls under way at once in a process.")
     provider_options: str = _named("", "PAYDESK_PROVIDER_OPTIONS", secret=True,

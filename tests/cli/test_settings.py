@@ -118,6 +118,7 @@ def test_an_empty_variable_takes_a_value_away(tmp_path):
         ("MAX_CREDIT_BALANCE", "1.5", "a whole number"),
         ("MAX_CREDIT_BALANCE", "0", "at least 1"),
         ("PAYDESK_PORT", "70000", "at most 65535"),
+        ("PAYDESK_PROVIDER_TIMEOUT_S", "31", "at most 30"),
         ("PAYDESK_REQUIRE_IDEMPOTENCY", "maybe", "true or false"),
         ("DEFAULT_CREDIT_PRICE", "NaN", "a decimal number"),
         ("CREDIT_ORDER", "random", "one of fifo, expiring_first"),

