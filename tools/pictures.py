@@ -1,4 +1,5 @@
-"""Takes the pictures of the documentation from a real desk: `python tools/pictures.py`.
+"""Takes the pictures of the documentation from a real desk: `python tools/pictures.py`, those of
+papers alone with `papers` behind it.
 
 Starts `paydesk dev`, lets invented people buy, spreads their purchases over two months (only the
 dates are moved, and the figures computed anew), and photographs pages in both themes into
@@ -30,6 +31,11 @@ from paydesk.db import embedded  # noqa: E402
 
 IMAGES = ROOT / "docs" / "images"
 DAYS = 60
+PUBLIC, SELLER = "https://pay.northwind.example", "12 Wharf Street\nMontréal QC H2K 1V8\nCanada"
+BUYER = {
+    "name": "Rosa Marchetti", "email": "rosa@atelier.example", "country": "CA",
+    "address": "418 Avenue Laurier\nMontréal QC H2V 2K9",
+}  # fmt: skip
 #: Height of a picture where it is less than the screen's.
 HEIGHTS = {"checkout": 720, "change": 720, "invoice": 720}
 
@@ -55,6 +61,51 @@ def main() -> None:
                 take(browser, desk, {"overview": "/dashboard"})
         finally:
             desk.close()
+
+
+def papers() -> None:
+    """An invoice with taxes and a discount that was paid, and a credit note of it."""
+    from paydesk import USD, Paydesk, Settings
+    from paydesk.providers.stripe import SIMULATOR_KEY
+    from paydesk.simulator.testing import running_simulator
+    from paydesk.testing import databases
+    from paydesk.testing.desk_clock import DeskClock
+
+    secret, clock = "whsec_of_the_pictures", DeskClock(datetime(2026, 3, 10, 15, tzinfo=UTC))
+    with (
+        running_simulator(secret=secret, secret_key=SIMULATOR_KEY) as simulator,
+        databases.lent_database() as made,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        settings = Settings(
+            database_url=made.dsn, data_dir=folder, simulator_url=simulator.url,
+            stripe_webhook_secret=secret, business_address=SELLER, public_url=PUBLIC,
+            business_tax_id="81234 5678 RT0001", business_email="billing@northwind.example",
+        )  # fmt: skip
+        with Paydesk(settings, clock=clock, background=False) as pay:
+            pay.tax_rates.add("GST", "5", country="CA")
+            pay.tax_rates.add("QST", "9.975", country="CA")
+            one = pay.invoices.create(
+                "rosa", [("Studio, by the seat", USD("39.99"), 3), ("Onboarding", USD("450.00"))],
+                percent_off=15, buyer=BUYER, days=14, memo="Thank you for the workshop.",
+            )  # fmt: skip
+            session = pay.invoices.checkout(one)
+            simulator.pay(session.payment.provider_session)
+            pay.verify(session)
+            note = pay.credit_notes.create(one, USD("50.00"), reason="duplicate")
+            picture("invoice-paper", pay.invoices.pdf(one))
+            picture("credit-note-paper", pay.credit_notes.pdf(note))
+
+
+def picture(name: str, paper: bytes) -> None:
+    """The upper three quarters of a paper's first page."""
+    import pypdfium2
+
+    page = pypdfium2.PdfDocument(paper)[0]
+    whole = page.render(scale=1.5).to_pil()
+    path = IMAGES / f"{name}.png"
+    whole.crop((0, 0, whole.width, whole.height * 3 // 4)).save(path)
+    shrink(path)
 
 
 def spread(desk: Desk, seed: int = 3) -> None:
@@ -110,5 +161,7 @@ def shrink(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    papers()
+    if "papers" not in sys.argv:
+        main()
     print(json.dumps(sorted(path.name for path in IMAGES.iterdir())))

@@ -43,14 +43,14 @@ def numbers(pay, who="u1"):
     return [one.number for one in reversed(list(pay.invoices.list(customer=who)))]
 
 
-# S1.50 S1.52
+# S1.50
 def test_a_paper_never_goes_without_its_number(pay, paid):
     assert "INV-000001" in text_of(pay.invoices.pdf(paid))
     assert "INV-000001" in text_of(pay.invoices.pdf(paid))
     assert numbers(pay) == ["INV-000001"], "it is drawn once"
 
 
-# S1.50 S1.52
+# S1.50
 def test_a_paper_has_its_number_while_its_customer_is_held_elsewhere(pay, paid):
     view = invoices.get(pay.env, None, paid.id)
     with pay.env.db.transaction(view.customer_id):
@@ -60,7 +60,7 @@ def test_a_paper_has_its_number_while_its_customer_is_held_elsewhere(pay, paid):
     assert numbers(pay) == ["INV-000001"]
 
 
-# S1.50 S1.52
+# S1.50
 def test_the_hosted_page_and_a_notes_paper_have_numbers(pay, paid):
     env = replace(pay.env, settings=replace(pay.env.settings, public_url="http://testserver"))
     view = invoices.get(env, None, paid.id)
@@ -78,7 +78,7 @@ def test_the_hosted_page_and_a_notes_paper_have_numbers(pay, paid):
     assert pay.credit_notes.get(note).number == "CN-000001"
 
 
-# S1.52
+# S1.50
 def test_reading_draws_no_number_and_a_draft_has_none(pay, paid):
     draft = pay.invoices.create("u1", [("Consulting", USD("30.00"))], finalize=False)
     assert (pay.invoices.get(paid).number, pay.invoices.get(draft).number) == (None, None)
@@ -90,7 +90,7 @@ def test_reading_draws_no_number_and_a_draft_has_none(pay, paid):
     assert numbers(pay) == ["INV-000001", None]
 
 
-# S1.12 S1.52
+# S1.50
 def test_an_advance_ends_with_all_invoices_numbered_without_a_gap(pay, clock, paid):
     draft = pay.invoices.create("u1", [("Consulting", USD("30.00"))], finalize=False)
     pay.subscribe("u2", plan="studio").complete(card="4242")
@@ -102,7 +102,7 @@ def test_an_advance_ends_with_all_invoices_numbered_without_a_gap(pay, clock, pa
     assert pay.invoices.get(draft).number is None
 
 
-# S1.12 S1.52
+# S1.50
 def test_an_advance_waits_for_no_customer_who_is_held_elsewhere(pay, clock, paid):
     before = pay.invoices.get(paid)
     with pay.env.db.transaction(invoices.get(pay.env, None, paid.id).customer_id):
