@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
 
 import pytest
 from billing import CARD, DECLINES
 from provider_run import There
 
+from paydesk import causes
 from paydesk.flows import invoices, promos, subscriptions, tax_rates
 from paydesk.flows import subscription_changes as changes
+from paydesk.flows.invoices import NewInvoice, NewItem
+from paydesk.rules import invoices as rules
 from paydesk.rules.money import JPY, KWD, USD
 
 JUNE = datetime(2025, 6, 1, tzinfo=UTC)
@@ -134,9 +138,27 @@ def test_every_line_of_a_taxed_discounted_and_adjusted_invoice_says_why(billing)
     billing.renew(days=10)
     changes.change(billing.env, who.uuid, sub.id, plan="team")
     change = billing.look(sub).latest_invoice_id
-    found = reasons(billing, who, sub.latest_invoice_id) + reasons(billing, who, change)
+    with causes.by("maya", "dashboard"):
+        by_hand = invoices.create(billing.env, NewInvoice(
+            customer_id=who.uuid, currency="usd", memo="Ticket 81", request_key=uuid4(),
+            items=[NewItem(kind="one_off", description="Consulting", amount_minor=4500,
+                           quantity=3, unit_minor=1500),
+                   NewItem(kind="adjustment", description="Goodwill", amount_minor=-500)],
+        )).id  # fmt: skip
+    invoices.pay(billing.env, who.uuid, by_hand)
+    bills = (sub.latest_invoice_id, change, by_hand)
+    found = [one for bill in bills for one in reasons(billing, who, bill)]
     kinds = [one.kind for one in found]
-    assert set(kinds) == {"recurring", "discount", "tax", "proration_credit", "proration_charge"}
+    assert set(kinds) == rules.KINDS
+    told = {one.kind: one.inputs for one in found}
+    for kind, quantity, unit, amount in (("one_off", 3, 1500, 4500), ("adjustment", 1, None, -500)):
+        assert told[kind] == {
+            "rule": "by hand", "by": "maya", "via": "dashboard",
+            "at": billing.env.now().isoformat(), "quantity": quantity, "unit_minor": unit,
+            "amount_minor": amount, "currency": "usd", "reason": "Ticket 81",
+            "reference": told[kind]["reference"],
+        }  # fmt: skip
+        assert UUID(told[kind]["reference"])
     for one in found:
         assert one.inputs, one.kind
         assert one.entries, one.kind
@@ -144,7 +166,7 @@ def test_every_line_of_a_taxed_discounted_and_adjusted_invoice_says_why(billing)
         assert len(told) == 1 + len(one.inputs) + len(one.entries)
         if one.kind in ("discount", "proration_credit"):
             assert one.of_item in {other.item_id for other in found}
-    for bill in (sub.latest_invoice_id, change):
+    for bill in bills:
         view = invoices.get(billing.env, who.uuid, bill)
         assert sum(one.amount.minor for one in reasons(billing, who, bill)) == view.total.minor
 

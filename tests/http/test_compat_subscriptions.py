@@ -183,6 +183,25 @@ def test_an_upgrade_is_charged_for_what_is_left(shop, user, clock):
         problem_of(user.put(f"/api/subscriptions/{sub}", json=body), 422, "invalid_request")
 
 
+def test_what_the_balance_paid_of_a_change_is_paid_in_the_answer_as_in_the_table(
+    shop, user, clock, db
+):
+    """S1.29 S1.50: of half a month of two seats of 50.00, less 10.00, a downgrade left 15.00."""
+    sub = subscribed(shop, user, "team")
+    path = f"/api/subscriptions/{sub}"
+    clock.advance(days=15, hours=12)
+    down, up = (user.put(path, json={**told, "atPeriodEnd": False}).json()["invoice"] for told in (
+        {"planId": "pro"}, {"planId": "team", "quantity": 2}))  # fmt: skip
+    assert (down["amount"], down["amountPaid"]) == (-15.0, 0.0)
+    assert (up["amount"], up["amountPaid"]) == (40.0, 40.0)
+    with db.read() as tx:
+        rows = tx.all("select id, amount_paid from learning.invoices")
+        paid = tx.one("select paid_minor from invoices where id = %(id)s", {"id": up["id"]})
+    assert paid["paid_minor"] == 2500
+    shown = {str(row["id"]): float(row["amount_paid"]) for row in rows}
+    assert (shown[down["id"]], shown[up["id"]]) == (0.0, 40.0)
+
+
 def test_a_downgrade_stands_to_the_users_credit_or_waits(shop, user, clock, env):
     """S1.29 S1.44"""
     sub = subscribed(shop, user, "team")

@@ -124,6 +124,11 @@ class InvoiceView:
         return Money(asked, self.currency, minor=True)
 
     @property
+    def settled(self) -> Money:
+        """What payments and the customer's balance paid: `amount_paid` of `learning.invoices`."""
+        return self.paid + Money(max(0, self.balance.minor), self.currency, minor=True)
+
+    @property
     def is_paid(self) -> bool:
         return self.status == "paid"
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from paydesk import crash, ids
+from paydesk import causes, crash, ids
 from paydesk.db.postgres import Tx, jsonb
 from paydesk.db.together import in_sets
 from paydesk.env import Env
@@ -443,13 +443,27 @@ def create(env: Env, what: NewInvoice) -> InvoiceView:
         now = heads.decide(tx, env.now(), what.customer_id)
         row = write(
             tx, now, settings=env.settings, customer_id=what.customer_id, subscription_id=None,
-            reason="manual", currency=currency_code(what.currency), items=what.items,
+            reason="manual", currency=currency_code(what.currency), items=_by_hand(what, now),
             discount=what.discount, metadata=what.metadata, memo=what.memo, buyer=what.buyer,
             due_at=now + timedelta(days=days), request_key=what.request_key,
         )
         if what.finalize:
             row = finalize(tx, now, what.customer_id, row.id, settings=env.settings)
     return _numbered(env, row)
+
+
+def _by_hand(what: NewInvoice, now: datetime) -> list[NewItem]:
+    """The lines with why they are: who wrote them when, and what for."""
+    told = {
+        "rule": "by hand", "by": causes.actor("desk"), "via": (causes.current() or {}).get("via"),
+        "at": now.isoformat(), "currency": currency_code(what.currency),
+        "reason": what.memo, "reference": str(what.request_key),
+    }  # fmt: skip
+    return [
+        replace(one, why={**told, "quantity": one.quantity, "unit_minor": one.unit_minor,
+                          "amount_minor": one.amount_minor, **one.why})
+        for one in what.items
+    ]  # fmt: skip
 
 
 def finalize_now(env: Env, customer_id: UUID, invoice_id: UUID) -> InvoiceView:

@@ -199,7 +199,7 @@ def invoice_row(one: InvoiceView) -> dict[str, Any]:
         "invoiceNumber": one.number,
         "status": INVOICE_WORDS.get(one.status, one.status),
         "amount": fields.plain_number(one.total),
-        "amountPaid": fields.plain_number(one.paid),
+        "amountPaid": fields.plain_number(one.settled),
         "currency": one.currency.upper(),
         "periodStart": fields.instant(one.period_start),
         "periodEnd": fields.instant(one.period_end),
