@@ -1,0 +1,1 @@
+"""Stripe's subscriptions and invoices as its accounts were sent them; see README.md."""
