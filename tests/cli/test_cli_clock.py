@@ -42,3 +42,18 @@ def test_wrong_uses_are_told(paydesk):
     assert paydesk("credits", "grant", "otto", "5")[0] == 0
     code, _, told = paydesk("clock", "advance", "1d", "--customer", "otto")
     assert code != 0 and "everybody's clock" in told
+
+
+# S1.25
+def test_what_stripe_runs_follows_a_clock_that_is_advanced_from_the_shell(paydesk, sim):
+    assert paydesk("clock", "create", "--customer", "ada")[0] == 0
+    assert paydesk("plans", "upsert", "pro", "--name", "Pro", "--price", "20.00 USD",
+                   "--interval", "month")[0] == 0  # fmt: skip
+    assert paydesk("subscriptions", "start", "ada", "pro", "--runner", "provider")[0] == 0
+    (page,) = sim.objects("checkout.session")
+    sim.pay(page["id"])
+    code, (moved,), _ = paydesk("clock", "advance", "63d", "--customer", "ada")
+    assert (code, moved["status"]) == (0, "ready")
+    (sub,) = paydesk("subscriptions", "list", "--customer", "ada")[1]
+    assert sub["status"] == "active"
+    assert datetime.fromisoformat(sub["until"]) > datetime.fromisoformat(moved["now"])

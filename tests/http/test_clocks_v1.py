@@ -8,8 +8,10 @@ from datetime import timedelta
 import pytest
 from http_support import OWN_KEY, Client, problem_of
 
+from paydesk.flows import plans
 from paydesk.http import fields
 from paydesk.http.app import create_app
+from paydesk.rules.money import USD
 from paydesk.worker import Worker
 
 DAY = timedelta(days=1)
@@ -102,3 +104,22 @@ def test_with_a_live_key_clocks_are_neither_made_nor_moved_nor_deleted(http, env
             assert problem_of(answer, 403, "not_permitted")
     assert http.get(path).json() == made
     assert [one["id"] for one in http.get("/v1/clocks").json()["data"]] == [made["id"]]
+
+
+# S1.25
+def test_what_stripe_runs_follows_a_clock_that_is_advanced_over_http(http, env, made, sim):
+    http.post("/v1/customers", json={"external_id": "c1", "clock": made["id"]})
+    plans.upsert(env, "pro", name="Pro", price=USD("20.00"))
+    begun = http.post("/v1/subscriptions", json={
+        "customer": "c1", "plan": "pro", "runner": "provider",
+        "success_url": "https://app.example.com/ok"})  # fmt: skip
+    assert begun.status_code == 201, begun.text
+    (page,) = sim.objects("checkout.session")
+    sim.pay(page["id"])
+    http.post(f"/v1/clocks/{made['id']}/advance", json={"by": "63d"})
+    Worker(env).run_once("clocks")
+    assert http.get(f"/v1/clocks/{made['id']}").json()["status"] == "ready"
+    paid = http.get("/v1/payments", params={"customer": "c1"}).json()["data"]
+    assert [one["status"] for one in paid] == ["succeeded"] * 3
+    sub = http.get(f"/v1/subscriptions/{begun.json()['id']}").json()
+    assert sub["status"] == "active"
