@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from types import SimpleNamespace
+from uuid import uuid4
 
 import pytest
 from provider_run import There
 
-from paydesk.flows import invoices
+from paydesk.flows import invoices, refunds
 from paydesk.flows import provider_billing_events as news
 from paydesk.flows import subscription_changes as changes
 from paydesk.ids import new_owned
@@ -131,6 +132,35 @@ def test_of_what_was_paid_here_and_elsewhere_only_stripes_part_is_its_money(ther
         " and type = 'invoice.paid' order by seq", c=sub.customer_id)  # fmt: skip
     assert [row["paid"] for row in told] == ["2000", "1200"]
     assert there.parked() == []
+
+
+def pay_back(there, sub, captured):
+    """Give all of the payment back that brought so much; its refund."""
+    (row,) = there.billing.all("select id from payments where captured_minor = %(n)s"
+                               " and customer_id = %(c)s", n=captured, c=sub.customer_id)
+    return refunds.request(there.env, refunds.WantRefund(
+        customer_id=sub.customer_id, payment_id=row["id"], by="ann", force=True,
+        request_key=uuid4(), request_hash=b"all",
+    ))  # fmt: skip
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_what_an_invoice_gives_hangs_on_a_payment_that_brought_money(there, is_told):
+    # S1.50 I6: its own was declined, another paid a part, the rest was paid outside
+    sub, open_ = unpaid(there, credits=100, grace_days=0)
+    attach(there, sub, open_, 1200)
+    if is_told:
+        there.deliver()
+    outside(there, open_)
+    there.deliver()
+    (row,) = there.billing.all("select p.captured_minor from invoices i join payments p"
+                               " on p.customer_id = i.customer_id and p.id = i.payment_id"
+                               " where i.cycle = 1")  # fmt: skip
+    assert row == {"captured_minor": 1200}
+    assert there.billing.balance(sub) == 100
+    pay_back(there, sub, 1200)
+    assert there.billing.balance(sub) == 0
+    assert not there.billing.can(sub, "tier:pro")
 
 
 @pytest.mark.parametrize("is_told", [True, False])

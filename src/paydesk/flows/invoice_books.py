@@ -330,7 +330,8 @@ def _paid(
 ) -> InvoiceRow:  # fmt: skip
     after = change(
         tx, row, state="paid", paid_at=now, paid_minor=came, txn_id=txn_id, try_at=None,
-        error_code=None, payment_id=payment.key[1] if payment else row.payment_id if came else None,
+        error_code=None,
+        payment_id=payment.key[1] if payment else _last_paying(tx, row) if came else None,
     )
     emit_many(tx, [event(after, now, "invoice.paid", paid=came, balance=after.balance_minor,
                          credited=after.credited_minor,
@@ -338,6 +339,16 @@ def _paid(
     for hook in _hooks(ON_PAID):
         hook(tx, now, after, payment, settings)
     return after
+
+
+def _last_paying(tx: Tx, row: InvoiceRow) -> UUID | None:
+    """The latest of an invoice's payments that brought money."""
+    return tx.value(
+        "select id from payments where customer_id = %(customer_id)s and purpose = %(purpose)s"
+        " and terms -> 'goods' ->> 'invoice' = %(invoice)s and captured_minor > 0"
+        " order by created_at desc, id desc limit 1",
+        {"customer_id": row.customer_id, "purpose": PURPOSE, "invoice": str(row.id)},
+    )
 
 
 def failed(tx: Tx, now: datetime, payment: ServicePayment) -> None:

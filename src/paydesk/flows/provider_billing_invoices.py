@@ -344,9 +344,9 @@ def _payment(
         created_at=now, updated_at=now,
     )  # fmt: skip
     store.create(payment)
-    invoice_books.change(
-        tx, invoice_books.get(tx, owner, row.id), payment_id=payment_id
-    )
+    standing = invoice_books.get(tx, owner, row.id)
+    if not standing.paid_minor:  # What brought a part is named as long as nothing else does.
+        invoice_books.change(tx, standing, payment_id=payment_id)
     emit_many(tx, [attempts.state_event(payment, now, type="payment.created")])
     made = store.get_many([(owner, payment_id)])[0]
     assert made is not None, "it was written just now"
