@@ -9,10 +9,16 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import structlog
+
 from paydesk import crash
+from paydesk.db.errors import DatabaseUnavailable
 from paydesk.env import Env
+from paydesk.flows import sweeps
 from paydesk.providers.base import ProviderEvent
 from paydesk.rules.payments import backoff_s
+
+log = structlog.get_logger(__name__)
 
 #: So many events are taken up at once.
 GROUP = 64
@@ -284,40 +290,67 @@ def _next_try(row: Row, state: str) -> timedelta:
 
 def mark(env: Env, rows: Sequence[Row], states: Mapping[Key, State]) -> list[str]:
     """Write what became of each event, apart from the facts: they are safe to lay down twice.
-    Answers their states; one that somebody else settled ("gone") is not written."""
+    Answers their states; one that somebody else settled ("gone") is not written, and one whose
+    mark cannot be written stays as it was, for a later turn, and keeps no other from its own."""
     unique = sorted((row for row in distinct(rows) if states[row.key][0] != "gone"),
                     key=lambda row: row.key)  # fmt: skip
-    now = env.now()
     after = {row.key: _after(env, row, states[row.key][0]) for row in unique}
-    if unique:
-        with env.db.transaction() as tx:
-            tx.run(
-                "update provider_events e set state = n.state, error = n.error,"
-                " tries = least(e.tries + n.tries, 32000), try_at = n.try_at,"
-                " customer_id = n.customer_id, subject_id = n.subject_id,"
-                " settled_by = n.settled_by,"
-                " applied_at = case when n.state = 'done' then %(now)s end"
-                " from unnest(%(providers)s::text[], %(accounts)s::text[], %(ids)s::text[],"
-                "  %(states)s::text[], %(errors)s::text[], %(tries)s::int[],"
-                "  %(try_at)s::timestamptz[], %(customers)s::uuid[], %(subjects)s::uuid[],"
-                "  %(by)s::text[]) as n(provider, account, event_id, state, error, tries, try_at,"
-                "   customer_id, subject_id, settled_by)"
-                " where e.provider = n.provider and e.account = n.account"
-                " and e.event_id = n.event_id and (e.state <> 'done' or n.state = 'done')",
-                {
-                    "now": now,
-                    "providers": [row.provider for row in unique],
-                    "accounts": [row.account for row in unique],
-                    "ids": [row.event.id for row in unique],
-                    "states": [after[row.key] for row in unique],
-                    "errors": [(states[row.key][1] or "")[:500] or None for row in unique],
-                    # What an outage kept from being applied was not tried.
-                    "tries": [int(states[row.key][0] not in ("later", "handed"))
-                              for row in unique],
-                    "try_at": [now + _next_try(row, states[row.key][0]) for row in unique],
-                    "customers": [row.owner[0] if row.owner else None for row in unique],
-                    "subjects": [row.owner[1] if row.owner else None for row in unique],
-                    "by": [row.settled_by for row in unique],
-                },
-            )  # fmt: skip
+    try:
+        _write(env, unique, states, after)
+    except DatabaseUnavailable:
+        raise
+    except Exception as exc:
+        sweeps.fell_apart("marks", exc, len(unique))
+        for row in unique:
+            try:
+                _write(env, [row], states, after)
+            except DatabaseUnavailable:
+                raise
+            except Exception:  # The edge of one row: a fault of its own must not stop the others.
+                log.exception("an event cannot be marked", event_id=row.event.id)
+                after[row.key] = "waiting"
     return [after.get(row.key, "done") for row in rows]
+
+
+def _write(
+    env: Env, rows: Sequence[Row], states: Mapping[Key, State], after: Mapping[Key, str]
+) -> None:
+    if not rows:
+        return
+    now = env.now()
+    with env.db.transaction() as tx:
+        tx.run(
+            "update provider_events e set state = n.state, error = n.error,"
+            " tries = least(e.tries + n.tries, 32000), try_at = n.try_at,"
+            " customer_id = n.customer_id, subject_id = n.subject_id,"
+            " settled_by = n.settled_by,"
+            " applied_at = case when n.state = 'done' then %(now)s end"
+            " from unnest(%(providers)s::text[], %(accounts)s::text[], %(ids)s::text[],"
+            "  %(states)s::text[], %(errors)s::text[], %(tries)s::int[],"
+            "  %(try_at)s::timestamptz[], %(customers)s::uuid[], %(subjects)s::uuid[],"
+            "  %(by)s::text[]) as n(provider, account, event_id, state, error, tries, try_at,"
+            "   customer_id, subject_id, settled_by)"
+            " where e.provider = n.provider and e.account = n.account"
+            " and e.event_id = n.event_id and (e.state <> 'done' or n.state = 'done')",
+            {
+                "now": now,
+                "providers": [row.provider for row in rows],
+                "accounts": [row.account for row in rows],
+                "ids": [row.event.id for row in rows],
+                "states": [after[row.key] for row in rows],
+                "errors": [_text(states[row.key][1]) for row in rows],
+                # What an outage kept from being applied was not tried.
+                "tries": [int(states[row.key][0] not in ("later", "handed"))
+                          for row in rows],
+                "try_at": [now + _next_try(row, states[row.key][0]) for row in rows],
+                "customers": [row.owner[0] if row.owner else None for row in rows],
+                "subjects": [row.owner[1] if row.owner else None for row in rows],
+                "by": [row.settled_by for row in rows],
+            },
+        )  # fmt: skip
+
+
+def _text(why: str | None) -> str | None:
+    """A text as the database takes it: whole letters, and none that ends it."""
+    letters = (why or "").replace("\0", "").encode("utf-8", "replace").decode("utf-8")
+    return letters[:500] or None
