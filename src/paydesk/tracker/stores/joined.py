@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -131,6 +132,8 @@ COLUMNS: dict[str, tuple[str, sql.SQL]] = {
     "updated_at": ("updated_at", sql.SQL("timestamptz[]")),
 }
 _JSON = frozenset({"metadata", "terms", "method_detail"})
+#: What a payment has for a column.
+_FIELDS = {column: attrgetter(field) for column, (field, _) in COLUMNS.items()}
 #: Never written again after the insert.
 FIXED = frozenset({"customer_id", "id", "created_at"})
 CHANGEABLE = tuple(name for name in COLUMNS if name not in FIXED)
@@ -225,7 +228,7 @@ class JoinedStore(PaymentStore):
         changed = tuple(
             column
             for column in CHANGEABLE
-            if any(_field(old, column) != _field(new, column) for old, new in pairs)
+            if any(of(old) != of(new) for of in (_FIELDS[column],) for old, new in pairs)
         )
         if not changed:
             return [True for _ in pairs]
@@ -359,20 +362,17 @@ def _where(values: dict[str, Any]) -> sql.Composed:
 
 
 def _arrays(payments: Sequence[ServicePayment], columns: tuple[str, ...]) -> dict[str, Any]:
-    return {column: [_value(payment, column) for payment in payments] for column in columns}
+    return {column: _values(payments, column) for column in columns}
 
 
-def _field(payment: ServicePayment, column: str) -> Any:
-    return getattr(payment, COLUMNS[column][0])
-
-
-def _value(payment: ServicePayment, column: str) -> Any:
-    value = _field(payment, column)
-    if column in _JSON and value is not None:
-        return Jsonb(value)
-    if column in ("id", "credit_txn_id") and value is not None:
-        return _uuid(value)
-    return value
+def _values(payments: Sequence[ServicePayment], column: str) -> list[Any]:
+    found = list(map(_FIELDS[column], payments))
+    write: Callable[[Any], Any] | None = None
+    if column in _JSON:
+        write = Jsonb
+    elif column in ("id", "credit_txn_id"):
+        write = _uuid
+    return found if write is None else [None if one is None else write(one) for one in found]
 
 
 def _from_row(row: dict[str, Any]) -> ServicePayment:
