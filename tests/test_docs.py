@@ -59,6 +59,7 @@ def test_every_relative_link_leads_somewhere():
     assert not broken, broken
 
 
+# S1.54!
 def test_the_go_live_page_names_what_is_there():  # S1.54
     """Its addresses are routes, its settings are settings, and no step of a set-up is missing."""
     import json

@@ -44,7 +44,7 @@ def test_wrong_uses_are_told(paydesk):
     assert code != 0 and "everybody's clock" in told
 
 
-# S1.25
+# S1.56
 def test_what_stripe_runs_follows_a_clock_that_is_advanced_from_the_shell(paydesk, sim):
     assert paydesk("clock", "create", "--customer", "ada")[0] == 0
     assert paydesk("plans", "upsert", "pro", "--name", "Pro", "--price", "20.00 USD",

@@ -271,6 +271,7 @@ def test_lists_end_by_themselves_where_nobody_hears(processes, valkey):
         proxy.close()
 
 
+# S1.25! S1.52!
 @pytest.mark.parametrize("channel", ["postgres", "redis"])
 def test_plans_that_another_process_changed_are_heard_of(processes, channel, request, monkeypatch):
     """S1.25 S1.52: the list is kept for ever, so that the change was heard and not waited out."""

@@ -18,6 +18,7 @@ def admin(refunding):
         yield made.as_key()
 
 
+# S4.39!
 @pytest.mark.parametrize("kind", sorted(REPORTS))
 def test_every_report_is_json_and_csv(admin, kind):  # S0.33 S3.11 S3.22 S4.39 S1.57
     found = admin.get(f"/v1/reports/{kind}")

@@ -21,6 +21,7 @@ def pay(refunding):
         yield made
 
 
+# S4.39!
 def test_revenue_by_day_is_the_books(pay):  # S4.39
     frame = pay.analytics.revenue(last="7d", by="day", currency="usd")
     assert len(frame) == 1

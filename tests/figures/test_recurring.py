@@ -58,6 +58,7 @@ def now(billing):
 # Random lives -----------------------------------------------------------------------------------
 
 
+# S4.39! S1.57!
 @pytest.mark.prove
 @pytest.mark.slow
 @pytest.mark.timeout(600 if _PROVE else 180)

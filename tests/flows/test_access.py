@@ -181,6 +181,7 @@ def _check_lies(desk, customer_id: UUID) -> None:
     assert all(placed[one.id] == one for one in grants)
 
 
+# S1.49!
 def test_access_is_given_and_taken_by_hand_by_name(desk):
     """S1.49: with who did it and why, in the record and in the event."""
     user = desk.make.user()

@@ -124,7 +124,7 @@ def begun(there: Billing, bank: Bank, **plan: Any):
     return who, there.look(sub)
 
 
-# S1.16 S1.17 S1.19 I23 I28
+# S1.16 S1.17! S1.19 I23 I28 S3.21!
 def test_a_customer_subscribes_and_renews_month_after_month(there, bank):
     who, sub = begun(there, bank, credits=100, credits_rollover="all")
     assert (sub.state, there.balance(who)) == ("active", 100)

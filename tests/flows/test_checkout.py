@@ -102,6 +102,7 @@ def test_the_success_page_asks_only_so_often(desk):
     assert asked == [True, True, True, False, False]
 
 
+# S4.32!
 def test_what_the_provider_is_told(desk):
     """S1.12 S4.32 I35: our ids and the document's on session and intent, the catalogue's price."""
     user = desk.make.user("user_123")
@@ -216,6 +217,7 @@ def test_a_grant_for_money_taken_is_never_refused_but_flagged(desk):
 # Promo codes -----------------------------------------------------------------------------------
 
 
+# S4.40!
 def test_a_code_lowers_the_price_and_a_bonus_code_adds_credits(desk):
     """S4.40: WELCOME10 makes 9.99 into 8.99; bonus credits are a batch of their own."""
     desk.make.promo("WELCOME10", percent_off=10)

@@ -81,7 +81,7 @@ def test_the_discount_of_a_change_is_a_line_of_its_own_wherever_the_change_is_sh
     assert "2.50" in page
 
 
-# S1.54 S1.44 I13
+# S1.44 I13
 @pytest.mark.parametrize("rounding", ["line", "rate"])
 def test_taxes_are_of_what_a_code_leaves_and_go_back_with_it(billing, rounding):
     object.__setattr__(billing.env.settings, "tax_rounding", rounding)

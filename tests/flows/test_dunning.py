@@ -28,7 +28,7 @@ def owing(billing: Billing, fails: str | None = None, **plan):
     return who, sub
 
 
-# S1.58 S4.50 I26
+# S1.58! S4.50! I26
 def test_a_decline_is_tried_again_on_the_plans_days_and_then_ends_it(billing):
     who, sub = owing(billing)
     assert billing.look(sub).state == "past_due"

@@ -26,7 +26,7 @@ def amounts(env, customer_id):
     return [one.data["amount"] for one in found]
 
 
-# S1.14 I28
+# I28
 def test_gathered_events_have_the_numbers_that_were_answered(env, users, monkeypatch):
     sent, execute = [], Tx._execute
 

@@ -30,6 +30,7 @@ def rows(desk):
 # Signatures ------------------------------------------------------------------------------------
 
 
+# S1.15!
 def test_only_our_secrets_and_a_near_time_stamp_pass():
     """I31 S1.15 S4.3: also the next secret of a roll, and nothing else."""
     body, now = b'{"id": "evt_1"}', 1_700_000_000
@@ -177,6 +178,7 @@ def test_the_same_event_under_another_id_changes_nothing(desk):
 # Shapes ----------------------------------------------------------------------------------------
 
 
+# S1.22!
 def test_both_names_of_a_failed_intent_are_accepted(desk):
     """C15 S1.22."""
     for kind in ("payment_intent.failed", "payment_intent.payment_failed"):

@@ -354,6 +354,7 @@ def test_the_doctor_sees_an_invoice_that_does_not_add_up(desk, make, database):
     assert bad == ["invoice_lines_add_up"] and view.total.minor == 1999
 
 
+# S1.50!
 def test_the_learning_familys_table_tells_status_period_and_document(desk, payer):  # S1.8 S1.50
     user = payer()
     span = (datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC))

@@ -210,6 +210,7 @@ def start(desk, user, **more):
     return setups.start(desk.env, StartSetup(customer_id=user.uuid, **more))
 
 
+# S1.14!
 def test_a_setup_is_finished_in_the_browser(desk, sdk):
     # S1.14 S1.34
     user = desk.make.user()

@@ -138,7 +138,7 @@ def away(billing: Billing, monkeypatch) -> list[str]:
     return asked(billing, monkeypatch, answer)
 
 
-# S1.14 I26
+# I26
 @pytest.mark.parametrize("days", [0, 7])
 def test_a_free_plan_waits_for_no_provider(billing, monkeypatch, days):
     billing.plan("free", price=USD("0.00"), credits=10, trial_days=days)

@@ -40,7 +40,7 @@ def test_the_same_terms_again_make_no_new_version(env):
 
 
 def test_changed_terms_become_the_next_version_and_the_old_one_stays(env):
-    """S1.52: who subscribed keeps his terms until he is moved."""
+    """S1.25: who subscribed keeps his terms until he is moved."""
     old = pro(env)
     new = pro(env, price=USD("24.99"), trial_days=14)
     assert (old.version, new.version) == (1, 2)
@@ -73,6 +73,7 @@ def test_a_version_that_there_is_not_is_not_found(env):
             plans.terms(env, plan_id, version)
 
 
+# S1.25!
 def test_public_plans_are_listed_in_order_and_changes_are_seen_at_once(env):
     """S1.25 S1.52: cached, dropped on every change."""
     plans.upsert(env, "team", name="Team", price=USD(49), position=2, most_quantity=50)

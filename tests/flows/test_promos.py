@@ -329,6 +329,7 @@ def test_validating_answers_and_reserves_nothing(env, maya, pack):
     assert reason(promos.quote, env, "WELCOME10", maya, pack=pack) == "limit_reached"
 
 
+# S4.41!
 @pytest.mark.parametrize(
     ("terms", "why"),
     [
@@ -364,6 +365,7 @@ def test_a_code_lives_from_its_start_to_its_end(env, clock, maya, pack):
     assert reason(promos.quote, env, "NONE", maya, pack=pack) == "unknown"
 
 
+# S4.40!
 @pytest.mark.parametrize("terms", [
     {"percent_off": 9}, {"percent_off": 51}, {"percent_off": True}, {"percent_off": 10.0},
     {"amount_off": USD("4.99")}, {"amount_off": USD("50.01")}, {"bonus_credits": 0}, {},

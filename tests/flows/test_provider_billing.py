@@ -20,6 +20,7 @@ def there(billing) -> There:
     return There(billing)
 
 
+# S1.16! S1.19! S4.25!
 def test_a_page_is_opened_paid_on_and_the_subscription_runs(there):
     # S1.12 S1.16 S1.17 S1.19 S4.25
     there.plan("pro")
@@ -61,6 +62,7 @@ def test_a_plan_is_sold_there_by_one_price_for_each_version_and_currency(there):
     assert len(there.sim.objects("product")) == 1
 
 
+# S1.17! S1.50!
 def test_months_are_renewed_there_and_recorded_here(there):
     # S0.24 S1.17 S1.48 S1.50 I23: numbers, periods and documents are Stripe's
     there.plan("pro", credits=100, kind="membership")
@@ -121,6 +123,7 @@ def _card_of(there, who):
     return SimpleNamespace(ref=method)
 
 
+# S1.18! S1.20! S1.58!
 def test_a_card_that_fails_is_dunned_there_and_recovers(there):
     # S1.18 S1.20 S1.58: each declined try is a row; one payment for the invoice
     there.plan("pro")
@@ -147,6 +150,7 @@ def test_a_card_that_fails_is_dunned_there_and_recovers(there):
     assert there.billing.books(who, "revenue") == 4000
 
 
+# S1.21!
 def test_when_all_tries_fail_it_ends_and_opens_nothing(there):
     # S1.21 S1.23: what Stripe does at the end is what happens here
     there.plan("pro")
@@ -174,6 +178,7 @@ def test_unpaid_is_stripes_word_too(there):
     assert not there.billing.can(who, "tier:pro")
 
 
+# S1.55!
 def test_a_trial_gives_access_and_no_credits_and_is_charged_at_its_end(there):
     # S1.55: one trial of a family, told three days before its end
     there.plan("pro", trial_days=14, credits=100)

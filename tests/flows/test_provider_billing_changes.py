@@ -58,6 +58,7 @@ def test_canceled_at_the_periods_end_and_taken_back_and_canceled_after_all(there
         changes.reactivate(there.env, pro.customer_id, pro.id)
 
 
+# S1.28!
 def test_canceled_now_it_shuts_at_once_and_gives_back_what_is_unused(there, pro):
     # S1.21 S1.28 S1.23
     there.go_on(days=10)
@@ -216,6 +217,7 @@ def test_an_invoice_that_stripe_collects_is_not_paid_or_voided_here(there, pro):
             do(there.env, pro.customer_id, row["id"])
 
 
+# S1.51!
 def test_a_refund_takes_back_what_the_payment_opened(there):
     # S1.51 S1.48 S0.28: as of any payment; nothing opens it again by itself
     there.plan("pro", credits=100)
@@ -236,6 +238,7 @@ def test_a_refund_takes_back_what_the_payment_opened(there):
     assert there.billing.can(sub, "tier:pro")
 
 
+# S1.45!
 def test_another_method_is_charged_from_now_on(there, pro):
     # S1.45
     there.card(pro.customer_id)

@@ -65,7 +65,7 @@ def cycles(there, sub):
 
 @pytest.mark.parametrize("is_billed", [True, False])
 def test_a_free_time_before_the_first_billing_date_is_open(there, told, is_billed):
-    # S1.14: Stripe calls it active, and bills nothing of it or makes no invoice at all
+    # S1.20: Stripe calls it active, and bills nothing of it or makes no invoice at all
     there.plan("pro", grace_days=0, credits=100)
     if not is_billed:
         told(fetch_subscription=lambda found: replace(found, latest_invoice=None),
@@ -87,7 +87,7 @@ def test_a_free_time_before_the_first_billing_date_is_open(there, told, is_bille
 
 
 def test_an_invoice_that_is_sent_is_waited_for_until_it_is_due(there, told):
-    # S1.14 S1.20: active at once at Stripe, past due after the date, and open again when paid
+    # S1.20: active at once at Stripe, past due after the date, and open again when paid
     there.plan("pro", grace_days=1, credits=100)
     due = there.env.now() + timedelta(days=14)
     sent = {"fetch_subscription": lambda found: replace(found, is_sent=True)}
@@ -125,7 +125,7 @@ def declining(there, **plan):
 
 
 def test_a_change_while_the_renewal_is_a_draft_opens_no_period(there):
-    # S1.14 S1.21: what the change billed says nothing of the period
+    # S1.21: what the change billed says nothing of the period
     there.plan("lite", price=USD("5.00"), grace_days=0, grants=["tier:pro"])
     sub = declining(there, price=USD("40.00"))
     changes.change(there.env, sub.customer_id, sub.id, plan="lite", at="now")
@@ -141,7 +141,7 @@ def test_a_change_while_the_renewal_is_a_draft_opens_no_period(there):
 
 
 def test_what_was_taken_for_free_is_shut_when_its_invoice_is_not_paid(there, told):
-    # S1.14 S1.21: it was heard of no invoice at first
+    # S1.21: it was heard of no invoice at first
     sub = declining(there)
     told(fetch_subscription=lambda found: replace(found, latest_invoice=None),
          list_invoices=lambda found: [one for one in found if one.state != "draft"])  # fmt: skip
@@ -185,7 +185,7 @@ def used_before(found):
 
 
 def test_what_is_billed_when_it_was_used_opens_the_period_that_runs(there, told):
-    # S1.14 S1.17: an invoice of the month before is counted with the month that begins
+    # S1.17: an invoice of the month before is counted with the month that begins
     there.plan("pro", grace_days=3, credits=100)
     told(list_invoices=used_before)
     who, _ = begun(there)
@@ -232,7 +232,7 @@ def test_a_line_says_which_item_it_charges_in_every_shape(there):
 
 
 def test_other_items_are_listed_and_change_nothing_else(there):
-    # S1.13 S1.50: support that is sold beside the plan stands on its invoices with its own words
+    # S1.50: support that is sold beside the plan stands on its invoices with its own words
     there.plan("pro", credits=100)
     extra = there.price_there(500)
     who, _ = begun(there, items=(extra, there.price_there(lookup_key="pro")))
@@ -254,7 +254,7 @@ def test_other_items_are_listed_and_change_nothing_else(there):
 
 
 def test_a_second_plan_beside_the_first_does_not_take_its_place(there, told):
-    # S1.13: the item that was sold stays the plan, in whatever order they are listed
+    # S1.20: the item that was sold stays the plan, in whatever order they are listed
     there.plan("pro", credits=100)
     there.plan("max", price=USD("50.00"), credits=300)
     who, remote = begun(there)
@@ -346,7 +346,7 @@ def test_an_item_has_its_period_in_every_shape(there, version):
 
 
 def test_the_months_of_a_free_time_give_no_credits(there, told):
-    # S1.25 I22: nothing of it was sold, however many months it has, whatever its line is called
+    # S1.17 I22: nothing of it was sold, however many months it has, whatever its line is called
     there.plan("year", price=USD("120.00"), interval="year", credits=50)
     first = there.env.now() + timedelta(days=100)
     at = int(first.timestamp())

@@ -37,7 +37,7 @@ def seconds(there, **time):
 def test_a_trial_that_is_extended_there_stays_open_and_gives_nothing_of_a_paid_period(
     there, is_heard
 ):
-    # S1.17 S1.25: the trial's own invoice of 0 pays for no period, however long the trial becomes
+    # S1.17 S1.55: the trial's own invoice of 0 pays for no period, however long the trial becomes
     there.plan("pro", credits=100)
     who = there.user()
     sub = there.subscribe(who, trial_days=10)
@@ -142,7 +142,7 @@ def test_an_end_far_off_is_brought_forward_to_the_end_of_the_period(there):
 
 
 def test_the_months_of_a_year_that_was_not_paid_give_no_credits(there):
-    # S1.25 I22: a draft that waits, or a year that was given up, pays for nothing
+    # S1.17 I22: a draft that waits, or a year that was given up, pays for nothing
     there.plan("year", price=USD("120.00"), interval="year", credits=50)
     who = there.user()
     sub = there.begin(who, "year")
@@ -175,7 +175,7 @@ def test_the_months_of_a_year_that_was_not_paid_give_no_credits(there):
 
 
 def test_a_page_that_is_still_open_is_ended_when_another_is_begun(there):
-    # S1.13: on two open pages of a family a customer would subscribe twice
+    # S1.27: on two open pages of a family a customer would subscribe twice
     there.plan("pro")
     there.plan("max", price=USD("50.00"))
     who = there.user()
@@ -189,7 +189,7 @@ def test_a_page_that_is_still_open_is_ended_when_another_is_begun(there):
 
 
 def test_a_page_that_was_just_paid_is_no_page_to_end(there):
-    # S1.13: nobody has heard of it yet, and a second one is refused all the same
+    # S1.27: nobody has heard of it yet, and a second one is refused all the same
     there.plan("pro")
     who = there.user()
     first = there.subscribe(who, "pro")
@@ -200,7 +200,7 @@ def test_a_page_that_was_just_paid_is_no_page_to_end(there):
 
 
 def test_a_page_that_cannot_be_ended_refuses_a_second_one(there):
-    # S1.13: it may still be subscribed on
+    # S1.27: it may still be subscribed on
     there.plan("pro")
     who = there.user()
     first = there.subscribe(who, "pro")
@@ -255,7 +255,7 @@ def test_what_is_held_can_be_canceled_at_the_end_of_its_period(there):
 
 
 def test_of_a_subscription_whose_price_is_no_plan_nothing_more_is_read(there):
-    # S1.44: an account sells other things too
+    # S1.19: an account sells other things too
     there.plan("pro")
     who = there.user()
     there.card(who)

@@ -56,7 +56,7 @@ def renewed(there, sub, mine):
     return True
 
 
-# S1.25 I5
+# S1.56 I5
 def test_a_beginning_that_died_comes_to_the_same_clock_and_customer(there, clocked):
     there.plan("pro")
     who, key = clocked("ada"), request_key("app", "order")
@@ -70,7 +70,7 @@ def test_a_beginning_that_died_comes_to_the_same_clock_and_customer(there, clock
     assert person["test_clock"] == one["id"] and sub.page_ref
 
 
-# S1.25 I18
+# S1.56 I18
 @pytest.mark.parametrize("by_worker", [True, False])
 @pytest.mark.parametrize("point", ["provider_clock_moved", "provider_clock_before_look",
                                    "apply_after_fetch", "apply_after_commit"])  # fmt: skip
@@ -91,7 +91,7 @@ def test_an_advance_that_died_goes_on_to_where_it_should_be(
     assert there.billing.can(sub, "tier:pro")
 
 
-# S1.25
+# S1.56
 def test_what_stripe_tells_of_while_it_is_ahead_waits_for_the_desk(there, env, mine, clocked):
     there.plan("pro")
     sub = begin(there, clocked("ada"))
@@ -111,7 +111,7 @@ def test_what_stripe_tells_of_while_it_is_ahead_waits_for_the_desk(there, env, m
     assert there.billing.all(waiting) == []
 
 
-# S1.25
+# S1.56
 def test_a_shorter_subscription_of_stripes_own_makes_the_steps_shorter(
     there, env, mine, clocked
 ):
@@ -124,7 +124,7 @@ def test_a_shorter_subscription_of_stripes_own_makes_the_steps_shorter(
     assert renewed(there, sub, mine)
 
 
-# S1.25
+# S1.56
 def test_a_provider_that_is_away_keeps_the_clock_waiting_and_it_goes_on(
     there, env, mine, clocked
 ):
@@ -140,7 +140,7 @@ def test_a_provider_that_is_away_keeps_the_clock_waiting_and_it_goes_on(
     assert renewed(there, sub, mine)
 
 
-# S1.25
+# S1.56
 def test_two_customers_of_one_clock_stand_on_one_of_stripes(there, env, mine, clocked):
     there.plan("pro")
     subs = [begin(there, clocked(name)) for name in ("ada", "bo")]

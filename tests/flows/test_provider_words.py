@@ -29,7 +29,7 @@ def intents(billing):
 
 
 def test_the_page_of_a_first_payment_names_the_plan(sold):
-    # S1.13 S4.32
+    # S4.32
     first = sold.subscribe(sold.user(card=None))
     assert lines_of(sold, first.checkout.payment.session_ref) == ["Pro - 1 month"]
     second = sold.subscribe(sold.user(card=None), "team")

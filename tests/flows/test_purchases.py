@@ -18,6 +18,7 @@ from paydesk.providers.base import Charge
 from paydesk.rules.money import USD
 
 
+# S1.22!
 def test_a_paid_item_is_the_customers_with_its_access(desk):
     """S1.16 S1.22 S1.23 S1.38: purchase, access, sale and events in the payment's transaction."""
     course(desk)

@@ -102,7 +102,7 @@ def refilling(env, sim, make, clock):
     crash.disarm()
 
 
-# S3.21
+# S3.21!
 def test_credits_below_the_threshold_are_filled_with_the_pack(refilling):
     who = refilling.user()
     one = refilling.set(who)

@@ -172,6 +172,7 @@ def test_credits_that_ended_unused_are_not_taken_a_second_time(back):
     assert (found.credits_taken_back, found.credits_owed) == (0, 50)
 
 
+# S1.51!
 def test_the_window_closes_and_only_an_administrator_goes_past_it(back):
     # S1.51 C11
     view = back.bought()

@@ -75,6 +75,7 @@ def item_bought(back):
     return back.bought(item="python")
 
 
+# S1.49! S1.51!
 def test_a_full_refund_ends_access_and_the_purchase(back):
     # S1.51 I20
     view = item_bought(back)

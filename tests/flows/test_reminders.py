@@ -39,7 +39,7 @@ def mails(env, who):
     return [(one.kind, one.state) for one in found]
 
 
-# S3.21
+# S3.21!
 def test_a_transfer_that_does_not_come_is_asked_for_twice_and_no_more(told, make, clock):
     who = make.user(email="maya@northwind.example")
     view = order(told, who)

@@ -108,7 +108,7 @@ def test_a_death_while_subscribing_charges_once(billing, point):
     assert billing.payments(sub) == ["succeeded"]
 
 
-# S1.28 S4.16
+# S1.28! S4.16
 def test_canceled_now_it_shuts_at_once_and_bills_no_more(billing):
     billing.plan()
     who = billing.user()

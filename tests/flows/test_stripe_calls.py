@@ -84,6 +84,7 @@ def test_a_customer_is_made_once_and_carries_our_id(adapter, sim):
     assert sim.get(first)["metadata"] == {"customer_id": "cus_1"}
 
 
+# S1.13! S1.45!
 def test_methods_are_attached_chosen_listed_and_taken_away(adapter, sdk):
     # S1.13
     whose = adapter.ensure_customer(order("customer-cus_1"))

@@ -241,7 +241,7 @@ def test_canceling_at_once_ends_the_payment_that_a_change_waits_for(billing, ask
     assert billing.invoices(sub)[-1][1] == "void"
 
 
-# S1.26
+# S1.27
 def test_a_first_charge_that_the_bank_asks_about_tells_where(billing):
     billing.plan()
     who = billing.user(ASKS_THE_BANK)

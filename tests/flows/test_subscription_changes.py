@@ -30,7 +30,7 @@ def half_way(billing: Billing, **more):
     return who, sub
 
 
-# S1.29 S1.44 S1.59
+# S1.29! S1.44! S1.59
 def test_an_upgrade_charges_the_difference_of_what_is_left(billing):
     who, sub = half_way(billing)
     seen = changes.preview(billing.env, who.uuid, sub.id, plan="team")
@@ -135,7 +135,7 @@ def test_another_interval_begins_a_new_cycle(billing):
     assert [one[2] for one in billing.invoices(sub)] == [2000, 19000, 20000]
 
 
-# S1.59
+# S1.59!
 @pytest.mark.parametrize(("policy", "due"), [("none", 0), ("full", 3000), ("seconds", 1500)])
 def test_the_plan_says_how_the_rest_of_a_period_counts(billing, policy, due):
     who, sub = half_way(billing, upgrade=policy)

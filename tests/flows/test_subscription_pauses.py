@@ -19,7 +19,7 @@ def given(billing, who) -> list[datetime | None]:
     return [row["ends"] for row in rows]
 
 
-# S4.25 S1.18 I23
+# S4.25 I23
 @pytest.mark.parametrize("rollover", ["none", "all"])
 def test_a_year_that_was_paused_gives_the_credits_of_each_of_its_months(billing, clock, rollover):
     """Paused for a hundred days in the middle of the third month, and for ten in the fifth."""

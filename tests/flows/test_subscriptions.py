@@ -123,7 +123,7 @@ def test_a_new_one_takes_the_place_of_one_that_nobody_paid_for(billing):
     assert billing.look(second).state == "active"
 
 
-# S1.55 S4.40
+# S1.55! S4.40
 def test_a_trial_with_a_method_charges_nothing_until_it_ends(billing):
     billing.plan(trial_days=14)
     who = billing.user()

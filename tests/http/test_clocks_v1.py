@@ -106,7 +106,7 @@ def test_with_a_live_key_clocks_are_neither_made_nor_moved_nor_deleted(http, env
     assert [one["id"] for one in http.get("/v1/clocks").json()["data"]] == [made["id"]]
 
 
-# S1.25
+# S1.56
 def test_what_stripe_runs_follows_a_clock_that_is_advanced_over_http(http, env, made, sim):
     http.post("/v1/customers", json={"external_id": "c1", "clock": made["id"]})
     plans.upsert(env, "pro", name="Pro", price=USD("20.00"))

@@ -71,6 +71,7 @@ def test_a_purchase_is_the_documents_transaction_record(sim, http, user, make):
     assert record["createdAt"].endswith("Z")
 
 
+# S4.37!
 def test_a_usage_names_its_booking(http, holder):
     # S4.37 S4.7
     use(http, 12)

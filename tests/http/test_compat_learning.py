@@ -30,6 +30,7 @@ def bought(shop, client, **more):
     return made.json()
 
 
+# S1.36!
 def test_a_purchase_opens_a_session_at_the_servers_price(shop, user):
     """S1.36 S1.46 I35"""
     made = user.post("/api/purchases/create", json={"item_id": "python", "quantity": 2}).json()
@@ -42,6 +43,7 @@ def test_a_purchase_opens_a_session_at_the_servers_price(shop, user):
                    "invalid_request")  # fmt: skip
 
 
+# S1.16!
 def test_status_tells_of_the_purchase_and_its_access(shop, user):
     """S1.16 S1.23 S1.38 S1.49: before and after the webhook."""
     made = user.post("/api/purchases/create", json={"itemId": "python"}).json()

@@ -53,6 +53,7 @@ def history(client, query=""):
     return [(r["type"], r["amount"], r["credits"]) for r in answer.json()["transactions"]]
 
 
+# S4.15!
 def test_a_saved_card_is_charged_and_credits_come(club, user, http):
     """S4.14 S4.15 S4.25 S4.26 S4.36 S4.37"""
     card(http)
@@ -110,6 +111,7 @@ def test_without_a_card_a_page_is_opened(club, user):
     assert history(user) == [("MEMBERSHIP_PAYMENT", 29.0, 30)]
 
 
+# S4.25!
 def test_stripe_bills_it_month_after_month(club, user, http, clock):
     """S4.15 S4.25 S4.37: begun on Stripe's page, kept by its events at the document's address."""
     there = StripeRun(club, user, clock, "/payment/webhooks/stripe")
@@ -143,6 +145,7 @@ def test_stripe_bills_it_month_after_month(club, user, http, clock):
     assert {one["metadata"]["subscriptionId"] for one in rows} == {row["id"]}
 
 
+# S4.25!
 def test_each_month_is_paid_and_brings_its_credits(club, user, http, clock, env):
     """S4.25 S4.26: what is left of a month ends with it."""
     card(http)
@@ -233,6 +236,7 @@ def test_a_declined_card_is_a_payment_failed(club, user, http):
     assert subscribed(user)["membership"]["status"] == "ACTIVE"
 
 
+# S4.40!
 def test_a_free_trial_code_begins_a_trial(club, user, http, clock, env):
     """S4.40: no money and no credits until it ends."""
     assert http.put("/v1/promos/TRY", json={"free_trial_days": 14}).status_code == 200
@@ -259,6 +263,7 @@ def test_a_code_shows_on_the_record_of_what_it_took_off(club, user, http):
     assert (record["amount"], record["metadata"]["promoCode"]) == (14.5, "SAVE")
 
 
+# S4.16!
 def test_a_membership_is_canceled_at_its_periods_end_or_at_once(club, user, http, clock, env):
     """S4.16 C12: credits that were given stay until they end."""
     problem_of(user.post("/payment/memberships/cancel"), 404, "not_found")

@@ -66,6 +66,7 @@ def stands(client, user="user_123"):
     return answer.json()
 
 
+# S1.16! S1.27!
 def test_a_session_is_opened_paid_and_makes_the_subscription(shop, user, http):
     """S1.12 S1.16 S1.23 S1.26 S1.27: access comes with the money, at the catalogue's price."""
     assert stands(user) == {"userId": "user_123", "hasActiveSubscription": False,
@@ -129,6 +130,7 @@ def test_the_same_key_opens_one_session(shop, user):
     assert (first.status_code, again.content) == (201, first.content)
 
 
+# S1.28!
 def test_a_cancellation_takes_the_access_at_once(shop, user):
     """S1.21 S1.23 S1.28! S1.43 S1.49 C12: spelled as the document spells it."""
     sub = subscribed(shop, user)
@@ -162,6 +164,7 @@ def test_a_cancellation_may_wait_for_the_period_and_be_taken_back(shop, user, cl
     assert stands(user)["status"] == "cancelled"
 
 
+# S1.29!
 def test_an_upgrade_is_charged_for_what_is_left(shop, user, clock):
     """S1.20 S1.29 S1.44 S1.50: half a month of the difference, on an invoice with its lines."""
     sub = subscribed(shop, user)
@@ -256,6 +259,7 @@ def test_an_upgrade_that_the_bank_asks_about_is_no_success_yet_and_names_its_pag
     assert stands(user)["subscription"]["planKey"] == "team"
 
 
+# S1.55!
 def test_a_trial_saves_a_card_and_charges_nothing(shop, user, clock, env):
     """S1.27 S1.55: the page saves a card, and the trial's end charges it."""
     made = opened(user, "trial")
@@ -280,6 +284,7 @@ def test_a_code_takes_off_what_it_is_for(shop, user, http):
     assert body["legacy_code"] == "PAY003"
 
 
+# S1.43!
 def test_what_is_overdue_is_past_due_and_paid_again(shop, user, http, clock, env):
     """S1.18 S1.43 S1.48: past_due while the card is declined; the history says what failed."""
     sub = subscribed(shop, user)
@@ -297,6 +302,7 @@ def test_what_is_overdue_is_past_due_and_paid_again(shop, user, http, clock, env
     assert stands(user)["status"] == "active"
 
 
+# S1.26! S1.52!
 def test_the_status_is_kept_and_every_change_is_seen_at_once(shop, user, http, env):
     """S1.26 S1.52: the second look asks the database for nothing; each change is there with it."""
     until = time.monotonic() + 60
@@ -431,6 +437,7 @@ def paid(client, user="user_123"):
     return [(one["status"], one["amount"], one["subscriptionId"]) for one in found]
 
 
+# S1.42!
 def test_anothers_subscription_is_not_there(shop, user):
     """S1.42 I33"""
     sub = subscribed(shop, user)

@@ -70,6 +70,7 @@ def test_what_makes_no_plan_is_refused(sold):
     problem_of(sold.put("/v1/plans/gold", json=other), 409, "conflict")
 
 
+# S1.25! S1.52!
 @pytest.mark.parametrize(("path", "list_", "key"), [
     ("/api/subscriptions/plans", "plans", "pro"), ("/payment/memberships", "memberships", "gold"),
 ])  # fmt: skip
@@ -126,6 +127,7 @@ def asking():
         psycopg.Cursor.execute = real
 
 
+# S1.25!
 def test_everybody_sees_the_plans_and_a_change_at_once(sold):
     """S1.25 S1.42 S1.52: without a token; cached until a plan changes."""
 

@@ -39,6 +39,7 @@ def stored(env: Any) -> int:
         return tx.value("select count(*) from provider_events")
 
 
+# S1.15!
 @pytest.mark.parametrize("path", PATHS)
 def test_each_path_takes_what_the_official_library_signed(http, env, path):  # S4.42
     # S1.15 S1.40 S2.14 S4.3 S4.19 C13

@@ -41,6 +41,7 @@ def jwt_of(desk: Desk, user: str, **claims) -> str:
     return jwt.encode({"alg": "HS256"}, body, OctKey.import_key(secret))
 
 
+# S1.56!
 def test_a_purchase_along_document_002(desk):  # S2.9 S2.10 S2.13 S2.15 S2.16 S1.56
     token = jwt_of(desk, "buyer-002")
     made = desk.api("POST", "/api/credits/checkout/package",
@@ -59,6 +60,7 @@ def test_a_purchase_along_document_002(desk):  # S2.9 S2.10 S2.13 S2.15 S2.16 S1
     assert stats["total_credits_purchased"] == 150
 
 
+# S1.56!
 def test_a_purchase_along_document_004(desk):  # S4.10 S4.12 S4.26 S4.27 S1.56 S4.42
     token = jwt_of(desk, "buyer-004")
     packs = desk.api("GET", "/payment/credit-packs", key=token)

@@ -35,7 +35,7 @@ def test_a_price_between_two_steps_is_refused(pay):
 
 
 def test_a_plan_with_its_price_in_one_text_opens_a_feature(pay):
-    """S4.6 S1.49: the name comes from the key, the interval from the price."""
+    """S1.49: the name comes from the key, the interval from the price."""
     pro = pay.plans.upsert("pro", price="19.00 USD/month", grants=["exports", "course:*"],
                            credits=200)  # fmt: skip
     assert (pro.name, pro.terms.price_words()) == ("Pro", "USD 19.00 a month")

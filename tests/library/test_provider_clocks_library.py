@@ -33,7 +33,7 @@ def states(pay, user):
     return [one.status for one in pay.payments.list(customer=user)]
 
 
-# S1.12 S1.25
+# S1.12 S1.56
 def test_two_renewals_follow_when_the_clock_is_moved_two_months(
     pay, clock, begin, paydesk_simulator
 ):
@@ -68,7 +68,7 @@ def test_a_trial_becomes_a_paid_period_and_its_end_is_told_of_before(pay, clock,
     assert told.count("subscription.trial_will_end") == 1
 
 
-# S1.25
+# S1.56
 def test_a_card_that_fails_months_later_leads_to_past_due_by_stripes_retries(
     pay, clock, begin, paydesk_simulator
 ):
@@ -94,7 +94,7 @@ def test_a_card_that_fails_months_later_leads_to_past_due_by_stripes_retries(
     assert ended.created_at < clock.now()
 
 
-# S1.12 S1.25
+# S1.12 S1.56
 def test_four_customers_of_one_clock_stand_on_two_there(pay, clock, begin, paydesk_simulator):
     for number in range(4):
         begin(f"u{number}")
@@ -108,7 +108,7 @@ def test_four_customers_of_one_clock_stand_on_two_there(pay, clock, begin, payde
         assert pay.can(f"u{number}", "exports")
 
 
-# S1.25
+# S1.56
 def test_a_customer_without_a_clock_stays_as_he_is(pay, clock, begin, paydesk_simulator):
     begin("u")
     pay.clocks.use(None)
@@ -122,7 +122,7 @@ def test_a_customer_without_a_clock_stays_as_he_is(pay, clock, begin, paydesk_si
     assert [one["test_clock"] for one in kept] == [None]
 
 
-# S1.25
+# S1.56
 def test_who_subscribes_later_begins_at_the_clocks_instant(pay, clock, begin):
     begin("u")
     pay.subscriptions.cancel(pay.subscriptions.current("u"), at="now")
@@ -134,7 +134,7 @@ def test_who_subscribes_later_begins_at_the_clocks_instant(pay, clock, begin):
     assert states(pay, "other") == ["succeeded"] * 2
 
 
-# S1.25
+# S1.56
 def test_a_customer_there_without_a_clock_is_replaced_unless_he_has_saved_methods(
     pay, clock, begin, paydesk_simulator
 ):
@@ -151,7 +151,7 @@ def test_a_customer_there_without_a_clock_is_replaced_unless_he_has_saved_method
         begin("saved")
 
 
-# S1.25
+# S1.56
 def test_a_clock_that_stripe_threw_away_keeps_no_other_standing(
     pay, clock, begin, paydesk_simulator
 ):

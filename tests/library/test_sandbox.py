@@ -127,7 +127,7 @@ def test_renewal(pay, clock):
 """
 
 
-# S1.56
+# S1.56!
 def test_the_fixtures_for_applications_work_in_a_project_of_ones_own(tmp_path):
     assert SAMPLE.strip() in (ROOT / "docs" / "clocks.md").read_text(encoding="utf-8")
     (tmp_path / "test_sample.py").write_text(SAMPLE)

@@ -322,7 +322,7 @@ def test_a_busy_customer_keeps_nobody_elses_row_in_the_sweep(billing):
     assert (subscription_notices.tell_due(billing.env), looked_at(billing.env)) == (0, [])
 
 
-# S1.26
+# S3.21
 def test_renewals_that_cannot_be_told_delay_nobody_elses(billing, monkeypatch):
     billing.plan(interval="year")
     subs = [billing.subscribe(user(billing)) for _ in range(5)]

@@ -117,6 +117,7 @@ def test_a_declined_change_leaves_the_plan(billing, visit, maya):
     assert "Nothing was changed" in browser.get("/portal?done=declined").text
 
 
+# S1.43!
 def test_a_plan_is_canceled_with_a_reason_and_taken_up_again(billing, visit, maya):
     # S1.43 S1.44
     browser, home = visit(maya), home_of(maya)
@@ -148,6 +149,7 @@ def test_a_change_that_waits_can_be_dropped(billing, visit, maya):
     assert billing.look(maya).next is None
 
 
+# S1.45!
 def test_another_card_is_saved_at_the_provider_and_charged_from_then_on(env, billing, visit, maya):
     # S1.13
     (own,) = methods.list_(env, maya.customer_id)

@@ -64,6 +64,7 @@ def test_access_begins_with_its_start_and_ends_before_its_end():
     assert asked([one], when=3).expires_at == at(5)
 
 
+# S1.49!
 def test_a_grant_of_a_whole_type_and_of_the_platform_cover_single_things():
     """S1.49: course:*, platform."""
     assert asked([grant(resource="course:*")]).allowed

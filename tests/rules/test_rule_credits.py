@@ -116,6 +116,7 @@ def test_the_books_have_a_number_and_a_name_each():
     assert sorted(NAMES) == list(range(1, 20)) and set(CODES) > FLOORED
 
 
+# S4.37!
 def test_the_history_knows_the_types_of_document_004():  # S4.37 C18
     assert set(CREDIT_TYPES) == {
         "CREDIT_PURCHASE", "MEMBERSHIP_PAYMENT", "CREDIT_USAGE", "CREDIT_REFUND",

@@ -27,6 +27,7 @@ def day(number: float) -> datetime:
     return FIRST + timedelta(days=number)
 
 
+# S1.58!
 def test_the_default_tries_again_on_days_1_3_5_7_and_cancels():
     """I26 S1.58"""
     schedule, now, found = dunning.read({}), FIRST, []

@@ -46,6 +46,7 @@ def amounts(result: Result) -> list[int]:
 # Published examples ---------------------------------------------------------------------------
 
 
+# S1.44!
 def test_stripe_halfway_from_10_to_20():
     """S1.44 https://docs.stripe.com/billing/subscriptions/prorations: -5, +10, together 5."""
     june = (utc(2025, 6, 1), utc(2025, 7, 1))
@@ -247,6 +248,7 @@ def test_an_upgrade_is_what_costs_as_much_a_day_or_more(old, new, is_upgrade):
 MARCH = (utc(2026, 3, 1), utc(2026, 4, 1))
 
 
+# S1.59!
 def test_each_policy_counts_the_rest_of_a_period_in_its_way():
     """S1.59 I24: on the 16th of a month of 31 days, at midnight and at 18:00."""
     moved = utc(2026, 3, 16)
