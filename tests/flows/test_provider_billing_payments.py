@@ -163,6 +163,38 @@ def test_what_an_invoice_gives_hangs_on_a_payment_that_brought_money(there, is_t
     assert not there.billing.can(sub, "tier:pro")
 
 
+@pytest.mark.parametrize(("first", "last"), [(1900, 100), (100, 1900)])
+def test_each_payment_of_an_invoice_has_bought_its_part_of_what_it_gives(there, first, last):
+    # S1.50 I6: credits by its money, and access with the last of it
+    sub, open_ = unpaid(there, credits=100, grace_days=0)
+    for amount in (1900, 100):
+        attach(there, sub, open_, amount)
+        there.deliver()
+    pay_back(there, sub, first)
+    assert there.billing.balance(sub) == 100 - first // 20
+    assert there.billing.can(sub, "tier:pro")
+    pay_back(there, sub, last)
+    assert there.billing.balance(sub) == 0
+    assert not there.billing.can(sub, "tier:pro")
+
+
+def test_a_refund_that_fails_gives_back_what_the_last_one_shut(there):
+    # S1.50 I6: then all went back is no more so; another try shuts it again
+    sub, open_ = unpaid(there, credits=100, grace_days=0)
+    for amount in (1900, 100):
+        attach(there, sub, open_, amount)
+        there.deliver()
+    failing = pay_back(there, sub, 1900)
+    pay_back(there, sub, 100)
+    there.billing.sim.finish_refund(failing.provider_ref, "failed")
+    refunds.refresh(there.env, sub.customer_id, failing.id, "poll")
+    assert there.billing.balance(sub) == 95
+    assert there.billing.can(sub, "tier:pro")
+    pay_back(there, sub, 1900)
+    assert there.billing.balance(sub) == 0
+    assert not there.billing.can(sub, "tier:pro")
+
+
 @pytest.mark.parametrize("is_told", [True, False])
 def test_a_credit_note_there_takes_off_what_is_still_due(there, is_told):
     # S1.50: issued before the payment, it leaves less to pay; what is paid then settles all

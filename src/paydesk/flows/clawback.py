@@ -17,7 +17,7 @@ from uuid import UUID
 from paydesk import ids
 from paydesk.db.postgres import Tx, jsonb
 from paydesk.errors import GoodsUsed
-from paydesk.flows import causes, credit_clawback, ledger
+from paydesk.flows import causes, credit_clawback, ledger, sales
 from paydesk.flows.causes import Cause
 from paydesk.rules.refunds import of_sale
 from paydesk.settings import Settings
@@ -140,6 +140,11 @@ def _undo_surplus(
     was_whole = any(row["goods"] in WHOLE_GOODS and row["cause_id"] not in live for row in rows)
     if was_whole or not sale.is_full(total):
         _set_fulfillment(tx, payment.key, "reversed", "done")
+    if not sale.is_full(total):  # What all payments of an invoice opened is not all paid back.
+        for other in _others(tx, payment):
+            for row in _rows(tx, other):
+                if row["goods"] in WHOLE_GOODS and row["reversed_at"] is None:
+                    _undo(tx, now, row)
     return undone
 
 
@@ -183,9 +188,12 @@ def _take(
             forgiven=done.forgiven, txn_id=done.txn_id, detail=done.detail,
         ))  # fmt: skip
     if sale.is_full(step.gone) and _set_fulfillment(tx, payment.key, "done", "reversed"):
+        others = _others(tx, payment)
+        sold = [payment, *others] if _are_gone(tx, others) else []
         for goods, (module, take, _) in WHOLE_GOODS.items():
             if act := _step(module, take):
-                gone = [str(one) for one in act(tx, now, payment, cause.kind, cause.id) or ()]
+                gone = [str(one) for each in sold
+                        for one in act(tx, now, each, cause.kind, cause.id) or ()]  # fmt: skip
                 if gone:
                     found.append(Taken(
                         goods=goods, asked=len(gone), taken=len(gone), detail={"ids": gone}
@@ -200,7 +208,9 @@ def plan(tx: Tx, payment: ServicePayment, amount_minor: int, *, now: datetime) -
         return Plan(is_full=False)
     before = sum(one.goods for one in causes.of_payment(tx, payment))
     after = sale.of(before + amount_minor)
-    is_full = sale.is_full(before + amount_minor) and not sale.is_full(before)
+    others = _others(tx, payment)
+    is_full = (sale.is_full(before + amount_minor) and not sale.is_full(before)
+               and _are_gone(tx, others))  # fmt: skip
     missing: dict[str, int] = {}
     wallet = max(0, after - _wallet_taken(tx, payment)) if payment.purpose == "wallet" else 0
     if wallet:
@@ -216,7 +226,7 @@ def plan(tx: Tx, payment: ServicePayment, amount_minor: int, *, now: datetime) -
         credits_expired=credits.expired if credits else 0,
         wallet_minor=wallet - missing.get("wallet", 0),
         missing={goods: n for goods, n in missing.items() if n},
-        access=_access_of(tx, payment, at) if is_full else [],
+        access=_access_of(tx, [payment, *others], at) if is_full else [],
     )  # fmt: skip
 
 
@@ -244,18 +254,25 @@ def _sale(tx: Tx, payment: ServicePayment) -> _Sale:
         " and payment_id = %(payment_id)s order by purpose",
         {"customer_id": payment.customer_id, "payment_id": payment.key[1]},
     )
-    sold = tx.value(
-        "select coalesce(sum(case when credit = 5 then -amount else amount end), 0)::bigint"
-        " from transfers where customer_id = %(customer_id)s and subject_id = %(payment_id)s"
-        " and asset = %(asset)s and asset <> 'CREDIT'"
-        " and reason in ('SALE', 'TAX', 'WALLET_DEPOSIT')",
-        {
-            "customer_id": payment.customer_id, "payment_id": payment.key[1],
-            "asset": payment.currency,
-        },
-    )  # fmt: skip
     is_handed = any(row["state"] in ("done", "reversed") for row in goods)
-    return _Sale(sold, payment.captured_cents, is_handed)
+    return _Sale(sales.sold(tx, payment), payment.captured_cents, is_handed)
+
+
+def _others(tx: Tx, payment: ServicePayment) -> list[ServicePayment]:
+    """The other payments that sold the same goods with it."""
+    keys = [(payment.customer_id, one) for one in sales.together(tx, payment)
+            if one != payment.key[1]]  # fmt: skip
+    found = JoinedStore(tx.conn).get_many(keys) if keys else []
+    return [one for one in found if one is not None]
+
+
+def _are_gone(tx: Tx, others: Sequence[ServicePayment]) -> bool:
+    """Whether all that these payments sold went back."""
+    return not others or not tx.value(
+        "select exists (select from fulfillments where customer_id = %(customer_id)s"
+        " and payment_id = any(%(payments)s) and state <> 'reversed')",
+        {"customer_id": others[0].customer_id, "payments": [one.key[1] for one in others]},
+    )
 
 
 def _refuse_used(
@@ -320,15 +337,15 @@ def _give(tx: Tx, now: datetime, row: Mapping[str, Any]) -> UUID | None:
     return None
 
 
-def _access_of(tx: Tx, payment: ServicePayment, at: datetime) -> list[str]:
-    """The resources, `type:id`, to which a payment gives access at this instant."""
+def _access_of(tx: Tx, sold: Sequence[ServicePayment], at: datetime) -> list[str]:
+    """The resources, `type:id`, to which payments of one customer give access at this instant."""
     rows = tx.all(
         "select distinct g.resource_type || ':' || g.resource_id as name from access_grants g"
-        " where g.customer_id = %(customer_id)s and g.payment_id = %(payment_id)s"
+        " where g.customer_id = %(customer_id)s and g.payment_id = any(%(payments)s)"
         " and g.expires_at > %(at)s and not exists (select 1 from access_revocations r"
         "  where r.customer_id = g.customer_id and r.grant_id = g.id and r.reinstated_at is null)"
         " order by 1",
-        {"customer_id": payment.customer_id, "payment_id": payment.key[1], "at": at},
+        {"customer_id": sold[0].customer_id, "payments": [one.key[1] for one in sold], "at": at},
     )
     return [row["name"] for row in rows]
 

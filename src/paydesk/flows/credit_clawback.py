@@ -15,7 +15,7 @@ from uuid import UUID
 
 from paydesk import ids
 from paydesk.db.postgres import Tx
-from paydesk.flows import ledger
+from paydesk.flows import ledger, sales
 from paydesk.flows.credit_grants import Moves, settle
 from paydesk.flows.events import NewEvent, emit_many
 from paydesk.flows.ledger import BatchRow, Entry
@@ -230,8 +230,11 @@ def give(
 
 def _batches(tx: Tx, payment: ServicePayment, at: datetime) -> list[Batch]:
     """The batches that the payment made, oldest first, each with its heirs and what was asked of
-    it before. One that has ended by `at` counts as booked."""
-    values = {"customer_id": payment.customer_id, "payment_id": payment.key[1],
+    it before. One that has ended by `at` counts as booked. Of what several payments of an invoice
+    made together a batch has the payment's part."""
+    among = sales.together(tx, payment)
+    start, end, whole = sales.part(tx, payment, among)
+    values = {"customer_id": payment.customer_id, "payments": among,
               "payment": str(payment.key[1])}  # fmt: skip
     rows = tx.all(
         "select b.id, b.kind, b.origin, b.granted, b.remaining, b.owed, b.payment_id, b.source_id,"
@@ -246,20 +249,21 @@ def _batches(tx: Tx, payment: ServicePayment, at: datetime) -> list[Batch]:
         # What the customer's balance had paid of an invoice bought its part of its credits.
         " case when b.kind = 'membership' then (select jsonb_build_array(v.paid_minor,"
         "  v.balance_minor) from invoices v where v.customer_id = %(customer_id)s"
-        "  and v.payment_id = %(payment_id)s and v.state = 'paid' and v.paid_minor > 0"
+        "  and v.payment_id = any(%(payments)s) and v.state = 'paid' and v.paid_minor > 0"
         "  and v.balance_minor > 0 limit 1) end as paid,"
         # What was left of its time went back when the subscription was given up.
         " case when b.kind = 'membership' then (select s.told -> 'unused' -> %(payment)s"
         "  from subscriptions s where s.customer_id = %(customer_id)s and s.id = b.source_id"
         "  limit 1) end as unused"
-        " from batches b where b.customer_id = %(customer_id)s and b.payment_id = %(payment_id)s"
+        " from batches b where b.customer_id = %(customer_id)s and b.payment_id = any(%(payments)s)"
         " order by b.granted_at, b.id",
         values,
     )
     source = {row["id"]: row.pop("source_id") for row in rows}
     for row in rows:
         came, balance = row.pop("paid") or (1, 0)
-        row["granted"] = share_of(row["granted"], came + balance, came)
+        bought = share_of(row["granted"], came + balance, came)
+        row["granted"] = share_of(bought, whole, end) - share_of(bought, whole, start)
         row["unused"] = Unused(*row["unused"]) if row["unused"] else None
     found = {row["id"]: Batch(**row) for row in rows}
     for one in found.values():
@@ -276,14 +280,15 @@ def _batches(tx: Tx, payment: ServicePayment, at: datetime) -> list[Batch]:
             found[root].heirs.append(one)
             found[root].changed += one.changed
     before = tx.all(
-        "select detail from clawbacks where customer_id = %(customer_id)s"
-        " and payment_id = %(payment_id)s and goods = 'credits' and reversed_at is null",
+        "select payment_id, detail from clawbacks where customer_id = %(customer_id)s"
+        " and payment_id = any(%(payments)s) and goods = 'credits' and reversed_at is null",
         values,
     )
     for row in before:
         for part in row["detail"]["batches"]:
             one = roots[UUID(part["batch"])]
-            one.gone += part["share"]
+            if row["payment_id"] == payment.key[1]:
+                one.gone += part["share"]
             one.gone_expired += part["expired"]
     return list(roots.values())
 

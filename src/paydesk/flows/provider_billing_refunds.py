@@ -21,6 +21,7 @@ from paydesk.flows import (
     payments,
     refund_views,
     refunds,
+    sales,
     subscription_refunds,
 )
 from paydesk.flows import subscription_steps as steps
@@ -31,6 +32,7 @@ from paydesk.rules import proration
 from paydesk.rules import subscriptions as rules
 from paydesk.rules.invoices import half_up
 from paydesk.rules.money import Money
+from paydesk.tracker.stores.joined import JoinedStore
 
 
 def unused(
@@ -121,7 +123,9 @@ def _mark(tx: Tx, now: datetime, sub: Sub, back: Mapping[str, Any]) -> None:
     that are over."""
     parts = (back, *back.get("more", ()))
     wants = _wants(sub.customer_id, sub.id, back)
-    spare = sum(memberships.left_of_payment(tx, sub, one.payment_id) for one in wants)
+    first = JoinedStore(tx.conn).get_many([(sub.customer_id, wants[0].payment_id)])[0]
+    assert first is not None, "an invoice's payment stays"
+    spare = sum(memberships.left_of_payment(tx, sub, one) for one in sales.together(tx, first))
     for part, want in zip(parts, wants, strict=True):
         if "credits" not in part:  # Kept by a call of before.
             continue
