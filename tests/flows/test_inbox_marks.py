@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from typing import Any
 
+import psycopg
 import pytest
 from purchase import Desk, signed
 
@@ -90,3 +93,67 @@ def test_a_row_that_cannot_be_marked_keeps_no_other_from_it(desk, monkeypatch):
     desk.clock.advance(minutes=2)
     inbox.apply_waiting(desk.env)
     assert rows(desk)[bad]["state"] == "done"
+
+
+@pytest.mark.parametrize("fault", [psycopg.errors.DeadlockDetected("both wait"), KeyError("x")])
+def test_a_fault_of_the_database_at_one_customer_costs_no_other_its_mark(desk, monkeypatch, fault):
+    # I29: what cannot be taken up waits for its next turn, beside those that are done
+    events = refunded(desk, 3)
+    keep(desk, *events)
+    bad = events[1]["id"]
+    real = inbox_rows.take_about
+
+    def take_about(env, provider, account, about, ids):
+        if bad in ids:
+            raise fault
+        return real(env, provider, account, about, ids)
+
+    desk.clock.advance(minutes=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(inbox_rows, "take_about", take_about)
+        inbox.apply_waiting(desk.env)
+    found = rows(desk)
+    assert [found[one["id"]]["state"] for one in events] == ["done", "waiting", "done"]
+    assert type(fault).__name__ in found[bad]["error"]
+    desk.clock.advance(hours=2)
+    inbox.apply_waiting(desk.env)
+    assert rows(desk)[bad]["state"] == "done"
+
+
+@pytest.mark.parametrize("step", ["take_due", "take_about", "mark"])
+def test_processes_lock_events_in_one_order_so_that_none_is_ended_by_another(desk, step):
+    # I29: the first by name is held elsewhere: whoever waits for it holds no later one
+    env = desk.env
+    (event,) = refunded(desk, 1)
+    names = ["evt_b", "evt_C", "evt_a"]
+    for name in names:
+        keep(desk, {**event, "id": name})
+        desk.clock.advance(seconds=1)
+    desk.clock.advance(minutes=2)
+    with env.db.read() as tx:
+        found = tx.all("select e.* from provider_events e where event_id = any(%(names)s)",
+                       {"names": names})  # fmt: skip
+    kept = [inbox_rows.stored(env, one) for one in found]
+    one = kept[0]
+    do = {
+        "take_due": lambda: inbox_rows.take_due(env),
+        "take_about": lambda: inbox_rows.take_about(
+            env, one.provider, one.account, one.about, ["evt_b"]),
+        "mark": lambda: inbox_rows.mark(env, kept, {one.key: ("done", None) for one in kept}),
+    }[step]  # fmt: skip
+    waiter = threading.Thread(target=do)
+    free = "select event_id from provider_events where event_id = any(%s) for update skip locked"
+    with psycopg.connect(env.db.dsn) as holder, psycopg.connect(env.db.dsn) as other:
+        holder.execute("select 1 from provider_events where event_id = 'evt_C' for update")
+        waiter.start()
+        until = time.monotonic() + 20
+        waits = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'" \
+                " and datname = current_database() and query like '%provider_events%'"
+        while not other.execute(waits).fetchone()[0]:
+            assert time.monotonic() < until
+            other.rollback()
+            time.sleep(0.01)
+        assert {row[0] for row in other.execute(free, (names,))} == {"evt_a", "evt_b"}
+        other.rollback()
+        holder.rollback()
+        waiter.join()

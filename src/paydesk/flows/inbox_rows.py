@@ -13,6 +13,7 @@ import structlog
 
 from paydesk import crash
 from paydesk.db.errors import DatabaseUnavailable
+from paydesk.db.postgres import Tx
 from paydesk.env import Env
 from paydesk.flows import sweeps
 from paydesk.providers.base import ProviderEvent
@@ -205,6 +206,7 @@ def take_due(env: Env, limit: int = GROUP) -> list[dict[str, Any]]:
     if not due:
         return []
     with env.db.transaction() as tx:
+        _lock(tx, [(r["provider"], r["account"], r["event_id"]) for r in due])
         return tx.all(
             "update provider_events e set try_at = %(later)s"
             " from unnest(%(providers)s::text[], %(accounts)s::text[], %(ids)s::text[])"
@@ -220,6 +222,22 @@ def take_due(env: Env, limit: int = GROUP) -> list[dict[str, Any]]:
                 "ids": [r["event_id"] for r in due],
             },
         )
+
+
+def _lock(tx: Tx, keys: Sequence[Key]) -> None:
+    """Hold these rows, one after the other in the order of their keys: two who want some of the
+    same then wait for each other one way only."""
+    if len(keys) < 2:
+        return
+    providers, accounts, ids = zip(*keys, strict=True)
+    tx.all(
+        "select e.event_id from provider_events e"
+        " join unnest(%(providers)s::text[], %(accounts)s::text[], %(ids)s::text[])"
+        "  as k(provider, account, event_id) using (provider, account, event_id)"
+        " order by e.provider collate \"C\", e.account collate \"C\", e.event_id collate \"C\""
+        " for no key update of e",
+        {"providers": list(providers), "accounts": list(accounts), "ids": list(ids)},
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,18 +261,21 @@ def take_about(
         "later": now + timedelta(seconds=LEASE_S), "limit": GROUP,
     }  # fmt: skip
     with env.db.transaction() as tx:
-        mine = tx.all(
-            "update provider_events e set try_at = %(later)s where provider = %(provider)s"
-            " and account = %(account)s and event_id = any(%(ids)s)"
-            " and state in ('new', 'waiting') returning event_id",
+        # In the order of their keys, as `_lock` holds them.
+        held = tx.all(
+            "select e.event_id from provider_events e where provider = %(provider)s"
+            " and account = %(account)s and state in ('new', 'waiting')"
+            " and (event_id = any(%(ids)s) or (about = %(about)s and try_at <= %(now)s))"
+            " order by event_id collate \"C\" for no key update",
             told,
         )
-        due = tx.all(
+        found = tx.all(
             "update provider_events e set try_at = %(later)s where provider = %(provider)s"
-            " and account = %(account)s and about = %(about)s and event_id <> all(%(ids)s)"
-            " and state in ('new', 'waiting') and try_at <= %(now)s returning e.*",
-            told,
+            " and account = %(account)s and event_id = any(%(held)s)"
+            " and state in ('new', 'waiting') returning e.*",
+            {**told, "held": [r["event_id"] for r in held]},
         )
+        due = [r for r in found if r["event_id"] not in ids]
         early = tx.all(
             "select e.* from provider_events e where provider = %(provider)s"
             " and account = %(account)s and about = %(about)s and event_id <> all(%(ids)s)"
@@ -262,7 +283,7 @@ def take_about(
             " order by received_at limit %(limit)s",
             {**told, "due": [r["event_id"] for r in due]},
         )
-    return Taken(frozenset(r["event_id"] for r in mine), due, early)
+    return Taken(frozenset(r["event_id"] for r in found) & frozenset(ids), due, early)
 
 
 def _after(env: Env, row: Row, state: str) -> str:
@@ -319,6 +340,7 @@ def _write(
         return
     now = env.now()
     with env.db.transaction() as tx:
+        _lock(tx, [row.key for row in rows])
         tx.run(
             "update provider_events e set state = n.state, error = n.error,"
             " tries = least(e.tries + n.tries, 32000), try_at = n.try_at,"

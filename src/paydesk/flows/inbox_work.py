@@ -19,7 +19,7 @@ from paydesk.env import Env
 from paydesk.errors import PaydeskError, ProviderRefused, ProviderUnavailable, Unavailable
 from paydesk.flows import charges, inbox_rows
 from paydesk.flows.charges import ASK, DONE, FOREIGN, STALE, UNKNOWN, Claim
-from paydesk.flows.inbox_rows import APPLY, GROUP, Key, Row, State
+from paydesk.flows.inbox_rows import APPLY, GROUP, Key, Row, State, Taken
 from paydesk.flows.sweeps import fell_apart
 from paydesk.providers.base import ProviderEvent
 from paydesk.providers.circuit import SlowDown, patient
@@ -193,6 +193,10 @@ def _guarded(work: Work, row: Row, do: Callable[[], State]) -> State:
     if row.provider in work.slowed and row.asks:
         row.wait_s = work.slowed[row.provider]
         return "later", f"{row.provider} asks us to slow down."
+    return _caught(work, row, do)
+
+
+def _caught(work: Work, row: Row, do: Callable[[], State]) -> State:
     try:
         return do()
     except _Alone:
@@ -215,9 +219,18 @@ def _together(work: Work, rows: Sequence[Row]) -> dict[Key, State]:
     """Ask once about what several events are about, those among them that still wait elsewhere."""
     first, env = rows[0], work.env
     assert first.about is not None
-    taken = inbox_rows.take_about(
-        env, first.provider, first.account, first.about, [row.event.id for row in rows]
-    )
+    about, ids = first.about, [row.event.id for row in rows]
+    found: list[Taken] = []
+
+    def take() -> State:
+        found.append(inbox_rows.take_about(env, first.provider, first.account, about, ids))
+        return "taken", None
+
+    # Even where they cannot be taken up, the other customers' events must go on.
+    state = _caught(work, first, take)
+    if not found:
+        return {row.key: state for row in rows}
+    taken = found[0]
     states: dict[Key, State] = {}
     if work.is_taken:
         states = {row.key: ("gone", None) for row in rows if row.event.id not in taken.ids}
