@@ -15,6 +15,7 @@ from paydesk.flows import subscription_changes as changes
 from paydesk.ids import new_owned
 from paydesk.providers.billing import RemotePayment
 from paydesk.providers.stripe_billing_shapes import of_invoice
+from paydesk.rules.money import Money
 
 VERSIONS = ["2023-10-16", "2025-03-31.basil", None]
 
@@ -134,13 +135,14 @@ def test_of_what_was_paid_here_and_elsewhere_only_stripes_part_is_its_money(ther
     assert there.parked() == []
 
 
-def pay_back(there, sub, captured):
-    """Give all of the payment back that brought so much; its refund."""
+def pay_back(there, sub, captured, amount=None):
+    """Give so much, or all, of the payment back that brought `captured`; its refund."""
     (row,) = there.billing.all("select id from payments where captured_minor = %(n)s"
                                " and customer_id = %(c)s", n=captured, c=sub.customer_id)
     return refunds.request(there.env, refunds.WantRefund(
         customer_id=sub.customer_id, payment_id=row["id"], by="ann", force=True,
-        request_key=uuid4(), request_hash=b"all",
+        amount=amount and Money(amount, "usd", minor=True), request_key=uuid4(),
+        request_hash=b"by hand",
     ))  # fmt: skip
 
 

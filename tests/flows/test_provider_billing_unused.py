@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import pytest
 from provider_run import There
+from test_provider_billing_payments import attach, pay_back, unpaid
 
-from paydesk.flows import credits
+from paydesk.errors import NotRefundable
+from paydesk.flows import credits, refunds
 from paydesk.flows import subscription_changes as changes
 from paydesk.rules.money import USD
 
@@ -92,3 +94,33 @@ def test_no_credits_of_months_gone_by_are_asked_for_the_months_to_come(there, po
     assert [tuple(row.values()) for row in found] == [(100, 0, 0)]
     assert billing.balance(who) == 0
     assert there.look(sub).state == "canceled"
+
+
+# S1.21 S1.28 I3
+@pytest.mark.parametrize("is_paid_back", [True, False])
+def test_a_part_that_was_refused_goes_back_with_a_repeat(there, monkeypatch, is_paid_back):
+    """Whatever went back of the other part, before or with the cancellation."""
+    sub, open_ = unpaid(there, credits=100)
+    for amount in (1200, 800):
+        attach(there, sub, open_, amount)
+        there.deliver()
+    sub = there.look(sub)
+    ask = refunds._ask
+
+    def refused(env, tx, now, want):
+        if want.amount.minor < 800:
+            raise NotRefundable("Not now.")
+        return ask(env, tx, now, want)
+
+    left = left_of(there, sub)
+    with monkeypatch.context() as patch:
+        patch.setattr(refunds, "_ask", refused)
+        with pytest.raises(NotRefundable):
+            give_up(there, sub)
+    if is_paid_back:
+        rest = 1200 - there.sim.objects("refund")[0]["amount"]
+        pay_back(there, sub, 1200, rest)
+    found = give_up(there, sub)
+    assert any(abs(one - 800 * left) < 2 for one in found)
+    assert there.look(sub).state == "canceled"
+    assert give_up(there, sub) == found

@@ -41,6 +41,9 @@ def unused(
     """What is to go back, as the call keeps it; None where nothing is. Of one that is over, as of
     its end: a repeat comes to the same. With the taxes on top of it, and as far as its payments
     go: what was paid outside of the provider never came here."""
+    whose = {"by": by, "persons": list(persons) if persons else None}
+    if sub.state in rules.ENDED and (kept := _kept(tx, sub)):
+        return {**kept, **whose}
     paid_for = charged(tx, sub)
     if paid_for is None or sub.state == "trialing":
         return None
@@ -64,8 +67,18 @@ def unused(
              for one, minor, most in zip(paid, shares, credits, strict=True) if minor]
     if not parts:
         return None
-    return {**parts[0], "more": parts[1:], "currency": sub.currency, "by": by,
-            "persons": list(persons) if persons else None}  # fmt: skip
+    return {**parts[0], "more": parts[1:], "currency": sub.currency, **whose}
+
+
+def _kept(tx: Tx, sub: Sub) -> dict[str, Any] | None:
+    """What was to go back when it was canceled. What went back since changes nothing of that."""
+    return tx.value(
+        "select request -> 'back' from provider_calls where customer_id = %(customer_id)s"
+        " and subject_id = %(id)s and action = 'billing' and state = 'done'"
+        " and request ->> 'op' = 'cancel' and request ? 'back'"
+        " order by created_at desc, id desc limit 1",
+        {"customer_id": sub.customer_id, "id": sub.id},
+    )
 
 
 def _sums(tx: Tx, customer_id: UUID, invoice_id: UUID) -> tuple[int, int]:
@@ -113,16 +126,17 @@ def begin(env: Env, tx: Tx, now: datetime, sub: Sub, back: Mapping[str, Any]) ->
     that is refused is left to `finish`, which says so: the cancellation stands."""
     if sub.state not in rules.ENDED:
         return
-    _mark(tx, now, sub, back)
-    for want in _wants(sub.customer_id, sub.id, back):
+    for want in _mark(tx, now, sub, back):
         _begin_one(env, tx, now, want)
 
 
-def _mark(tx: Tx, now: datetime, sub: Sub, back: Mapping[str, Any]) -> None:
+def _mark(
+    tx: Tx, now: datetime, sub: Sub, back: Mapping[str, Any]
+) -> list[WantRefund]:
     """Note how many credits go back with each payment: those that are unspent, and none of months
-    that are over."""
+    that are over. Answers the refunds."""
     parts = (back, *back.get("more", ()))
-    wants = _wants(sub.customer_id, sub.id, back)
+    wants = _wants(tx, sub.customer_id, sub.id, back)
     first = JoinedStore(tx.conn).get_many([(sub.customer_id, wants[0].payment_id)])[0]
     assert first is not None, "an invoice's payment stays"
     spare = sum(memberships.left_of_payment(tx, sub, one) for one in sales.together(tx, first))
@@ -133,6 +147,7 @@ def _mark(tx: Tx, now: datetime, sub: Sub, back: Mapping[str, Any]) -> None:
         spare -= credits
         if refund_views.of_request(tx, want.customer_id, want.request_key) is None:
             subscription_refunds.mark(tx, now, sub, want.payment_id, part["minor"], credits)
+    return wants
 
 
 def _begin_one(env: Env, tx: Tx, now: datetime, want: WantRefund) -> None:
@@ -153,21 +168,28 @@ def finish(env: Env, customer_id: UUID, sub_id: UUID, back: Mapping[str, Any]) -
     with env.db.transaction(customer_id) as tx:
         now = heads.decide(tx, env.now(), customer_id)
         sub = steps.read(tx, customer_id, sub_id)
-        if sub.state in rules.ENDED:
-            _mark(tx, now, sub, back)
-    for want in _wants(customer_id, sub_id, back):
+        is_over = sub.state in rules.ENDED
+        wants = _mark(tx, now, sub, back) if is_over else _wants(tx, *sub.key, back)
+    for want in wants:
         with contextlib.suppress(IdempotencyInProgress):  # A sweep is sending it.
             refunds.request(env, want)
 
 
-def _wants(customer_id: UUID, sub_id: UUID, back: Mapping[str, Any]) -> list[WantRefund]:
+def _wants(
+    tx: Tx, customer_id: UUID, sub_id: UUID, back: Mapping[str, Any]
+) -> list[WantRefund]:
     """A refund of each payment, under a key of its own."""
     found = []
+    # The first one's key named no payment before; it is that of what was begun with it.
+    before = ids.request_key("subscription", str(sub_id), "unused")
+    old = refund_views.of_request(tx, customer_id, before)
     for part in (back, *back.get("more", ())):
-        named = [part["payment"]] if part is not back else []
-        key = ids.request_key("subscription", str(sub_id), "unused", *named)
+        payment_id = UUID(part["payment"])
+        is_old = old is not None and old.payment_id == payment_id
+        key = before if is_old else ids.request_key(
+            "subscription", str(sub_id), "unused", part["payment"])  # fmt: skip
         found.append(WantRefund(
-            customer_id=customer_id, payment_id=UUID(part["payment"]), by=back["by"],
+            customer_id=customer_id, payment_id=payment_id, by=back["by"],
             persons=back["persons"], amount=Money(part["minor"], back["currency"], minor=True),
             reason="requested_by_customer", force=True, request_key=key, request_hash=key.bytes,
         ))  # fmt: skip
