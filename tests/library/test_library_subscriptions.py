@@ -44,7 +44,7 @@ def test_a_trial_a_change_and_a_cancellation(pay, clock, plans):
     assert sub.status == "active"
     preview = pay.subscriptions.preview(sub, plan="team")
     assert [line.description for line in preview.lines] == [
-        "Unused time on Pro", "Remaining time on Team"]
+        "Unused time on Pro", "Remaining time on Team", "SPRING"]
     assert preview.due_now == sum((line.amount for line in preview.lines), USD(0))
     changed = pay.subscriptions.change(sub, plan="team", expect=preview)
     assert changed.plan == "team"
