@@ -325,9 +325,9 @@ def look_due(env: Env, limit: int = 50) -> int:
     """Sweep: look at subscriptions whose time has come; lost events are made up for."""
     with env.db.read() as tx:
         found = tx.all(
-            "select customer_id, id from subscriptions s where look_at <= %(now)s"
-            " and (clock_id is null or not exists (select from clocks c where c.id = s.clock_id"
-            "  and c.advancing_to is not null and c.error is null))"
+            "select customer_id, id from subscriptions where look_at <= %(now)s"
+            " and (clock_id is null or not exists (select from clocks c"
+            "  where c.id = subscriptions.clock_id and c.advancing_to is not null and c.error is null))"
             " order by look_at limit %(limit)s",
             {"now": env.now(), "limit": limit},
         )
