@@ -157,3 +157,33 @@ def test_processes_lock_events_in_one_order_so_that_none_is_ended_by_another(des
         other.rollback()
         holder.rollback()
         waiter.join()
+
+
+def test_a_provider_that_answers_slowly_about_one_keeps_no_other_from_its_mark(desk, monkeypatch):
+    # S1.17 I29: whoever looks sees what is done, and a process that dies leaves less to do again
+    slow, *others = refunded(desk, 4)
+    keep(desk, slow, *others)
+    stripe = type(desk.env.providers["stripe"])
+    real, go_on = stripe.fetch_refund, threading.Event()
+
+    def fetch(self, ref):
+        if ref == slow["data"]["object"]["id"]:
+            go_on.wait(15)
+        return real(self, ref)
+
+    monkeypatch.setattr(stripe, "fetch_refund", fetch)
+    desk.clock.advance(minutes=2)
+    taker = threading.Thread(target=lambda: inbox.apply_waiting(desk.env))
+    taker.start()
+    try:
+        until = time.monotonic() + 10
+        while time.monotonic() < until:
+            found = rows(desk)
+            if all(found[one["id"]]["state"] == "done" for one in others):
+                break
+            time.sleep(0.01)
+        assert [found[one["id"]]["state"] for one in (slow, *others)] == ["new"] + ["done"] * 3
+    finally:
+        go_on.set()
+        taker.join()
+    assert {row["state"] for row in rows(desk).values()} == {"done"}

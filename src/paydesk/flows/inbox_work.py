@@ -64,7 +64,8 @@ class Work:
 
     `may_ask`: providers may be asked; else what needs it is left due. `is_taken`: the rows were
     taken up from the database, where another may have settled them since. `slowed`: providers that
-    asked to slow down, and for how many seconds: they are asked nothing more.
+    asked to slow down, and for how many seconds: they are asked nothing more. `marked`: the states
+    that are written already.
     """
 
     env: Env
@@ -73,6 +74,7 @@ class Work:
     is_taken: bool = False
     slowed: dict[str, int] = field(default_factory=dict)
     others: list[Row] = field(default_factory=list)
+    marked: dict[Key, str] = field(default_factory=dict)
     wait_s: Callable[[], float] = lambda: LOCK_WAIT_S
 
 
@@ -86,12 +88,13 @@ def apply_rows(
     """
     states = dict(known or {})
     others: list[Row] = []
+    marked: dict[Key, str] = {}
     todo = [row for row in rows if row.key not in states]
     for start in range(0, len(todo), GROUP):
         group = [row for row in todo[start : start + GROUP] if row.key not in states]
         if not group:
             continue
-        work = Work(env, path, may_ask, is_taken, others=others)
+        work = Work(env, path, may_ask, is_taken, others=others, marked=marked)
         if not is_taken:
             work.wait_s = _waits()
         # Several events in one transaction have the provider in common; each claim names its own.
@@ -104,7 +107,9 @@ def apply_rows(
             paydesk_group_size=len(group),
         ):  # fmt: skip
             states |= _apply_group(work, group)
-    return inbox_rows.mark(env, [*rows, *others], states)[: len(rows)]
+    rest = [row for row in (*rows, *others) if row.key not in marked]
+    marked |= zip((row.key for row in rest), inbox_rows.mark(env, rest, states), strict=True)
+    return [marked[row.key] for row in rows]
 
 
 def _apply_group(work: Work, rows: Sequence[Row]) -> dict[Key, State]:
@@ -157,16 +162,35 @@ def _each_customer(
             asking.setdefault(row.owner[0], []).append(row)
         else:
             plain.append(row)
-    found = [_some(work, plain, outcomes)]
     units = list(asking.values())
+    if not units:
+        return [_some(work, plain, outcomes)]
+    found = [_unit(work, plain, outcomes)]
     if len(units) < 2:
-        return found + [_some(work, unit, outcomes) for unit in units]
+        return found + [_unit(work, unit, outcomes) for unit in units]
     with ThreadPoolExecutor(min(ASKERS, len(units)), "paydesk-inbox-ask") as pool:
         begun = [
-            pool.submit(contextvars.copy_context().run, _some, work, unit, outcomes)
+            pool.submit(contextvars.copy_context().run, _unit, work, unit, outcomes)
             for unit in units
         ]
         return found + [one.result() for one in begun]
+
+
+def _unit(
+    work: Work, rows: Sequence[Row], outcomes: Mapping[Key, str | None]
+) -> dict[Key, State]:
+    """Finish these rows and mark them at once: they wait for no other's provider."""
+    mine = replace(work, others=[])
+    states = _some(mine, rows, outcomes)
+    all_rows = [*rows, *mine.others]
+    try:
+        marks = inbox_rows.mark(work.env, all_rows, states)
+    except Unavailable as exc:  # They are marked with the rest of the group, where that can be.
+        log.warning("events are not marked yet", error=repr(exc)[:300])
+    else:
+        work.marked.update(zip((row.key for row in all_rows), marks, strict=True))
+    work.others += mine.others
+    return states
 
 
 def _some(
