@@ -327,7 +327,8 @@ def look_due(env: Env, limit: int = 50) -> int:
         found = tx.all(
             "select customer_id, id from subscriptions where look_at <= %(now)s"
             " and (clock_id is null or not exists (select from clocks c"
-            "  where c.id = subscriptions.clock_id and c.advancing_to is not null and c.error is null))"
+            "  where c.id = subscriptions.clock_id and c.advancing_to is not null"
+            "  and c.error is null))"
             " order by look_at limit %(limit)s",
             {"now": env.now(), "limit": limit},
         )

@@ -272,8 +272,8 @@ clock_sources.register(clock_sources.Due(
     name="provider_billing", rank=1, step=news.look,
     find="select x.due_at, x.customer_id, x.id from (select s.customer_id, s.id, (select min(v.at)"
     "  from (values (s.period_start + %(look_after)s), (s.period_end + %(look_after)s),"
-    "   (s.trial_end - %(trial_notice)s), (s.cancel_at), (s.resume_at), (case when s.state = 'past_due'"
-    "   then c.now_at + interval '1 day' end)) v(at) where v.at > c.now_at) as due_at"
+    "   (s.trial_end - %(trial_notice)s), (s.cancel_at), (s.resume_at),"
+    "   (case when s.state = 'past_due' then c.now_at + interval '1 day' end)) v(at) where v.at > c.now_at) as due_at"
     "  from clock_customers k join clocks c on c.id = k.clock_id"
     "  join provider_clocks p on p.clock_id = k.clock_id and k.customer_id = any(p.customers)"
     "   and p.ref is not null and p.gone_at is null"
