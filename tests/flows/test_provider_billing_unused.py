@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from provider_run import There
@@ -124,3 +125,23 @@ def test_a_part_that_was_refused_goes_back_with_a_repeat(there, monkeypatch, is_
     assert any(abs(one - 800 * left) < 2 for one in found)
     assert there.look(sub).state == "canceled"
     assert give_up(there, sub) == found
+
+
+# S1.21 S1.28
+@pytest.mark.parametrize("captured", [12000, 10000])
+def test_what_went_back_of_any_part_before_is_not_unused_too(there, captured):
+    """Of 20.00 and a fee of 200.00, fifteen were given back by hand: five are left."""
+    there.plan("pro")
+    who = there.user()
+    sub = there.begin(who)
+    method = SimpleNamespace(ref=there.remote(sub)["default_payment_method"])
+    there.billing.reissue(method, "chargeCustomerFail")
+    there.sim.request("POST", "/v1/invoiceitems", {
+        "customer": there.ref(who), "amount": 20000, "currency": "usd"})  # fmt: skip
+    there.months()
+    (open_,) = [one for one in there.sim.objects("invoice") if one["status"] == "open"]
+    for amount in (12000, 10000):
+        attach(there, sub, open_, amount)
+        there.deliver()
+    pay_back(there, sub, captured, 1500)
+    assert sum(give_up(there, sub)) == 2000

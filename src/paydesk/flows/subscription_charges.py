@@ -110,8 +110,10 @@ _CHARGED = """
             on w.customer_id = c.customer_id and w.id = c.invoice_id
             where c.customer_id = %(customer_id)s and c.of_item = i.id
             and c.kind = 'proration_credit' and w.state = 'paid'), 0)::bigint as credited,
-        greatest(v.credited_minor, coalesce((select p.refunded_minor from payments p
-            where p.customer_id = %(customer_id)s and p.id = v.payment_id), 0)) as refunded
+        greatest(v.credited_minor, coalesce((select sum(p.refunded_minor) from payments p
+            where p.customer_id = %(customer_id)s and (p.id = v.payment_id
+                or (v.runner <> 'paydesk' and p.purpose = 'invoice'
+                    and p.terms -> 'goods' ->> 'invoice' = v.id::text))), 0))::bigint as refunded
     from invoice_items i join invoices v on v.customer_id = i.customer_id and v.id = i.invoice_id
     where i.customer_id = %(customer_id)s and v.subscription_id = %(id)s and v.state = 'paid'
     and i.kind in ('recurring', 'proration_charge') and i.period_end > i.period_start
