@@ -97,6 +97,10 @@ def test_no_credits_of_months_gone_by_are_asked_for_the_months_to_come(there, po
     assert there.look(sub).state == "canceled"
 
 
+def refused(env, tx, now, want):
+    raise NotRefundable("Not now.")
+
+
 # S1.21 S1.28 I3
 @pytest.mark.parametrize("is_paid_back", [True, False])
 def test_a_part_that_was_refused_goes_back_with_a_repeat(there, monkeypatch, is_paid_back):
@@ -108,14 +112,12 @@ def test_a_part_that_was_refused_goes_back_with_a_repeat(there, monkeypatch, is_
     sub = there.look(sub)
     ask = refunds._ask
 
-    def refused(env, tx, now, want):
-        if want.amount.minor < 800:
-            raise NotRefundable("Not now.")
-        return ask(env, tx, now, want)
+    def of_one(env, tx, now, want):
+        return (refused if want.amount.minor < 800 else ask)(env, tx, now, want)
 
     left = left_of(there, sub)
     with monkeypatch.context() as patch:
-        patch.setattr(refunds, "_ask", refused)
+        patch.setattr(refunds, "_ask", of_one)
         with pytest.raises(NotRefundable):
             give_up(there, sub)
     if is_paid_back:
@@ -125,6 +127,19 @@ def test_a_part_that_was_refused_goes_back_with_a_repeat(there, monkeypatch, is_
     assert any(abs(one - 800 * left) < 2 for one in found)
     assert there.look(sub).state == "canceled"
     assert give_up(there, sub) == found
+
+
+# S1.21 S1.28
+def test_a_part_that_went_back_by_hand_meanwhile_is_not_asked_for_again(there, monkeypatch):
+    there.plan("pro")
+    sub = there.begin(there.user())
+    there.go_on(days=10)
+    with monkeypatch.context() as patch:
+        patch.setattr(refunds, "_ask", refused)
+        with pytest.raises(NotRefundable):
+            give_up(there, sub)
+    pay_back(there, sub, 2000)
+    assert give_up(there, sub) == [2000]
 
 
 # S1.21 S1.28

@@ -43,7 +43,7 @@ def unused(
     go: what was paid outside of the provider never came here."""
     whose = {"by": by, "persons": list(persons) if persons else None}
     if sub.state in rules.ENDED and (kept := _kept(tx, sub)):
-        return {**kept, **whose}
+        return _left_of(env, tx, sub, {**kept, **whose})
     paid_for = charged(tx, sub)
     if paid_for is None or sub.state == "trialing":
         return None
@@ -79,6 +79,22 @@ def _kept(tx: Tx, sub: Sub) -> dict[str, Any] | None:
         " order by created_at desc, id desc limit 1",
         {"customer_id": sub.customer_id, "id": sub.id},
     )
+
+
+def _left_of(
+    env: Env, tx: Tx, sub: Sub, kept: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """The parts of it that were begun, and of the others what their payments still have."""
+    found = []
+    for part, want in zip((kept, *kept.get("more", ())), _wants(tx, *sub.key, kept), strict=True):
+        most = want.amount.minor
+        if refund_views.of_request(tx, want.customer_id, want.request_key) is None:
+            paid = payments.get(env, sub.customer_id, want.payment_id)
+            most = min(most, paid.refundable.minor)
+        if most > 0:
+            found.append({**part, "minor": most})
+    shared = {name: kept[name] for name in ("currency", "by", "persons")}
+    return {**found[0], "more": found[1:], **shared} if found else None
 
 
 def _sums(tx: Tx, customer_id: UUID, invoice_id: UUID) -> tuple[int, int]:
