@@ -17,6 +17,7 @@ from starlette.testclient import TestClient
 
 from paydesk import ids
 from paydesk.flows import (
+    checkout,
     credit_notes,
     customers,
     direct,
@@ -341,3 +342,14 @@ def test_a_checkout_that_is_over_says_so_in_the_language(open_, locale):
     page = client.get(place).text
     said = {"en": "Nothing was charged", "fr": "Rien n’a été débité", "ht": "Yo pa pran anyen"}
     assert said[locale] in page
+
+
+def test_a_thing_that_is_called_like_an_invoice_keeps_its_name(open_):
+    """S1.50: only what pays an invoice is one."""
+    client, one = open_
+    made = checkout.start(client.env, checkout.StartCheckout(
+        customer_id=one.customer_id, amount=USD("12.00"), description="Invoice Templates"))
+    page = client.get(made.page_url + "&locale=fr").text
+    assert "Invoice Templates" in page and "Facture" not in page
+    asked = invoices.checkout_for(client.env, one.customer_id, one.id)
+    assert "Facture INV-" in client.get(asked.page_url + "&locale=fr").text

@@ -15,7 +15,7 @@ from fastapi.responses import Response
 
 from paydesk import ids
 from paydesk.errors import NotFound, PaydeskError
-from paydesk.flows import checkout, credits, customers, returns
+from paydesk.flows import checkout, credits, customers, invoice_books, returns
 from paydesk.pages import look, reader
 from paydesk.pages.portal_words import Tongue, locale_of
 from paydesk.pages.routing import new_router
@@ -357,14 +357,15 @@ def _items(t: Tongue, view: CheckoutView) -> list[Item]:
             words = t("co_pieces", count=t.count(count))
         price = (line.get("amount_minor") or 0) + (line.get("discount_minor") or 0)
         icon = "coins" if credits_ else "receipt"
-        items.append(Item(_name(t, line.get("description")), words, price, icon))
+        is_invoice = view.payment.purpose == invoice_books.PURPOSE
+        items.append(Item(_name(t, line.get("description"), is_invoice), words, price, icon))
     return items
 
 
-def _name(t: Tongue, text: str | None) -> str:
+def _name(t: Tongue, text: str | None, is_invoice: bool) -> str:
     """What a line is for: a name as it is, an invoice in the language."""
     word, _, number = (text or "").partition(" ")
-    if word == "Invoice":
+    if is_invoice and word == "Invoice":
         return f"{t('invoice')} {number}".rstrip()
     return text or t("payment")
 
