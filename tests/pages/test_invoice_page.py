@@ -31,6 +31,7 @@ from paydesk.flows.invoices import NewInvoice, NewItem
 from paydesk.flows.methods import AddMethod
 from paydesk.http.app import create_app
 from paydesk.notify import countries
+from paydesk.notify import invoices as papers
 from paydesk.rules.money import USD
 
 HERE = {"Origin": "http://testserver"}
@@ -353,3 +354,20 @@ def test_a_thing_that_is_called_like_an_invoice_keeps_its_name(open_):
     assert "Invoice Templates" in page and "Facture" not in page
     asked = invoices.checkout_for(client.env, one.customer_id, one.id)
     assert "Facture INV-" in client.get(asked.page_url + "&locale=fr").text
+
+
+def test_a_line_that_somebody_wrote_stands_as_they_wrote_it(env, make):
+    """S1.50: only what the desk itself says of a change is said in the language."""
+    texts = ["Discount on Books", "Unused time on the court"]
+    one = write(env, make.user(), items=[
+        NewItem(kind="one_off", description=texts[0], amount_minor=900),
+        NewItem(kind="adjustment", description=texts[1], amount_minor=-100),
+        NewItem(kind="proration_charge", description="Remaining time on Team", amount_minor=200),
+    ])  # fmt: skip
+    shown = papers.invoice("fr", invoice_papers.invoice_facts(env, one)).lines
+    assert [line[0] for line in shown] == [*texts, "Temps restant de Team"]
+    note = credit_notes.create(env, NewNote(
+        customer_id=one.customer_id, invoice_id=one.id, by="anna", reason="duplicate",
+        items=[(one.items[0].id, 300), (one.items[2].id, 100)], request_key=uuid4()))  # fmt: skip
+    shown = papers.note("fr", invoice_papers.note_facts(env, note)).lines
+    assert [line[0] for line in shown] == [texts[0], "Temps restant de Team"]

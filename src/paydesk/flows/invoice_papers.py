@@ -54,7 +54,7 @@ def _line(env: Env, one: ItemView) -> dict[str, Any]:
     if unit is not None and unit.minor * one.quantity != one.amount.minor:
         unit = None
     return {
-        "description": one.description, "quantity": one.quantity,
+        "kind": one.kind, "description": one.description, "quantity": one.quantity,
         "unit": unit.minor if unit is not None else None, "amount": one.amount.minor,
         "period": _span(env, one.period_start, one.period_end),
     }  # fmt: skip
@@ -102,11 +102,13 @@ def note_facts(env: Env, one: NoteView) -> dict[str, Any]:
     """What a credit note's document shows, as `invoice_facts`."""
     of = numbered(env, invoice_views.get(env, one.customer_id, one.invoice_id))
     money = ("amount", "tax", "refunded", "balance", "written_off")
+    kinds = {str(item.id): item.kind for item in of.items}
     return {
         **{name: getattr(one, name).minor for name in money},
         "currency": one.amount.currency, "number": one.number, "invoice_number": of.number,
         "created_at": _day(env, one.created_at), "reason": one.reason, "memo": one.memo,
-        "status": one.status, "seller": of.seller, "buyer": of.buyer, "lines": one.items,
+        "status": one.status, "seller": of.seller, "buyer": of.buyer,
+        "lines": [{**line, "kind": kinds.get(line.get("item", ""))} for line in one.items],
         "livemode": env.settings.live,
     }  # fmt: skip
 

@@ -96,7 +96,7 @@ def _lines(locale: str, facts: Facts) -> list[tuple[str, str, str, str, str]]:
     shown = partial(formats.amount, currency=facts["currency"], locale=locale)
     return [
         (
-            described(locale, one["description"]),
+            described(locale, one["description"], one.get("kind")),
             _span(locale, one["period"]) if one["period"] else "",
             formats.number(one["quantity"], locale),
             shown(one["unit"]) if one["unit"] is not None else "",
@@ -109,11 +109,14 @@ def _lines(locale: str, facts: Facts) -> list[tuple[str, str, str, str, str]]:
 #: How lines that the desk writes by itself begin -> their words.
 _OWN = {"Unused time on ": "line_unused", "Remaining time on ": "line_remaining",
         "Discount on ": "line_discount"}  # fmt: skip
+#: Kinds of line whose text is a person's or a plan's name.
+_NAMED = frozenset({"one_off", "adjustment", "recurring"})
 
 
-def described(locale: str, text: str) -> str:
-    """A line's text; what the desk itself says of changes is said in the language."""
-    for start, key in _OWN.items():
+def described(locale: str, text: str, kind: str | None = None) -> str:
+    """A line's text; what the desk itself says of changes is said in the language. Without a
+    `kind`, as in facts that were kept long ago, the text tells."""
+    for start, key in _OWN.items() if kind not in _NAMED else ():
         if text.startswith(start):
             return words.say(locale, key, name=text.removeprefix(start))
     return text
@@ -159,8 +162,8 @@ def note(locale: str, facts: Facts) -> Paper:
             (w("invoice_number"), facts["invoice_number"] or "—")]  # fmt: skip
     if facts["reason"]:
         rows.append((w("reason"), _reason(locale, facts["reason"])))
-    lines = [(described(locale, one["description"]), "", "1", shown(one["amount"]),
-              shown(one["amount"]))
+    lines = [(described(locale, one["description"], one.get("kind")), "", "1",
+              shown(one["amount"]), shown(one["amount"]))
              for one in facts["lines"]]  # fmt: skip
     if not lines:
         name = w("note_line", number=facts["invoice_number"] or "")

@@ -322,7 +322,7 @@ class Tongue:
             return say(self.locale, "included", amount=inside, **told), ""
         if one.kind == "discount" and "promo" in one.why:
             return self("code", code=one.description), amount
-        return self._own(papers.described(self.locale, one.description)), amount
+        return self._own(papers.described(self.locale, one.description, one.kind)), amount
 
     def _own(self, text: str) -> str:
         """A word that the desk writes by itself where a provider tells no more."""
