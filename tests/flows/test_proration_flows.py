@@ -266,8 +266,8 @@ PLANS = {"basic": (1000, 100), "pro": (3000, 700), "team": (5000, 450), "bulk": 
 @pytest.mark.prove
 @pytest.mark.parametrize("number", range(60 if PROVE else 3))
 def test_credits_received_are_never_worth_more_than_was_paid(billing, seed, number):
-    """Whatever the sequence of upgrades, use and downgrades, and whatever a plan's credits cost: of
-    each charge by itself, and not by a cent."""
+    """Whatever the sequence of upgrades, use and downgrades, and whatever a plan's credits cost.
+    A refund takes credits back of each payment by itself: in whole ones."""
     dice = random.Random(f"{seed}-{number}")
     policy = dice.choice(["seconds", "days", "full"])
     for key, (minor, given) in PLANS.items():
@@ -293,7 +293,7 @@ def test_credits_received_are_never_worth_more_than_was_paid(billing, seed, numb
             dice.choice([spend, change, change, wait])()
         assert_worth(billing, who)
     changes.cancel(billing.env, who.uuid, sub.id, at="now", refund="unused")
-    assert_worth(billing, who)
+    assert_worth(billing, who, refunds=len(credit_notes.list_(billing.env, who.uuid)))
 
 
 #: Of each charge: what it came to, what changes credited of it, its credits and those taken back.
@@ -316,11 +316,34 @@ LOTS = """
 """
 
 
-def assert_worth(billing, who) -> None:
+def assert_worth(billing, who, refunds: int = 0) -> None:
+    """`refunds`: how many payments may have been refunded."""
     lots = billing.all(LOTS, c=who.uuid)
     (count,) = billing.all("select count(*) as n, coalesce(sum(granted), 0)::bigint as given"
                            " from batches where customer_id = %(c)s", c=who.uuid)  # fmt: skip
     assert (len(lots), sum(one["given"] for one in lots)) == (count["n"], count["given"])
     worth = [Fraction((one["given"] - one["back"]) * one["paid"], one["given"]) for one in lots]
-    for one, value in zip(lots, worth, strict=True):
-        assert value <= one["paid"] - one["credited"], one
+    if not refunds:
+        for one, value in zip(lots, worth, strict=True):
+            assert value <= one["paid"] - one["credited"], one
+        return
+    kept = sum(one["paid"] - one["credited"] for one in lots)
+    given_back = sum(note.amount.minor - note.written_off.minor
+                     for note in credit_notes.list_(billing.env, who.uuid))  # fmt: skip
+    dearest = max((Fraction(one["paid"], one["given"]) for one in lots), default=Fraction(0))
+    assert sum(worth) <= kept - given_back + refunds * (dearest + 1)
+
+
+# I24 S4.25 S1.28
+def test_credits_of_a_change_that_no_payment_paid_go_back_with_what_is_unused(billing):
+    """The dearer plan's rest paid for them: the refund is of its payment, which bought others."""
+    for key in ("team", "basic"):
+        priced(billing, key, PLANS[key][0], "seconds", credits=PLANS[key][1])
+    who = billing.user()
+    sub = billing.subscribe(who, "team")
+    billing.clock.advance(minutes=1)
+    changes.change(billing.env, who.uuid, sub.id, plan="basic", at="now")
+    assert billing.balance(who) == 99
+    changes.cancel(billing.env, who.uuid, sub.id, at="now", refund="unused")
+    assert billing.balance(who) == 0
+    assert billing.books(who, "revenue") == 1, "one minute"

@@ -97,7 +97,8 @@ _CLOCKED: LiteralString = _filled(
 
 _LOOK_AGAIN: LiteralString = (
     "with part as materialized (select customer_id, id from subscriptions"
-    " where runner = 'paydesk' and state in ('trialing', 'active') and cancel_at is null"
+    " where clock_id is null and runner = 'paydesk' and cancel_at is null"
+    " and state in ('trialing', 'active')"
     " and period_end > %(now)s and (customer_id, id) > (%(customer_id)s::uuid, %(id)s::uuid)"
     " order by customer_id, id limit %(limit)s for no key update),"
     " anew as (update subscriptions s set notice_at = s.period_end from part p"

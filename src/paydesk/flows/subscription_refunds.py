@@ -61,10 +61,12 @@ def begin(
             request_key=ids.request_key("subscription", str(sub.id), "unused", str(row["id"])),
         )))  # fmt: skip
         on_balance += credit_notes.given_to_balance(tx, sub.customer_id, found[-1].note_id)
-    if on_balance and credits:
-        # As many as that money bought, rounded up, as all that is unused is.
-        memberships.take_back(tx, now, sub, -(-credits * on_balance // whole),
-                              paid_for.payment_id, env.settings, memberships.UNUSED)  # fmt: skip
+    # As many as the balance bought, rounded up, as all that is unused is; and those that no payment
+    # of them bought, where a change was paid with what the plan before it had left.
+    itself = max(still, -(-credits * on_balance // whole)) if found else 0
+    if itself > 0:
+        memberships.take_back(tx, now, sub, itself, paid_for.payment_id, env.settings,
+                              memberships.UNUSED)  # fmt: skip
     return found
 
 
