@@ -242,7 +242,7 @@ def test_sixty_four_payments_cost_a_bounded_number_of_statements(desk, monkeypat
 
     few, many = statements(2), statements(12)
     assert many == few, (few, many)
-    assert many <= 27
+    assert many <= 28  # One locks the rows of the events in order.
 
 
 def test_what_a_pack_was_sold_for_holds_when_it_changes_or_goes(desk, make):
