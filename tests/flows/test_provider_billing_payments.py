@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
-from provider_run import There
+from test_provider_billing_items import there, told
 
 from paydesk.flows import invoices, refunds
 from paydesk.flows import provider_billing_events as news
@@ -17,28 +17,9 @@ from paydesk.providers.billing import RemotePayment
 from paydesk.providers.stripe_billing_shapes import of_invoice
 from paydesk.rules.money import Money
 
+__all__ = ["there", "told"]
+
 VERSIONS = ["2023-10-16", "2025-03-31.basil", None]
-
-
-@pytest.fixture
-def there(billing) -> There:
-    return There(billing)
-
-
-@pytest.fixture
-def told(there):
-    """Let Stripe answer otherwise than its simulator can: {method: what is made of its answer}."""
-    call = there.env.providers.call
-
-    def instead(**changes):
-        def ask(name, method, *args, **more):
-            found = call(name, method, *args, **more)
-            return changes[method](found) if method in changes else found
-
-        there.env.providers.call = ask
-
-    yield instead
-    there.env.providers.__dict__.pop("call", None)
 
 
 def unpaid(there, version=None, **plan):
