@@ -117,6 +117,17 @@ def test_a_repeated_drop_takes_back_no_second_change(billing, asked):
 
 
 # I27 S1.44
+def test_a_repeated_drop_leaves_the_same_change_asked_for_anew(billing, asked):
+    who, sub = asked
+    subscription_pending.drop(billing.env, who.uuid, sub.id)
+    key = ids.request_key("drop", "once")
+    for dropped in (True, False):
+        changes.change(billing.env, who.uuid, sub.id, quantity=4, at="period_end")
+        after = subscription_pending.drop(billing.env, who.uuid, sub.id, request_key=key)
+        assert (after.next is None) is dropped
+
+
+# I27 S1.44
 def test_a_repeated_change_back_takes_back_no_second_change(billing, asked):
     who, sub = asked
     with_two_that_wait(billing, who, sub)

@@ -83,8 +83,11 @@ def drop(
         now = heads.decide(tx, env.now(), customer_id)
         sub = steps.read(tx, customer_id, sub_id)
         word = word_of(sub.next)
-        meant = sub.told["dropped"][1] if request_key and was_asked(sub, request_key) else waits
-        if not word or meant not in (None, word):
+        is_repeat = request_key is not None and was_asked(sub, request_key)
+        meant = sub.told["dropped"][1] if is_repeat else waits
+        # What waited for no payment was dropped with the request: it is done.
+        is_done = is_repeat and "invoice" not in (sub.next or {})
+        if not word or is_done or meant not in (None, word):
             return get(env, customer_id, sub_id)
         if request_key is not None:
             sub.told = {**sub.told, "dropped": [str(request_key), word]}
