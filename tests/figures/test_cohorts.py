@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections import Counter, defaultdict
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
 import recount
-from billing import DECLINES, Billing
+from billing import DECLINES
 from recurring_lives import Again, Lives
+from test_recurring import _PROVE, STEP, ZONES, billing
 
-from paydesk import crash, ids
+from paydesk import ids
 from paydesk.errors import InvalidRequest
 from paydesk.flows import figure_reports, rates, refunds, subscription_pauses
 from paydesk.flows import subscription_changes as changes
@@ -22,17 +22,7 @@ from paydesk.rules import figures as rules
 from paydesk.rules import rates as conversion
 from paydesk.rules.money import EUR, USD, Money
 
-_PROVE = os.environ.get("PAYDESK_PROVE") == "1"
-ZONES = ("America/Port-au-Prince", "UTC", "Asia/Kathmandu")
-STEP = timedelta(microseconds=1)
-
-
-@pytest.fixture
-def billing(env, sim, make, clock):
-    """Plans, customers with cards, subscriptions, and time that is moved."""
-    clock.set(datetime(2026, 1, 29, 15, tzinfo=UTC))
-    yield Billing(env, sim, make, clock)
-    crash.disarm()
+__all__ = ["billing"]
 
 
 def report(billing, kind="cohorts", **told):

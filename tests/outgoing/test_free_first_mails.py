@@ -2,36 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
-import pytest
-from billing import Billing
+from test_subscription_mails import ACCOUNT, billing, mails
 
 from paydesk.flows import invoices, notifications, promos
 from paydesk.rules.money import USD
-from paydesk.worker import Worker
 
-ACCOUNT = "https://northwind.example/billing"
-
-
-@pytest.fixture
-def billing(env: Any, sim: Any, make: Any, clock: Any) -> Billing:
-    env = replace(env, settings=replace(
-        env.settings, account_url=ACCOUNT, public_url="https://pay.northwind.example"))  # fmt: skip
-    Worker(env).run_once("outgoing_feed")
-    return Billing(env, sim, make, clock)
-
-
-def mails(billing: Billing, who: Any) -> list[notifications.Notification]:
-    """The customer's mails, oldest first."""
-    worker = Worker(billing.env)
-    for _ in range(2):
-        for name in ("publisher", "outgoing_feed", "outgoing_feed", "notifications"):
-            worker.run_once(name)
-    found = [one for one in notifications.list_(billing.env) if one.customer_id == who.uuid]
-    return sorted(found, key=lambda one: (one.created_at, str(one.id)))
+__all__ = ["billing"]
 
 
 # S1.16 S1.58 I26
