@@ -109,6 +109,22 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Any:
+    """A failure whose text is half of a pair of surrogates is told too, and ends no process."""
+    return _spelled((yield))
+
+
+def _spelled(told: Any) -> Any:
+    if isinstance(told, str):
+        return told.encode(errors="backslashreplace").decode()
+    if isinstance(told, dict):
+        return {_spelled(key): _spelled(value) for key, value in told.items()}
+    if isinstance(told, list | tuple):
+        return type(told)(_spelled(one) for one in told)
+    return told
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_exception_interact(node: Any) -> None:
     """A failed test's fixtures end in time too. At the first failure the plugin stops its timer

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-import structlog
 
 from paydesk import children, providers
 from paydesk.cache import Cache
@@ -20,10 +19,11 @@ from paydesk.db.postgres import Database
 from paydesk.env import Env
 from paydesk.errors import Misconfigured, PaydeskError
 from paydesk.flows import credits, events, inbox
+from paydesk.logger import get_logger
 from paydesk.notify import brand
 from paydesk.settings import Settings
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _MEASURE_EVERY_S = 60.0
 #: Modules whose import makes their kinds of work known to the lanes.

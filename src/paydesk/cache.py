@@ -14,9 +14,9 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-import structlog
+from paydesk.logger import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 #: Keys in Redis begin with this.
 _PREFIX = "paydesk:cache:"

@@ -9,8 +9,6 @@ from types import TracebackType
 from typing import Any
 from uuid import UUID
 
-import structlog
-
 from paydesk import ids
 from paydesk.client_parts import CustomerRef, PackRef, _as_is, _Part, id_of, request_key
 from paydesk.env import Env
@@ -35,12 +33,13 @@ from paydesk.flows.wallet_moves import Conversion, Quote
 from paydesk.flows.wallet_moves import Transferred as MoneyTransferred
 from paydesk.flows.wallets import Wallet
 from paydesk.flows.withdrawals import Withdrawal
+from paydesk.logger import get_logger
 from paydesk.results import Listing, Payment
 from paydesk.rules.ledger import CREDIT
 from paydesk.rules.money import Money, currency_code
 from paydesk.rules.rates import Rate
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 #: A withdrawal: its id (`wd_…`), or the object.
 WithdrawalRef = str | UUID | Withdrawal

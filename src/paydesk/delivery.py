@@ -8,16 +8,15 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import structlog
-
 from paydesk import ids
 from paydesk.env import Env
 from paydesk.errors import NotFound
 from paydesk.flows import events, handlers, payments
 from paydesk.flows.event_types import TYPES
+from paydesk.logger import get_logger
 from paydesk.results import Event, Payment
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 Handler = TypeVar("Handler", bound=Callable[[Event], Any])
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import psycopg
-import structlog
 
 from paydesk import causes, telemetry
 from paydesk.env import Env
@@ -47,8 +46,9 @@ from paydesk.flows import (
     webhook_deliveries,
 )
 from paydesk.flows.sweeps import ending_when
+from paydesk.logger import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 #: A sweep takes up what is due, at most so much at a time, and answers how much it did.
 Sweep = Callable[[Env], int]

@@ -9,8 +9,6 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-import structlog
-
 from paydesk import crash, ids
 from paydesk.clock import SystemClock
 from paydesk.db.postgres import Tx, jsonb
@@ -43,6 +41,7 @@ from paydesk.flows.events import NewEvent, emit_many
 from paydesk.flows.payments import PaymentView
 from paydesk.flows.pricing import Priced, hash_of
 from paydesk.flows.sweeps import WAIT_S, one_row
+from paydesk.logger import get_logger
 from paydesk.providers.base import Order, OrderLine
 from paydesk.rules.money import Money
 from paydesk.rules.payments import DEAD_STATES, OPEN_STATES
@@ -50,7 +49,7 @@ from paydesk.tracker.exceptions import DuplicatePayment
 from paydesk.tracker.models import PAID_STATES
 from paydesk.tracker.stores.joined import JoinedStore, ServicePayment
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 #: How long the provider's session outlives ours, so that ours ends by our word, not by its clock.
 PROVIDER_MARGIN_S = 120

@@ -17,7 +17,6 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
-import structlog
 
 from paydesk import crash, ids
 from paydesk.db.postgres import Tx
@@ -26,6 +25,7 @@ from paydesk.errors import Conflict, InvalidRequest, NotFound, NotPermitted, Pay
 from paydesk.flows import charges, clock_sources, invoice_numbers, provider_calls, refunds
 from paydesk.flows import provider_clocks as theirs
 from paydesk.flows.clock_sources import Due, register
+from paydesk.logger import get_logger
 from paydesk.rules import fields
 from paydesk.rules.payments import OPEN_STATES
 
@@ -34,7 +34,7 @@ __all__ = [
     "register", "run", "run_due",
 ]  # fmt: skip
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 #: How far one advance may lead.
 MOST = timedelta(days=3653)

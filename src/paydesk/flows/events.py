@@ -18,7 +18,6 @@ from uuid import UUID
 
 import msgspec
 import psycopg
-import structlog
 
 from paydesk import causes, crash, ids
 from paydesk.db.errors import DatabaseUnavailable, UnknownCustomer
@@ -28,8 +27,9 @@ from paydesk.env import Env
 from paydesk.errors import Busy, InvalidRequest, NotFound
 from paydesk.flows import event_search
 from paydesk.flows.event_types import TYPES
+from paydesk.logger import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 #: Channels of hints, as NOTIFY and as Redis pub/sub have them. What is new: a payload is
 #: [[customer id, seq], ...]. What caches forget: [key, ...].

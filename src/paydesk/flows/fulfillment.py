@@ -9,8 +9,6 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-import structlog
-
 from paydesk import crash, ids
 from paydesk.db.postgres import Tx
 from paydesk.db.together import each
@@ -37,13 +35,14 @@ from paydesk.flows import (
 )
 from paydesk.flows.events import NewEvent, emit_many
 from paydesk.flows.sweeps import WAIT_S, fell_apart, is_passing, one_row
+from paydesk.logger import get_logger
 from paydesk.rules.money import Money
 from paydesk.rules.payments import backoff_s
 from paydesk.settings import Settings
 from paydesk.tracker.models import PAID_STATES
 from paydesk.tracker.stores.joined import JoinedStore, ServicePayment
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 #: What a payment's record learns from its goods, by the ledger transaction that posted them.
 Changes = dict[UUID, dict[str, Any]]

@@ -10,14 +10,13 @@ from collections.abc import Callable
 from datetime import timedelta
 from uuid import UUID
 
-import structlog
-
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
 from paydesk.flows import events
 from paydesk.flows.events import Event
+from paydesk.logger import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 Handle = Callable[[Event], None]
 

@@ -14,7 +14,6 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
-import structlog
 
 from paydesk import crash
 from paydesk.env import Env
@@ -29,9 +28,10 @@ from paydesk.flows import charges, inbox_rows
 from paydesk.flows.charges import STALE, UNKNOWN
 from paydesk.flows.inbox_rows import GROUP, Key, Received, Row, State
 from paydesk.flows.inbox_work import apply_rows
+from paydesk.logger import get_logger
 from paydesk.providers.base import Charge, MissingHeader, ProviderEvent, WebhookHeaders
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 __all__ = ["GROUP", "Received"]
 

@@ -9,17 +9,16 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-import structlog
-
 from paydesk import crash
 from paydesk.db.errors import DatabaseUnavailable
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
 from paydesk.flows import sweeps
+from paydesk.logger import get_logger
 from paydesk.providers.base import ProviderEvent
 from paydesk.rules.payments import backoff_s
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 #: So many events are taken up at once.
 GROUP = 64

@@ -12,8 +12,6 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
-import structlog
-
 from paydesk import causes, telemetry
 from paydesk.env import Env
 from paydesk.errors import PaydeskError, ProviderRefused, ProviderUnavailable, Unavailable
@@ -21,11 +19,12 @@ from paydesk.flows import charges, inbox_rows
 from paydesk.flows.charges import ASK, DONE, FOREIGN, STALE, UNKNOWN, Claim
 from paydesk.flows.inbox_rows import APPLY, GROUP, Key, Row, State, Taken
 from paydesk.flows.sweeps import fell_apart
+from paydesk.logger import get_logger
 from paydesk.providers.base import ProviderEvent
 from paydesk.providers.circuit import SlowDown, patient
 from paydesk.rules.payments import is_ours, owner_in_metadata
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 #: How long an event may come before we know of what it is about; after it, what bears no id of
 #: ours is another program's on the same account.

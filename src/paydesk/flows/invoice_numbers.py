@@ -11,15 +11,14 @@ from collections.abc import Sequence
 from typing import Any, LiteralString
 from uuid import UUID
 
-import structlog
-
 from paydesk import crash
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
 from paydesk.errors import Busy
 from paydesk.flows.sweeps import WAIT_S, one_row
+from paydesk.logger import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 #: So many numbers are drawn by one transaction of the sweep.
 BATCH = 200

@@ -11,14 +11,14 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
-import structlog
 
 from paydesk.cache import access_key
 from paydesk.db.errors import DatabaseUnavailable
 from paydesk.env import Env
 from paydesk.flows.events import CACHE_CHANNEL, LIVE_CHANNEL
+from paydesk.logger import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 Callback = Callable[[UUID, int], None]
 

@@ -13,14 +13,13 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-import structlog
-
 from paydesk import ids
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
 from paydesk.errors import InvalidRequest, Misconfigured, NotFound, PaydeskError
 from paydesk.flows import billing_facts, customers, events, heads, mail_facts, payments, sweeps
 from paydesk.flows.events import Event
+from paydesk.logger import get_logger
 from paydesk.notify import billing, brand, mail, receipts, render, words
 from paydesk.notify.render import KINDS, STAFF_KINDS, Rendered
 from paydesk.rules import fields
@@ -28,7 +27,7 @@ from paydesk.rules import fields
 if TYPE_CHECKING:
     from paydesk.settings import Settings
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 #: Types of events that call for a mail. Low and expiring credits have rules of their own, and
 #: `billing_facts` knows those of subscriptions and invoices.

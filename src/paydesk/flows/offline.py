@@ -14,7 +14,6 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
-import structlog
 
 from paydesk import causes, crash, ids
 from paydesk.db.postgres import Tx, jsonb
@@ -25,12 +24,13 @@ from paydesk.flows.charges import Claim
 from paydesk.flows.events import NewEvent, emit_many
 from paydesk.flows.payments import PaymentView
 from paydesk.flows.statements import Line
+from paydesk.logger import get_logger
 from paydesk.providers.base import Charge
 from paydesk.rules import fields
 from paydesk.rules.money import Money
 from paydesk.tracker.stores.joined import JoinedStore, ServicePayment
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 #: Our references, however banks cut and join them.
 _REFERENCE = re.compile(

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
-import structlog
-
 from paydesk.env import Env
 from paydesk.flows import events, handlers, notifications, sweeps, webhook_deliveries
 from paydesk.flows import webhook_endpoints as endpoints_flow
 from paydesk.flows.events import Event
 from paydesk.flows.webhook_endpoints import Endpoint
+from paydesk.logger import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 SINK = "outgoing"
 #: Other services hear of an event on this channel and its type: `paydesk:events:payment.succeeded`.

@@ -12,8 +12,6 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-import structlog
-
 from paydesk import ids
 from paydesk.db.postgres import Tx
 from paydesk.errors import NotFound
@@ -22,10 +20,11 @@ from paydesk.flows import provider_billing_items as items
 from paydesk.flows import provider_prices as prices
 from paydesk.flows import subscription_steps as steps
 from paydesk.flows.subscription_steps import Sub
+from paydesk.logger import get_logger
 from paydesk.providers.billing import RemoteInvoice, RemoteSubscription
 from paydesk.rules import subscriptions as rules
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 #: A subscription is looked at again after so long, whatever was heard of it.
 LOOK_EVERY = timedelta(days=1)

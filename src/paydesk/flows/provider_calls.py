@@ -15,8 +15,6 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-import structlog
-
 from paydesk import crash, ids
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
@@ -31,11 +29,12 @@ from paydesk.errors import (
 )
 from paydesk.flows import heads
 from paydesk.flows.sweeps import WAIT_S, is_ending, one_row
+from paydesk.logger import get_logger
 from paydesk.providers.base import AnswerUnclear, Order, OrderLine
 from paydesk.rules.money import Money
 from paydesk.rules.payments import backoff_s
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 #: Where each action's `ACTION` stands.
 ACTIONS = {

@@ -14,18 +14,17 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-import structlog
-
 from paydesk import crash, ids
 from paydesk.env import Env
 from paydesk.errors import Conflict, ProviderRefused, ProviderUnavailable
 from paydesk.flows import clock_sources, provider_customers
 from paydesk.flows import provider_billing_books as books
 from paydesk.flows import provider_billing_events as news
+from paydesk.logger import get_logger
 from paydesk.providers.circuit import SlowDown
 from paydesk.rules import subscriptions as rules
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 #: So many customers stand on one clock of a provider.
 MOST_CUSTOMERS = 3

@@ -6,18 +6,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-import structlog
-
 from paydesk import ids
 from paydesk.db.postgres import Tx, in_transaction
 from paydesk.env import Env
+from paydesk.logger import get_logger
 from paydesk.providers.base import Order
 from paydesk.rules.money import Money
 
 if TYPE_CHECKING:
     from paydesk.flows.customers import Customer
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 #: (our customer, provider, account, the provider's customer).
 Known = tuple[UUID, str, str, str]

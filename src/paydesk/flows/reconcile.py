@@ -13,8 +13,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-import structlog
-
 from paydesk import crash, ids
 from paydesk.db.postgres import BEGINNING, Tx, jsonb
 from paydesk.env import Env
@@ -22,9 +20,10 @@ from paydesk.errors import Conflict, InvalidRequest, NotFound, NotSupported, Pro
 from paydesk.flows import reconcile_books, reconcile_repair
 from paydesk.flows.reconcile_books import Item
 from paydesk.flows.sweeps import one_row
+from paydesk.logger import get_logger
 from paydesk.rules.reconciliation import KINDS
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 #: The steps of a run, in order: the provider's lists, then ours that were in none of them.
 STEPS = ("charge", "refund", "dispute", "fee", "ours:payment", "ours:refund", "ours:dispute")

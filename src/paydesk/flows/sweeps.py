@@ -10,13 +10,13 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
-import structlog
 
 from paydesk import telemetry
 from paydesk.db.errors import DatabaseUnavailable
 from paydesk.errors import Busy, PaydeskError
+from paydesk.logger import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 #: When a row is taken up again that failed for a fault of ours.
 SET_BACK = timedelta(minutes=10)

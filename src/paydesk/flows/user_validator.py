@@ -14,14 +14,13 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any
 
-import structlog
-
 from paydesk import __version__
 from paydesk.env import Env
 from paydesk.errors import AddressRefused, CustomerRefused, Misconfigured, PaydeskError, Unavailable
+from paydesk.logger import get_logger
 from paydesk.outgoing import Answer, Unreachable, guard_of
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _TIMEOUT_S = 5.0
 #: How long an answer counts in this process.

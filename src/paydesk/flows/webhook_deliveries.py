@@ -20,8 +20,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-import structlog
-
 from paydesk import __version__, ids, signing
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
@@ -30,9 +28,10 @@ from paydesk.flows import events, sweeps, webhook_endpoints
 from paydesk.flows.event_types import TYPES
 from paydesk.flows.events import Event
 from paydesk.flows.webhook_endpoints import Endpoint
+from paydesk.logger import get_logger
 from paydesk.outgoing import Guard, Unreachable, guard_of
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 #: Seconds before each try, as the specification's example has them: about three days in all.
 SCHEDULE_S = (0, 5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)

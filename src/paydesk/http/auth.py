@@ -21,18 +21,18 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import jwt
-import structlog
 from jwt.warnings import InsecureKeyLengthWarning
 
 from paydesk.errors import Misconfigured, NotAuthenticated, NotPermitted, Unavailable
 from paydesk.flows import api_keys, staff, tokens
+from paydesk.logger import get_logger
 from paydesk.rules.persons import USER
 
 if TYPE_CHECKING:
     from paydesk.env import Env
     from paydesk.settings import Settings
 
-log = structlog.get_logger("paydesk.http")
+log = get_logger("paydesk.http")
 
 #: Strongest first. Whoever names none of these in a token is a customer.
 ROLES = ("admin", "service", "finance", "support", "customer")

@@ -24,6 +24,7 @@ from paydesk.errors import (
     Unavailable,
 )
 from paydesk.http import limits, metrics, problems
+from paydesk.logger import get_logger
 from paydesk.rules.disputes import MAX_FILES_SIZE
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from paydesk.http.auth import Gatekeeper
     from paydesk.http.limits import Limiter
 
-log = structlog.get_logger("paydesk.http")
+log = get_logger("paydesk.http")
 
 API_POLICY = b"default-src 'none'; frame-ancestors 'none'"
 PAGE_POLICY = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import re
 import sys
@@ -98,4 +99,7 @@ def _clean(name: str, value: Any, depth: int) -> Any:
 
 
 def _render(_: Any, __: str, event: MutableMapping[str, Any]) -> str:
-    return _encode(dict(event)).decode()
+    try:
+        return _encode(dict(event)).decode()
+    except UnicodeEncodeError:  # Half of a pair of surrogates, which UTF-8 cannot hold.
+        return json.dumps(event, default=str)
