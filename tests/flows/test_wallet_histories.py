@@ -117,6 +117,13 @@ class WalletHistories(RuleBasedStateMachine):
         self.owed[user, code] -= repaid
         self.money[user, code] += minor - repaid
 
+    def _worth(self, one: str, other: str) -> Fraction:
+        """Of a minor unit of one currency in those of the other, by the rate that serves now."""
+        with self.env.db.transaction() as tx:
+            rate = rates.to_convert(tx, one, other, self.clock.now())
+        worth = Fraction(rate.rate) ** (1 if rate.base == one else -1)
+        return worth * Fraction(10 ** exponent(other), 10 ** exponent(one))
+
     def _leave(self, user: int, code: str, minor: int) -> bool:
         if self.money[user, code] < minor:
             return False
@@ -220,8 +227,11 @@ class WalletHistories(RuleBasedStateMachine):
         self._tick()
         one, other = pair[:2]
         rates.enter(self.env, *((other, one) if is_turned else (one, other)), value, by=None)
-        worth = Fraction(value) ** (-1 if is_turned else 1)
-        worth *= Fraction(10 ** exponent(other), 10 ** exponent(one))
+        told = Fraction(value) ** (-1 if is_turned else 1)
+        told *= Fraction(10 ** exponent(other), 10 ** exponent(one))
+        worth, back_worth = self._worth(one, other), self._worth(other, one)
+        # A way around, by the rates of steps before, is taken where it brings less.
+        assert worth <= told and back_worth <= 1 / told
         got = int(minor * worth)
         give, owner = Money(minor, one, minor=True), self.users[user].uuid
         had = self.money[user, one]
@@ -239,11 +249,11 @@ class WalletHistories(RuleBasedStateMachine):
         free = self.money[user, other]
         self._arrive(user, other, got)
         back = min(got, self.money[user, other] - free)
-        if int(back / worth):
+        if int(back * back_worth):
             returned = wallet_moves.convert_now(
                 self.env, owner, Money(back, other, minor=True), one
             ).get.minor
-            assert returned == int(back / worth) and returned <= minor  # I14
+            assert returned == int(back * back_worth) and returned <= minor  # I14
             assert self._leave(user, other, back)
             self._arrive(user, one, returned)
 
