@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request, WebSocket
@@ -137,7 +138,7 @@ def billing_router(
         if provider not in desk.env.providers:
             raise NotFound("No such provider.", param="provider")
         body = await _body(request, desk)
-        wake = held["taker"].wake if "taker" in held else None
+        wake = partial(held["takers"].wake, provider) if "takers" in held else None
         (answer,) = await asyncio.to_thread(
             inbox.receive_many, desk.env, provider, [(body, dict(request.headers))], wake
         )
@@ -226,8 +227,8 @@ def _lifespan(
         app.dependency_overrides.setdefault(_signed_in, customer)
         worker = Worker(desk.env) if with_worker else None
         held["feeds"] = feeds = live.Feeds(desk.env)
-        held["taker"] = taker = inbox.Taker(desk.env)
-        taker.start()
+        held["takers"] = takers = inbox.Takers(desk.env)
+        takers.start()
         if worker is not None:
             worker.start()
         try:
@@ -236,7 +237,7 @@ def _lifespan(
             feeds.stop()
             if worker is not None:
                 await asyncio.to_thread(worker.stop)
-            await asyncio.to_thread(taker.close)
+            await asyncio.to_thread(takers.close)
             await asyncio.to_thread(feeds.close)
             await desk.close()
 

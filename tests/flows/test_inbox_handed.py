@@ -28,7 +28,7 @@ RENEWALS = 50 if PROVE else 15
 
 
 class Idle:
-    """In the place of a taker: only told that something is due."""
+    """In the place of the takers: only told that something is due."""
 
     def __init__(self) -> None:
         self.woken = 0
@@ -36,7 +36,7 @@ class Idle:
     def start(self) -> None:
         pass
 
-    def wake(self) -> None:
+    def wake(self, provider: str) -> None:
         self.woken += 1
 
     def close(self) -> None:
@@ -48,9 +48,9 @@ def door(env: Any, *, takes: bool = False) -> Iterator[tuple[TestClient, Any]]:
     """The service; unless it `takes` what it acknowledged, that is left to the test."""
     app = create_app(env)
     if not takes:
-        app.state.inboxes.taker = Idle()
+        app.state.inboxes.takers = Idle()
     with TestClient(app) as client:
-        yield client, app.state.inboxes.taker
+        yield client, app.state.inboxes.takers
 
 
 def post(client: TestClient, one: Any) -> None:

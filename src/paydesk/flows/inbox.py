@@ -1,15 +1,19 @@
 """The inbox: a provider's event is verified, stored and committed, and only then applied.
 
 Stored means acknowledged. What speaks for itself is applied at once; where the provider has to be
-asked, whoever takes up what is due does it: the `Taker` of the process that stored it, or the
-worker's sweep. A row that cannot be applied waits with back-off, is parked after some tries, and
-delays no other; a redelivery, the sweep or a person takes it up again.
+asked, whoever takes up what is due does it: the provider's `Taker` of the process that stored it,
+or the worker's sweep. A row that cannot be applied waits with back-off, is parked after some
+tries, and delays no other; a redelivery, the sweep or a person takes it up again.
 """
 
 from __future__ import annotations
 
+import contextvars
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -43,6 +47,8 @@ GATHER_S = 0.2
 LOOK_S = 5.0
 #: The rest after a failure: the database is away.
 PAUSE_S = 2.0
+#: How long an end of the process waits for what is being taken up.
+CLOSE_S = 5.0
 #: Parked events that are taken up again at once.
 MOST_REPLAYS = 500
 
@@ -119,20 +125,36 @@ def _verified(
 # Taking up -------------------------------------------------------------------------------------
 
 
-def apply_waiting(env: Env, limit: int = GROUP, path: str = "sweep") -> int:
-    """Sweep: apply what was stored and not applied, and what waits and is due again."""
-    rows = inbox_rows.take_due(env, limit)
-    if not rows:
-        return 0
-    return len(_apply_stored(env, rows, path, is_taken=True))
+def apply_waiting(
+    env: Env, limit: int = GROUP, path: str = "sweep", *, provider: str | None = None
+) -> int:
+    """Sweep: apply what was stored and not applied, and what waits and is due again; of one
+    provider, or of all, each provider's beside the others'."""
+    rows = inbox_rows.take_due(env, limit, provider)
+    units: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        units.setdefault(row["provider"], []).append(row)
+    if len(units) < 2:
+        for unit in units.values():
+            _apply_stored(env, unit, path, is_taken=True)
+        return len(rows)
+    apply_unit = partial(_apply_stored, env, path=path, is_taken=True)
+    with ThreadPoolExecutor(len(units), "paydesk-inbox") as pool:
+        begun = [pool.submit(contextvars.copy_context().run, apply_unit, unit)
+                 for unit in units.values()]  # fmt: skip
+    for one in begun:
+        one.result()
+    return len(rows)
 
 
 class Taker:
-    """A thread that takes up what is due as soon as it is woken, so that an acknowledgment waits
-    for no provider. What it leaves behind when its process dies, a sweep takes up."""
+    """A thread that takes up what is due of one provider as soon as it is woken, so that an
+    acknowledgment waits for no provider. What it leaves behind when its process dies, a sweep
+    takes up."""
 
-    def __init__(self, env: Env) -> None:
+    def __init__(self, env: Env, provider: str) -> None:
         self._env = env
+        self._provider = provider
         self._wake = threading.Event()
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -142,7 +164,9 @@ class Taker:
         """Look from time to time from now on. Nothing where it does, or was closed."""
         with self._lock:
             if self._thread is None and not self._stop.is_set():
-                self._thread = threading.Thread(target=self._run, name="paydesk-taker", daemon=True)
+                self._thread = threading.Thread(
+                    target=self._run, name=f"paydesk-taker-{self._provider}", daemon=True
+                )
                 self._thread.start()
 
     def wake(self) -> None:
@@ -150,13 +174,16 @@ class Taker:
         self._wake.set()
         self.start()
 
-    def close(self) -> None:
-        """Begin nothing new, and wait a while for what runs."""
+    def stop(self) -> None:
+        """Begin nothing new."""
         with self._lock:
             self._stop.set()
         self._wake.set()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait a while for what runs."""
         if self._thread is not None:
-            self._thread.join(timeout=5)
+            self._thread.join(timeout=timeout_s)
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -165,7 +192,7 @@ class Taker:
                 self._stop.wait(GATHER_S)
             try:
                 while not self._stop.is_set():
-                    done = apply_waiting(self._env, path="webhook")
+                    done = apply_waiting(self._env, path="webhook", provider=self._provider)
                     if done < GROUP:  # The rest of a burst may be on its way.
                         self._stop.wait(GATHER_S if done else 0)
                     if not done:
@@ -176,6 +203,46 @@ class Taker:
             except Exception:  # The edge of the thread: it must not end for good.
                 log.exception("what is due was not taken up")
                 self._stop.wait(PAUSE_S)
+
+
+class Takers:
+    """A taker for each provider: one that answers slowly delays no other's events."""
+
+    def __init__(self, env: Env) -> None:
+        self._env = env
+        self._lock = threading.Lock()
+        self._by_provider: dict[str, Taker] = {}
+        self._is_closed = False
+
+    def start(self) -> None:
+        """Look from time to time, for every provider that tells of payments by webhook."""
+        for name, provider in self._env.providers.items():
+            if "webhooks" in provider.can and (taker := self._of(name)):
+                taker.start()
+
+    def wake(self, provider: str) -> None:
+        """Something of this provider's is due now."""
+        if taker := self._of(provider):
+            taker.wake()
+
+    def close(self) -> None:
+        """Begin nothing new, and wait a while for what runs: for all of them together."""
+        with self._lock:
+            self._is_closed = True
+            takers = list(self._by_provider.values())
+        for one in takers:
+            one.stop()
+        until = time.monotonic() + CLOSE_S
+        for one in takers:
+            one.join(max(0.0, until - time.monotonic()))
+
+    def _of(self, provider: str) -> Taker | None:
+        with self._lock:
+            if self._is_closed:
+                return None
+            if provider not in self._by_provider:
+                self._by_provider[provider] = Taker(self._env, provider)
+            return self._by_provider[provider]
 
 
 def apply(

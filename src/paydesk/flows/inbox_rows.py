@@ -192,15 +192,28 @@ def find(env: Env, provider: str, account: str, event_id: str) -> dict[str, Any]
         )
 
 
-def take_due(env: Env, limit: int = GROUP) -> list[dict[str, Any]]:
-    """Take up what is due, the longest first; nobody else has it until the lease ends."""
+_DUE = (
+    "select provider, account, event_id from provider_events"
+    " where state in ('new', 'waiting') and try_at <= %(now)s"
+    " order by try_at limit %(limit)s"
+)
+_DUE_OF = (
+    "select provider, account, event_id from provider_events"
+    " where state in ('new', 'waiting') and try_at <= %(now)s and provider = %(provider)s"
+    " order by try_at limit %(limit)s"
+)
+
+
+def take_due(
+    env: Env, limit: int = GROUP, provider: str | None = None
+) -> list[dict[str, Any]]:
+    """Take up what is due, of all or of one provider, the longest first; nobody else has it until
+    the lease ends."""
     now = env.now()
     with env.db.read() as tx:
         due = tx.all(
-            "select provider, account, event_id from provider_events"
-            " where state in ('new', 'waiting') and try_at <= %(now)s"
-            " order by try_at limit %(limit)s",
-            {"now": now, "limit": limit},
+            _DUE_OF if provider else _DUE,
+            {"now": now, "limit": limit, "provider": provider},
         )
     if not due:
         return []

@@ -110,7 +110,7 @@ async def _lifespan(app: FastAPI, *, with_worker: bool) -> AsyncIterator[None]:
 
         worker = Worker(app.state.env)
         worker.start()
-    app.state.inboxes.taker.start()
+    app.state.inboxes.takers.start()
     try:
         yield
     finally:

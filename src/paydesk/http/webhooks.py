@@ -73,13 +73,14 @@ class Inboxes:
     def __init__(self, env: Env) -> None:
         self._env = env
         self._by_provider: dict[str, Batcher[inbox.Delivery, Any]] = {}
-        self.taker = inbox.Taker(env)
+        self.takers = inbox.Takers(env)
 
     def of(self, provider: str) -> Batcher[inbox.Delivery, Any]:
         if provider not in self._by_provider:
             self._by_provider[provider] = Batcher(
                 f"inbox-{provider}",
-                partial(inbox.receive_many, self._env, provider, hand_over=self.taker.wake),
+                partial(inbox.receive_many, self._env, provider,
+                        hand_over=partial(self.takers.wake, provider)),
                 max_group=inbox.GROUP, threads=THREADS,
             )  # fmt: skip
         return self._by_provider[provider]
@@ -87,7 +88,7 @@ class Inboxes:
     def close(self) -> None:
         for one in self._by_provider.values():
             one.close()
-        self.taker.close()
+        self.takers.close()
 
 
 def _headers(request: Request) -> dict[str, str]:
