@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from email.utils import formatdate
 
 import pytest
 import stripe
@@ -142,16 +144,57 @@ def test_one_callers_patience_is_not_anothers(circuit):
 
 @pytest.mark.parametrize(("header", "seconds"), [
     ("7", 7), (" 7 ", 7), ("100000", 600), ("", None), ("-1", None), ("1.5", None), ("٣", None),
-    ("Wed, 21 Oct 2026 07:28:00 GMT", None),
+    ("9" * 6000, 600), ("0" * 20 + "9", 9), ("0", 0),
 ])  # fmt: skip
 def test_retry_after_is_believed_up_to_ten_minutes(header, seconds):
     assert told_s({"Content-Type": "x", "retry-AFTER": header}) == seconds
     assert told_s({}) is None
 
 
+NOON = "Wed, 21 Oct 2026 12:00:00 GMT"
+NOON_S = 1_792_584_000
+
+
+@pytest.mark.parametrize(("header", "seconds"), [
+    ("Wed, 21 Oct 2026 12:00:30 GMT", 30),  # RFC 9110, and its two older forms
+    ("Wednesday, 21-Oct-26 12:00:30 GMT", 30), ("Wed Oct 21 12:00:30 2026", 30),
+    (" Wed, 21 Oct 2026 13:00:30 +0100 ", 30),
+    (NOON, 0), ("Wed, 21 Oct 2026 11:59:59 GMT", 0), ("Thu, 01 Jan 1970 00:00:00 GMT", 0),
+    ("Wed, 21 Oct 2026 12:10:00 GMT", 600), ("Wed, 21 Oct 2026 12:10:01 GMT", 600),
+    ("Fri, 31 Dec 9999 23:59:59 GMT", 600), ("Fri, 31 Dec 9999 23:59:59 -2359", 600),
+])  # fmt: skip
+@pytest.mark.parametrize(("date", "now_s"), [
+    (NOON, 1.0), (None, float(NOON_S)), ("yesterday", NOON_S - 0.0),
+])  # fmt: skip
+def test_retry_after_may_be_a_moment(header, seconds, date, now_s):
+    # I40: by the provider's own clock, where its answer tells the time
+    answer = {"Retry-After": header} | ({"date": date} if date else {})
+    assert told_s(answer, now_s) == seconds
+
+
+@pytest.mark.parametrize("header", [
+    "Wed, 32 Oct 2026 12:00:30 GMT", "Wed, 21 Okt 2026 12:00:30 GMT", "tomorrow", "GMT", ",,,",
+    "Wed, 21 Oct 2026 25:00:30 GMT", "Wed, 21 Oct 99999999999999 12:00:30 GMT", "0, 0", "\x00",
+    "Wed, 21 Oct 2026 12:00:30 +99999999999", "Wed, 21 Oct 2026 12:00:30 GMT" + " " * 9000 + "x",
+    "Wed, 21 Oct 2026 12:00:\u0663\u0660 GMT", "Wed, 0 Oct 0 0:0:0 GMT", "1;2", "-" * 60,
+])  # fmt: skip
+def test_a_moment_that_is_none_is_as_if_nothing_was_said(header):
+    # I31 I40
+    assert told_s({"Retry-After": header, "Date": NOON}) is None
+
+
+def test_an_answer_without_a_date_is_reckoned_by_the_real_time():
+    soon = formatdate(time.time() + 300, usegmt=True)
+    assert 0 < (told_s({"Retry-After": soon}) or 0) <= 300
+    long_ago = formatdate(time.time() - 300, usegmt=True)
+    assert told_s({"Retry-After": long_ago}) == 0
+
+
 @pytest.mark.parametrize("error", [
     stripe.RateLimitError("slow", http_status=429, headers={"Retry-After": "9"}),
     stripe.InvalidRequestError("slow", "x", http_status=429, headers={"Retry-After": "9"}),
+    stripe.RateLimitError("slow", http_status=429, headers={
+        "Retry-After": "Wed, 21 Oct 2026 12:00:09 GMT", "Date": NOON}),
 ])  # fmt: skip
 def test_what_stripe_says_is_kept(error):
     def send():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import math
 import os
 import random
 import threading
@@ -14,6 +15,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any
 
@@ -30,6 +33,8 @@ SLOW_S, MOST_SLOW_S = 0.5, 8.0
 MOST_TRIES = 6
 #: It is believed up to here.
 MOST_RETRY_AFTER_S = 600
+#: No HTTP date is longer than this.
+MOST_DATE = 64
 
 #: How long a call of this context may wait where the provider asks to slow down.
 _patience: ContextVar[float] = ContextVar("paydesk_patience", default=0.0)
@@ -55,10 +60,33 @@ class SlowDown(ProviderUnavailable):
         return int(self.extra["retry_after_s"])
 
 
-def told_s(headers: Mapping[str, str]) -> int | None:
-    """The seconds of an answer's Retry-After header; None where it has none that can be read."""
-    told = next((v for k, v in headers.items() if k.lower() == "retry-after"), "").strip()
-    return min(int(told), MOST_RETRY_AFTER_S) if told.isascii() and told.isdigit() else None
+def told_s(headers: Mapping[str, str], now_s: float | None = None) -> int | None:
+    """The seconds of an answer's Retry-After header, of 600 at most; None where it has none that
+    can be read. A moment is reckoned from the answer's own Date, else from `now_s`, a Unix time:
+    real time, also where a customer's clock is virtual. One that is past is 0."""
+    given = {name.lower(): value.strip() for name, value in headers.items()}
+    told = given.get("retry-after", "")
+    if told.isascii() and told.isdigit():
+        # Python refuses numbers of some thousand digits.
+        return min(int(told.lstrip("0")[:9] or 0), MOST_RETRY_AFTER_S)
+    until_s = _moment_s(told)
+    if until_s is None:
+        return None
+    from_s = _moment_s(given.get("date", ""))
+    if from_s is None:
+        from_s = time.time() if now_s is None else now_s
+    return int(min(max(0.0, math.ceil(until_s - from_s)), MOST_RETRY_AFTER_S))
+
+
+def _moment_s(text: str) -> float | None:
+    """An HTTP date in any of its three forms, as a Unix time."""
+    if not text.isascii() or not 0 < len(text) <= MOST_DATE:
+        return None
+    try:
+        found = parsedate_to_datetime(text)
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
 
 
 @contextmanager
