@@ -56,6 +56,7 @@ FAMILIES = (
     "setup_attempts",
     "setup_intents",
     "subscription_items",
+    "subscription_schedules",
     "subscriptions",
     "test_helpers/test_clocks",
     "webhook_endpoints",
@@ -89,6 +90,7 @@ OBJECTS = (
     "setup_intent",
     "subscription",
     "subscription_item",
+    "subscription_schedule",
     "test_helpers.test_clock",
     "webhook_endpoint",
 )

@@ -96,6 +96,24 @@ def _update(scene: Scene) -> None:
     scene.api(f"/v1/subscriptions/{wanted}", items=[changed])
 
 
+@recipe("subscription_schedule.created", "subscription_schedule.updated",
+        "subscription_schedule.released", "subscription_schedule.canceled")  # fmt: skip
+def _schedule(scene: Scene) -> None:
+    """A change of the next period is put on a subscription; let go, or canceled with it."""
+    wanted = _subscription(scene)
+    made = scene.api("/v1/subscription_schedules", from_subscription=wanted)
+    (now,) = made["phases"]
+    (item,) = [{"price": one["price"], "quantity": one["quantity"]} for one in now["items"]]
+    scene.api(f"/v1/subscription_schedules/{made['id']}", phases=[
+        {"items": [item], "start_date": now["start_date"], "end_date": now["end_date"]},
+        {"items": [{**item, "quantity": item["quantity"] + 1}], "proration_behavior": "none",
+         "duration": {"interval": "month"}},
+    ])  # fmt: skip
+    last = {"released": "release", "canceled": "cancel"}.get(scene.type.rpartition(".")[2])
+    if last:
+        scene.api(f"/v1/subscription_schedules/{made['id']}/{last}")
+
+
 @recipe("customer.subscription.deleted")
 def _cancel(scene: Scene) -> None:
     scene.api(f"/v1/subscriptions/{_subscription(scene)}", "DELETE")

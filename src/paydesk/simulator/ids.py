@@ -37,6 +37,7 @@ PREFIXES = {
     "setup_intent": "seti_1",
     "subscription": "sub_1",
     "subscription_item": "si_",
+    "subscription_schedule": "sub_sched_1",
     "test_helpers.test_clock": "clock_1",
     "webhook_endpoint": "we_1",
 }

@@ -87,6 +87,12 @@ def settings(
 
 def _cancellation(call: Call, subscription: dict[str, Any], params: dict[str, Any]) -> None:
     """When the subscription is to end, if it is."""
+    if subscription["schedule"] and {"cancel_at", "cancel_at_period_end"} & params.keys():
+        raise StripeError(
+            "The subscription is managed by the subscription schedule "
+            f"`{subscription['schedule']}`, and updating any cancelation behavior directly is not "
+            "allowed. Please update the schedule instead."
+        )
     end = life.period_of(subscription)[1]
     if params.get("cancel_at_period_end"):
         subscription |= {"cancel_at_period_end": True, "cancel_at": end, "canceled_at": call.now}
@@ -175,6 +181,7 @@ def _rebuild(
         trial = subscription["status"] == "trialing"
         lines = [subscription_items.line(call, one, restart, trial=trial) for one in items]
     life.change(call, subscription, before)
+    life.SCHEDULES[0].items_changed(call, subscription)
     waiting = _always(params) and invoice_lines.pending(
         call, subscription["customer"], subscription["currency"], subscription["id"]
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from .. import ids, periods
@@ -26,6 +28,21 @@ NO_METHOD = (
     "This customer has no attached payment source or default payment method. Please consider "
     "adding a default payment method."
 )
+
+
+@dataclass(frozen=True)
+class Schedules:
+    """What schedules make of a subscription: `enter` a phase as a period begins, or `within` one;
+    `ended` with it; `items_changed` by somebody else."""
+
+    enter: Callable[[Call, dict[str, Any]], None]
+    within: Callable[[Call, dict[str, Any]], None]
+    ended: Callable[[Call, dict[str, Any], str | None], None]
+    items_changed: Callable[[Call, dict[str, Any]], None]
+
+
+#: subscription_schedules.py puts it here, for it stands on this file.
+SCHEDULES: list[Schedules] = []
 
 
 def period_of(subscription: dict[str, Any]) -> tuple[int, int]:
@@ -63,7 +80,7 @@ def next_due(subscription: dict[str, Any]) -> int | None:
     if subscription["status"] == "incomplete":
         return subscription["created"] + INCOMPLETE_S
     start, end = period_of(subscription)
-    dates = [end, subscription["cancel_at"]]
+    dates = [end, subscription["cancel_at"], subscription.get("_phase_end")]
     dates.append((subscription["pause_collection"] or {}).get("resumes_at"))
     if subscription["status"] == "trialing" and not subscription["_trial_told"]:
         dates.append(subscription["trial_end"] - TRIAL_NOTICE_S)
@@ -215,6 +232,8 @@ def go_on(call: Call, subscription: dict[str, Any]) -> None:
         tell_trial_end(call, subscription)
     elif end <= now:
         _end_period(call, subscription)
+    elif subscription.get("_phase_end") is not None and subscription["_phase_end"] <= now:
+        SCHEDULES[0].within(call, subscription)
     elif _upcoming_told(subscription, start, end) and end - UPCOMING_S <= now:
         subscription["_upcoming"] = end
         keep(call, subscription)
@@ -265,6 +284,7 @@ def renew(call: Call, subscription: dict[str, Any]) -> None:
     """Begin the next period and draft its invoice, which becomes final an hour later."""
     before = copy.deepcopy(subscription)
     start = period_of(subscription)[1]
+    SCHEDULES[0].enter(call, subscription)
     end = next_period_end(subscription, start)
     set_period(subscription, start, end)
     if subscription["status"] == "trialing":
@@ -348,6 +368,7 @@ def finish(
     subscription["cancellation_details"] = told | {"reason": told["reason"] or reason}
     keep(call, subscription)
     call.emit("customer.subscription.deleted", subscription)
+    SCHEDULES[0].ended(call, subscription, reason)
     if incomplete:
         _void_first(call, subscription)
     _stop_collecting(call, subscription)
