@@ -147,13 +147,18 @@ def charged(tx: Tx, sub: Sub) -> Charged | None:
 
 
 def whole_period(sub: Sub, told: Terms) -> tuple[datetime, datetime]:
-    """The period that the running time is a part of, of a short first one the whole one."""
+    """The period that the running time is a part of, of a short first one the whole one. Pauses
+    move it as they moved its end, and make it no longer: a part of it costs the same part."""
+    stood = steps.stood_in(sub)
     if sub.period_end == sub.anchor and sub.period < sub.anchor_period and (
-        told.billing == "calendar" and sub.period_start >= periods.boundary(
-            sub.anchor, told.interval_unit, told.interval_count, -1, sub.zone)
-    ):  # fmt: skip
-        return periods.period(sub.anchor, told.interval_unit, told.interval_count, -1, sub.zone)
-    return sub.period_start, sub.period_end
+        told.billing == "calendar"
+    ):
+        start, end = periods.period(
+            sub.anchor - stood, told.interval_unit, told.interval_count, -1, sub.zone
+        )
+        if sub.period_start >= start:
+            return start + stood, end + stood
+    return sub.period_start + stood, sub.period_end
 
 
 def old_side(tx: Tx, sub: Sub, told: Terms, paid: Charged | None) -> proration.Side:

@@ -113,6 +113,7 @@ def _begin_again(sub: Sub, told: Terms, now: datetime) -> None:
     sub.anchor, sub.anchor_period, sub.period_start = now, sub.period, now
     sub.period_end = periods.boundary(now, told.interval_unit, told.interval_count, 1, sub.zone)
     sub.credits_month = 0
+    sub.told = {name: value for name, value in sub.told.items() if name != "stood"}
 
 
 def _go_on(tx: Tx, now: datetime, sub: Sub, told: Terms, settings: Settings) -> None:
