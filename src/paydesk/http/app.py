@@ -69,7 +69,7 @@ def add_routes(app: FastAPI) -> None:
     for router in (health, *v1.routers(), *compat.routers()):
         routes.extend(router.routes)
     if (pages := _pages()) is not None:
-        app.include_router(pages)
+        routes.extend(pages.routes)
     routes.extend(reference.routes)
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
 

@@ -1,6 +1,7 @@
 """Pages that this process renders: dashboard, checkout, portal, sandbox and reference.
 
-`router` holds them all; include it in an application whose `state.env` is the environment.
+`router` holds them all, with whole paths; an application whose `state.env` is the environment
+takes its routes over as they are: including them would build every one of them anew.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ for part in (
     desk_risk,
     desk_subscriptions, desk_wallets,
 ):  # fmt: skip
-    router.include_router(part.router)
+    router.routes.extend(part.router.routes)
 
 
 def nothing_here(request: Request) -> Response:
