@@ -25,6 +25,7 @@ from paydesk.rules import invoices as invoice_rules
 from paydesk.rules.invoices import NewItem
 from paydesk.rules.money import Money
 from paydesk.rules.plans import Terms
+from paydesk.rules.refunds import LIVE_STATES
 
 WHEN = ("now", "period_end")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -110,40 +111,71 @@ _CHARGED = """
             on w.customer_id = c.customer_id and w.id = c.invoice_id
             where c.customer_id = %(customer_id)s and c.of_item = i.id
             and c.kind = 'proration_credit' and w.state = 'paid'), 0)::bigint as credited,
-        greatest(v.credited_minor, coalesce((select sum(p.refunded_minor) from payments p
-            where p.customer_id = %(customer_id)s and (p.id = v.payment_id
-                or (v.runner <> 'paydesk' and p.purpose = 'invoice'
-                    and p.terms -> 'goods' ->> 'invoice' = v.id::text))), 0))::bigint as refunded
+        v.credited_minor, v.runner, back.refunded, back.held,
+        coalesce((select sum(r.amount_minor) from credit_notes n join refunds r
+            on r.customer_id = n.customer_id and r.id = n.refund_id
+            where n.customer_id = %(customer_id)s and n.invoice_id = v.id
+            and n.state = 'issued' and r.state = any(%(live)s)), 0)::bigint as noted
     from invoice_items i join invoices v on v.customer_id = i.customer_id and v.id = i.invoice_id
+    cross join lateral (
+        select coalesce(sum(p.refunded_minor), 0)::bigint as refunded, coalesce(sum((
+            select sum(greatest(d.withdrawn_minor - d.reinstated_minor - d.loss_minor, 0))
+            from disputes d where d.customer_id = p.customer_id and d.payment_id = p.id
+            and d.currency = p.currency)), 0)::bigint as held
+        from payments p where p.customer_id = %(customer_id)s and (p.id = v.payment_id
+            or (v.runner <> 'paydesk' and p.purpose = 'invoice'
+                and p.terms -> 'goods' ->> 'invoice' = v.id::text))
+    ) back
     where i.customer_id = %(customer_id)s and v.subscription_id = %(id)s and v.state = 'paid'
     and i.kind in ('recurring', 'proration_charge') and i.period_end > i.period_start
     and (v.cycle = %(cycle)s or (v.reason = 'subscription_update' and v.finalized_at >= (
         select f.finalized_at from invoices f where f.customer_id = %(customer_id)s
         and f.subscription_id = %(id)s and f.cycle = %(cycle)s)))
-    order by v.finalized_at desc, v.id desc, i.position desc limit 1
+    order by v.finalized_at desc, v.id desc, i.position desc limit 100
 """
 
 
 def charged(tx: Tx, sub: Sub) -> Charged | None:
     """The charge that pays for the running time; None where nothing was paid for it."""
-    row = tx.one(
-        _CHARGED, {"customer_id": sub.customer_id, "id": sub.id, "cycle": sub.period}
-    )
-    if row is None:
+    found = tx.all(
+        _CHARGED, {"customer_id": sub.customer_id, "id": sub.id, "cycle": sub.period,
+                   "live": sorted(LIVE_STATES)},
+    )  # fmt: skip
+    if not found:
         return None
-    paid = row["amount_minor"] + row["discount"]
-    gone, total = row["credited"], row["total_minor"]
-    if total > 0:
-        # What went back has the taxes on top in it, the charge has not.
-        net = row["subtotal_minor"] - abs(row["discount_minor"])
-        net = net if 0 < net < total else total
-        gone += invoice_rules.half_up(Fraction(min(row["refunded"], total) * net, total))
+    row, paid = found[0], _paid(found[0])
+    gone = row["credited"] + _gone(row)
+    # What changes credited of the charges before it paid for this one: of that, what was given
+    # back to the payer beside it is missing here.
+    gone += sum(
+        min(one["credited"], max(0, one["credited"] + _gone(one) - _paid(one)))
+        for one in found[1:]
+    )
     return Charged(
         item_id=row["id"], invoice_id=row["invoice_id"], payment_id=row["payment_id"],
-        paid_minor=max(0, paid), credited_minor=min(max(0, paid), gone),
+        paid_minor=paid, credited_minor=min(paid, gone),
         is_discounted=bool(row["discount"]) or "promo" in row["why"], start=row["period_start"],
         end=row["period_end"], charged_at=row["finalized_at"],
     )  # fmt: skip
+
+
+def _paid(row: Mapping[str, Any]) -> int:
+    return max(0, row["amount_minor"] + row["discount"])
+
+
+def _gone(row: Mapping[str, Any]) -> int:
+    """What of a charge's invoice went back by notes, refunds and disputes, without the taxes that
+    came on top of it."""
+    total = row["total_minor"]
+    if total <= 0:
+        return 0
+    if row["runner"] == "paydesk":  # Of refunds those that no note counts.
+        back = row["credited_minor"] + max(0, row["refunded"] - row["noted"])
+    else:
+        back = max(row["credited_minor"], row["refunded"])
+    net = row["subtotal_minor"] - abs(row["discount_minor"])
+    net = net if 0 < net < total else total
+    return invoice_rules.half_up(Fraction(min(back + row["held"], total) * net, total))
 
 
 def whole_period(sub: Sub, told: Terms) -> tuple[datetime, datetime]:
