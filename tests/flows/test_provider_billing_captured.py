@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import pytest
 from billing import Billing
-from captured import shapes
+from captured import older, shapes
 from captured.server import Recorded
 from captured.shapes import OLDEST, VERSIONS
 from captured.story import Chapter, Story, life, unpaid
@@ -25,6 +25,7 @@ from purchase import signed
 from paydesk.assemble import build_env
 from paydesk.flows import customers, inbox, provider_customers, refunds
 from paydesk.flows.refunds import WantRefund
+from paydesk.providers.stripe_billing_shapes import of_invoice
 from paydesk.rules.money import USD
 
 ORDERS = ("in_order", "reversed", "doubled")
@@ -228,6 +229,160 @@ def test_what_a_captured_invoice_brought_goes_back_by_the_name_it_has_there(told
         ([bill.charge], None) if version == OLDEST else (None, [bill.intent]))  # fmt: skip
     assert desk.billing.all("select state, amount_minor from refunds") == [
         {"state": "succeeded", "amount_minor": 500}]
+
+
+def older_bill(desk: Told, chapter: Chapter, n: int, **changed: Any) -> None:
+    """The last invoice changes, and its event says so."""
+    (*_, id) = chapter.bills
+    bill = replace(chapter.bills[id], **changed)
+    told = older.event("invoice.updated", shapes.invoice(OLDEST, bill), begin(desk), f"_{n}")
+    desk.there.chapter = replace(chapter, bills={**chapter.bills, id: bill}, events=[told])
+    desk.hear(desk.there.chapter, "in_order")
+    assert desk.parked() == []
+
+
+@pytest.mark.parametrize("opens_again", [False, True])
+def test_an_invoice_that_was_closed_unpaid_in_2018_is_given_up_until_it_is_paid(told, opens_again):
+    # C26 S1.50: nobody collects it any more, and it is no open claim; reopened, it may be paid
+    desk = told(OLDEST)
+    story = unpaid(OLDEST, begin(desk))
+    run = desk.go(story)
+    next(run)
+    failed = next(run)
+    assert desk.bills()[-1][:4] == (1, "open", 2000, 0)
+    older_bill(desk, failed, 1, closed=True, retry=None)
+    assert desk.bills()[-1][:4] == (1, "uncollectible", 2000, 0)
+    older_bill(desk, failed, 2, closed=True, retry=None)
+    told_of = desk.billing.all("select type from events where type like 'invoice.marked%%'")
+    assert len(told_of) == 1
+    if opens_again:
+        older_bill(desk, failed, 3, closed=False)
+    (*_, id) = failed.bills
+    charge = f"ch_{id[3:]}late"
+    older_bill(desk, failed, 4, status="paid", paid=begin(desk), charge=charge, closed=True,
+               tried=[*failed.bills[id].tried, charge])  # fmt: skip
+    assert desk.bills()[-1][:4] == (1, "paid", 2000, 2000)
+    assert [one for one in desk.payments() if one[2]] == [("succeeded", 2000, 2000)] * 2
+
+
+@pytest.mark.parametrize(("said", "state"), [
+    ({"attempted": False, "ending_balance": None}, "draft"),
+    ({"attempted": False, "ending_balance": 0}, "open"),
+    ({"attempted": True, "ending_balance": None}, "open"),
+    ({"attempted": True, "closed": True}, "uncollectible"),
+    ({"attempted": False, "closed": True, "ending_balance": None}, "uncollectible"),
+    ({"attempted": True, "closed": True, "forgiven": True}, "uncollectible"),
+    ({"attempted": True, "closed": False, "forgiven": True}, "uncollectible"),
+    ({"attempted": True, "closed": True, "paid": True}, "paid"),
+    ({"attempted": True, "closed": True, "paid": True, "forgiven": True}, "paid"),
+])  # fmt: skip
+def test_what_an_invoice_of_2018_says_is_a_state_of_today(said, state):
+    # C26 S1.50
+    (bill,) = unpaid(OLDEST, 1_520_000_000).chapters[0].bills.values()
+    raw = shapes.invoice(OLDEST, replace(bill, status="open", attempts=0, paid=None))
+    assert "status" not in raw
+    assert of_invoice(raw | said).state == state
+
+
+# What comes back --------------------------------------------------------------------------------
+
+
+@dataclass
+class Charged:
+    """A month that was paid in 2018, by a charge that no payment intent has."""
+
+    desk: Told
+    charge: str
+    at: int
+
+    def tell(self, *events: dict[str, Any]) -> list[str]:
+        """What became of each event once it was delivered."""
+        return [one.state for event in events for body in [json.dumps(event).encode()]
+                for one in inbox.receive(self.desk.billing.env, "stripe", body, signed(body))]
+
+    def shows(self, *found: dict[str, Any]) -> None:
+        self.desk.there.others |= {one["id"]: one for one in found}
+
+    def payment(self) -> tuple[Any, ...]:
+        (row,) = self.desk.billing.all(
+            "select state, captured_minor, refunded_minor from payments where captured_minor > 0")
+        return tuple(row.values())
+
+
+@pytest.fixture
+def charged(told) -> Charged:
+    desk = told(OLDEST)
+    story = unpaid(OLDEST, begin(desk))
+    chapter = next(desk.go(story))
+    (bill,) = chapter.bills.values()
+    assert (bill.intent, bill.total) == (None, 2000)
+    return Charged(desk, bill.charge, int(desk.billing.env.now().timestamp()))
+
+
+NO_INTENT = {"payment_intent": None}
+
+
+@pytest.mark.parametrize("said", [{}, NO_INTENT], ids=["of_2018", "without_intent"])
+@pytest.mark.parametrize("kind", ["charge.refunded", "charge.refund.updated"])
+def test_a_refund_that_names_a_charge_goes_off_the_payment_that_it_is(charged, kind, said):
+    # C26 S1.22 S1.36: made in Stripe's dashboard; and once more changes nothing
+    back = older.refund("re_1Hq9", charged.charge, 700, charged.at, **said)
+    whole = older.charge(charged.charge, 2000, charged.at, [back], **said)
+    charged.shows(back, whole)
+    told = older.event(kind, whole if kind == "charge.refunded" else back, charged.at)
+    assert charged.tell(told, {**told, "id": "evt_again"}) == ["done", "done"]
+    assert charged.payment() == ("partially_refunded", 2000, 700)
+    assert charged.desk.billing.all("select state, amount_minor, origin from refunds") == [
+        {"state": "succeeded", "amount_minor": 700, "origin": "provider"}]
+
+
+@pytest.mark.parametrize("said", [{}, NO_INTENT], ids=["of_2018", "without_intent"])
+def test_a_dispute_that_names_a_charge_is_of_the_payment_that_it_is(charged, said):
+    # C26 S1.22: opened, and won
+    whole = older.charge(charged.charge, 2000, charged.at, [], **said)
+    states = []
+    for kind, status in (("created", "needs_response"), ("closed", "won")):
+        claim = older.dispute("dp_1Hq9", charged.charge, 2000, charged.at, status=status, **said)
+        charged.shows(claim, whole)
+        told = older.event(f"charge.dispute.{kind}", claim, charged.at)
+        assert charged.tell(told) == ["done"]
+        states += [row["state"] for row in charged.desk.billing.all("select state from disputes")]
+    assert states == ["needs_response", "won"]
+    assert charged.payment() == ("succeeded", 2000, 0)
+
+
+@pytest.mark.parametrize("said", [{}, NO_INTENT], ids=["of_2018", "without_intent"])
+def test_what_comes_back_of_a_strangers_charge_is_waited_for_and_done(charged, said):
+    # I29 I32: another program's, on the same account
+    back = older.refund("re_else", "ch_else", 700, charged.at, **said)
+    claim = older.dispute("dp_else", "ch_else", 2000, charged.at, **said)
+    whole = older.charge("ch_else", 2000, charged.at, [back], **said)
+    charged.shows(back, claim, whole)
+    charged.tell(older.event("charge.refunded", whole, charged.at),
+                 older.event("charge.refund.updated", back, charged.at),
+                 older.event("charge.dispute.created", claim, charged.at))  # fmt: skip
+    env = charged.desk.billing.env
+    charged.desk.billing.clock.advance(minutes=11)
+    inbox.apply_waiting(env)
+    assert charged.desk.parked() == []
+    assert charged.payment() == ("succeeded", 2000, 0)
+    assert charged.desk.billing.all("select id from refunds union all select id from disputes"
+                                    ) == []  # fmt: skip
+    # Which payment a charge is of is asked once for all events that wait together.
+    charges = [one for one in charged.desk.there.asked if one.startswith("/v1/charges/ch_else")]
+    assert bool(charges) == (not said)
+
+
+def test_the_rest_of_a_charge_is_given_back_there_and_then_disputed(charged):
+    # I8 I9: more than is left is a loss, and the charge itself is asked how it stands
+    first = older.refund("re_1Hq9", charged.charge, 2000, charged.at)
+    more = older.refund("re_2Hq9", charged.charge, 300, charged.at + 60)
+    whole = older.charge(charged.charge, 2000, charged.at, [first])
+    charged.shows(first, more, whole)
+    assert charged.tell(older.event("charge.refunded", whole, charged.at)) == ["done"]
+    assert [one["amount_minor"] for one in charged.desk.billing.all(
+        "select amount_minor from refunds order by amount_minor")] == [300, 2000]  # fmt: skip
+    assert charged.payment()[:2] == ("refunded", 2000)
 
 
 # The simulator ----------------------------------------------------------------------------------

@@ -53,14 +53,27 @@ def test_a_refund_or_dispute_that_lacks_its_payment_is_asked_about(type):
     # C26: shapes before 2019
     found = event(type, id="x_1", object="refund")
     assert (found.ref, found.payment_ref, found.problem) == ("x_1", None, None)
-    # A charge that stands alone is another program's.
     assert event(type, id="x_1", payment_intent=None).kind == "ignored"
 
 
-def test_a_refunded_charge_that_lacks_its_payment_is_parked_where_it_is_ours():
-    ours = event("charge.refunded", id="ch_1", metadata={"payment_id": PAY})
-    assert ours.problem == "data.object.payment_intent is missing"
-    assert event("charge.refunded", id="ch_1").kind == "ignored"
+@pytest.mark.parametrize("type", ["charge.refund.updated", "charge.dispute.created"])
+def test_a_refund_or_dispute_of_2018_names_a_charge(type):
+    # C26: which payment it is of, Stripe is asked; one that stands alone is the payment itself
+    found = event(type, id="x_1", charge="ch_1")
+    assert (found.ref, found.payment_ref, found.charge_ref) == ("x_1", None, "ch_1")
+    found = event(type, id="x_1", charge="ch_1", payment_intent=None)
+    assert (found.ref, found.payment_ref, found.charge_ref) == ("x_1", "ch_1", None)
+    found = event(type, id="x_1", charge={"id": "ch_1"}, payment_intent="pi_1")
+    assert (found.ref, found.payment_ref, found.charge_ref) == ("x_1", "pi_1", None)
+
+
+def test_a_refunded_charge_of_2018_names_itself():
+    # C26
+    found = event("charge.refunded", id="ch_1", metadata={"payment_id": PAY})
+    assert (found.ref, found.payment_ref, found.charge_ref) == (None, None, "ch_1")
+    assert (found.payment_id, found.problem) == (PAY, None)
+    alone = event("charge.refunded", id="ch_1", payment_intent=None)
+    assert (alone.payment_ref, alone.charge_ref) == ("ch_1", None)
 
 
 @pytest.mark.parametrize("word", ["created", "updated", "closed", "funds_withdrawn",

@@ -11,6 +11,7 @@ import pytest
 from purchase import DECLINED, signed
 
 from paydesk.flows import inbox
+from paydesk.providers.base import Providers
 from paydesk.providers.stripe_shapes import READ_EVENTS, read_event
 from paydesk.rules.money import USD
 
@@ -88,6 +89,40 @@ def test_events_captured_before_fields_were_added_are_asked_about(desk, version)
     desk.recover()
     assert outcome(desk, view)[:5] == ("partially_refunded", USD("9.99"), USD(3), "card", "lost")
     assert troubles(desk) == []
+
+
+@pytest.mark.parametrize("ours", [True, False], ids=["our_metadata", "none"])
+def test_refunds_and_disputes_of_2018_are_followed_from_their_charge(desk, seed, ours, monkeypatch):
+    # C26 I2: they name a charge, of which Stripe says the payment; in any order, each twice
+    view = history(desk)
+    (intent,) = desk.sim.objects("payment_intent")
+    events = []
+    for one in desk.sim.deliveries(version="2018-11-08"):
+        event = one.event
+        inner = event["data"]["object"]
+        if inner["object"] in ("refund", "dispute") or event["type"] == "charge.refunded":
+            assert inner.pop("payment_intent") == intent["id"]
+            if not ours:
+                inner["metadata"] = {}
+            events.append(event)
+    kinds = {event["type"] for event in events}
+    assert {"charge.refunded", "charge.dispute.created", "charge.dispute.closed"} <= kinds
+    asked, real = [], Providers.call
+
+    def call(self, name, method, *args, **more):
+        asked.append((method, *args))
+        return real(self, name, method, *args, **more)
+
+    monkeypatch.setattr(Providers, "call", call)
+    told = [one.event for one in desk.sim.deliveries("checkout.session.completed")]
+    random.Random(seed).shuffle(events)
+    bodies = [json.dumps(event).encode() for event in (*told, *events, *events)]
+    inbox.receive_many(desk.env, "stripe", [(body, signed(body)) for body in bodies])
+    desk.recover()
+    assert outcome(desk, view)[:5] == ("partially_refunded", USD("9.99"), USD(3), "card", "lost")
+    assert troubles(desk) == []
+    found = {one[1] for one in asked if one[0] == "payment_of"}
+    assert found == {intent["latest_charge"]}
 
 
 @pytest.mark.parametrize("how", ["gone", "null"])

@@ -350,25 +350,32 @@ def _ask(env: Env, row: Row, path: str) -> str:
 
 def _ask_whose(work: Work, rows: Sequence[Row]) -> dict[Key, State]:
     """Let the provider say of which payment a refund or dispute is, where its event does not:
-    thin events, and shapes from before there were payment intents."""
+    thin events, and shapes from before there were payment intents, which name a charge."""
     env = work.env
     states: dict[Key, State] = {}
-    answers: dict[tuple[str, str], ProviderEvent] = {}
+    answers: dict[tuple[str, ...], ProviderEvent] = {}
     asked = []
 
     def ask(row: Row) -> State:
         event = row.event
-        known = answers.get((event.kind, event.ref or ""))
-        if known is None:
+        key = (row.provider, event.charge_ref or "", "" if event.charge_ref else event.kind,
+               "" if event.charge_ref else event.ref or "")  # fmt: skip
+        known = answers.get(key)
+        if known is None and event.charge_ref:
+            payment = env.providers.call(row.provider, "payment_of", event.charge_ref)
+            known = answers[key] = replace(event, payment_ref=payment)
+        elif known is None:
             found = env.providers.call(row.provider, WHOSE[event.kind], event.ref)
-            known = replace(event, payment_ref=found.payment_ref, payment_id=found.payment_id)
-            answers[event.kind, event.ref or ""] = known
-        row.event = replace(event, payment_ref=known.payment_ref, payment_id=known.payment_id)
+            known = answers[key] = replace(
+                event, payment_ref=found.payment_ref, payment_id=found.payment_id
+            )
+        ours = event.payment_id if event.charge_ref else known.payment_id
+        row.event = replace(event, payment_ref=known.payment_ref, payment_id=ours)
         return "asked", None
 
     for row in rows:
         event = row.event
-        if (row.owner is not None or event.payment_ref or not event.ref
+        if (row.owner is not None or event.payment_ref or not (event.ref or event.charge_ref)
                 or event.kind not in WHOSE or _unfit(env, row) is not None):  # fmt: skip
             continue
         if not work.may_ask:
@@ -432,7 +439,7 @@ def _find_owners(env: Env, rows: Sequence[Row]) -> None:
     for row in rows:
         named = row.event.charge or row.event
         row.owner = owner_in_metadata(named.payment_id, named.customer_id)
-        if row.owner is None and (row.event.payment_ref or row.event.ref):
+        if row.owner is None and _ref(row.event):
             unknown.append(row)
     if not unknown:
         return
@@ -446,12 +453,16 @@ def _find_owners(env: Env, rows: Sequence[Row]) -> None:
             {
                 "providers": [row.provider for row in unknown],
                 "accounts": [row.account for row in unknown],
-                "refs": [row.event.payment_ref or row.event.ref for row in unknown],
+                "refs": [_ref(row.event) for row in unknown],
             },
         )
     owners = {
         (r["provider"], r["account"], r["ref"]): (r["customer_id"], r["object_id"]) for r in found
     }
     for row in unknown:
-        ref = row.event.payment_ref or row.event.ref or ""
-        row.owner = owners.get((row.provider, row.account, ref))
+        row.owner = owners.get((row.provider, row.account, _ref(row.event) or ""))
+
+
+def _ref(event: ProviderEvent) -> str | None:
+    """What an event's payment, or its other object of ours, is known by."""
+    return event.payment_ref or event.charge_ref or event.ref

@@ -43,8 +43,8 @@ def apply_event(
     """
     if event.ref:
         found = [env.providers.call(provider, "fetch_refund", event.ref)]
-    elif event.payment_ref:
-        found = env.providers.call(provider, "list_refunds", event.payment_ref)
+    elif whole := event.payment_ref or event.charge_ref:
+        found = env.providers.call(provider, "list_refunds", whole)
     else:
         raise Conflict("The event names neither a refund nor a payment.")
     crash.at("apply_after_fetch")

@@ -177,7 +177,8 @@ class ProviderEvent:
     or payment's, the refund's, the dispute's, the method's, the setup's id; `payment_ref` the
     payment that a refund or dispute belongs to, or the provider's customer of a method, and
     `payment_id`, `customer_id` our own ids where the event carries them. A refund's `ref` is None
-    where the event says only of which payment: its refunds are listed. `about` is the
+    where the event says only of which payment: its refunds are listed. `charge_ref` is the charge
+    that a refund or dispute names where it names no payment: `payment_of` tells it. `about` is the
     subscription's id at the provider: what several events are about is asked about once.
     `problem` says why an event that was properly signed cannot be used: it is stored and parked.
     """
@@ -192,6 +193,7 @@ class ProviderEvent:
     charge: Charge | None = None
     problem: str | None = None
     payment_ref: str | None = None
+    charge_ref: str | None = None
     payment_id: str | None = None
     customer_id: str | None = None
     about: str | None = None
@@ -335,6 +337,11 @@ class Provider(Billing):
 
     def fetch_refund(self, ref: str) -> Any:
         """The RemoteRefund as it stands. Has no effect."""
+        raise self._lacks("refund")
+
+    def payment_of(self, charge: str) -> str:
+        """What an event's `charge_ref` is a charge of, as payments are named here. Has no
+        effect."""
         raise self._lacks("refund")
 
     def list_refunds(self, payment_ref: str) -> Any:

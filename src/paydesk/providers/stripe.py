@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from paydesk import ids
@@ -26,6 +26,7 @@ from paydesk.providers.stripe_catalog import StripeCatalog
 from paydesk.providers.stripe_shapes import (
     check_signature,
     declined,
+    of_charge,
     of_intent,
     of_session,
     read_event,
@@ -40,6 +41,8 @@ LEAST_SESSION_S = 1800
 #: Room for a repeat of the very same request some minutes later.
 SESSION_MARGIN_S = 300
 MOST_SESSION_S = 86_400
+#: How a charge's id begins; a bank account's is a payment.
+CHARGES = ("ch_", "py_")
 #: What the simulator is told; it takes any test key.
 SIMULATOR_KEY = "sk_test_simulator"
 #: How far Stripe's clock and that of the machine which made the request may be apart.
@@ -216,12 +219,15 @@ class Stripe(StripeCalls, StripeCatalog, StripeBilling, Provider):
         return found
 
     def fetch(self, ref: str) -> Charge:
-        """How a session (`cs_`) or a payment intent (`pi_`) stands."""
+        """How a session (`cs_`), a payment intent (`pi_`), or a charge of none stands."""
         if ref.startswith("pi_"):
             raw = self._ask(
                 lambda: self._client.v1.payment_intents.retrieve(ref, {"expand": ["latest_charge"]})
             )
             return self._charge_of(raw, of_intent)
+        if ref.startswith(CHARGES):
+            raw = self._ask(lambda: self._client.v1.charges.retrieve(ref))
+            return self._charge_of(raw, partial(of_charge, alone=True))
         raw = self._ask(
             lambda: self._client.v1.checkout.sessions.retrieve(
                 ref, {"expand": ["payment_intent.latest_charge"]}

@@ -20,6 +20,7 @@ from paydesk.providers.billing import (
     RemoteInvoice,
     RemoteItem,
     RemoteLine,
+    RemoteNext,
     RemotePage,
     RemotePayment,
     RemoteSubscription,
@@ -39,6 +40,8 @@ REASONS = {
 #: More of a price than this is kept as this many.
 MOST_SEATS = 2**31 - 1
 INVOICE_STATES = frozenset({"draft", "open", "paid", "void", "uncollectible"})
+#: A schedule in one of these states is on a subscription.
+STANDING = ("active", "not_started")
 #: Why a subscription ended, where nobody asked for it.
 END_REASONS = frozenset({"payment_failed", "payment_disputed"})
 
@@ -74,7 +77,7 @@ def of_subscription(raw: Mapping[str, Any]) -> RemoteSubscription:
         method=_ref(raw.get("default_payment_method")), metadata=_metadata(raw),
         needs_method=at_trial_end.get("missing_payment_method") in ("cancel", "pause"),
         is_sent=raw.get("collection_method") == "send_invoice",
-        livemode=raw.get("livemode"), **ours(_metadata(raw)),
+        livemode=raw.get("livemode"), **of_schedule(raw), **ours(_metadata(raw)),
     )  # fmt: skip
 
 
@@ -89,6 +92,31 @@ def of_item(raw: Mapping[str, Any], whole: Mapping[str, Any]) -> RemoteItem:
         lookup_key=_text(price.get("lookup_key")), 
         period=_item_period(raw if raw.get("current_period_start") else whole),
     )  # fmt: skip
+
+
+def of_planned(raw: Mapping[str, Any]) -> RemoteItem:
+    """An item of a phase that is still to come."""
+    return of_item({"id": "", "price": raw["price"], "quantity": raw.get("quantity")}, {})
+
+
+def of_schedule(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a subscription: its schedule's name, and what comes after the phase that runs, as far as
+    it says that."""
+    if "schedule" not in raw:
+        return {}
+    found = raw["schedule"]
+    if not isinstance(found, dict):
+        return {"schedule": _ref(found), "says_next": found is None}
+    if found.get("status") not in STANDING:
+        return {"says_next": True}
+    end = (found.get("current_phase") or {}).get("end_date")
+    phase = next((one for one in found["phases"] if one["start_date"] == end), None)
+    items = [] if phase is None else [
+        of_planned(one) for one in phase["items"] if isinstance(one["price"], dict)]  # fmt: skip
+    return {
+        "schedule": found["id"], "says_next": True,
+        "next": RemoteNext(at=at(end), items=tuple(items)) if items else None,
+    }  # fmt: skip
 
 
 def _item_period(raw: Mapping[str, Any]) -> tuple[datetime, datetime] | None:
@@ -147,8 +175,16 @@ def of_invoice(raw: Mapping[str, Any]) -> RemoteInvoice:
 
 
 def _older_state(raw: Mapping[str, Any]) -> str:
-    """Before 2018-11-08 an invoice was paid or not, and what was not could be given up."""
-    return "paid" if raw.get("paid") else "uncollectible" if raw.get("forgiven") else "open"
+    """Before 2018-11-08 an invoice was paid or not, and what was not could be closed or forgiven:
+    either way nobody collects it any more, which is given up. It may be paid all the same. Until
+    it was tried, or its balance was reckoned, it could be changed: a draft."""
+    if raw.get("paid"):
+        return "paid"
+    if raw.get("closed") or raw.get("forgiven"):
+        return "uncollectible"
+    is_final = (raw.get("attempted") or raw.get("attempt_count")
+                or raw.get("ending_balance", 0) is not None)  # fmt: skip
+    return "open" if is_final else "draft"
 
 
 class Whole:
@@ -332,6 +368,7 @@ def about(inner: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "about": _ref(inner.get("id")) if is_itself else (
             _ref(parent.get("subscription")) or _ref(inner.get("subscription"))
+            or _ref(inner.get("released_subscription"))  # A schedule that let go of it.
         ),
         "payment_ref": _ref(inner.get("customer")), "payment_id": known["subscription_id"],
         "customer_id": known["customer_id"] if known["subscription_id"] else None,

@@ -59,25 +59,39 @@ class StripeCalls:
         ))
 
     def fetch_refund(self, ref: str) -> RemoteRefund:
-        return self._read(
-            shapes.of_refund, self._ask(lambda: self._client.v1.refunds.retrieve(ref))
-        )
+        raw = self._ask(lambda: self._client.v1.refunds.retrieve(ref))
+        return self._read(shapes.of_refund, self._followed(raw))
+
+    def payment_of(self, charge: str) -> str:
+        """The payment intent of a charge; of one that stands alone, the charge."""
+        raw = self._ask(lambda: self._client.v1.charges.retrieve(charge))
+        return self._read(shapes.payment_of, raw)
+
+    def _followed(self, raw: dict[str, Any]) -> dict[str, Any]:
+        """A refund or dispute in a shape that knows of no intents, with its charge's."""
+        charge = raw.get("charge")
+        if "payment_intent" in raw or not isinstance(charge, str):
+            return raw
+        return {**raw, "payment_intent": self.payment_of(charge)}
 
     def list_refunds(self, payment_ref: str) -> list[RemoteRefund]:
         """Without those that only let held money go."""
         page = self._ask(
             lambda: self._client.v1.refunds.list({_named(payment_ref): payment_ref, "limit": PAGE})
         )
-        found = [self._read(shapes.of_refund, raw) for raw in reversed(page["data"])
-                 if not shapes.is_release(raw)]  # fmt: skip
-        return found
+        found = [raw for raw in reversed(page["data"]) if not shapes.is_release(raw)]
+        if any("payment_intent" not in raw for raw in found):  # All of them are of one payment.
+            whole = payment_ref
+            if _named(payment_ref) == "charge":
+                whole = self.payment_of(payment_ref)
+            found = [{"payment_intent": whole, **raw} for raw in found]
+        return [self._read(shapes.of_refund, raw) for raw in found]
 
     # Disputes ---------------------------------------------------------------------------------
 
     def fetch_dispute(self, ref: str) -> RemoteDispute:
-        return self._read(
-            shapes.of_dispute, self._ask(lambda: self._client.v1.disputes.retrieve(ref))
-        )
+        raw = self._ask(lambda: self._client.v1.disputes.retrieve(ref))
+        return self._read(shapes.of_dispute, self._followed(raw))
 
     def send_evidence(
         self, ref: str, evidence: Mapping[str, str], *, submit: bool, key: str

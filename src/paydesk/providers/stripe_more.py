@@ -60,13 +60,18 @@ def of_refund(refund: Mapping[str, Any]) -> RemoteRefund:
         id=refund["id"],
         status="canceled" if is_release(refund) else status,
         amount=_money(refund["amount"], refund["currency"]),
-        payment_ref=_ref(refund.get("payment_intent")),
+        payment_ref=_ref(refund.get("payment_intent")) or _ref(refund.get("charge")),
         error_code=refund.get("failure_reason"),
         reason=refund.get("reason"),
         refund_id=_word(metadata.get("refund_id")),
         payment_id=_ours(refund)["payment_id"],
         created_at=when(refund.get("created")),
     )
+
+
+def payment_of(charge: Mapping[str, Any]) -> str:
+    """What a charge is a payment of: its intent, or itself."""
+    return _ref(charge.get("payment_intent")) or charge["id"]
 
 
 def of_dispute(dispute: Mapping[str, Any]) -> RemoteDispute:
@@ -88,7 +93,7 @@ def of_dispute(dispute: Mapping[str, Any]) -> RemoteDispute:
         status=status,
         amount=amount,
         reason=dispute.get("reason") or "",
-        payment_ref=_ref(dispute.get("payment_intent")),
+        payment_ref=_ref(dispute.get("payment_intent")) or _ref(dispute.get("charge")),
         withdrawn=withdrawn,
         reinstated=reinstated,
         fee=fee,

@@ -74,6 +74,12 @@ SUBSCRIPTION_EVENTS = frozenset({
     "customer.subscription.resumed", "customer.subscription.trial_will_end",
     "customer.subscription.pending_update_applied", "customer.subscription.pending_update_expired",
 })
+#: Of what is to come of a subscription.
+SCHEDULE_EVENTS = frozenset({
+    "subscription_schedule.created", "subscription_schedule.updated",
+    "subscription_schedule.released", "subscription_schedule.completed",
+    "subscription_schedule.canceled", "subscription_schedule.aborted",
+})
 INVOICE_EVENTS = frozenset({
     "invoice.created", "invoice.finalized", "invoice.updated", "invoice.paid",
     "invoice.payment_succeeded", "invoice.payment_failed", "invoice.payment_action_required",
@@ -87,6 +93,10 @@ INVOICE_ASIDES = {
     "invoice.sent": "a mail went out; that it is open was told before",
     "invoice.will_be_due": "a reminder of a date that is known",
     "invoice.payment_attempt_required": "somebody collects it outside of Stripe; paid, it is told",
+}
+#: Likewise of schedules.
+SCHEDULE_ASIDES = {
+    "subscription_schedule.expiring": "a forecast: what comes of it is told when it comes",
 }
 #: What an event's type says of its object; where the object says otherwise, Stripe is asked.
 TOLD = {
@@ -121,7 +131,7 @@ _KINDS = (
     (DISPUTE_EVENTS, "dispute.updated"),
     (METHOD_EVENTS, "method.updated"),
     (SETUP_EVENTS, "setup.updated"),
-    (SUBSCRIPTION_EVENTS, "subscription.updated"),
+    (SUBSCRIPTION_EVENTS | SCHEDULE_EVENTS, "subscription.updated"),
     (INVOICE_EVENTS, "invoice.updated"),
 )
 READ_EVENTS = frozenset().union(*(types for types, _ in _KINDS))
@@ -253,7 +263,7 @@ def _of_object(kind: str, inner: dict[str, Any], common: dict[str, Any]) -> Prov
     if kind in SESSION_EVENTS and mode == "setup":
         return _of_setup(ref, inner, common)
     is_billed = kind in SESSION_EVENTS and mode == "subscription"
-    if is_billed or kind in SUBSCRIPTION_EVENTS | INVOICE_EVENTS:
+    if is_billed or kind in SUBSCRIPTION_EVENTS | INVOICE_EVENTS | SCHEDULE_EVENTS:
         from paydesk.providers.stripe_billing_shapes import about
 
         ours = "invoice.updated" if kind in INVOICE_EVENTS else "subscription.updated"
@@ -304,18 +314,25 @@ def _of_refund(
 ) -> ProviderEvent:
     """A refund's event; `charge.refunded` names none: `ref` is None and the payment's are listed.
 
-    Shapes before 2019 name no intent: then Stripe is asked whose the refund is. Money that was held
-    and let go is a refund object too, one that moves nothing.
+    Money that was held and let go is a refund object too, one that moves nothing.
     """
     common = common | {"kind": "refund.updated"}
     named = None if kind == "charge.refunded" else ref
-    if "payment_intent" not in inner and named is None and _ours(inner)["payment_id"]:
-        return ProviderEvent(problem="data.object.payment_intent is missing", **common)
-    payment_ref = _ref(inner.get("payment_intent"))
-    is_nobodys = payment_ref is None and (named is None or "payment_intent" in inner)
-    if is_nobodys or is_release(inner):
+    whose = _whose(inner, _ref(inner.get("charge")) if named else ref)
+    if whose is None or is_release(inner):
         return ProviderEvent(**common | {"kind": "ignored"})
-    return ProviderEvent(ref=named, payment_ref=payment_ref, **_ours(inner), **common)
+    return ProviderEvent(ref=named, **whose, **_ours(inner), **common)
+
+
+def _whose(inner: dict[str, Any], charge: str | None) -> dict[str, str | None] | None:
+    """The payment of a refund or dispute: its intent, or its charge where it has no intent. Shapes
+    of 2018 and before know of no intents: which one the charge is of, Stripe is asked. None: it
+    belongs to nothing."""
+    if (intent := _ref(inner.get("payment_intent"))) is not None:
+        return {"payment_ref": intent}
+    if "payment_intent" in inner:
+        return {"payment_ref": charge} if charge else None
+    return {"charge_ref": charge}
 
 
 def is_release(refund: Mapping[str, Any]) -> bool:
@@ -329,12 +346,11 @@ def is_release(refund: Mapping[str, Any]) -> bool:
 
 
 def _of_dispute(ref: str, inner: dict[str, Any], common: dict[str, Any]) -> ProviderEvent:
-    """A dispute's event; one that names no intent, as before 2019, is asked about."""
     common = common | {"kind": "dispute.updated"}
-    payment_ref = _ref(inner.get("payment_intent"))
-    if payment_ref is None and "payment_intent" in inner:
+    whose = _whose(inner, _ref(inner.get("charge")))
+    if whose is None:
         return ProviderEvent(**common | {"kind": "ignored"})
-    return ProviderEvent(ref=ref, payment_ref=payment_ref, **_ours(inner), **common)
+    return ProviderEvent(ref=ref, **whose, **_ours(inner), **common)
 
 
 def _of_setup(ref: str, inner: dict[str, Any], common: dict[str, Any]) -> ProviderEvent:
@@ -429,9 +445,10 @@ def of_intent(intent: Mapping[str, Any]) -> Charge | None:
     )
 
 
-def of_charge(charge: Mapping[str, Any]) -> Charge | None:
-    """A charge of a payment intent; None for one that stands alone or says nothing new."""
-    intent = _ref(charge.get("payment_intent"))
+def of_charge(charge: Mapping[str, Any], *, alone: bool = False) -> Charge | None:
+    """A charge of a payment intent; None for one that says nothing new, or that stands alone where
+    such a one is no payment itself."""
+    intent = _ref(charge.get("payment_intent")) or (charge["id"] if alone else None)
     if intent is None:
         return None
     details = charge.get("payment_method_details")

@@ -13,11 +13,14 @@ from captured.story import Chapter
 
 
 class Recorded:
-    """`chapter` is what it answers from; None: there is nothing any more."""
+    """`chapter` is what it answers from; None: there is nothing any more. `others` are charges,
+    refunds and disputes by their ids; `asked` is what it was asked about."""
 
     def __init__(self, version: str) -> None:
         self.version = version
         self.chapter: Chapter | None = None
+        self.others: dict[str, dict[str, Any]] = {}
+        self.asked: list[str] = []
         self.refused: list[str] = []
         self.sent: list[dict[str, list[str]]] = []
         stands = self
@@ -54,6 +57,7 @@ class Recorded:
         self._server.server_close()
 
     def answer(self, path: str, version: str) -> tuple[int, dict[str, Any]]:
+        self.asked.append(path)
         url = urlsplit(path)
         asked = parse_qs(url.query)
         expand = [one for name, values in asked.items() if name.startswith("expand")
@@ -92,6 +96,14 @@ class Recorded:
     ) -> dict[str, Any] | None:
         chapter, version = self.chapter, self.version
         kind, _, id = name.partition("/")
+        if id in self.others:
+            return self.others[id]
+        if kind == "refunds" and not id:
+            whose = ("charge", "payment_intent")
+            return _list("refunds", [
+                one for one in self.others.values() if one["object"] == "refund"
+                and all(asked.get(key, [one.get(key)]) == [one.get(key)] for key in whose)
+            ])  # fmt: skip
         if chapter is None:
             return None
         if kind == "subscriptions" and id == shapes.SUBSCRIPTION:

@@ -79,6 +79,7 @@ class Bill:
     finalized: int | None = None
     paid: int | None = None
     voided: int | None = None
+    closed: bool = False
     intent: str | None = None
     charge: str | None = None
     tried: list[str] = field(default_factory=list)
@@ -277,8 +278,9 @@ def _oldest(one: Bill) -> dict[str, Any]:
         "id": one.id, "object": "invoice", "amount_due": max(0, one.total),
         "attempt_count": one.attempts, "attempted": one.attempts > 0 or is_paid,
         "billing": "charge_automatically", "charge": one.charge,
-        "closed": is_paid or one.status == "void", "currency": "usd", "customer": CUSTOMER,
-        "date": one.made, "ending_balance": None if one.status == "draft" else 0,
+        "closed": one.closed or is_paid or one.status == "void", "currency": "usd",
+        "customer": CUSTOMER, "date": one.made,
+        "ending_balance": None if one.status == "draft" else 0,
         "forgiven": one.status == "void",
         "lines": {"object": "list", "data": _lines(OLDEST, one), "has_more": False,
                   "total_count": len(one.lines), "url": f"/v1/invoices/{one.id}/lines"},
