@@ -128,11 +128,11 @@ def test_a_change_is_previewed_and_charged_as_the_desk_rounds(billing, rounding,
     billing.env = env = replace(
         billing.env, settings=replace(billing.env.settings, tax_rounding=rounding)
     )
+    tax_rates.add(env, "QST", "9.975")
     billing.plan(upgrade="seconds")
     billing.plan("team", price=USD("50.00"), upgrade="seconds")
     who = billing.user()
     sub = billing.subscribe(who)
-    tax_rates.add(env, "QST", "9.975")
     half = (sub.period_end - sub.period_start) / 2
     billing.clock.advance(seconds=half.total_seconds())
     seen = subscription_changes.preview(env, who.uuid, sub.id, plan="team")

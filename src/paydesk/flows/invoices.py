@@ -244,7 +244,7 @@ def finalize(
     items = invoice_views.items_of(tx, customer_id, invoice_id)
     lines = [one.as_new() for one in items]
     find, country = taxes or tax_rates.find, buyer.get("country") or ""
-    held = {p: find(tx, country, p, now) for p in sorted({one.product for one in lines})}
+    held = tax_rates.of_lines(tx, customer_id, lines, country, now, find)
     whole = rules.taxed(lines, held, rounding=settings.tax_rounding, keys=[i.id for i in items])
     write_items(tx, now, row, whole[len(lines) :], len(lines))
     sums = rules.summed(whole)

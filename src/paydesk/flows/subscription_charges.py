@@ -354,7 +354,7 @@ def _preview(
         return Money(minor, sub.currency, minor=True)
 
     country = invoice_views.buyer(tx, sub.customer_id, {}).get("country") or ""
-    held = {p: tax_rates.find(tx, country, p, now) for p in {one.product for one in items}}
+    held = tax_rates.of_lines(tx, sub.customer_id, items, country, now)
     whole = invoice_rules.taxed(items, held, rounding=env.settings.tax_rounding)
     total = invoice_rules.summed(whole).total
     stands = ledger.balances(tx, [sub.customer_id], "balance", sub.currency)[sub.customer_id]

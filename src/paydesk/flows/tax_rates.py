@@ -5,7 +5,7 @@ Invoices keep the rates that they were finalized with; what is entered later cha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -18,9 +18,10 @@ from paydesk.errors import Conflict, InvalidRequest, NotFound
 from paydesk.flows import trail
 from paydesk.rules import fields
 from paydesk.rules import taxes as rules
+from paydesk.rules.invoices import NewItem, TaxRate
 from paydesk.rules.taxes import Rate
 
-__all__ = ["Rate", "add", "deactivate", "find", "get", "list_"]
+__all__ = ["Rate", "add", "deactivate", "find", "get", "list_", "of_lines"]
 
 _SELECT = """
     select id, name, country, product, micros, inclusive, active,
@@ -41,6 +42,37 @@ def find(tx: Tx, country: str, product: str, at: datetime) -> Sequence[Rate]:
         {"country": country.upper(), "product": product, "at": at},
     )
     return rules.chosen(map(_rate, rows), country.upper(), product)
+
+
+def of_lines(
+    tx: Tx, customer_id: UUID, lines: Sequence[NewItem], country: str, at: datetime,
+    find: Callable[..., Sequence[Any]] = find,
+) -> dict[Any, Sequence[Any]]:  # fmt: skip
+    """The rates of an invoice's lines, by product; of credits those that their charges had, by the
+    charge's id: what was not paid is not given back, and what was paid is, whatever holds now."""
+    found: dict[Any, Sequence[Any]] = {
+        product: find(tx, country, product, at)
+        for product in sorted({one.product for one in lines})
+    }
+    charges = [one.of for one in lines
+               if one.kind == "proration_credit" and isinstance(one.of, UUID)]  # fmt: skip
+    return found | {item_id: _of_charge(tx, customer_id, item_id) for item_id in charges}
+
+
+def _of_charge(tx: Tx, customer_id: UUID, item_id: UUID) -> list[TaxRate]:
+    """The rates that a written line was taxed with."""
+    rows = tx.all(
+        "select t.tax_rate_id, t.description, t.why, i.position from invoice_items i"
+        " join invoice_items t on t.customer_id = i.customer_id and t.invoice_id = i.invoice_id"
+        " and t.kind = 'tax' and t.tax_rate_id is not null"
+        " where i.customer_id = %(customer_id)s and i.id = %(id)s order by t.position",
+        {"customer_id": customer_id, "id": item_id},
+    )
+    return [
+        TaxRate(id=row["tax_rate_id"], name=row["description"], micros=row["why"]["rate_micros"],
+                inclusive=row["why"]["inclusive"])
+        for row in rows if any(position == row["position"] for position, _ in row["why"]["lines"])
+    ]  # fmt: skip
 
 
 def add(

@@ -108,7 +108,7 @@ class Sums:
 
 def compute(
     items: Sequence[NewItem], discount: Discount | None,
-    rates: Mapping[str, Sequence[TaxRate]], *, currency: str, rounding: str = "line",
+    rates: Mapping[Any, Sequence[TaxRate]], *, currency: str, rounding: str = "line",
 ) -> Sums:  # fmt: skip
     """Lines with their discount and taxes, and their sums. `rates`: by the lines' product.
 
@@ -174,7 +174,7 @@ def discounted(items: Sequence[NewItem], discount: Discount | None) -> list[NewI
 
 
 def taxed(
-    items: Sequence[NewItem], rates: Mapping[str, Sequence[TaxRate]], *,
+    items: Sequence[NewItem], rates: Mapping[Any, Sequence[TaxRate]], *,
     rounding: str = "line", keys: Sequence[UUID] | None = None,
 ) -> list[NewItem]:  # fmt: skip
     """The lines and one tax line for each rate that holds for any of them.
@@ -188,7 +188,7 @@ def taxed(
     exact: dict[UUID, list[tuple[int, Fraction]]] = {}
     known: dict[UUID, TaxRate] = {}
     for i, net in nets.items():
-        held = rates.get(items[i].product, ())
+        held = _held(items[i], rates)
         inside = sum(rate.micros for rate in held if rate.inclusive)
         for rate in held:
             known[rate.id] = rate
@@ -213,6 +213,13 @@ def taxed(
                     amount_minor=0 if rate.inclusive else total)
         )  # fmt: skip
     return found
+
+
+def _held(one: NewItem, rates: Mapping[Any, Sequence[TaxRate]]) -> Sequence[TaxRate]:
+    """The rates that hold for a line."""
+    if one.kind == "proration_credit" and one.of in rates:
+        return rates[one.of]
+    return rates.get(one.product, ())
 
 
 def _nets(items: Sequence[NewItem], keys: Sequence[UUID] | None) -> dict[int, int]:
