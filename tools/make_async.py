@@ -84,7 +84,9 @@ IMPORTS = {
     "paydesk.client_refills_async": [],
     "paydesk.client_refunds": ["PaymentRef", "Refund", "RefundRef"],
     "paydesk.client_refunds_async": [],
-    "paydesk.client_subscriptions": ["ChangePreview", "Subscription", "SubscriptionRef"],
+    "paydesk.client_subscriptions": [
+        "ChangePreview", "NewPreview", "Subscription", "SubscriptionRef",
+    ],
     "paydesk.client_subscriptions_async": [],
     "paydesk.client_threads": ["AsyncHold", "AsyncListing", "Threads"],
     "paydesk.client_wallets": ["HoldRef", "WithdrawalRef"],

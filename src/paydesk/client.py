@@ -36,7 +36,7 @@ from paydesk.client_parts import (
 from paydesk.client_plans import PlanRef, Plans, TaxRates
 from paydesk.client_refills import Refills
 from paydesk.client_refunds import PaymentRef, Refund, Refunds
-from paydesk.client_subscriptions import Subscription, Subscriptions, subscribe
+from paydesk.client_subscriptions import NewPreview, Subscription, Subscriptions, subscribe
 from paydesk.client_wallets import Hold, Holds, Rates, Wallets, begin_hold
 from paydesk.clock import Clock
 from paydesk.delivery import Delivery, Handler
@@ -215,20 +215,24 @@ class Paydesk:
         cancel_url: str | None = None,
         zone: str | None = None,
         metadata: Mapping[str, Any] | None = None,
+        expect: NewPreview | str | None = None,
         key: str | None = None,
     ) -> Subscription:
         """Subscribe to a plan. A saved method is charged at once; without one, or with `hosted`,
         send the customer to `url`, where it is paid or, before a trial, a method is saved.
         `runner`: who bills it from then on, this desk, or with "provider" the provider, always
-        begun on its page.
+        begun on its page. With `expect`, a preview of the last hour (`subscriptions.preview_new`),
+        it is refused where it would cost another sum by now.
 
         The same `key` subscribes once. Raises SubscriptionAlreadyActive, InvalidPromoCode,
-        InvalidRequest, NotSupported, PaymentMethodNotUsable and other PaydeskErrors.
+        InvalidRequest, NotSupported, PaymentMethodNotUsable, PreviewOutdated and other
+        PaydeskErrors.
         """
         return subscribe(
             self.env, customer, plan, quantity=quantity, currency=currency, promo=promo,
             trial_days=trial_days, method=method, hosted=hosted, provider=provider, runner=runner,
-            success_url=success_url, cancel_url=cancel_url, zone=zone, metadata=metadata, key=key,
+            success_url=success_url, cancel_url=cancel_url, zone=zone, metadata=metadata,
+            expect=expect, key=key,
         )  # fmt: skip
 
     def refund(

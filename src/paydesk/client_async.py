@@ -37,7 +37,7 @@ from paydesk.client_plans_async import AsyncPlans, AsyncTaxRates
 from paydesk.client_refills_async import AsyncRefills
 from paydesk.client_refunds import PaymentRef, Refund
 from paydesk.client_refunds_async import AsyncRefunds
-from paydesk.client_subscriptions import Subscription
+from paydesk.client_subscriptions import NewPreview, Subscription
 from paydesk.client_subscriptions_async import AsyncSubscriptions
 from paydesk.client_threads import AsyncHold, Threads
 from paydesk.client_wallets_async import AsyncHolds, AsyncRates, AsyncWallets
@@ -213,21 +213,24 @@ class AsyncPaydesk:
         cancel_url: str | None = None,
         zone: str | None = None,
         metadata: Mapping[str, Any] | None = None,
+        expect: NewPreview | str | None = None,
         key: str | None = None,
     ) -> Subscription:
         """Subscribe to a plan. A saved method is charged at once; without one, or with `hosted`,
         send the customer to `url`, where it is paid or, before a trial, a method is saved.
         `runner`: who bills it from then on, this desk, or with "provider" the provider, always
-        begun on its page.
+        begun on its page. With `expect`, a preview of the last hour (`subscriptions.preview_new`),
+        it is refused where it would cost another sum by now.
 
         The same `key` subscribes once. Raises SubscriptionAlreadyActive, InvalidPromoCode,
-        InvalidRequest, NotSupported, PaymentMethodNotUsable and other PaydeskErrors.
+        InvalidRequest, NotSupported, PaymentMethodNotUsable, PreviewOutdated and other
+        PaydeskErrors.
         """
         return await self._threads.run(
             self.paydesk.subscribe, customer, plan, quantity=quantity, currency=currency,
             promo=promo, trial_days=trial_days, method=method, hosted=hosted, provider=provider,
             runner=runner, success_url=success_url, cancel_url=cancel_url, zone=zone,
-            metadata=metadata, key=key,
+            metadata=metadata, expect=expect, key=key,
         )  # fmt: skip
 
     async def refund(

@@ -21,11 +21,13 @@ from paydesk.flows import (
     provider_billing_events,
     setups,
     subscription_changes,
+    subscription_offers,
     subscription_pauses,
     subscription_pending,
 )
 from paydesk.flows import subscriptions as flow
 from paydesk.flows.subscription_charges import ChangePreview as ChangeView
+from paydesk.flows.subscription_first import FirstInvoice
 from paydesk.flows.subscription_views import SubscriptionView, Why
 from paydesk.results import Listing, Payment, Session
 from paydesk.rules.money import Money
@@ -102,7 +104,7 @@ class Subscription:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeLine:
-    """A line that a change would have; below zero what is credited."""
+    """A line that an invoice would have; below zero what is credited or taken off."""
 
     kind: str
     description: str
@@ -142,6 +144,58 @@ class ChangePreview:
 
     def __repr__(self) -> str:
         return f"<ChangePreview to {self.plan} {self.at}: {self.due_now} now>"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewPreview:
+    """What a new subscription would cost. `lines` are of its first invoice, on `first_at`: now, or
+    when the trial ends (`trial_end`); `from_balance` pays a part of its `total`, `due` is charged
+    then, and `due_now` at once. The period after it is billed on `next_at`, for `next_amount`
+    before taxes and discounts and `next_total` with them.
+
+    `way`: "charge" (a saved method pays at once), "checkout" (on a page), "free" (nothing is due),
+    "trial" (begins at once) or "setup" (a page saves a method before the trial). Give it to
+    `subscribe(expect=…)`."""
+
+    customer: str
+    plan: str
+    quantity: int
+    way: str
+    lines: tuple[ChangeLine, ...]
+    total: Money
+    from_balance: Money
+    due: Money
+    due_now: Money
+    first_at: datetime
+    period_start: datetime
+    period_end: datetime
+    trial_days: int
+    trial_end: datetime | None
+    promo: str | None
+    next_at: datetime
+    next_amount: Money
+    next_total: Money
+    token: str = field(repr=False)
+
+    @classmethod
+    def of(cls, view: FirstInvoice) -> NewPreview:
+        currency = view.total.currency
+        return cls(
+            customer=ids.show("customer", view.customer_id), plan=view.plan,
+            quantity=view.quantity, way=view.way, total=view.total,
+            lines=tuple(ChangeLine(
+                kind=one.kind, description=one.description, why=one.why,
+                amount=Money(one.amount_minor, currency, minor=True),
+            ) for one in view.lines),
+            from_balance=view.from_balance, due=view.due, due_now=view.due_now, first_at=view.at,
+            period_start=view.period[0], period_end=view.period[1], trial_days=view.trial_days,
+            trial_end=view.at if view.trial_days else None, promo=(view.code or {}).get("code"),
+            next_at=view.next_at, next_amount=view.next_amount, next_total=view.next_total,
+            token=view.token,
+        )  # fmt: skip
+
+    def __repr__(self) -> str:
+        return f"<NewPreview of {self.plan}: {self.due_now} now>"
 
 
 #: A subscription: its id, or the object.
@@ -205,7 +259,8 @@ def subscribe(
     env: Env, customer: CustomerRef, plan: PlanRef, *, quantity: int, currency: str | None,
     promo: str | None, trial_days: int | None, method: MethodRef | None, hosted: bool,
     provider: str | None, runner: str, success_url: str | None, cancel_url: str | None,
-    zone: str | None, metadata: Mapping[str, Any] | None, key: str | None,
+    zone: str | None, metadata: Mapping[str, Any] | None, expect: NewPreview | str | None,
+    key: str | None,
 ) -> Subscription:  # fmt: skip
     """What `Paydesk.subscribe` does."""
     who = customers.ensure(env, customer)
@@ -214,6 +269,7 @@ def subscribe(
         trial_days=trial_days, method=None if method is None else method_ref(method),
         is_hosted=hosted, provider=provider, runner=runner, success_url=success_url,
         cancel_url=cancel_url, zone=zone, metadata=metadata or {}, request_key=request_key(key),
+        expect=expect.token if isinstance(expect, NewPreview) else expect,
     )))  # fmt: skip
 
 
@@ -247,6 +303,30 @@ class Subscriptions(_Part):
             return flow.list_(self._env, who, state=status, plan=plan, limit=n, after=after)
 
         return Listing(page, lambda one: shown(self._env, one), limit=limit)
+
+    def preview_new(
+        self,
+        customer: CustomerRef,
+        plan: PlanRef,
+        *,
+        quantity: int = 1,
+        currency: str | None = None,
+        promo: str | None = None,
+        trial_days: int | None = None,
+        method: MethodRef | None = None,
+        hosted: bool = False,
+        provider: str | None = None,
+        runner: str = "paydesk",
+        zone: str | None = None,
+    ) -> NewPreview:
+        """What `subscribe` with the same arguments would cost first, and next; nothing is written
+        or reserved. Raises as `subscribe`; NotSupported for a `runner` that reckons it itself."""
+        who = customers.ensure(self._env, customer)
+        return NewPreview.of(subscription_offers.preview_of(self._env, flow.NewSubscription(
+            customer_id=who.uuid, plan=plan, quantity=quantity, currency=currency, promo=promo,
+            trial_days=trial_days, method=None if method is None else method_ref(method),
+            is_hosted=hosted, provider=provider, runner=runner, zone=zone,
+        )))  # fmt: skip
 
     def preview(
         self,

@@ -11,7 +11,7 @@ from paydesk import client_subscriptions
 from paydesk.client_methods import MethodRef
 from paydesk.client_parts import CustomerRef
 from paydesk.client_plans import PlanRef
-from paydesk.client_subscriptions import ChangePreview, Subscription, SubscriptionRef
+from paydesk.client_subscriptions import ChangePreview, NewPreview, Subscription, SubscriptionRef
 from paydesk.client_threads import AsyncListing, Threads
 from paydesk.flows.subscription_views import Why
 
@@ -49,6 +49,29 @@ class AsyncSubscriptions:
         return AsyncListing(self._threads, self._part.list(
             customer, status=status, plan=plan, limit=limit,
         ))  # fmt: skip
+
+    async def preview_new(
+        self,
+        customer: CustomerRef,
+        plan: PlanRef,
+        *,
+        quantity: int = 1,
+        currency: str | None = None,
+        promo: str | None = None,
+        trial_days: int | None = None,
+        method: MethodRef | None = None,
+        hosted: bool = False,
+        provider: str | None = None,
+        runner: str = 'paydesk',
+        zone: str | None = None,
+    ) -> NewPreview:
+        """What `subscribe` with the same arguments would cost first, and next; nothing is written
+        or reserved. Raises as `subscribe`; NotSupported for a `runner` that reckons it itself."""
+        return await self._threads.run(
+            self._part.preview_new, customer, plan, quantity=quantity, currency=currency,
+            promo=promo, trial_days=trial_days, method=method, hosted=hosted, provider=provider,
+            runner=runner, zone=zone,
+        )  # fmt: skip
 
     async def preview(
         self,

@@ -22,7 +22,7 @@ def test_invoices_are_shown_printed_credited_and_voided(run, tmp_path):
     with Paydesk() as pay:
         first = pay.invoices.create("maya", [("Onboarding", USD("50.00"))])
         other = pay.invoices.create("maya", [("Support", USD("5.00"))])
-    code, found, _ = run("invoices", "list", "--user", "maya", "--status", "open")
+    code, found, _ = run("invoices", "list", "--customer", "maya", "--status", "open")
     assert code == 0 and {one["number"] for one in found} == {"INV-000001", "INV-000002"}
     code, found, _ = run("invoices", "show", first.id)
     assert (code, found[0]["lines"][0]["description"]) == (0, "Onboarding")

@@ -29,7 +29,7 @@ def test_refills_are_set_listed_and_turned_off(paydesk, env, make):
     assert code == 0, err
     limits = {name: one[name] for name in ("day_count", "month_count", "day_minor", "month_minor")}
     assert limits == {"day_count": 2, "month_count": 4, "day_minor": 1998, "month_minor": 5000}
-    found = paydesk("refills", "list", "--user", "maya")[1]
+    found = paydesk("refills", "list", "--customer", "maya")[1]
     assert {two["id"] for two in found} == {one["id"], wallet["id"]}
     code, (off,), _ = paydesk("refills", "off", one["id"])
     assert (code, off["status"]) == (0, "off")

@@ -70,3 +70,39 @@ def test_a_change_that_waits_for_the_bank_is_taken_back_from_the_shell(paydesk, 
     assert "/3d_secure/" in waits["action_url"]
     back = told(paydesk, "subscriptions", "drop-change", sub)[0]
     assert (back["plan"], back["next"], back["action_url"]) == ("pro", None, None)
+
+
+# S1.44
+def test_a_beginning_is_previewed_and_expected_from_the_shell(paydesk, sub, make):
+    who = make.user()
+    seen = told(paydesk, "subscriptions", "preview", who.id, "team", "--seats", "3")[0]
+    assert (seen["way"], seen["due_now"]) == ("checkout", 15_000)
+    assert [line["description"] for line in seen["lines"]] == ["Team"]
+    code, _, err = paydesk("subscriptions", "start", who.id, "team", "--expect", seen["token"])
+    assert code == 1 and "preview it anew" in err
+    made = told(paydesk, "subscriptions", "start", who.id, "team", "--seats", "3",
+                "--expect", seen["token"])[0]  # fmt: skip
+    assert (made["status"], made["seats"]) == ("incomplete", 3) and made["url"]
+
+
+# S1.28 S1.29
+def test_one_is_paused_resumed_and_kept_from_the_shell(paydesk, sub):
+    assert told(paydesk, "subscriptions", "pause", sub)[0]["status"] == "paused"
+    assert told(paydesk, "subscriptions", "resume", sub)[0]["status"] == "active"
+    assert told(paydesk, "subscriptions", "cancel", sub)[0]["cancel_at"]
+    assert told(paydesk, "subscriptions", "reactivate", sub)[0]["cancel_at"] is None
+
+
+@pytest.mark.parametrize("what", ["payments", "subscriptions", "invoices", "disputes", "refills"])
+def test_lists_of_a_customer_are_asked_for_in_one_way(paydesk, sub, make, what):
+    who = make.user()
+    assert told(paydesk, what, "list", "--customer", who.id) == []
+    for nobody in ("nobody", "cus_2YDNYPSF3RHQJRM9C5ASCNTFDA"):
+        assert paydesk(what, "list", "--customer", nobody)[0] == 1
+
+
+@pytest.mark.parametrize("what", ["invoices", "refills"])
+def test_the_word_that_a_list_had_before_still_holds(paydesk, sub, make, what):
+    who = make.user()
+    assert told(paydesk, what, "list", "--user", who.external_id) == []
+    assert "--user" not in paydesk(what, "list", "--help")[1]

@@ -37,7 +37,7 @@ def test_holds_are_shown_and_released(paydesk, env):  # I8
         pay.credits.grant("maya", 50, key="gift")
         hold = pay.hold("maya", up_to=30, reason="chat")
         hold.capture(4, final=False)
-    code, found, _ = paydesk("wallets", "holds", "maya", "--state", "open")
+    code, found, _ = paydesk("wallets", "holds", "maya", "--status", "open")
     assert code == 0 and [(one["id"], one["left"]) for one in found] == [(hold.id, 26)]
     assert paydesk("wallets", "release", hold.id)[1][0]["status"] == "released"
     assert paydesk("wallets", "release", hold.id)[0] != 0

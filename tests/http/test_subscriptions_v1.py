@@ -66,6 +66,48 @@ def test_without_a_card_the_answer_has_the_page(shop):
     assert trial["setup"]["url"]
 
 
+# S1.12 S1.44 I24
+def test_what_subscribing_would_cost_is_told_before(shop):
+    wanted = {"customer": "user_1", "plan": "team", "quantity": 2}
+    answer = shop.post("/v1/subscriptions/preview", json=wanted)
+    assert answer.status_code == 200, answer.text
+    seen = answer.json()
+    assert (seen["object"], seen["way"], seen["trial_end"]) == (
+        "subscription_preview", "charge", None)
+    assert (seen["total"], seen["due_now"], seen["next_total"]) == (10_000,) * 3
+    assert [(i["kind"], i["amount"]) for i in seen["lines"]] == [("recurring", 10_000)]
+    assert shop.get("/v1/subscriptions?customer=user_1").json()["data"] == []
+    stale = shop.post("/v1/subscriptions", json={**wanted, "quantity": 3, "expect": seen["token"]})
+    assert (stale.status_code, stale.json()["code"]) == (409, "preview_outdated")
+    made = shop.post("/v1/subscriptions", json={**wanted, "expect": seen["token"]}).json()
+    assert (made["status"], made["current_period_end"]) == ("active", seen["next_at"])
+    bill = shop.get(f"/v1/invoices/{made['latest_invoice']}").json()
+    assert bill["amount_due"] == seen["due"]
+    trial = shop.post("/v1/subscriptions/preview", json={
+        "customer": "user_7", "plan": "pro", "trial_days": 14}).json()
+    assert (trial["way"], trial["due_now"], trial["due"]) == ("setup", 0, 2000)
+    assert trial["trial_end"] == trial["first_at"] < trial["next_at"]
+
+
+def test_a_preview_that_cannot_be_is_refused_as_the_beginning(shop):
+    def code(**more):
+        told = {"customer": "user_1", "plan": "pro", **more}
+        answer = shop.post("/v1/subscriptions/preview", json=told)
+        return answer.status_code, answer.json()["code"]
+
+    assert code(runner="provider")[1] == "not_supported"
+    assert code(plan="none")[0] == 404
+    assert code(promo="NONE")[1] == "invalid_promo_code"
+    assert code(surprise=1)[0] == code(quantity=9)[0] == 422
+    expect = shop.post("/v1/subscriptions/preview", json={"customer": "user_1", "plan": "pro"})
+    refused = shop.post("/v1/subscriptions", json={
+        "customer": "user_1", "plan": "pro", "runner": "provider",
+        "expect": expect.json()["token"]})  # fmt: skip
+    assert refused.json()["code"] == "not_supported"
+    assert shop.post("/v1/subscriptions", json={"customer": "user_1", "plan": "pro"}).is_success
+    assert code() == (409, "subscription_already_active")
+
+
 # S1.42
 def test_a_customer_says_neither_trial_nor_refund_and_sees_only_his_own(shop):
     made = shop.post("/v1/subscriptions", json={"customer": "user_1", "plan": "pro"}).json()

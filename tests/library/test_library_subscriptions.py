@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from paydesk import USD, AsyncPaydesk
-from paydesk.errors import NotSupported, SubscriptionAlreadyActive
+from paydesk.errors import NotSupported, PreviewOutdated, SubscriptionAlreadyActive
 from paydesk.testing.plugin import clock, pay, paydesk_simulator
 
 __all__ = ["clock", "pay", "paydesk_simulator"]
@@ -30,6 +30,20 @@ def test_renewal(pay, clock, plans):
     pay.subscribe("u1", plan="pro").complete(card="4242")
     clock.advance(days=31)
     assert [p.status for p in pay.payments.list(customer="u1")] == ["succeeded", "succeeded"]
+
+
+# S1.44 I24
+def test_what_a_beginning_costs_is_told_before(pay, clock, plans):
+    pay.promos.upsert("SPRING", percent_off=10)
+    pay.methods.add("u1", "pm_card_visa", default=True)
+    seen = pay.subscriptions.preview_new("u1", plan="team", promo="SPRING")
+    assert [str(line.amount) for line in seen.lines] == ["USD 50.00", "USD -5.00"]
+    assert (seen.way, seen.due_now, seen.next_total) == ("charge", USD("45.00"), USD("50.00"))
+    with pytest.raises(PreviewOutdated):
+        pay.subscribe("u1", plan="team", expect=seen)  # The code is left out.
+    sub = pay.subscribe("u1", plan="team", promo="SPRING", expect=seen)
+    assert (sub.status, sub.period_end) == ("active", seen.next_at)
+    assert pay.invoices.get(sub.invoice).total == seen.total
 
 
 # S1.29 S1.44 S1.55

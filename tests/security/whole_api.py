@@ -216,6 +216,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("post", "/v1/subscriptions"): {
         "customer": "$owner", "plan": "pro", "metadata": {"a": "b"}, "zone": "Europe/Paris",
         "payment_method": "$method", "success_url": "https://example.com/a"},
+    ("post", "/v1/subscriptions/preview"): {"customer": "$owner", "plan": "pro"},
     ("post", "/v1/subscriptions/{subscription}/preview"): {"plan": "pro", "at": "now"},
     ("post", "/v1/subscriptions/{subscription}/change"): {"plan": "pro", "at": "period_end"},
     ("post", "/v1/subscriptions/{subscription}/cancel"): {"reason": "a word"},

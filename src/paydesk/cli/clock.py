@@ -124,11 +124,16 @@ def clock_show(ref: _Ref = None, customer: _Whose = None, output_: Output = "") 
 
 @clock.command("delete")
 def clock_delete(
-    ref: Annotated[str, typer.Argument(help="Its id, clock_…")], output_: Output = ""
+    which: Annotated[
+        str | None, typer.Argument(metavar="CLOCK", help="Its id, clock_…")
+    ] = None,
+    ref: _Ref = None,
+    customer: _Whose = None,
+    output_: Output = "",
 ) -> None:
     """Never move it again; its customers stay as they are."""
     from paydesk.flows import clocks
 
     with context.opened(live=False) as env:
-        done = clocks.delete(env, ref)
+        done = clocks.delete(env, _named(env, which or ref, customer))
     output.one(_shape(done), output_)

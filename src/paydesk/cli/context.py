@@ -25,6 +25,9 @@ SECRETS_FILE = "development.json"
 RUNNING_FILE = "running.json"
 #: Of every command that moves money or hands over goods; given on to `opened`.
 Live = Annotated[bool, typer.Option("--live", help="Needed where a live key is set.")]
+#: Words that `--customer` and `--status` had before: what scripts say still holds.
+OldCustomer = Annotated[str | None, typer.Option("--user", hidden=True)]
+OldStatus = Annotated[str | None, typer.Option("--state", hidden=True)]
 #: The key that development accepts; it works on this machine's own addresses only.
 DEVELOPMENT_KEY = "sk_test_dev"
 

@@ -35,10 +35,11 @@ def _row(one: Any) -> dict[str, Any]:
 
 @invoices.command("list")
 def invoices_list(
-    user: Annotated[str | None, typer.Option(help="Only this customer's.")] = None,
+    customer: Annotated[str | None, typer.Option(help="Only this customer's.")] = None,
     status: Annotated[str | None, typer.Option(help="draft, open, paid, void, "
                                                     "uncollectible.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000)] = 20,
+    user: context.OldCustomer = None,
     output_: Output = "",
 ) -> None:  # fmt: skip
     """Invoices, newest first."""
@@ -46,7 +47,8 @@ def invoices_list(
     from paydesk.flows import invoices as flow
 
     with context.opened() as env:
-        owner = customers.ensure(env, user, create=False).uuid if user else None
+        whose = customer or user
+        owner = customers.ensure(env, whose, create=False).uuid if whose else None
         found = flow.list_(env, owner, status=status, limit=limit)
     output.rows(
         [_row(one) for one in found],

@@ -15,7 +15,9 @@ payments = typer.Typer(help="Payments.", no_args_is_help=True)
 customers = typer.Typer(help="Customers.", no_args_is_help=True)
 credits = typer.Typer(help="Customers' credits.", no_args_is_help=True)
 
-User = Annotated[str, typer.Argument(help="Your own id of the customer, or cus_…")]
+User = Annotated[
+    str, typer.Argument(metavar="CUSTOMER", help="Your own id of the customer, or cus_…")
+]
 Key = Annotated[str, typer.Option(help="Makes a repeat harmless: the same key counts once.")]
 
 

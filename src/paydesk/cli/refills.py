@@ -39,9 +39,10 @@ def _row(one: Any) -> dict[str, Any]:
 
 @refills.command("list")
 def refills_list(
-    user: Annotated[str | None, typer.Option(help="Only this customer's.")] = None,
+    customer: Annotated[str | None, typer.Option(help="Only this customer's.")] = None,
     status: Annotated[str | None, typer.Option(help="active, paused or off.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000)] = 20,
+    user: context.OldCustomer = None,
     output_: Output = "",
 ) -> None:
     """Refills, newest first."""
@@ -49,7 +50,8 @@ def refills_list(
     from paydesk.flows import refills as flow
 
     with context.opened() as env:
-        owner = customers.ensure(env, user, create=False).uuid if user else None
+        whose = customer or user
+        owner = customers.ensure(env, whose, create=False).uuid if whose else None
         found = flow.list_(env, owner, state=status, limit=limit)
     output.rows(
         [_row(one) for one in found],

@@ -14,6 +14,14 @@ subscriptions = typer.Typer(help="Subscriptions.", no_args_is_help=True)
 
 Which = Annotated[str, typer.Argument(help="Its id, sub_…")]
 When = Literal["now", "period_end"]
+Whose = Annotated[str, typer.Argument(help="Our id of the customer, or yours.")]
+Plan = Annotated[str, typer.Argument(help="The plan's key or id.")]
+Seats = Annotated[int, typer.Option(min=1, help="How many.")]
+Currency = Annotated[str | None, typer.Option(help="Of the plan's prices.")]
+Promo = Annotated[str | None, typer.Option(help="A code that takes something off.")]
+Trial = Annotated[int | None, typer.Option(min=0, max=730, help="Else as the plan has it.")]
+Runner = Annotated[Literal["paydesk", "provider"], typer.Option(help="Who bills it.")]
+Zone = Annotated[str | None, typer.Option(help="Whose days it goes by, such as Europe/Paris.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -49,7 +57,7 @@ def subscriptions_list(
     from paydesk.flows import subscriptions as flow
 
     with context.opened() as env:
-        who = customers.resolve(env, customer, create=False) if customer else None
+        who = customers.ensure(env, customer, create=False).uuid if customer else None
         found = flow.list_(env, who, state=status, plan=plan, limit=limit)
     output.rows(
         [_row(one) for one in found],
@@ -70,17 +78,62 @@ def subscriptions_show(subscription: Which, output_: Output = "") -> None:
     output.one(_row(one), output_)
 
 
+@subscriptions.command("preview")
+def subscriptions_preview(
+    customer: Whose,
+    plan: Plan,
+    seats: Seats = 1,
+    currency: Currency = None,
+    promo: Promo = None,
+    trial_days: Trial = None,
+    runner: Runner = "paydesk",
+    zone: Zone = None,
+    output_: Output = "",
+) -> None:
+    """What beginning would cost, now and next; nothing is written. Take its token to `start`."""
+    from paydesk.flows import customers, subscription_offers
+    from paydesk.flows.subscriptions import NewSubscription
+
+    with context.opened() as env:
+        who = customers.ensure(env, customer, create=False).uuid
+        seen = subscription_offers.preview_of(env, NewSubscription(
+            customer_id=who, plan=plan, quantity=seats, currency=currency, promo=promo,
+            trial_days=trial_days, runner=runner, zone=zone,
+        ))  # fmt: skip
+    output.one(_first(seen), output_)
+
+
+def _first(seen: Any) -> dict[str, Any]:
+    """What a beginning would cost, as it is printed."""
+    from paydesk.rules.money import Money
+
+    lines = [
+        {"kind": i.kind, "description": i.description, "why": i.why,
+         "amount": Money(i.amount_minor, seen.total.currency, minor=True)}
+        for i in seen.lines
+    ]  # fmt: skip
+    return {
+        "customer": ids.show("customer", seen.customer_id), "plan": seen.plan,
+        "seats": seen.quantity, "way": seen.way, "lines": lines, "total": seen.total,
+        "from_balance": seen.from_balance, "due": seen.due, "due_now": seen.due_now,
+        "first_at": seen.at, "trial_days": seen.trial_days,
+        "promo": (seen.code or {}).get("code"), "next_at": seen.next_at,
+        "next_amount": seen.next_amount, "next_total": seen.next_total, "token": seen.token,
+    }  # fmt: skip
+
+
 @subscriptions.command("start")
 def subscriptions_start(
-    customer: Annotated[str, typer.Argument(help="Our id of the customer, or yours.")],
-    plan: Annotated[str, typer.Argument(help="The plan's key or id.")],
-    seats: Annotated[int, typer.Option(min=1, help="How many.")] = 1,
-    currency: Annotated[str | None, typer.Option(help="Of the plan's prices.")] = None,
-    promo: Annotated[str | None, typer.Option(help="A code that takes something off.")] = None,
-    trial_days: Annotated[int | None, typer.Option(min=0, max=730,
-                                                   help="Else as the plan has it.")] = None,
-    runner: Annotated[Literal["paydesk", "provider"],
-                      typer.Option(help="Who bills it.")] = "paydesk",
+    customer: Whose,
+    plan: Plan,
+    seats: Seats = 1,
+    currency: Currency = None,
+    promo: Promo = None,
+    trial_days: Trial = None,
+    runner: Runner = "paydesk",
+    zone: Zone = None,
+    expect: Annotated[str | None, typer.Option(help="A preview's token: refused where it would "
+                                               "cost another sum.")] = None,
     key: Annotated[str | None, typer.Option(help="The same key subscribes once.")] = None,
     live: context.Live = False,
     output_: Output = "",
@@ -90,10 +143,10 @@ def subscriptions_start(
     from paydesk.flows import subscriptions as flow
 
     with context.opened(live=live) as env:
-        who = customers.resolve(env, customer, create=False)
+        who = customers.ensure(env, customer, create=False).uuid
         one = flow.start(env, flow.NewSubscription(
             customer_id=who, plan=plan, quantity=seats, currency=currency, promo=promo,
-            trial_days=trial_days, runner=runner,
+            trial_days=trial_days, runner=runner, zone=zone, expect=expect,
             request_key=ids.request_key("cli", key) if key else None,
         ))  # fmt: skip
     output.one({**_row(one), "url": one.url}, output_)
@@ -170,6 +223,42 @@ def subscriptions_cancel(
             env, *flow.find(env, None, subscription), at=at, reason=reason,
             refund="unused" if refund else None, by=causes.actor("cli"),
         )  # fmt: skip
+    output.one(_row(one), output_)
+
+
+@subscriptions.command("reactivate")
+def subscriptions_reactivate(
+    subscription: Which, live: context.Live = False, output_: Output = ""
+) -> None:
+    """Take a cancellation at the period's end back, before it comes."""
+    from paydesk.flows import subscription_changes as flow
+
+    with context.opened(live=live) as env:
+        one = flow.reactivate(env, *flow.find(env, None, subscription))
+    output.one(_row(one), output_)
+
+
+@subscriptions.command("pause")
+def subscriptions_pause(
+    subscription: Which, live: context.Live = False, output_: Output = ""
+) -> None:
+    """Let its time stand still: nothing is billed and nothing is open."""
+    from paydesk.flows import subscription_changes, subscription_pauses
+
+    with context.opened(live=live) as env:
+        one = subscription_pauses.pause(env, *subscription_changes.find(env, None, subscription))
+    output.one(_row(one), output_)
+
+
+@subscriptions.command("resume")
+def subscriptions_resume(
+    subscription: Which, live: context.Live = False, output_: Output = ""
+) -> None:
+    """Let its time run on; the period ends later by the pause."""
+    from paydesk.flows import subscription_changes, subscription_pauses
+
+    with context.opened(live=live) as env:
+        one = subscription_pauses.resume(env, *subscription_changes.find(env, None, subscription))
     output.one(_row(one), output_)
 
 

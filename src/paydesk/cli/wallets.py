@@ -172,8 +172,9 @@ def _set_state(
 @wallets.command("holds")
 def wallets_holds(
     customer: User,
-    state: Annotated[str | None, typer.Option(help="open or closed.")] = None,
+    status: Annotated[str | None, typer.Option(help="open or closed.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=500)] = 20,
+    state: context.OldStatus = None,
     output_: Output = "",
 ) -> None:
     """What is set aside of a customer's credits and wallets, and what was, newest first."""
@@ -182,7 +183,7 @@ def wallets_holds(
     with context.opened() as env:
         owner = customers.ensure(env, customer, create=False).uuid
         with env.db.read() as tx:
-            found = holds.list_(tx, owner, state=state, limit=limit)
+            found = holds.list_(tx, owner, state=status or state, limit=limit)
         shown = [_hold(one, heads.now(env, owner)) for one in found]
     output.rows(
         shown,

@@ -31,9 +31,12 @@ def lay_out(sub: Sub, told: Terms, now: datetime, days: int) -> None:
         sub.anchor_period = 2
 
 
-def begin(tx: Tx, now: datetime, sub: Sub, days: int) -> None:
-    """The trial runs from now on: what the plan opens is open. Where the customer had one in the
-    meantime it ends at once, and is charged for. The head is locked; the caller saves `sub`."""
+def begin(
+    tx: Tx, now: datetime, sub: Sub, days: int, start: datetime | None = None
+) -> None:
+    """The trial runs from now on, counted from `start`: what the plan opens is open. Where the
+    customer had one in the meantime it ends at once, and is charged for. The head is locked; the
+    caller saves `sub`."""
     told = steps.terms(tx, sub)
     made = tx.run(
         "insert into trials (customer_id, family, subscription_id, days, created_at)"
@@ -41,7 +44,7 @@ def begin(tx: Tx, now: datetime, sub: Sub, days: int) -> None:
         {"customer_id": sub.customer_id, "family": sub.family, "id": sub.id, "days": days,
          "now": now},
     )  # fmt: skip
-    lay_out(sub, told, now, days)
+    lay_out(sub, told, start or now, days)
     if not made:
         sub.trial_end = sub.period_end = now + steps.INSTANT
         sub.told = {**sub.told, "trial": now.isoformat()}

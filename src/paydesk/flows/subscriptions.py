@@ -32,6 +32,7 @@ from paydesk.flows import (
     provider_billing,
     provider_calls,
     setups,
+    subscription_first,
     subscription_hooks,
     subscription_promos,
     subscription_trials,
@@ -41,6 +42,7 @@ from paydesk.flows import subscription_bills as bills
 from paydesk.flows import subscription_steps as steps
 from paydesk.flows.plans import Plan
 from paydesk.flows.setups import StartSetup
+from paydesk.flows.subscription_first import FirstInvoice
 from paydesk.flows.subscription_steps import Sub
 from paydesk.flows.subscription_views import (
     STATES,
@@ -55,8 +57,8 @@ from paydesk.rules import fields, periods
 from paydesk.rules.plans import MOST_TRIAL_DAYS
 
 __all__ = [
-    "STATES", "Draft", "NewSubscription", "SubscriptionView", "Why", "current", "draw_up", "get",
-    "lapse", "list_", "start", "subscription_hooks", "why",
+    "STATES", "Draft", "NewSubscription", "SubscriptionView", "Why", "check_runner", "current",
+    "draw_up", "get", "lapse", "list_", "start", "subscription_hooks", "why",
 ]  # fmt: skip
 
 
@@ -68,6 +70,8 @@ class NewSubscription:
     a page is opened, whose method is saved. `is_hosted`: open a page in any case. `trial_days`
     stands above the plan's, 0 for none. `runner`: who bills it, this desk ("paydesk") or the
     provider, on whose page it begins. `zone`: whose calendar and clocks the periods follow.
+    `expect`: a preview of the last hour, or its token; where the figures moved it is refused, and
+    else it begins at the preview's instant.
     """
 
     customer_id: UUID
@@ -84,6 +88,7 @@ class NewSubscription:
     cancel_url: str | None = None
     zone: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    expect: FirstInvoice | str | None = None
     request_key: UUID | None = None
     request_hash: bytes | None = None
 
@@ -107,17 +112,18 @@ def start(env: Env, what: NewSubscription) -> SubscriptionView:
     With a saved method it is charged at once; else the answer is incomplete and has the page
     (`url`) to pay on, or to save a method on where a trial comes first. Raises NotFound (plan,
     method), InvalidRequest, InvalidPromoCode, SubscriptionAlreadyActive (PAY004), NotSupported,
-    PaymentMethodNotUsable, IdempotencyKeyReused, ProviderUnavailable and OutcomeUnknown (repeat
-    with the same key, or let the sweeps settle it).
+    PaymentMethodNotUsable, PreviewOutdated, IdempotencyKeyReused, ProviderUnavailable and
+    OutcomeUnknown (repeat with the same key, or let the sweeps settle it).
     """
+    check_runner(what.runner)
     for param in ("success_url", "cancel_url"):
         fields.optional_text(getattr(what, param), param, most=2048)
     what = replace(what, request_key=what.request_key or uuid4())
+    if what.runner == "provider" and what.expect is not None:
+        raise NotSupported("What the provider runs is not previewed here.", param="expect")
     _give_way(env, what)
     if what.runner == "provider":
         return provider_billing.start(env, what)
-    if what.runner != "paydesk":
-        raise InvalidRequest("runner is 'paydesk' or 'provider'.", param="runner")
     with env.db.transaction(what.customer_id) as tx:
         now = heads.decide(tx, env.now(), what.customer_id)
         assert what.request_key is not None
@@ -131,6 +137,12 @@ def start(env: Env, what: NewSubscription) -> SubscriptionView:
         with contextlib.suppress(PaymentFailed):  # It stands on the payment and the invoice.
             provider_calls.run(env, call)
     return _go_on(env, what, sub)
+
+
+def check_runner(runner: str) -> None:
+    """Raises InvalidRequest for nobody who bills a subscription."""
+    if runner not in ("paydesk", "provider"):
+        raise InvalidRequest("runner is 'paydesk' or 'provider'.", param="runner")
 
 
 def _known(tx: Tx, what: NewSubscription) -> Sub | None:
@@ -208,7 +220,9 @@ def _begin(
     env: Env, tx: Tx, now: datetime, what: NewSubscription
 ) -> tuple[Sub, provider_calls.Call | None]:
     """Weigh it and write it, with its first invoice and the call that charges it."""
-    drawn = draw_up(env, tx, now, what)
+    start = subscription_first.moment_of(now, what.expect)
+    drawn = draw_up(env, tx, now, what, start)
+    subscription_first.check(env, tx, now, drawn, what.expect)
     sub, code = drawn.sub, drawn.code
     sub.clock_id = tx.heads[what.customer_id].clock_id
     heads.count_day(tx, what.customer_id, now, 1, env.settings.max_daily_transactions)
@@ -230,8 +244,11 @@ class Draft:
     has_method: bool
 
 
-def draw_up(env: Env, tx: Tx, now: datetime, what: NewSubscription) -> Draft:
-    """What subscribing now would begin, weighed and not written. Raises as `start`."""
+def draw_up(
+    env: Env, tx: Tx, now: datetime, what: NewSubscription, start: datetime | None = None
+) -> Draft:
+    """What subscribing now would begin, at `start` (now), weighed and not written. Raises as
+    `start`."""
     plan = plans.plan_in(tx, what.plan, active_only=True)
     steps.check_free(tx, what.customer_id, plan.family)
     _check_waiting(tx, what.customer_id, plan.family)
@@ -247,20 +264,20 @@ def draw_up(env: Env, tx: Tx, now: datetime, what: NewSubscription) -> Draft:
     needed = {"charge"} if saved else {"checkout", "charge"}
     if not needed <= env.providers[name].can:
         raise NotSupported(f"{name} charges no saved methods: it bills no subscriptions.")
-    zone = what.zone or "UTC"
+    zone, start = what.zone or "UTC", start or now
     periods.time_zone(zone)
     sub = Sub(
         customer_id=what.customer_id, id=ids.new_owned(what.customer_id), state="incomplete",
         plan_id=plan.uuid, plan_version=plan.version, family=plan.family, quantity=quantity,
-        currency=price.currency, price_minor=price.minor, anchor=now, zone=zone,
-        period_start=now, period_end=now + steps.INSTANT,
+        currency=price.currency, price_minor=price.minor, anchor=start, zone=zone,
+        period_start=start, period_end=start + steps.INSTANT,
         discount=code.kept if code else None,
         method_id=saved["id"] if saved and what.method is not None else None,
         provider=name, provider_account=env.providers[name].account, told={},
         metadata=fields.metadata(what.metadata), request_key=what.request_key or uuid4(),
         request_hash=what.digest(), created_at=now,
     )  # fmt: skip
-    _lay_out(sub, plan, now)
+    _lay_out(sub, plan, start)
     return Draft(sub=sub, plan=plan, code=code, trial_days=days, has_method=bool(saved))
 
 
@@ -274,7 +291,7 @@ def _open(
         sub.told = {"way": "trial" if is_ready else "setup", "trial_days": days}
         _write(tx, now, sub)
         if is_ready:
-            subscription_trials.begin(tx, now, sub, days)
+            subscription_trials.begin(tx, now, sub, days, start=sub.period_start)
             steps.save(tx, now, sub)
         return None
     sub.told = {"way": "charge" if has_method else "checkout"}

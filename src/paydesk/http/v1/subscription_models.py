@@ -14,9 +14,9 @@ When = Literal["now", "period_end"]
 Seats = Field(default=None, ge=1, le=1_000_000)
 
 
-class SubscriptionIn(Strict):
-    """A plan, and how it is paid for: by the saved `payment_method` (the default one), or, without
-    any or with `hosted`, on a page. `trial_days` is not for customers to say."""
+class SubscriptionPreviewIn(Strict):
+    """A plan, and how it would be paid for: by the saved `payment_method` (the default one), or,
+    without any or with `hosted`, on a page. `trial_days` is not for customers to say."""
 
     customer: Ref | None = None
     plan: Ref
@@ -28,10 +28,18 @@ class SubscriptionIn(Strict):
     hosted: bool = False
     provider: str | None = Field(default=None, min_length=1, max_length=64)
     runner: Literal["paydesk", "provider"] = "paydesk"
+    zone: str | None = Field(default=None, min_length=1, max_length=64)
+
+
+class SubscriptionIn(SubscriptionPreviewIn):
+    """A plan, and how it is paid for: by the saved `payment_method` (the default one), or, without
+    any or with `hosted`, on a page. `trial_days` is not for customers to say. `expect`: the token
+    of a preview, with which it is refused where it would cost another sum by now."""
+
     success_url: Url | None = None
     cancel_url: Url | None = None
-    zone: str | None = Field(default=None, min_length=1, max_length=64)
     metadata: Metadata = Field(default_factory=dict)
+    expect: str | None = Field(default=None, min_length=1, max_length=80)
 
 
 class ChangePreviewIn(Strict):
@@ -128,7 +136,7 @@ class SubscriptionOut(Object):
 
 
 class ChangeLineOut(Out):
-    """A line that the change would have; below zero what is credited."""
+    """A line that the invoice would have; below zero what is credited or taken off."""
 
     kind: str
     description: str
@@ -162,6 +170,44 @@ class ChangePreviewOut(Out):
     next_amount_decimal: DecimalText
     credits_back: int
     credits_given: int
+    token: str
+
+
+class SubscriptionPreviewOut(Out):
+    """`lines` are of the first invoice, on `first_at`: now, or when the trial ends. `from_balance`
+    pays a part of `total`, `due` is charged then, and `due_now` at once. The period after it is
+    billed on `next_at`, for `next_amount` before taxes and discounts and `next_total` with them.
+    `way`: a saved method pays (`charge`), a page is opened to pay on (`checkout`) or to save a
+    method before the trial (`setup`), or it begins at once (`trial`; `free`: nothing is due).
+    `token` stands for these figures for an hour."""
+
+    object: Literal["subscription_preview"]
+    livemode: bool
+    customer: str
+    plan: str
+    quantity: int
+    way: Literal["charge", "checkout", "free", "trial", "setup"]
+    currency: str
+    lines: list[ChangeLineOut]
+    total: int
+    total_decimal: DecimalText
+    from_balance: int
+    from_balance_decimal: DecimalText
+    due: int
+    due_decimal: DecimalText
+    due_now: int
+    due_now_decimal: DecimalText
+    first_at: str
+    period_start: str
+    period_end: str
+    trial_days: int
+    trial_end: str | None
+    promo: str | None
+    next_at: str
+    next_amount: int
+    next_amount_decimal: DecimalText
+    next_total: int
+    next_total_decimal: DecimalText
     token: str
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Query
@@ -13,11 +14,13 @@ from paydesk import causes, ids
 from paydesk.errors import NotPermitted
 from paydesk.flows import (
     subscription_changes,
+    subscription_offers,
     subscription_pauses,
     subscription_pending,
     subscriptions,
 )
 from paydesk.flows.subscription_charges import ChangePreview
+from paydesk.flows.subscription_first import FirstInvoice
 from paydesk.flows.subscription_views import SubscriptionView
 from paydesk.flows.subscriptions import NewSubscription
 from paydesk.http import fields, owners
@@ -38,8 +41,11 @@ from paydesk.http.v1.subscription_models import (
     SubscriptionIn,
     SubscriptionMethodIn,
     SubscriptionOut,
+    SubscriptionPreviewIn,
+    SubscriptionPreviewOut,
     WhyOut,
 )
+from paydesk.rules.money import Money
 
 subscriptions_v1 = router("subscriptions")
 
@@ -105,15 +111,7 @@ def preview_shape(one: ChangePreview, live: bool) -> dict[str, Any]:
         "at": one.when,
         "currency": one.total.currency,
         "lines": [
-            {
-                "kind": line.kind,
-                "description": line.description,
-                **fields.money(line.amount),
-                "period_start": fields.instant(line.period[0] if line.period else None),
-                "period_end": fields.instant(line.period[1] if line.period else None),
-                "why": dict(line.why),
-            }
-            for line in one.lines
+            _line(i.kind, i.description, i.amount, i.period, i.why) for i in one.lines
         ],
         **fields.money(one.total, "total"),
         **fields.money(one.credit, "credit"),
@@ -126,6 +124,65 @@ def preview_shape(one: ChangePreview, live: bool) -> dict[str, Any]:
     }
 
 
+def first_shape(one: FirstInvoice, live: bool) -> dict[str, Any]:
+    currency = one.total.currency
+    return {
+        "object": "subscription_preview",
+        "livemode": live,
+        "customer": ids.show("customer", one.customer_id),
+        "plan": one.plan,
+        "quantity": one.quantity,
+        "way": one.way,
+        "currency": currency,
+        "lines": [
+            _line(i.kind, i.description, Money(i.amount_minor, currency, minor=True), i.period,
+                  i.why)
+            for i in one.lines
+        ],
+        **fields.money(one.total, "total"),
+        **fields.money(one.from_balance, "from_balance"),
+        **fields.money(one.due, "due"),
+        **fields.money(one.due_now, "due_now"),
+        "first_at": fields.instant(one.at),
+        "period_start": fields.instant(one.period[0]),
+        "period_end": fields.instant(one.period[1]),
+        "trial_days": one.trial_days,
+        "trial_end": fields.instant(one.at if one.trial_days else None),
+        "promo": (one.code or {}).get("code"),
+        "next_at": fields.instant(one.next_at),
+        **fields.money(one.next_amount, "next_amount"),
+        **fields.money(one.next_total, "next_total"),
+        "token": one.token,
+    }  # fmt: skip
+
+
+def _line(
+    kind: str, description: str, amount: Money, period: tuple[datetime, datetime] | None,
+    why: Mapping[str, Any],
+) -> dict[str, Any]:  # fmt: skip
+    """A line of an invoice that would be written."""
+    return {
+        "kind": kind,
+        "description": description,
+        **fields.money(amount),
+        "period_start": fields.instant(period[0] if period else None),
+        "period_end": fields.instant(period[1] if period else None),
+        "why": dict(why),
+    }
+
+
+@subscriptions_v1.post(
+    "/v1/subscriptions/preview", response_model=None, summary="What subscribing would cost",
+    responses={200: {"model": SubscriptionPreviewOut}}, **cell(*HOLDERS, owner="own"),
+)  # fmt: skip
+def preview_subscription(request: Request, body: SubscriptionPreviewIn) -> Response:
+    """Nothing is written or reserved. The same reckoning as the beginning itself, which takes the
+    `token` as `expect`."""
+    env = env_of(request)
+    found = subscription_offers.preview_of(env, NewSubscription(**_wanted(request, body)))
+    return reply(first_shape(found, env.settings.live))
+
+
 @subscriptions_v1.post(
     "/v1/subscriptions", status_code=201, response_model=None, summary="Subscribe to a plan",
     responses={201: {"model": SubscriptionOut}}, **cell(*HOLDERS, owner="own"),
@@ -133,26 +190,34 @@ def preview_shape(one: ChangePreview, live: bool) -> dict[str, Any]:
 async def start_subscription(request: Request, body: SubscriptionIn) -> Response:
     """A saved method is charged at once; else the answer has the page (`url`). With `runner`
     "provider" the provider bills it, begun on its page. One of a family runs at a time: another is
-    refused with 409 `subscription_already_active` (PAY004)."""
+    refused with 409 `subscription_already_active` (PAY004). With `expect`, 409 `preview_outdated`
+    where the figures have changed."""
     return await at_provider(request, _start, request, body)
 
 
 def _start(request: Request, body: SubscriptionIn) -> Response:
     env, who = env_of(request), who_of(request)
-    if who.is_customer and body.trial_days is not None:
-        raise NotPermitted("A customer does not say how long a trial is.", param="trial_days")
-    owner = owners.owner(env, who, body.customer, create=True)
-    attempt = attempt_of(request, who)
+    told = _wanted(request, body)
     wanted = NewSubscription(
-        customer_id=owner, plan=body.plan, quantity=body.quantity, currency=body.currency,
-        promo=body.promo, trial_days=body.trial_days, method=body.payment_method,
-        is_hosted=body.hosted, provider=body.provider, runner=body.runner, zone=body.zone,
-        success_url=body.success_url, cancel_url=body.cancel_url, metadata=body.metadata,
-        **started_by(attempt),
-    )  # fmt: skip
+        **told, success_url=body.success_url, cancel_url=body.cancel_url, metadata=body.metadata,
+        expect=body.expect, **started_by(attempt_of(request, who)),
+    )
     # Not kept as an answer: a setup's client secret is stored nowhere. The key is its own.
     shown = subscription_shape(subscriptions.start(env, wanted), env.settings.live)
     return reply(shown, 201, {"Location": f"/v1/subscriptions/{shown['id']}"})
+
+
+def _wanted(request: Request, body: SubscriptionPreviewIn) -> dict[str, Any]:
+    """What is subscribed to, and for whom."""
+    env, who = env_of(request), who_of(request)
+    if who.is_customer and body.trial_days is not None:
+        raise NotPermitted("A customer does not say how long a trial is.", param="trial_days")
+    return {
+        "customer_id": owners.owner(env, who, body.customer, create=True), "plan": body.plan,
+        "quantity": body.quantity, "currency": body.currency, "promo": body.promo,
+        "trial_days": body.trial_days, "method": body.payment_method, "is_hosted": body.hosted,
+        "provider": body.provider, "runner": body.runner, "zone": body.zone,
+    }  # fmt: skip
 
 
 @subscriptions_v1.get(
