@@ -9,6 +9,7 @@ import json
 import os
 import random
 import socket
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -26,6 +27,7 @@ from paydesk.testing.fixtures_db import OpenDatabase, database, empty_database
 __all__ = ["database", "empty_database"]
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests" / "kit"))
 WEBHOOK_SECRET = "whsec_test_of_the_desk_0123456789abcdef"
 JWT_SECRET = "a-secret-of-the-tests-thirty-two-bytes-long"
 REFRESH_SECRET = "refresh-secret-of-the-tests-0123456789"
@@ -51,6 +53,16 @@ def pytest_configure() -> None:
     plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plain])
     sessions.hand_on()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Tests that share something dear stay together."""
+    if config.getvalue("dist") != "loadgroup":
+        return None
+    from groups import Groups
+
+    return Groups(config, log)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -91,6 +103,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.write_line(report.longreprtext)
     if _second_tries(terminalreporter) > MOST_SECOND_TRIES:
         terminalreporter.write_line("too many second tries: the run has failed")
+    if parted := _torn_groups(terminalreporter):
+        terminalreporter.write_line(f"in more than one process, so the run has failed: {parted}")
 
 
 #: A machine of two processors now and then starves one test of five thousand. More than these at
@@ -102,10 +116,21 @@ def _second_tries(reporter: Any) -> int:
     return len(reporter.stats.get("rerun", ())) if reporter else 0
 
 
+def _torn_groups(reporter: Any) -> list[str]:
+    """The groups of a run by `loadgroup` that did not stay together."""
+    if not reporter or reporter.config.getoption("dist", "no") != "loadgroup":
+        return []
+    from groups import torn
+
+    return torn([*reporter.stats.get("passed", ()), *reporter.stats.get("failed", ())])
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    tried = _second_tries(session.config.pluginmanager.get_plugin("terminalreporter"))
-    if exitstatus == pytest.ExitCode.OK and tried > MOST_SECOND_TRIES:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    tried = _second_tries(reporter)
+    is_bad = tried > MOST_SECOND_TRIES or _torn_groups(reporter)
+    if exitstatus == pytest.ExitCode.OK and is_bad:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
@@ -321,9 +346,6 @@ def docs_namespace(database: databases.TestDatabase, sim: Any, tmp_path: Path,
 @pytest.fixture(scope="session")
 def docs_shell(tmp_path_factory: pytest.TempPathFactory):
     """Runs shell blocks of the documentation beside a desk of their own."""
-    import sys
-
-    sys.path.insert(0, str(ROOT / "tests" / "kit"))
     from desk_process import Desk
     from docs_shell import DocsShell
 

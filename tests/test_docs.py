@@ -101,7 +101,6 @@ def test_every_python_block_runs(page: Path, docs_namespace):
         exec(compile(code, f"{page.name}, block {number}", "exec"), names)
 
 
-@pytest.mark.xdist_group("docs-shell")  # They share a desk.
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "sh")], ids=lambda p: p.stem)
 def test_every_shell_block_runs(page: Path, docs_shell):
     """Blocks of a page run line by line against a running desk; each line must succeed."""

@@ -1,4 +1,4 @@
-"""Browser tests: one desk and one Chromium for all of them in a process."""
+"""Browser tests: one desk for all of them, one Chromium for a file's."""
 
 from __future__ import annotations
 
@@ -18,16 +18,9 @@ from desk_shop import fill
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two workers do them all, from the start: more would each start a desk and a browser, and
-    one alone would still be at it when the others are done."""
-    mine = [item for item in items if Path(str(item.fspath)).parent == Path(__file__).parent]
-    for item in mine:
-        told = item.callspec.params if hasattr(item, "callspec") else {}
-        is_wide = told.get("size") == "wide" or told.get("half") == 0
-        item.add_marker(pytest.mark.browser)
-        item.add_marker(pytest.mark.xdist_group("browser-wide" if is_wide else "browser"))
-    first = set(mine)
-    items.sort(key=lambda item: item not in first)
+    for item in items:
+        if Path(str(item.fspath)).parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.browser)
 
 
 @pytest.fixture(scope="session")

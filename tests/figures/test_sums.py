@@ -34,9 +34,6 @@ from paydesk.rules.money import USD
 from paydesk.settings import Settings
 from paydesk.testing import databases
 
-#: They share a half year: one process lives it, once.
-pytestmark = pytest.mark.xdist_group("half-year")
-
 ZONES = ("America/Port-au-Prince", "UTC", "Asia/Kathmandu", "Europe/London", "Pacific/Apia")
 START = datetime(2025, 10, 20, 3, tzinfo=UTC)
 
