@@ -124,7 +124,7 @@ class Call:
 
     def _pinned(self, version: str) -> list[str]:
         """Other versions that endpoints want."""
-        found = {endpoint["api_version"] for endpoint in self.tx.scan("webhook_endpoint")}
+        found = {endpoint["api_version"] for endpoint in self.tx.endpoints()}
         return sorted(one for one in found if one not in (None, version))
 
     def _record(
@@ -309,7 +309,7 @@ class Simulator:
         return Answer(row[2], row[3], replayed=row[1])
 
     def _execute(self, call: Call, key: str) -> Answer:
-        call.tx.sql.execute("savepoint work")
+        """The first that its unit of work writes: a refusal undoes the unit so far."""
         try:
             expand = call.params.pop("expand", [])
             shown = call.show(OPERATIONS[key](call))
@@ -320,11 +320,10 @@ class Simulator:
             if error.keep:
                 call.finish()
             else:
-                call.tx.sql.execute("rollback to work")
+                call.tx.undo()
             shown, status = error.body(call.request_id), error.status
         else:
             status = 200
-        call.tx.sql.execute("release work")
         return Answer(status, encode(shown))
 
     def show(self, tx: Transaction, item: dict[str, Any], base_url: str) -> dict[str, Any]:
@@ -442,7 +441,7 @@ class Simulator:
     def plan_deliveries(self, tx: Transaction, event: dict[str, Any]) -> None:
         """One delivery to each endpoint that wants the event, more or none as the switches say."""
         switches = self.switches
-        for endpoint in tx.scan("webhook_endpoint"):
+        for endpoint in tx.endpoints():
             wanted = endpoint["enabled_events"]
             if endpoint["status"] != "enabled" or not {"*", event["type"]} & set(wanted):
                 continue

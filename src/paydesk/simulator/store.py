@@ -70,6 +70,8 @@ TABLES = ("objects", "deliveries", "idempotency", "contents", "clock_due")
 BATCH = 200
 #: Units of work that share a commit, where so many are waiting.
 SHARED = 32
+#: Pages of 4 kB in the log, after which they are moved into the file.
+WAL_PAGES = 8_000
 _PUT = (
     "insert into objects (id, kind, customer, payment_intent, charge, due_at, hidden, data)"
     " values (?, ?, ?, ?, ?, ?, ?, ?) on conflict (id) do update set"
@@ -100,6 +102,7 @@ class Transaction:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._unwritten: dict[str, tuple[Any, ...]] = {}
+        self._endpoints: list[dict[str, Any]] | None = None
 
     @property
     def sql(self) -> sqlite3.Connection:
@@ -112,12 +115,36 @@ class Transaction:
             self._connection.executemany(_PUT, self._unwritten.values())
             self._unwritten.clear()
 
+    def begin(self) -> None:
+        """A unit of work begins: `undo` leads back to here."""
+        self._endpoints = None
+        self._connection.execute("savepoint unit")
+
+    def end(self) -> None:
+        """The unit is over, and what it did is kept as far as those before it are."""
+        self._connection.execute("release unit")
+
+    def undo(self) -> None:
+        """All that the unit did so far comes to nothing."""
+        self.forget()
+        self._connection.execute("rollback to unit")
+
     def forget(self) -> None:
         """What was put and is not written comes to nothing."""
         self._unwritten.clear()
+        self._endpoints = None
+
+    def endpoints(self) -> list[dict[str, Any]]:
+        """All webhook endpoints, newest first, read once for each unit: every event asks for them.
+        Nobody changes what is in them."""
+        if self._endpoints is None:
+            self._endpoints = list(self.scan("webhook_endpoint"))
+        return self._endpoints
 
     def get(self, object_id: str, kind: str | None = None) -> dict[str, Any] | None:
         """The object with its private fields (names with `_` in front), or None."""
+        if not object_id:
+            return None
         if (put := self._unwritten.get(object_id)) is not None:
             return decode(put[-1]) if kind in (None, put[1]) else None
         found = self._connection.execute(
@@ -134,6 +161,8 @@ class Transaction:
         What belongs to a test clock is due by that clock alone, so the timer leaves it.
         """
         kind = item["object"]
+        if kind == "webhook_endpoint":
+            self._endpoints = None
         if item.get("test_clock") and kind != "event":
             self._put_on_clock(item, due_at)
             due_at = None
@@ -169,6 +198,7 @@ class Transaction:
         return row[0]
 
     def remove(self, object_id: str) -> None:
+        self._endpoints = None
         self.sql.execute("delete from objects where id = ?", (object_id,))
         self.sql.execute("delete from clock_due where id = ?", (object_id,))
 
@@ -326,6 +356,10 @@ class Store:
         # last transactions, never the file.
         connection.execute("pragma journal_mode = wal")
         connection.execute("pragma synchronous = normal")
+        # What savepoints set aside, which is every page that a unit of work changes.
+        connection.execute("pragma temp_store = memory")
+        # A page that is written again and again goes into the file itself the more seldom.
+        connection.execute(f"pragma wal_autocheckpoint = {WAL_PAGES}")
         connection.executescript(SCHEMA)
         return connection
 
@@ -334,16 +368,16 @@ def _one(
     connection: sqlite3.Connection, transaction: Transaction, work: Callable[..., Any]
 ) -> tuple[Any, BaseException | None]:
     """What a unit of work answers, or why nothing of it was kept."""
-    connection.execute("savepoint unit")
+    transaction.begin()
     try:
         result = work(transaction)
         transaction.write()
     except BaseException as error:
-        transaction.forget()
         if not connection.in_transaction:  # Everything was rolled back, what came before too.
+            transaction.forget()
             raise
-        connection.execute("rollback to unit")
-        connection.execute("release unit")
+        transaction.undo()
+        transaction.end()
         return None, error
-    connection.execute("release unit")
+    transaction.end()
     return result, None
