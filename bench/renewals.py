@@ -37,6 +37,7 @@ from paydesk.providers.stripe import Stripe
 from paydesk.rules.money import USD
 from paydesk.settings import Settings
 from paydesk.simulator.testing import Sandbox, sandbox_in_process
+from paydesk.worker import settle_in
 
 CHUNK = 10_000
 PLAN = "bench-renewals"
@@ -146,6 +147,7 @@ def child(told: str) -> None:
         env = env_of(settings, sandbox)
         env.db.open()
         _load()
+        settle_in()  # As `paydesk worker` does.
         sent = _counted()
         done, idle, seen = 0, 0, [_resident()]
         print("ready", flush=True)

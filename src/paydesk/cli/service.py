@@ -92,7 +92,7 @@ def worker() -> None:
 
     from paydesk.assemble import build_env
     from paydesk.http import logs
-    from paydesk.worker import Worker
+    from paydesk.worker import Worker, settle_in
 
     settings = context.sources.load().settings
     logs.configure(settings.log_level)
@@ -103,6 +103,7 @@ def worker() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     running = Worker(env)
+    settle_in()
     running.start()
     output.note("paydesk works")
     try:
