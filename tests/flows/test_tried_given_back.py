@@ -90,3 +90,21 @@ def test_what_its_payer_took_back_goes_to_no_balance_when_it_is_given_up(billing
     assert billing.books(who, "balance") == 0
     (note,) = credit_notes.list_(billing.env, who.uuid)
     assert (note.amount.minor, note.refunded.minor) == (500, 500)
+
+
+# S1.28 S1.29 I24
+@pytest.mark.parametrize("path", [["yearly"], ["pro"], ["yearly", "pro"], ["pro", "yearly", "pro"]])
+def test_what_an_earlier_cycle_paid_comes_back_too_when_all_is_given_up(billing, path):
+    """Changes that begin the cycle anew pay with what was left of the one before: given up on the
+    same day, nothing of it is lost, wherever it was paid."""
+    billing.plan("yearly", price=USD("200.00"), interval="year", downgrade_when="now")
+    billing.plan("pro", price=USD("20.00"), downgrade_when="now")
+    who = billing.user()
+    sub = billing.subscribe(who, "yearly" if path[0] == "pro" else "pro")
+    for plan in path:
+        changes.change(billing.env, who.uuid, sub.id, plan=plan, at="now")
+    changes.cancel(billing.env, who.uuid, sub.id, at="now", refund="unused")
+    (kept,) = billing.all(
+        "select sum(captured_minor - refunded_minor)::bigint as n from payments"
+        " where customer_id = %(c)s", c=who.uuid)  # fmt: skip
+    assert kept["n"] == billing.books(who, "balance")
