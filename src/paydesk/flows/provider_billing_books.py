@@ -15,7 +15,13 @@ from uuid import UUID
 from paydesk import ids
 from paydesk.db.postgres import Tx
 from paydesk.errors import NotFound
-from paydesk.flows import access, methods, provider_customers, subscription_promos
+from paydesk.flows import (
+    access,
+    methods,
+    provider_billing_next,
+    provider_customers,
+    subscription_promos,
+)
 from paydesk.flows import provider_billing_items as items
 from paydesk.flows import provider_prices as prices
 from paydesk.flows import subscription_steps as steps
@@ -67,11 +73,7 @@ def find(
     subscription_id: str | None = None,
 ) -> Sub | None:  # fmt: skip
     """Ours of the provider's `ref`, or the one that its metadata name."""
-    sub_id = tx.value(
-        "select object_id from provider_refs where provider = %(provider)s"
-        " and account = %(account)s and ref = %(ref)s and customer_id = %(customer_id)s",
-        {"provider": provider, "account": account, "ref": ref, "customer_id": customer_id},
-    )
+    sub_id = named(tx, customer_id, provider, account, ref)
     if sub_id is None and subscription_id is not None:
         sub_id = ids.parse("subscription", subscription_id)
     if sub_id is None:
@@ -83,6 +85,17 @@ def find(
     # A copy that somebody made there carries the first one's metadata.
     is_other = found.provider_ref is not None and found.provider_ref != ref
     return None if found.runner != "provider" or is_other else found
+
+
+def named(
+    tx: Tx, customer_id: UUID, provider: str, account: str, ref: str
+) -> UUID | None:
+    """Our id of what the provider names so."""
+    return tx.value(
+        "select object_id from provider_refs where provider = %(provider)s"
+        " and account = %(account)s and ref = %(ref)s and customer_id = %(customer_id)s",
+        {"provider": provider, "account": account, "ref": ref, "customer_id": customer_id},
+    )
 
 
 def take_up(
@@ -133,6 +146,8 @@ def attach(tx: Tx, sub: Sub, remote: RemoteSubscription) -> None:
             {"customer_id": sub.customer_id, "id": sub.id, "ref": remote.id},
         )
     name_it(tx, sub, remote.id, sub.id)
+    if remote.schedule is not None:
+        name_it(tx, sub, remote.schedule, sub.id)
     provider_customers.keep(
         tx, [(sub.customer_id, sub.provider, sub.provider_account, remote.provider_customer)]
     )
@@ -189,6 +204,9 @@ def lay(
     before = replace(sub)
     changed = _terms(tx, now, sub, remote)
     _times(tx, sub, remote, numbers)
+    other = provider_billing_next.lay(tx, sub, remote)
+    if other and not {"plan", "terms", "quantity"} & set(changed):
+        changed.append("next")
     if before.cancel_at != sub.cancel_at:
         changed.append("cancel_at")
     sub.told = {**sub.told, "seen": True}
@@ -200,11 +218,17 @@ def lay(
     if changed and before.state == sub.state and "seen" in before.told:
         was, _ = steps.plan_words(tx, before.plan_id)
         steps.tell(tx, now, sub, "updated", changed=changed,
-                   plan_was=was if "plan" in changed else None,
+                   plan_was=was if "plan" in changed else None, **_planned(sub, changed),
                    cancel_at=sub.cancel_at.isoformat() if sub.cancel_at else None)  # fmt: skip
     if sub.state == "trialing" and before.state != "trialing":
         _note_trial(tx, now, sub)
     _tell_trial_end(tx, now, sub)
+
+
+def _planned(sub: Sub, changed: list[str]) -> dict[str, Any]:
+    if "next" not in changed or sub.next is None:
+        return {}
+    return {"plan_next": sub.next["plan"], "quantity_next": sub.next["quantity"]}
 
 
 def _is_news(sub: Sub, remote: RemoteSubscription, told_at: datetime) -> bool:

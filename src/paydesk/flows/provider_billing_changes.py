@@ -36,15 +36,17 @@ from paydesk.flows.subscription_charges import (
     CHANGEABLE,
     EPOCH,
     MICROSECOND,
+    WHEN,
     ChangeLine,
     ChangePreview,
 )
 from paydesk.flows.subscription_steps import Sub
 from paydesk.flows.subscription_views import SubscriptionView, get
 from paydesk.providers.billing import RemoteInvoice
-from paydesk.rules import fields
+from paydesk.rules import fields, periods, proration
 from paydesk.rules import subscriptions as rules
 from paydesk.rules.money import Money
+from paydesk.rules.plans import Terms
 
 #: So long a preview holds.
 PREVIEW_LIFE = timedelta(hours=1)
@@ -200,19 +202,22 @@ def set_method(
 ) -> SubscriptionView:
     """Charge this method from now on; None: whichever is the customer's default there."""
     chosen: dict[str, Any] = {}
+    with env.db.read() as tx:
+        before = steps.read(tx, customer_id, sub_id)
+        again = _again(tx, before)
+        if method is not None:
+            chosen = methods.for_charge(tx, customer_id, method, heads.now(env, customer_id, tx))
+    if method is not None and chosen["provider"] != before.provider:
+        raise InvalidRequest(f"This method is {chosen['provider']}'s.", param="method")
 
     def check(tx: Tx, now: datetime, sub: Sub) -> bool:
         if sub.state in rules.ENDED:
             raise Conflict(f"This subscription is {sub.state} already.")
+        if _again(tx, sub) != again:
+            raise Conflict("The subscription has changed meanwhile: look again.")
         return True
 
-    if method is not None:
-        with env.db.read() as tx:
-            sub = steps.read(tx, customer_id, sub_id)
-            chosen = methods.for_charge(tx, customer_id, method, heads.now(env, customer_id, tx))
-        if chosen["provider"] != sub.provider:
-            raise InvalidRequest(f"This method is {chosen['provider']}'s.", param="method")
-    told = {"method": chosen.get("ref")}
+    told = {"method": chosen.get("ref"), **({"again": again} if again else {})}
     found = _command(env, customer_id, sub_id, "method", told, check)
     if method is None and found.method_id is not None:
         with env.db.transaction(customer_id) as tx:
@@ -229,19 +234,21 @@ def set_method(
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """A change as the provider is to make it."""
+    """A change as the provider is to make it. `op`: `change` now, `schedule` at the period's end,
+    `drop` what waits for that."""
 
     sub: Sub
     plan: Plan
     quantity: int
     price: Money
+    op: str
     told: dict[str, Any]
 
 
 def preview(
     env: Env, customer_id: UUID, sub_id: UUID, *, plan: Any, quantity: int | None, at: str | None
 ) -> ChangePreview:
-    """What the provider would bill for a change now. Nothing changes."""
+    """What the provider would bill for a change. Nothing changes."""
     with env.db.read() as tx:
         now = heads.now(env, customer_id, tx)
     wanted = _weigh(env, customer_id, sub_id, plan, quantity, at, now.replace(microsecond=0))
@@ -252,9 +259,10 @@ def change(
     env: Env, customer_id: UUID, sub_id: UUID, *, plan: Any, quantity: int | None,
     at: str | None, expect: ChangePreview | str | None, key: UUID,
 ) -> SubscriptionView:  # fmt: skip
-    """Change plan or seats there, now: what it costs is charged at once, and where that fails
-    nothing changes. With `expect` for the preview's very instant. Raises PreviewOutdated,
-    PaymentFailed, NotSupported (at the period's end), Conflict, InvalidRequest."""
+    """Change plan or seats there. Now: what it costs is charged at once, and where that fails
+    nothing changes; with `expect` for the preview's very instant. At the period's end: it waits
+    there, in the place of what waited before. A change to what runs takes back what waits. Raises
+    PreviewOutdated, PaymentFailed, Conflict, InvalidRequest."""
     with env.db.read() as tx:
         now = heads.now(env, customer_id, tx)
         known = _of_key(tx, steps.read(tx, customer_id, sub_id), key)
@@ -277,7 +285,35 @@ def change(
             raise Conflict("The subscription has changed meanwhile: look again.")
         return True
 
-    return _command(env, customer_id, sub_id, "change", wanted.told, check, key)
+    return _command(env, customer_id, sub_id, wanted.op, wanted.told, check, key)
+
+
+def drop(
+    env: Env, customer_id: UUID, sub_id: UUID, is_meant: Callable[[Sub], bool], key: UUID | None
+) -> SubscriptionView:
+    """Take back what waits for the period's end, where it `is_meant`. Safe to repeat."""
+
+    def check(tx: Tx, now: datetime, sub: Sub) -> bool:
+        return sub.next is not None and is_meant(sub)
+
+    return _command(env, customer_id, sub_id, "drop", {}, check, key)
+
+
+def _again(tx: Tx, sub: Sub) -> dict[str, Any] | None:
+    """What waits for the period's end, as it is asked for anew."""
+    if sub.next is None or "next_price" not in sub.told:
+        return None
+    told = plans.terms(tx, UUID(sub.next["plan_id"]), sub.next["plan_version"])
+    return _later(sub, told, sub.told["next_price"], sub.next["quantity"])
+
+
+def _later(sub: Sub, told: Terms, price: str, quantity: int) -> dict[str, Any]:
+    """A change at the period's end, for a period at least: then it stays as it is."""
+    until = periods.boundary(sub.period_end, told.interval_unit, told.interval_count, 1)
+    return {
+        "item": sub.told["item"], "price": price, "quantity": quantity,
+        "at": int(sub.period_end.timestamp()), "until": int(until.timestamp()),
+    }  # fmt: skip
 
 
 def _check_changeable(sub: Sub) -> None:
@@ -290,17 +326,13 @@ def _weigh(
     moment: datetime,
 ) -> _Wanted:  # fmt: skip
     """What is asked of the provider. Raises where it cannot be."""
-    if at not in (None, "now", "period_end"):
+    if at is not None and at not in WHEN:
         raise InvalidRequest("at is 'now' or 'period_end'.", param="at")
-    if at == "period_end":
-        raise NotSupported(
-            "A provider that runs a subscription changes it at once, not at the period's end.",
-            param="at",
-        )
     with env.db.read() as tx:
         sub = steps.read(tx, customer_id, sub_id)
         _check_changeable(sub)
         before = plans.plan_in(tx, sub.plan_id)
+        running = steps.terms(tx, sub)
         after = before if plan is None else plans.plan_in(tx, plan, active_only=True)
     if after.family != before.family:
         raise InvalidRequest("A plan of another family is subscribed to beside.", param="plan")
@@ -309,19 +341,28 @@ def _weigh(
     seats = fields.whole(sub.quantity if quantity is None else quantity, "quantity",
                          least=after.terms.least_quantity,
                          most=after.terms.most_quantity)  # fmt: skip
-    price = Money(sub.price_minor, sub.currency, minor=True)
+    price, op = Money(sub.price_minor, sub.currency, minor=True), ""
     if plan is not None and (after.uuid, after.version) != (sub.plan_id, sub.plan_version):
         price = plans.price(after.terms, sub.currency)
         price_ref = prices.ensure(env, sub.provider, after, price)
-    elif seats == sub.quantity:
+    elif seats == sub.quantity and sub.next is None:
         raise InvalidRequest("Nothing would change.", param="plan")
     else:
-        price_ref = sub.told["price"]
-    told = after.terms
-    is_up = price.minor * seats >= sub.price_minor * sub.quantity
+        price_ref, op = sub.told["price"], "drop" if seats == sub.quantity else ""
+    told = after.terms if plan is not None else running
+    is_up = proration.is_upgrade(
+        sub.price_minor * sub.quantity, (running.interval_unit, running.interval_count),
+        price.minor * seats, (told.interval_unit, told.interval_count),
+    )
+    when = at or (running.upgrade_when if is_up else running.downgrade_when)
+    if when == "period_end" and sub.state != "trialing" and not op:
+        if sub.cancel_at is not None:
+            raise Conflict("It is to end: take that back first, and change it then.")
+        later = _later(sub, told, price_ref, seats)
+        return _Wanted(sub, after, seats, price, "schedule", later)
     policy = told.upgrade if is_up else told.downgrade
     is_inside = sub.period_start <= moment < sub.period_end
-    return _Wanted(sub, after, seats, price, {
+    return _Wanted(sub, after, seats, price, op or "change", {
         "item": sub.told["item"], "price": price_ref, "quantity": seats,
         "proration": "none" if policy == "none" else "always_invoice",
         "at": int(moment.timestamp()) if is_inside else None,
@@ -331,6 +372,8 @@ def _weigh(
 def _preview(env: Env, wanted: _Wanted) -> ChangePreview:
     sub = wanted.sub
     assert sub.provider_ref is not None, "it has begun there"
+    if wanted.op != "change":
+        return _shown(wanted, None)
     found: RemoteInvoice = env.providers.call(
         sub.provider, "preview_subscription", sub.provider_ref, wanted.told
     )
@@ -338,22 +381,30 @@ def _preview(env: Env, wanted: _Wanted) -> ChangePreview:
     is_now = wanted.told["proration"] != "none" and found.reason != "subscription_cycle"
     is_now = is_now and any(one.kind != "recurring" or one.period is None
                             or one.period[0] < sub.period_end for one in found.lines)  # fmt: skip
-    lines = found.lines if is_now else ()
-    total = found.total if is_now else 0
+    return _shown(wanted, found if is_now else None)
+
+
+def _shown(wanted: _Wanted, found: RemoteInvoice | None) -> ChangePreview:
+    """`found`: what is billed now."""
+    sub = wanted.sub
+    lines, total, due = (found.lines, found.total, found.due) if found else ((), 0, 0)
     starts = [one.period for one in lines if one.kind == "recurring" and one.period]
     next_at = max(one[1] for one in starts) if starts else sub.period_end
 
     def money(minor: int) -> Money:
-        return Money(minor, found.currency, minor=True)
+        return Money(minor, sub.currency, minor=True)
 
-    at = wanted.told["at"]
+    is_later = wanted.op == "schedule"
+    at = None if is_later else wanted.told["at"]
     moment = datetime.fromtimestamp(at, UTC) if at else EPOCH
     shown = [[one.kind, one.amount_minor] for one in lines]
-    due = found.due if is_now else 0
     said = [wanted.plan.key, wanted.plan.version, wanted.quantity, shown, total, due]
+    if wanted.op != "change":
+        said += [wanted.op, wanted.price.minor, wanted.told["at"]]
     digest = hashlib.sha256(json.dumps(said).encode()).hexdigest()[:32]
     return ChangePreview(
-        subscription_id=sub.id, plan=wanted.plan.key, quantity=wanted.quantity, when="now",
+        subscription_id=sub.id, plan=wanted.plan.key, quantity=wanted.quantity,
+        when="period_end" if is_later else "now",
         lines=tuple(ChangeLine(
             kind=one.kind, description=one.description, amount=money(one.amount_minor),
             period=one.period, why={"rule": f"as {sub.provider} says", "price": one.price},

@@ -33,6 +33,8 @@ from paydesk.rules.money import Money
 MAX_ASKS = 4
 #: Invoices are asked for from so long before the oldest that is not settled.
 OVERLAP = timedelta(days=2)
+#: How the provider's names of what is to come begin.
+SCHEDULE = "sub_sched_"
 #: What an invoice that stands so can become no more.
 SETTLED = frozenset({"paid", "void"})
 
@@ -52,9 +54,13 @@ def apply_event(
             _invoice(env, provider, owner[0], event.ref, path, wait_s)
         elif event.ref.startswith("cs_"):
             _page(env, provider, owner[0], event.ref, path, wait_s)
+        elif event.ref.startswith(SCHEDULE):
+            _schedule(env, provider, account, owner[0], event, path, wait_s)
         else:
             sync(env, provider, owner[0], event.ref, path=path, wait_s=wait_s)
     except ProviderRefused:
+        if event.ref.startswith(SCHEDULE):
+            return  # It says nothing by itself: what comes of it has events of its own.
         told = env.providers[provider].billing_told(event.body)
         if told is None or not (env.settings.events_are_proof
                                 and env.providers[provider].events_are_proof):  # fmt: skip
@@ -103,6 +109,21 @@ def _page(
         sync(env, name, customer_id, found.subscription_ref, path=path, wait_s=wait_s)
     elif found.status == "expired":
         page_ended(env, name, customer_id, found)
+
+
+def _schedule(
+    env: Env, name: str, account: str, customer_id: UUID, event: ProviderEvent, path: str,
+    wait_s: float,
+) -> None:  # fmt: skip
+    """What is to come of a subscription was changed; a thin event does not say of which."""
+    ref = event.about
+    if ref is None:
+        assert event.ref is not None
+        with env.db.read() as tx:
+            sub_id = books.named(tx, customer_id, name, account, event.ref)
+            ref = sub_id and steps.read(tx, customer_id, sub_id).provider_ref
+    if ref is not None:
+        sync(env, name, customer_id, ref, path=path, wait_s=wait_s)
 
 
 def page_ended(env: Env, name: str, customer_id: UUID, page: RemotePage) -> None:

@@ -14,7 +14,7 @@ from uuid import UUID
 from paydesk import crash, ids
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
-from paydesk.errors import ChangeWasPaid, NotSupported, PaydeskError, PaymentInFlight
+from paydesk.errors import ChangeWasPaid, PaydeskError, PaymentInFlight
 from paydesk.flows import checkout, heads, invoice_books, invoices, provider_calls
 from paydesk.flows import provider_billing_changes as there
 from paydesk.flows import subscription_steps as steps
@@ -74,11 +74,14 @@ def drop(
     with the new plan, where the payment came first. Where nothing waits nothing is done, nor where
     it is another than `waits` names (`word_of`), or than this request found before.
 
-    Raises NotFound, NotSupported (the provider runs it), PaymentInFlight (the money is on its way
-    and cannot be stopped), and what the provider raises: the sweep goes on ending it then.
+    Raises NotFound, PaymentInFlight (the money is on its way and cannot be stopped), and what the
+    provider raises: the sweep goes on ending it then.
     """
     if there.runs(env, customer_id, sub_id):
-        raise NotSupported("The provider runs this subscription: no change of it waits here.")
+        def is_meant(sub: Sub) -> bool:
+            return waits in (None, word_of(sub.next))
+
+        return there.drop(env, customer_id, sub_id, is_meant, request_key)
     with env.db.transaction(customer_id) as tx:
         now = heads.decide(tx, env.now(), customer_id)
         sub = steps.read(tx, customer_id, sub_id)

@@ -28,6 +28,14 @@ class RemoteItem:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RemoteNext:
+    """What a subscription is to be of from an instant on; the items have no ids yet."""
+
+    at: datetime
+    items: tuple[RemoteItem, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class RemoteSubscription:
     """A subscription as it stands at its provider; `state` is in our words.
 
@@ -36,6 +44,7 @@ class RemoteSubscription:
     `is_sent`: its invoices are sent, and paid until a date.
     `needs_method`: a trial that ends without a method is not charged, but ends or is paused.
     `subscription_id` and `customer_id` are our own ids where the provider carries them.
+    `next`: what it is to be of later, where `says_next`; `schedule` the provider's name of that.
     """
 
     id: str
@@ -60,6 +69,9 @@ class RemoteSubscription:
     method: str | None = None
     needs_method: bool = False
     is_sent: bool = False
+    schedule: str | None = None
+    next: RemoteNext | None = None
+    says_next: bool = False
     metadata: Mapping[str, str] = field(default_factory=dict)
     subscription_id: str | None = None
     customer_id: str | None = None
@@ -266,8 +278,9 @@ class Billing:
     def steer_subscription(
         self, ref: str, op: str, told: Mapping[str, Any], key: str
     ) -> Any:
-        """Do `op` (cancel, cancel_at_end, reactivate, change, hold, release, method); answers the
-        RemoteSubscription as it is then. Raises ProviderRefused where nothing changed."""
+        """Do `op` (cancel, cancel_at_end, reactivate, change, hold, release, method; `schedule`: a
+        change of a later instant, `drop`: none after all); answers the RemoteSubscription as it
+        is then. Raises ProviderRefused where nothing changed."""
         raise self._lacks("billing")
 
     def preview_subscription(self, ref: str, told: Mapping[str, Any]) -> Any:

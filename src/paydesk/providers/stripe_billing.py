@@ -19,6 +19,7 @@ from paydesk.providers.billing import (
     RemoteTry,
     Told,
 )
+from paydesk.providers.stripe_billing_schedules import StripeSchedules
 from paydesk.rules.money import to_stripe
 
 PAGE = 100
@@ -28,7 +29,7 @@ MOST_PAGES = 10
 PAYMENTS_LISTED = "2025-03-31"
 
 
-class StripeBilling:
+class StripeBilling(StripeSchedules):
     """The calls of `Stripe` about subscriptions that Stripe bills."""
 
     settings: Any
@@ -97,9 +98,7 @@ class StripeBilling:
     # As it stands -------------------------------------------------------------------------------
 
     def fetch_subscription(self, ref: str) -> RemoteSubscription:
-        return self._read(shapes.of_subscription, self._ask(
-            lambda: self._client.v1.subscriptions.retrieve(ref)
-        ))
+        return self._read(shapes.of_subscription, self._with_schedule(ref))
 
     def list_subscriptions(
         self, since: datetime, cursor: str | None
@@ -188,30 +187,44 @@ class StripeBilling:
     def steer_subscription(
         self, ref: str, op: str, told: Mapping[str, Any], key: str
     ) -> RemoteSubscription:
+        if op in ("schedule", "drop"):
+            raw = self._unplan(ref, key) if op == "drop" else self._plan_ahead(ref, told, key)
+            return self._read(shapes.of_subscription, raw)
+        if op in ("cancel", "cancel_at_end", "reactivate"):  # A schedule would keep them out.
+            self._unplan(ref, key)
+        raw = self._steered(ref, op, told, key)
+        if op == "change" and raw.get("schedule"):  # It comes instead of what was to come.
+            raw = self._unplan(ref, key)
+        if op == "method" and told.get("again"):  # A schedule has a method of its own.
+            self._unplan(ref, key)
+            raw = self._plan_ahead(ref, told["again"], f"{key}-again")
+        return self._read(shapes.of_subscription, raw)
+
+    def _steered(
+        self, ref: str, op: str, told: Mapping[str, Any], key: str
+    ) -> dict[str, Any]:
         subscriptions, options = self._client.v1.subscriptions, {"idempotency_key": key}
         if op == "cancel":
             gone: dict[str, Any] = {"prorate": False, "invoice_now": False}
             if told.get("reason"):
                 gone["cancellation_details"] = {"comment": told["reason"]}
             try:
-                raw = self._ask(lambda: subscriptions.cancel(ref, gone, options))
+                return self._ask(lambda: subscriptions.cancel(ref, gone, options))
             except ProviderRefused:  # Refused where it is over already: how, it says itself.
-                found = self.fetch_subscription(ref)
-                if found.ended_at is None:
+                found = self._with_schedule(ref)
+                if not found.get("ended_at"):
                     raise
                 return found
-        elif op == "release" and told.get("is_stopped"):
-            raw = self._ask(lambda: subscriptions.resume(
+        if op == "release" and told.get("is_stopped"):
+            return self._ask(lambda: subscriptions.resume(
                 ref, {"billing_cycle_anchor": "now"}, options
             ))
-        else:
-            params = _params(op, told)
-            if op == "cancel_at_end" and told.get("is_dated"):  # Stripe takes one of the two.
-                self._ask(lambda: subscriptions.update(
-                    ref, {"cancel_at": ""}, {"idempotency_key": f"{key}-date"}
-                ))
-            raw = self._ask(lambda: subscriptions.update(ref, params, options))
-        return self._read(shapes.of_subscription, raw)
+        params = _params(op, told)
+        if op == "cancel_at_end" and told.get("is_dated"):  # Stripe takes one of the two.
+            self._ask(lambda: subscriptions.update(
+                ref, {"cancel_at": ""}, {"idempotency_key": f"{key}-date"}
+            ))
+        return self._ask(lambda: subscriptions.update(ref, params, options))
 
     def preview_subscription(self, ref: str, told: Mapping[str, Any]) -> RemoteInvoice:
         change = _params("change", told)
