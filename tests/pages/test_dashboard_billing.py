@@ -13,7 +13,15 @@ from billing import DECLINES
 from starlette.testclient import TestClient
 
 from paydesk import ids
-from paydesk.flows import credit_notes, customers, desk_lists, invoices, refunds, staff
+from paydesk.flows import (
+    credit_notes,
+    customers,
+    desk_lists,
+    invoices,
+    refunds,
+    staff,
+    subscription_changes,
+)
 from paydesk.flows.invoices import NewInvoice, NewItem
 from paydesk.http.app import create_app
 from paydesk.rules.money import USD
@@ -108,6 +116,31 @@ def test_a_change_that_the_bank_asks_about_waits_and_is_dropped(billing, visitor
     assert press(browser, place, f"{place}/drop") == f"{place}?done=dropped"
     assert (billing.look(maya).plan_key, billing.look(maya).next) == ("pro", None)
     assert billing.sim.get(sub.payment.payment_ref)["status"] == "canceled"
+
+
+def test_a_drop_takes_back_only_the_change_that_its_page_showed(billing, visitor, maya):
+    # S1.29 S1.44 I27
+    browser, home = visitor("support"), home_of(maya)
+
+    def later(**more) -> None:
+        subscription_changes.change(
+            billing.env, maya.customer_id, maya.id, at="period_end", **more
+        )
+
+    billing.plan("duo", name="Duo", price=USD("30.00"), most_quantity=9)
+    later(plan="team")
+    form = fields_of(browser.get(home), f"{home}/drop")
+    later(plan="duo", quantity=3)
+    answer = browser.post(f"{home}/drop", data=form).headers["location"]
+    assert answer == f"{home}?done=moved"
+    assert "Another change waits by now" in browser.get(answer).text
+    assert billing.look(maya).next["quantity"] == 3
+    shown = fields_of(browser.get(home), f"{home}/drop")
+    assert browser.post(f"{home}/drop", data=shown).headers["location"] == f"{home}?done=dropped"
+    again = browser.post(f"{home}/drop", data=shown).headers["location"]
+    assert again == f"{home}?done=gone"
+    assert "That change waits no more" in browser.get(again).text
+    assert billing.look(maya).next is None
 
 
 def test_figures_that_moved_are_shown_anew_and_nothing_changes(billing, visitor, maya):  # I24

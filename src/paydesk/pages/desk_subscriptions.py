@@ -106,7 +106,7 @@ def subscription(request: Request, ident: str) -> Response:
         next=next_charge(env, one), invoices=bills, show_invoice=_invoice_ident, credits=credits,
         steps=[story.of_event(row) for row in rows], card=card_words(method_of(env, one)),
         owed=owed, at=now, deeds=deeds(one, owed is not None), shown=ids.show,
-        nonce=str(uuid4()),
+        nonce=str(uuid4()), waits=subscription_pending.word_of(one.next),
         is_waiting=one.state == "incomplete" or (owed is not None and bool(owed.payment_id)),
     )  # fmt: skip
 
@@ -248,17 +248,24 @@ def change(
 
 
 @router.post(HOME + "/{ident}/drop")
-def drop(request: Request, ident: str, csrf: Csrf = "") -> Response:
-    """Take back a change that waits, for the period's end or for its payment."""
+def drop(request: Request, ident: str, waits: Text = "", csrf: Csrf = "") -> Response:
+    """Take back a change that waits, for the period's end or for its payment. `waits`: the one
+    that the page showed; where another waits by now, or none, nothing is dropped."""
     desk.actor(request, csrf, "subscriptions")
-    env = request.app.state.env
+    env, home = request.app.state.env, f"{HOME}/{ident}"
     one = subscription_views.get(env, None, ident)
+    word_of = subscription_pending.word_of
+    if waits not in ("", word_of(one.next)):
+        return desk.done(home, "moved" if one.next is not None else "gone")
     try:
-        after = subscription_pending.drop(env, one.customer_id, one.id)
+        after = subscription_pending.drop(env, one.customer_id, one.id, waits=waits or None)
     except PaymentInFlight:
-        return desk.done(f"{HOME}/{ident}", "charging")
-    was_paid = (after.plan_id, after.quantity) != (one.plan_id, one.quantity)
-    return desk.done(f"{HOME}/{ident}", "changed" if was_paid else "dropped")
+        return desk.done(home, "charging")
+    if (after.plan_id, after.quantity) != (one.plan_id, one.quantity):
+        return desk.done(home, "changed")
+    # One that waited before it waits again.
+    left = (one.next or {}).get("waiting")
+    return desk.done(home, "dropped" if word_of(after.next) == word_of(left) else "moved")
 
 
 # Other steps --------------------------------------------------------------------------------------
