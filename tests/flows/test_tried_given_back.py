@@ -10,7 +10,7 @@ from paydesk.flows import credit_notes, disputes, inbox, invoices, payments, ref
 from paydesk.flows import subscription_changes as changes
 from paydesk.flows.credit_notes import NewNote
 from paydesk.flows.refunds import WantRefund
-from paydesk.rules.money import USD
+from paydesk.rules.money import USD, Money
 
 
 def amounts(seen) -> list[int]:
@@ -108,3 +108,18 @@ def test_what_an_earlier_cycle_paid_comes_back_too_when_all_is_given_up(billing,
         "select sum(captured_minor - refunded_minor)::bigint as n from payments"
         " where customer_id = %(c)s", c=who.uuid)  # fmt: skip
     assert kept["n"] == billing.books(who, "balance")
+
+
+# S1.28 I13
+def test_what_is_unused_comes_back_in_a_currency_whose_last_digit_cards_do_not_carry(billing):
+    """24.390 KWD for 31 days: of 7 days' rest cards take back 5.50, and the balance 0.007."""
+    billing.plan(price=Money(24390, "kwd", minor=True), credits=100, credits_rollover="all")
+    who = billing.user()
+    sub = billing.subscribe(who)
+    length = sub.period_end - sub.period_start
+    billing.renew(seconds=length.total_seconds() * 24 / 31)
+    changes.cancel(billing.env, who.uuid, sub.id, at="now", refund="unused")
+    (note,) = credit_notes.list_(billing.env, who.uuid)
+    assert (note.amount.minor, note.refunded.minor, note.balance.minor) == (5507, 5500, 7)
+    # 22.58 of a hundred credits, rounded up.
+    assert billing.balance(who) == 100 - 23

@@ -38,6 +38,7 @@ from paydesk.flows.refunds import WantRefund
 from paydesk.rules import fields
 from paydesk.rules import invoices as rules
 from paydesk.rules.money import Money
+from paydesk.rules.promo import charge_step
 from paydesk.rules.refunds import ENDED_STATES, LIVE_STATES
 from paydesk.tracker.stores.joined import JoinedStore
 
@@ -241,8 +242,12 @@ def _divide(tx: Tx, row: InvoiceRow, what: NewNote) -> tuple[rules.Note, int]:
     if row.state != "paid" and invoice_books.under_way(tx, row):
         raise Conflict("A payment for this invoice is under way.")
     asked = what.amount.minor if what.amount else sum(part for _, part in what.items) or left
+    refund = what.refund.minor if what.refund is not None else None
+    if row.state == "paid" and refund is None and what.balance is None:
+        # A last digit that cards do not carry (KWD in hundredths) goes to the balance.
+        refund = min(refundable, asked) // charge_step(row.currency) * charge_step(row.currency)
     given = rules.note(
-        asked, refund=what.refund.minor if what.refund is not None else None,
+        asked, refund=refund,
         balance=what.balance.minor if what.balance else None, left=left, due=row.due_minor,
         refundable=refundable, is_paid=row.state == "paid",
     )  # fmt: skip

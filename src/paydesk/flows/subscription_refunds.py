@@ -19,6 +19,7 @@ from paydesk.flows.subscription_steps import Sub
 from paydesk.rules import invoices as rules
 from paydesk.rules import proration
 from paydesk.rules.money import Money
+from paydesk.rules.promo import charge_step
 from paydesk.tracker.stores.joined import JoinedStore
 
 #: What the running period was paid with, the newest first: its invoice, those of its changes, and
@@ -74,6 +75,7 @@ def begin(
         on_balance += credit_notes.given_to_balance(tx, sub.customer_id, found[-1].note_id)
     # As many as the balance bought, rounded up, as all that is unused is; and those that no payment
     # of them bought, where a change was paid with what the plan before it had left.
+    on_balance -= on_balance % charge_step(sub.currency)  # A last digit alone bought none.
     itself = max(still, -(-credits * on_balance // whole)) if found else 0
     if itself > 0:
         memberships.take_back(tx, now, sub, itself, paid_for.payment_id, env.settings,
