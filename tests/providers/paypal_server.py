@@ -1,27 +1,30 @@
 """A small server of PayPal's documented interface: tokens, orders, captures, refunds, disputes.
 
 Orders v2 and Payments v2 with PayPal-Request-Id, which is kept and answers again; a changed body
-under a key that was used is refused. Webhooks are signed with a secret of the server's own, and
-verified by the documented call, for the event's very bytes.
+under a key that was used is refused. Webhooks are signed with a certificate of the server's own,
+which it shows, and verified by the documented call too, for the event's very bytes.
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
-import hmac
 import itertools
 import json
+import zlib
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from email import message_from_bytes
 from typing import Any
 
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.hashes import SHA256
+from paypal_certificates import signer
 from provider_server import ProviderServer, Refusal, Request
 
 CLIENT_ID, SECRET = "paypal-app-of-the-tests", "paypal-secret-of-the-tests"
 WEBHOOK_ID = "1JE4291016473214C"
-SIGNING = b"paypal-signs-with-this"
+CERTIFICATE = "/v1/notifications/certs/CERT-1"
 WHOLE = {"HUF", "JPY", "TWD"}
 
 
@@ -51,6 +54,7 @@ class PayPalServer(ProviderServer):
         self.is_rigid = False
         self.may_search = True
         self.page_size = 500
+        self.chain = signer().chain
         for method, pattern, function in (
             ("POST", "/v1/oauth2/token", self._token),
             ("POST", "/v2/checkout/orders", self._once(self._create)),
@@ -65,6 +69,7 @@ class PayPalServer(ProviderServer):
             ("POST", "/v1/customer/disputes/([^/]+)/accept-claim", self._accept),
             ("POST", "/v1/customer/disputes/([^/]+)/provide-evidence", self._evidence),
             ("POST", "/v1/notifications/verify-webhook-signature", self._verify),
+            ("GET", CERTIFICATE, lambda _: (200, self.chain) if self.chain else (404, None)),
         ):
             self.route(method, pattern, function)
 
@@ -87,16 +92,16 @@ class PayPalServer(ProviderServer):
         with self.lock:
             return [(body, self.signed(body)) for about, body in self.events if about == order_id]
 
-    def signed(self, body: bytes) -> dict[str, str]:
+    def signed(self, body: bytes, **changed: str) -> dict[str, str]:
         event = json.loads(body)
         told = {"PAYPAL-AUTH-ALGO": "SHA256withRSA", "PAYPAL-TRANSMISSION-ID": f"tr-{event['id']}",
-                "PAYPAL-CERT-URL": "https://api.paypal.com/v1/notifications/certs/CERT-1",
+                "PAYPAL-CERT-URL": f"{self.url}{CERTIFICATE}",
                 "PAYPAL-TRANSMISSION-TIME": "2026-05-01T10:00:00Z"}  # fmt: skip
-        return {**told, "PAYPAL-TRANSMISSION-SIG": self._signature(list(told.values()), body)}
-
-    def _signature(self, told: list[str], body: bytes) -> str:
-        text = "|".join(told).encode() + b"|" + WEBHOOK_ID.encode() + b"|" + body
-        return hmac.new(SIGNING, text, hashlib.sha256).hexdigest()
+        text = _signed_text(told["PAYPAL-TRANSMISSION-ID"], told["PAYPAL-TRANSMISSION-TIME"], body)
+        signature = signer().key.sign(text, PKCS1v15(), SHA256())
+        return {**told, "PAYPAL-TRANSMISSION-SIG": base64.b64encode(signature).decode(),
+                **{f"PAYPAL-{name.upper().replace('_', '-')}": value
+                   for name, value in changed.items()}}  # fmt: skip
 
     def _tell(self, kind: str, resource: dict[str, Any], order_id: str) -> None:
         event = {"id": f"WH-{next(self.numbers):08}", "event_version": "1.0", "event_type": kind,
@@ -307,10 +312,18 @@ class PayPalServer(ProviderServer):
         self._allow(request)
         told = request.json
         event = request.body.partition(b'"webhook_event": ')[2][:-1]
-        order = ("auth_algo", "transmission_id", "cert_url", "transmission_time")
-        wanted = self._signature([told[name] for name in order], event)
-        is_right = told["webhook_id"] == WEBHOOK_ID and told["transmission_sig"] == wanted
+        text = _signed_text(told["transmission_id"], told["transmission_time"], event)
+        is_right = told["webhook_id"] == WEBHOOK_ID
+        try:
+            given = base64.b64decode(told["transmission_sig"])
+            signer().key.public_key().verify(given, text, PKCS1v15(), SHA256())
+        except InvalidSignature:
+            is_right = False
         return 200, {"verification_status": "SUCCESS" if is_right else "FAILURE"}
+
+
+def _signed_text(transmission: str, at: str, body: bytes) -> bytes:
+    return f"{transmission}|{at}|{WEBHOOK_ID}|{zlib.crc32(body)}".encode()
 
 
 def _now() -> datetime:

@@ -85,7 +85,7 @@ class ProviderServer:
         return [r for r in self.requests if r.method == method and re.fullmatch(pattern, r.path)]
 
     def serve(self, request: Request) -> tuple[int, Any] | None:
-        """(status, JSON), or None where the answer is lost."""
+        """(status, JSON or bytes), or None where the answer is lost."""
         with self.lock:
             if self.closed:
                 return None
@@ -121,9 +121,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         status, content = answer
-        sent = b"" if content is None else json.dumps(content, default=str).encode()
+        is_raw = isinstance(content, bytes)
+        sent = content if is_raw else json.dumps(content, default=str).encode()
+        sent = b"" if content is None else sent
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", "text/plain" if is_raw else "application/json")
         self.send_header("Content-Length", str(len(sent)))
         self.end_headers()
         self.wfile.write(sent)

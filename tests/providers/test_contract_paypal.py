@@ -6,7 +6,8 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from paypal_server import CLIENT_ID, SECRET, SIGNING, WEBHOOK_ID, PayPalServer
+from paypal_certificates import trusted
+from paypal_server import CLIENT_ID, SECRET, WEBHOOK_ID, PayPalServer
 
 from paydesk import ids
 from paydesk.errors import (
@@ -17,7 +18,7 @@ from paydesk.errors import (
     ProviderRefused,
     ProviderUnavailable,
 )
-from paydesk.providers import Order
+from paydesk.providers import Order, paypal_signature
 from paydesk.providers.base import AnswerUnclear
 from paydesk.providers.paypal import PayPal
 from paydesk.providers.paypal_shapes import money_in, money_out
@@ -35,7 +36,7 @@ class PayPalBench(ProviderBench):
     provider = "paypal"
     price = USD("12.50")
     other_currency = "eur"
-    secrets = (SECRET, "A21AA-", SIGNING.decode())
+    secrets = (SECRET, "A21AA-")
 
     def __init__(self):
         self.server = PayPalServer()
@@ -63,6 +64,11 @@ class PayPalBench(ProviderBench):
 
     def close(self):
         self.server.close()
+
+
+@pytest.fixture(autouse=True)
+def trust(monkeypatch):
+    monkeypatch.setattr(paypal_signature, "authorities", trusted)
 
 
 # S3.4 I10

@@ -40,6 +40,7 @@ from paydesk.providers.base import (
 )
 from paydesk.providers.circuit import Circuit
 from paydesk.providers.http import Http, Rejection, authorized, encode, part
+from paydesk.providers.paypal_signature import Certificates
 from paydesk.rules.money import Money
 from paydesk.settings import Settings
 
@@ -96,6 +97,12 @@ class PayPal(Provider):
         """Verification is no call of a payment: it has a circuit of its own, with its deadline."""
         timeout_s = min(VERIFY_S, self.settings.provider_timeout_s)
         return Circuit("PayPal", size=VERIFICATIONS, timeout_s=timeout_s)
+
+    @cached_property
+    def _certificates(self) -> Certificates:
+        told = self.settings
+        return Certificates(told.paypal_url, sandbox=not self.livemode,
+                            timeout_s=told.provider_timeout_s)  # fmt: skip
 
     def warm(self) -> None:
         """Get a token, which also tells whether the credentials are right."""
@@ -318,8 +325,9 @@ class PayPal(Provider):
     # Webhooks -------------------------------------------------------------------------------------
 
     def parse_webhook(self, body: bytes, headers: Mapping[str, str]) -> list[ProviderEvent]:
-        """PayPal is asked whether it sent this. Raises ProviderUnavailable where it does not
-        answer in time: nothing is stored then, and PayPal sends the event again."""
+        """Checked with PayPal's certificate; where that cannot be had, PayPal is asked whether it
+        sent this. Raises ProviderUnavailable where it does not answer either: nothing is stored
+        then, and PayPal sends the event again."""
         given = {name.lower(): value for name, value in headers.items()}
         told = {name: given.get(header, "") for name, header in SIGNED.items()}
         webhook_id = self.settings.paypal_webhook_id
@@ -331,6 +339,14 @@ class PayPal(Provider):
                 raise ValueError
         except (ValueError, RecursionError):
             raise MalformedRequest("The webhook's body is no JSON object.") from None
+        is_signed = self._certificates.verify(told, webhook_id, body)
+        if is_signed is False or (is_signed is None and not self._confirmed(told, text)):
+            raise InvalidSignature()
+        return [shapes.read_event(text, livemode=self.livemode)]
+
+    def _confirmed(self, told: Mapping[str, str], text: str) -> bool:
+        """What PayPal itself says of an event's signature."""
+        webhook_id = self.settings.paypal_webhook_id
         # The event travels as it came: written anew it could differ from what was signed.
         question = encode({**told, "webhook_id": webhook_id})[:-1] + f', "webhook_event": {text}}}'
         verify = partial(self._api.request, content=question, reads=True)
@@ -342,9 +358,7 @@ class PayPal(Provider):
             raise InvalidSignature() from exc
         except OutcomeUnknown as exc:
             raise ProviderUnavailable(exc.detail, retry_after_s=5) from exc
-        if shapes.an_object(answer.body).get("verification_status") != "SUCCESS":
-            raise InvalidSignature()
-        return [shapes.read_event(text, livemode=self.livemode)]
+        return shapes.an_object(answer.body).get("verification_status") == "SUCCESS"
 
     def read_event(self, body: str, ref: str | None) -> ProviderEvent:
         return shapes.read_event(body, livemode=self.livemode)
