@@ -20,7 +20,7 @@ from paydesk.errors import (
     PaymentFailed,
     PreviewOutdated,
 )
-from paydesk.flows import inbox, subscription_pending
+from paydesk.flows import clocks, customers, inbox, subscription_pending
 from paydesk.flows import provider_billing_events as news
 from paydesk.flows import subscription_changes as changes
 from paydesk.flows import subscription_pauses as pauses
@@ -261,6 +261,37 @@ def test_another_interval_begins_its_cycle_at_the_periods_end(there, sub):
     assert there.billing.balance(sub) == 50
 
 
+# S1.56 S1.29
+def test_a_clock_leads_it_and_it_is_as_where_this_desk_bills(there, env):
+    # I18: plan, access and credits are the same before the period's end and after it
+    there.plan("pro", credits=20)
+    there.plan("max", price=USD("50.00"), credits=100)
+    mine = clocks.create(env)
+    theirs, ours = (customers.ensure(env, name, clock=mine.uuid) for name in ("ada", "bo"))
+    begun = there.subscribe(theirs, "max")
+    there.sim.pay(begun.page_ref)
+    news.look(env, begun.customer_id, begun.id)
+    there.billing.card(ours)
+    subs = [there.look(begun), there.billing.subscribe(ours, "max")]
+    for one in subs:
+        assert waits(change(there, one, "pro")) == ("pro", 1)
+
+    def stand():
+        return [(
+            view.plan_key, view.state, view.price, waits(view), view.period,
+            there.billing.can(view, "tier:pro"), there.billing.can(view, "tier:max"),
+            there.billing.balance(view), len(there.billing.invoices(view)),
+        ) for view in map(there.look, subs)]  # fmt: skip
+
+    clocks.advance(env, mine, by=timedelta(days=27))
+    assert stand()[0] == stand()[1]
+    assert stand()[0][:4] == ("max", "active", USD("50.00"), ("pro", 1))
+    for _ in range(2):
+        clocks.advance(env, mine, by=timedelta(days=31))
+        assert stand()[0] == stand()[1]
+        assert stand()[0][:4] == ("pro", "active", USD("20.00"), None)
+
+
 def test_what_somebody_plans_or_lets_go_there_is_followed(there, sub):
     # S1.16: at Stripe's dashboard; what is for a later period is shown when that is the next
     price = there.sim.request("POST", "/v1/prices", {
@@ -387,6 +418,76 @@ def test_a_death_between_the_calls_to_stripe_leaves_nothing_half(there, sub, los
     assert len(there.sim.objects("subscription_schedule")) == 1
     assert {row["state"] for row in there.billing.all("select state from provider_calls")} == {
         "done"}  # fmt: skip
+
+
+def test_what_stripe_refuses_changes_nothing(there, sub):
+    import stripe
+
+    calls = there.env.providers["stripe"]._client.v1.subscription_schedules
+
+    def refuses(*args):
+        raise stripe.InvalidRequestError("No.", "phases", http_status=400)
+
+    calls.update = refuses
+    with pytest.raises(PaymentFailed):
+        change(there, sub, "pro")
+    assert (there.look(sub).next, schedule(there, sub)) == (None, None)
+    del calls.update
+    assert waits(change(there, sub, "pro")) == ("pro", 1)
+
+
+@pytest.mark.parametrize("sent", [True, False])
+@pytest.mark.parametrize("what", ["change", "cancel", "method", "drop"])
+def test_a_death_as_the_schedule_is_let_go_loses_nothing(there, sub, what, sent):
+    # I5 I6: a change now is made once, a cancellation stands, and what waited waits on
+    import stripe
+
+    there.card(sub.customer_id)
+    there.deliver()
+    saved = there.billing.all("select id, ref from payment_methods where is_default")[0]
+    change(there, sub, "pro")
+    calls = there.env.providers["stripe"]._client.v1.subscription_schedules
+    real = calls.release
+
+    def dies(*args):
+        calls.release = real
+        if sent:
+            real(*args)
+        raise stripe.APIConnectionError("gone")
+
+    calls.release = dies
+    whose = (there.env, sub.customer_id, sub.id)
+    with pytest.raises(PaydeskError):
+        {"change": lambda: changes.change(*whose, quantity=2, at="now"),
+         "cancel": lambda: changes.cancel(*whose),
+         "method": lambda: changes.set_method(*whose, saved["id"]),
+         "drop": lambda: subscription_pending.drop(*whose)}[what]()
+    there.billing.clock.advance(minutes=5)
+    there.billing.recover(rounds=3)
+    after = there.look(sub)
+    assert waits(after) == (("pro", 1) if what == "method" else None)
+    assert (schedule(there, sub) is None) == (what != "method")
+    assert after.quantity == (2 if what == "change" else 1)
+    assert (after.cancel_at is None) == (what != "cancel")
+    assert {row["state"] for row in there.billing.all("select state from provider_calls")} == {
+        "done"}  # fmt: skip
+    assert len(there.billing.invoices(sub)) == (2 if what == "change" else 1)
+
+
+@pytest.mark.parametrize("point", ["after_provider_call", "call_before_done_commit"])
+def test_a_method_whose_command_dies_keeps_what_waits(there, sub, point):
+    there.card(sub.customer_id)
+    there.deliver()
+    saved = there.billing.all("select id, ref from payment_methods where is_default")[0]
+    change(there, sub, "pro")
+    crash.arm(point)
+    with pytest.raises(CrashNow):
+        changes.set_method(there.env, sub.customer_id, sub.id, saved["id"])
+    crash.disarm()
+    there.billing.recover(rounds=3)
+    assert (waits(there.look(sub)), there.look(sub).method_id) == (("pro", 1), saved["id"])
+    there.months()
+    assert there.remote(sub)["default_payment_method"] == saved["ref"]
 
 
 @pytest.mark.parametrize("point", ["change_after_commit", "before_provider_call",

@@ -23,7 +23,8 @@ from paydesk.simulator import shapes
 DOCS = Path(__file__).parents[2] / "docs" / "subscriptions.md"
 #: All that Stripe's description of its interface has.
 TYPES = sorted(set(re.findall(
-    r'"((?:customer\.subscription|subscription_schedule|invoice)\.[a-z_]+)"', json.dumps(shapes.table()))))  # fmt: skip
+    r'"((?:customer\.subscription|subscription_schedule|invoice)\.[a-z_]+)"',
+    json.dumps(shapes.table()))))  # fmt: skip
 
 
 ASIDES = INVOICE_ASIDES | SCHEDULE_ASIDES

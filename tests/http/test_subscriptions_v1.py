@@ -155,8 +155,18 @@ def test_a_subscription_that_stripe_runs_over_http(shop, sim):
     (there,) = sim.objects("invoice")
     assert (bill["runner"], bill["status"], bill["number"]) == (
         "provider", "paid", there["number"])  # fmt: skip
-    refused = shop.post(f"{path}/change", json={"plan": "team", "at": "period_end"})
-    assert (refused.status_code, refused.json()["code"]) == (422, "not_supported")
+    later = {"plan": "team", "at": "period_end"}
+    seen = shop.post(f"{path}/preview", json=later).json()
+    assert (seen["at"], seen["due_now"], seen["next_amount"], seen["lines"]) == (
+        "period_end", 0, 5000, [])  # fmt: skip
+    done = shop.post(f"{path}/change", json={**later, "expect": seen["token"]})
+    assert done.status_code == 200, done.text
+    assert (done.json()["plan_key"], done.json()["next"]) == (
+        "pro", {"plan": "team", "quantity": 1})  # fmt: skip
+    assert shop.get(path).json()["next"] == done.json()["next"]
+    assert sim.objects("subscription_schedule")[0]["status"] == "active"
+    assert shop.delete(f"{path}/change").json()["next"] is None
+    assert sim.objects("subscription_schedule")[0]["status"] == "released"
     assert shop.post(f"{path}/pause", json={}).json()["status"] == "paused"
     assert shop.post(f"{path}/resume").json()["status"] == "active"
     seen = shop.post(f"{path}/preview", json={"plan": "team"}).json()

@@ -196,8 +196,7 @@ class StripeBilling(StripeSchedules):
         if op == "change" and raw.get("schedule"):  # It comes instead of what was to come.
             raw = self._unplan(ref, key)
         if op == "method" and told.get("again"):  # A schedule has a method of its own.
-            self._unplan(ref, key)
-            raw = self._plan_ahead(ref, told["again"], f"{key}-again")
+            raw = self._plan_anew(ref, told, key)
         return self._read(shapes.of_subscription, raw)
 
     def _steered(

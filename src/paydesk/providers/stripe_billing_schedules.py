@@ -71,6 +71,16 @@ class StripeSchedules:
             raise
         return self._with_schedule(ref)
 
+    def _plan_anew(self, ref: str, told: Mapping[str, Any], key: str) -> dict[str, Any]:
+        """What was to come, in a schedule that has the subscription's method of now: that of
+        before would bring its own along."""
+        schedule = _standing(self._with_schedule(ref))
+        if schedule is not None:
+            defaults = schedule.get("default_settings") or {}
+            if _ref(defaults.get("default_payment_method")) != (told["method"] or None):
+                self._let_go(schedule["id"], key)
+        return self._plan_ahead(ref, told["again"], f"{key}-again")
+
     def _unplan(self, ref: str, key: str) -> dict[str, Any]:
         """The subscription, without what was to come; where nothing was it stays as it is."""
         raw = self._with_schedule(ref)
