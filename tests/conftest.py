@@ -42,17 +42,35 @@ def pytest_configure() -> None:
     import structlog
     from hypothesis import HealthCheck, settings
 
-    from paydesk.flows import sweeps
+    from paydesk.flows import staff, sweeps
 
     settings.register_profile(
         "paydesk", deadline=None, suppress_health_check=[HealthCheck.too_slow]
     )
     settings.load_profile("paydesk")
     sweeps.raises_faults = True
+    _cheap_hasher.real, staff._hasher = staff._hasher, _cheap_hasher
     transports.create_ssl_context = functools.cache(transports.create_ssl_context)
     plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plain])
     sessions.hand_on()
+
+
+@functools.lru_cache(maxsize=1)
+def _cheap_hasher() -> Any:
+    """Argon2id that takes no time, and so keeps no password. Processes of their own have the real
+    one, and so has the test of what is kept."""
+    from argon2 import PasswordHasher
+
+    return PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+
+
+@pytest.fixture
+def real_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passwords are stretched as they are outside of tests."""
+    from paydesk.flows import staff
+
+    monkeypatch.setattr(staff, "_hasher", _cheap_hasher.real)
 
 
 @pytest.hookimpl(optionalhook=True)
