@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 from paydesk import ids
 from paydesk.flows import customers, direct, invoices, methods, subscription_changes
 from paydesk.http.app import create_app
+from paydesk.notify import formats
 from paydesk.pages import portal_words, session
 from paydesk.rules.money import USD
 
@@ -76,6 +77,20 @@ def test_a_customer_sees_plan_next_charge_card_and_invoices(env, visit, maya):  
     paper = browser.get(place)
     assert paper.headers["content-type"] == "application/pdf"
     assert paper.content.startswith(b"%PDF")
+
+
+def test_payments_name_the_plan_and_its_days_in_the_readers_language(env, billing, visit, maya):
+    # S1.48 S1.50
+    billing.clock.advance(days=10)
+    subscription_changes.change(env, maya.customer_id, maya.id, plan="team")
+    browser = visit(maya)
+    told = {"en": "Change to Team", "fr": "Passage à Team", "ht": "Chanjman pou Team"}
+    for locale, words in told.items():
+        customers.update(env, maya.customer_id, metadata={"locale": locale})
+        page = browser.get("/portal").text
+        assert words in page
+        span = [formats.day(one, locale) for one in (maya.period_start, maya.period_end)]
+        assert f'Pro<br><span class="small muted">{span[0]} – {span[1]}</span>' in page
 
 
 def test_a_change_is_previewed_and_made_once(env, billing, visit, maya):  # S1.44 I24

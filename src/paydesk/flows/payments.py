@@ -12,6 +12,8 @@ from paydesk import ids
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
 from paydesk.errors import InvalidRequest, NotFound
+from paydesk.flows import subscription_payments
+from paydesk.flows.subscription_payments import PaidFor
 from paydesk.rules.money import Money
 from paydesk.rules.payments import HANDLE_PREFIX, OPEN_STATES, payment_of_handle
 from paydesk.tracker.models import PAID_STATES, STATE_OF, STATUS_OF
@@ -43,7 +45,8 @@ class PaymentView:
 
     `terms` is what it buys, as it was priced, where that is not credits. `usd_minor` is its worth
     in US cents on the day it was made, by the rate of `rate_id` where one was needed; `fee_minor`
-    what the provider kept. None: not known.
+    what the provider kept. None: not known. `paid_for` is the plan and the time of a
+    subscription's invoice; `description` says them in words.
     """
 
     id: UUID
@@ -101,6 +104,7 @@ class PaymentView:
     rate_id: UUID | None = None
     fee_minor: int | None = None
     disputed: bool = False
+    paid_for: PaidFor | None = None
     risk_score: int | None = None
 
     @property
@@ -258,7 +262,7 @@ def view(tx: Tx, customer_id: UUID, payment_id: UUID) -> PaymentView:
 
 def views(tx: Tx, keys: Sequence[Key]) -> list[PaymentView]:
     """The payments of these keys, in order; missing ones are left out. Three statements,
-    and one more where money went back."""
+    one more where money went back, and one more for subscriptions' invoices."""
     if not keys:
         return []
     found = JoinedStore(tx.conn).get_many(keys)
@@ -279,7 +283,11 @@ def views(tx: Tx, keys: Sequence[Key]) -> list[PaymentView]:
     )
     last = {(r["customer_id"], r["payment_id"]): r for r in tries}
     back = _gone_back(tx, [p for p in found if p is not None and (p.refunded_cents or p.disputed)])
-    return [_view(one, goods.get(one.key), last.get(one.key, {}), back.get(one.key, {}))
+    plans = subscription_payments.of_payments(
+        tx, [one.key for one in found if one is not None and one.purpose == "invoice"]
+    )
+    return [_view(one, goods.get(one.key), last.get(one.key, {}), back.get(one.key, {}),
+                  plans.get(one.key))
             for one in found if one is not None]  # fmt: skip
 
 
@@ -309,7 +317,7 @@ def _gone_back(tx: Tx, paid: Sequence[ServicePayment]) -> dict[Key, dict[str, An
 
 def _view(
     one: ServicePayment, goods: FulfillmentView | None, last: Mapping[str, Any],
-    back: Mapping[str, Any],
+    back: Mapping[str, Any], plan: PaidFor | None,
 ) -> PaymentView:  # fmt: skip
     def money(minor: int) -> Money:
         return Money(minor, one.currency, minor=True)
@@ -330,7 +338,8 @@ def _view(
         provider=one.provider, method=one.method, session_ref=one.session_id,
         payment_ref=one.provider_payment_id, package_id=one.package_id,
         package_name=one.package_name, promo_id=one.promo_id, purpose=one.purpose,
-        description=one.description, reference=one.reference, review=one.review,
+        description=plan.text if plan else one.description, paid_for=plan,
+        reference=one.reference, review=one.review,
         error_code=one.error_code, error_message=one.error_message, metadata=one.metadata,
         provider_response=last.get("response"), payment_url=last.get("url") if is_open else None,
         payment_url_expires_at=last.get("expires_at") if is_open and last.get("url") else None,

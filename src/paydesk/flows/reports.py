@@ -6,6 +6,7 @@ Nothing here changes anything, and nothing decides by it: each function answers 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from uuid import UUID
 
 from paydesk import ids
 from paydesk.errors import NotFound
-from paydesk.flows import attention, figure_parts, figures
+from paydesk.flows import attention, figure_parts, figures, subscription_payments
 from paydesk.flows.desk_lists import in_minor, like
 from paydesk.rules import ledger
 from paydesk.rules.figures import Range, midnight, zone_of
@@ -170,7 +171,7 @@ def payments_page(
         rows = tx.all(
             "select p.customer_id, p.id, p.state, p.currency, p.asked_minor, p.captured_minor,"
             " p.refunded_minor, p.credits_to_add, p.package_name, p.description, p.method,"
-            " p.provider, p.review, p.created_at, c.external_id, c.email, c.name"
+            " p.purpose, p.provider, p.review, p.created_at, c.external_id, c.email, c.name"
             " from payments p join customers c on c.customer_id = p.customer_id"
             " where (%(states)s::text[] = '{}' or p.state = any(%(states)s))"
             " and (%(customer)s::uuid is null or p.customer_id = %(customer)s)"
@@ -188,8 +189,20 @@ def payments_page(
                 "at": at, "after": after_id, "limit": limit + 1,
             },
         )  # fmt: skip
-    rows, more = rows[:limit], len(rows) > limit
+        rows, more = rows[:limit], len(rows) > limit
+        _name_plans(tx, rows)
     return rows, ids.show("payment", rows[-1]["id"]) if more else ""
+
+
+def _name_plans(tx: Tx, rows: Sequence[Row]) -> None:
+    """`paid_for` of each payment: the plan and the time of a subscription's invoice, else None.
+    Its description says them."""
+    plans = subscription_payments.of_payments(
+        tx, [(row["customer_id"], row["id"]) for row in rows if row["purpose"] == "invoice"]
+    )
+    for row in rows:
+        plan = row["paid_for"] = plans.get((row["customer_id"], row["id"]))
+        row["description"] = plan.text if plan else row["description"]
 
 
 def _cursor(env: Env, before: str) -> tuple[datetime | None, UUID | None]:
@@ -328,6 +341,7 @@ def payment_page(env: Env, payment_id: UUID) -> PaymentPage:
         )
         if payment is None:
             raise NotFound(f"No such payment: {ids.show('payment', payment_id)!r}.")
+        _name_plans(tx, [payment])
         fulfillments = _fulfillments(tx, key)
         txns = [row["txn_id"] for row in fulfillments if row["txn_id"]]
         entries = _entries(tx, key["customer"], payment_id, txns)

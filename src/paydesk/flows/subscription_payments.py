@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from paydesk.db.postgres import Tx
 
@@ -20,15 +21,16 @@ _PLAN = (
     "  and v.version = coalesce(l.plan_version, s.plan_version)"
 )
 _PAID_FOR: Any = " ".join([
-    "select p.id as payment_id, i.id as invoice_id, i.subscription_id, i.reason,"
-    " g.id as plan_id, g.key as plan_key, g.name as plan_name, g.kind, v.interval_unit,"
+    "select p.customer_id, p.id as payment_id, i.id as invoice_id, i.subscription_id, i.reason,"
+    " s.zone, g.id as plan_id, g.key as plan_key, g.name as plan_name, g.kind, v.interval_unit,"
     " v.interval_count, i.period_start, i.period_end,"
     " case when i.discount_minor > 0 then s.discount ->> 'code' end as code"
-    " from payments p"
+    " from unnest(%(customers)s::uuid[], %(ids)s::uuid[]) as k(c, p)"
+    " join payments p on p.customer_id = k.c and p.id = k.p"
     " join invoices i on i.customer_id = p.customer_id"
     "  and i.id = (p.terms -> 'goods' ->> 'invoice')::uuid"
     " join subscriptions s on s.customer_id = i.customer_id and s.id = i.subscription_id",
-    _PLAN, "where p.customer_id = %(customer_id)s and p.id = any(%(ids)s)",
+    _PLAN,
 ])  # fmt: skip
 _NAMED: Any = " ".join([
     "select i.reason, g.name, v.interval_unit as unit, v.interval_count as count"
@@ -44,6 +46,7 @@ class PaidFor:
     """What an invoice of a subscription asked money for. `plan_*` is the plan that it charges, of
     a change the new one; `period_*` the time that it is for; `code` what took something off."""
 
+    customer_id: UUID
     payment_id: UUID
     invoice_id: UUID
     subscription_id: UUID
@@ -52,6 +55,7 @@ class PaidFor:
     plan_key: str
     plan_name: str
     kind: str
+    zone: str
     interval_unit: str
     interval_count: int
     period_start: datetime | None
@@ -62,6 +66,26 @@ class PaidFor:
     def words(self) -> str:
         """What was paid for, for people."""
         return _words(self.reason, self.plan_name, self.interval_unit, self.interval_count)
+
+    @property
+    def is_change(self) -> bool:
+        return self.reason == "subscription_update"
+
+    @property
+    def text(self) -> str:
+        """What was paid for and for which time: `Pro, Nov 21 – Dec 21, 2026`, by the calendar of
+        the subscription."""
+        name = f"Change to {self.plan_name}" if self.is_change else self.plan_name
+        if self.period_start is None or self.period_end is None:
+            return name
+        return f"{name}, {_span(self.period_start, self.period_end, ZoneInfo(self.zone))}"
+
+
+def _span(start: datetime, end: datetime, zone: ZoneInfo) -> str:
+    """`Nov 21 – Dec 21, 2026`, with both years where they differ."""
+    first, last = start.astimezone(zone), end.astimezone(zone)
+    year = "" if first.year == last.year else f", {first.year}"
+    return f"{first:%b} {first.day}{year} – {last:%b} {last.day}, {last.year}"
 
 
 def _words(reason: str, name: str, unit: str, count: int) -> str:
@@ -78,14 +102,19 @@ def months_of(unit: str, count: int) -> int:
 
 def paid_for(tx: Tx, customer_id: UUID, payment_ids: Iterable[UUID]) -> dict[UUID, PaidFor]:
     """By payment; payments for other things are not in it."""
-    wanted = list(payment_ids)
-    if not wanted:
+    found = of_payments(tx, [(customer_id, one) for one in payment_ids])
+    return {key[1]: one for key, one in found.items()}
+
+
+def of_payments(tx: Tx, keys: Sequence[tuple[UUID, UUID]]) -> dict[tuple[UUID, UUID], PaidFor]:
+    """By (customer, payment), in one statement; payments for other things are not in it."""
+    if not keys:
         return {}
     rows = tx.all(
         _PAID_FOR,
-        {"customer_id": customer_id, "ids": wanted},
+        {"customers": [one[0] for one in keys], "ids": [one[1] for one in keys]},
     )
-    return {row["payment_id"]: PaidFor(**row) for row in rows}
+    return {(row["customer_id"], row["payment_id"]): PaidFor(**row) for row in rows}
 
 
 def words_of(tx: Tx, customer_id: UUID, invoice_id: UUID) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from paydesk.flows.subscription_payments import PaidFor
 from paydesk.notify import formats
 from paydesk.notify import invoices as papers
 from paydesk.notify.words import LOCALES, locale_of, say
@@ -73,6 +75,8 @@ WORDS: dict[str, dict[str, str]] = {
     "line_clawback_reversal": {"en": "Given back", "fr": "Rendus", "ht": "Remèt"},
     "line_transfer": {"en": "Transfer", "fr": "Transfert", "ht": "Transfè"},
     "bought_invoice": {"en": "Invoice", "fr": "Facture", "ht": "Fakti"},
+    "bought_change": {"en": "Change to {plan}", "fr": "Passage à {plan}",
+                      "ht": "Chanjman pou {plan}"},
     "bought_wallet": {"en": "Wallet", "fr": "Portefeuille", "ht": "Pòtfèy"},
     "line_expiration": {"en": "Expiration", "fr": "Expiration", "ht": "Ekspirasyon"},
     "line_membership_payment": {"en": "Membership payment", "fr": "Abonnement",
@@ -329,10 +333,20 @@ class Tongue:
         key = text.lower()
         return self(key) if key in ("tax", "discount", "adjustment") else text
 
-    def bought(self, text: str | None) -> str:
-        """What a payment is for: a name as it is, the desk's own words in the language."""
+    def bought(self, text: str | None, plan: PaidFor | None = None) -> str:
+        """What a payment is for: a name as it is, a plan or the desk's own words in the
+        language."""
+        if plan is not None:
+            name = plan.plan_name
+            return self("bought_change", plan=name) if plan.is_change else name
+        if number := re.fullmatch(r"Invoice (\S*\d)", text or ""):
+            return f"{self('bought_invoice')} {number[1]}"
         key = f"bought_{(text or '').lower()}"
         return self(key) if key in WORDS else text or self("payment")
+
+    def span(self, start: datetime, end: datetime) -> str:
+        """The days of a period, in the business's time zone."""
+        return f"{self.day(start)} – {self.day(end)}"
 
     def every(self, unit: str, count: int) -> str:
         """`a month`, `every 3 months`."""
