@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 
 import pytest
 from fastapi.testclient import TestClient
@@ -60,3 +61,34 @@ def test_once_the_money_has_come_it_leads_to_the_outcome(env, browser, view):
     answer = browser.get(local(view.url))
     assert answer.status_code == 303
     assert "Payment received" in browser.get(answer.headers["location"]).text
+
+
+@pytest.mark.parametrize(
+    ("locale", "told"),
+    [("fr", ("Payer 9,99", "ou par virement", "Déjà payé", "Est-il arrivé", "Propulsé par")),
+     ("ht", ("Peye 9,99", "transfè labank", "Ou peye deja?", "Èske li rive?", "Fonksyone ak"))],
+)  # fmt: skip
+def test_it_speaks_the_payers_language_to_the_last_word(browser, view, locale, told):
+    # S3.19 S3.21
+    path = local(view.url)
+    page = unescape(browser.get(f"{path}&locale={locale}").text)
+    assert f'<html lang="{locale}"' in page
+    for sentence in told:
+        assert sentence in page, sentence
+    for english in ("Pay ", "Reference", "receipt", "Powered by", "until"):
+        assert english not in page, english
+    form = {"s": path.partition("s=")[2], "reference": "R-1", "locale": locale}
+    place = f"/checkout/{path.split('/')[2]}/reference"
+    sent = browser.post(place, data=form)
+    assert sent.headers["location"].endswith(f"&told=1&locale={locale}")
+    again = browser.post(place, data={**form, "reference": "R-2"})
+    assert again.status_code == 422 and f'<html lang="{locale}"' in again.text
+
+
+
+def test_what_the_business_wrote_stands_as_it_wrote_it(env, browser, view, monkeypatch):
+    # S3.19
+    known = type(env.providers["manual"])
+    monkeypatch.setattr(known, "instructions", lambda self: "Bring it to 12 Wharf Street.")
+    page = browser.get(f"{local(view.url)}&locale=fr").text
+    assert "Bring it to 12 Wharf Street." in page and "par virement" not in page

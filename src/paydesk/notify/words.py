@@ -421,7 +421,7 @@ WORDS: dict[str, dict[str, str]] = {
     "method_card": {"en": "Card", "fr": "Carte", "ht": "Kat"},
     "method_cash": {"en": "Cash", "fr": "Espèces", "ht": "Lajan kach"},
     "method_bank_transfer": {"en": "Bank transfer", "fr": "Virement", "ht": "Transfè labank"},
-    "method_wallet": {"en": "Wallet", "fr": "Portefeuille", "ht": "Bous"},
+    "method_wallet": {"en": "Wallet", "fr": "Portefeuille", "ht": "Pòtfèy"},
     "method_manual": {
         "en": "Cash or bank transfer",
         "fr": "Espèces ou virement",

@@ -17,7 +17,7 @@ from paydesk import ids
 from paydesk.errors import NotFound, PaydeskError
 from paydesk.flows import checkout, credits, customers, invoice_books, returns
 from paydesk.pages import look, reader
-from paydesk.pages.portal_words import Tongue, locale_of
+from paydesk.pages.portal_words import Tongue
 from paydesk.pages.routing import new_router
 from paydesk.rules.payments import OPEN_STATES
 
@@ -197,12 +197,8 @@ def _remember(request: Request, answer: Response, view: CheckoutView) -> None:
 
 
 def _tongue(request: Request, view: CheckoutView) -> Tongue:
-    """What the address asks for, else what the customer is known to speak, or the browser."""
     env: Env = request.app.state.env
-    asked = locale_of(request.query_params.get("locale"), "")
-    if asked:
-        return Tongue(asked, env.settings.time_zone)
-    return reader.tongue(request, customers.get(env, view.customer_id))
+    return reader.tongue_asked(request, customers.get(env, view.customer_id))
 
 
 def _home(view: CheckoutView) -> str:
@@ -378,5 +374,5 @@ def _bonus(t: Tongue, view: CheckoutView) -> str:
 def _lasts(t: Tongue, credits_: int, days: int | None) -> str:
     if not days:
         return t("co_credits_ever", count=t.count(credits_))
-    time = t("co_year") if days in (365, 366) else t("co_days", count=t.count(days))
+    time = t("co_year") if days in (365, 366) else t("some_days", count=t.count(days))
     return t("co_credits", count=t.count(credits_), time=time)

@@ -94,7 +94,6 @@ OFFER_WORDS: dict[str, dict[str, str]] = {
                             " w la konte."},
     "to_account": {"en": "Go to your account", "fr": "Aller à votre compte",
                    "ht": "Ale nan kont ou"},
-    "your_account": {"en": "Your account", "fr": "Votre compte", "ht": "Kont ou"},
     # Why a code is refused
     "refused_unknown": {"en": "There is no such code.", "fr": "Ce code n’existe pas.",
                         "ht": "Kòd sa a pa egziste."},
@@ -170,6 +169,5 @@ OFFER_WORDS: dict[str, dict[str, str]] = {
     "wrong_request": {"en": "Request", "fr": "Demande", "ht": "Demann"},
     # Lines of the preview
     "tax": {"en": "Tax", "fr": "Taxe", "ht": "Taks"},
-    "discount": {"en": "Discount", "fr": "Remise", "ht": "Rabè"},
     "adjustment": {"en": "Adjustment", "fr": "Ajustement", "ht": "Ajisteman"},
 }  # fmt: skip

@@ -56,10 +56,8 @@ PAY_WORDS: dict[str, dict[str, str]] = {
     "co_title": {"en": "Pay {business}", "fr": "Payer {business}", "ht": "Peye {business}"},
     "co_once": {"en": "One-time payment · {currency}", "fr": "Paiement unique · {currency}",
                 "ht": "Yon sèl peman · {currency}"},
-    "co_order": {"en": "Your order", "fr": "Votre commande", "ht": "Kòmand ou"},
     "co_details": {"en": "Order details", "fr": "Détails de la commande",
                    "ht": "Detay kòmand lan"},
-    "co_subtotal": {"en": "Subtotal", "fr": "Sous-total", "ht": "Sou-total"},
     "co_included": {"en": "included", "fr": "incluse", "ht": "ladan l"},
     "co_due": {"en": "Total due", "fr": "Total à payer", "ht": "Total pou peye"},
     "co_contact": {"en": "Contact", "fr": "Contact", "ht": "Kontak"},
@@ -67,7 +65,6 @@ PAY_WORDS: dict[str, dict[str, str]] = {
     "co_entered": {"en": "Entered on {provider}’s secure page",
                    "fr": "Saisi sur la page sécurisée de {provider}",
                    "ht": "Ou antre l sou paj sekirize {provider}"},
-    "co_pay": {"en": "Pay {amount}", "fr": "Payer {amount}", "ht": "Peye {amount}"},
     "co_goes": {
         "en": "You continue on the payment page of {provider} and come back here. This order can"
               " be paid until",
@@ -92,13 +89,13 @@ PAY_WORDS: dict[str, dict[str, str]] = {
                         "fr": "{count} crédits · valables sans limite",
                         "ht": "{count} kredi · valab pou tout tan"},
     "co_year": {"en": "12 months", "fr": "12 mois", "ht": "12 mwa"},
-    "co_days": {"en": "{count} days", "fr": "{count} jours", "ht": "{count} jou"},
     "co_pieces": {"en": "{count} pieces", "fr": "{count} pièces", "ht": "{count} moso"},
     "means_card": {"en": "Card", "fr": "Carte", "ht": "Kat"},
     "means_payment": {"en": "Payment", "fr": "Paiement", "ht": "Peman"},
     "means_bitcoin": {"en": "Bitcoin", "fr": "Bitcoin", "ht": "Bitcoin"},
     "means_cash_or_bank_transfer": {"en": "Cash or bank transfer",
-                                    "fr": "Espèces ou virement", "ht": "Kach oswa viman"},
+                                    "fr": "Espèces ou virement",
+                                    "ht": "Lajan kach oswa transfè labank"},
     "means_moncash_account": {"en": "MonCash account", "fr": "Compte MonCash",
                               "ht": "Kont MonCash"},
     "means_natcash_account": {"en": "NatCash account", "fr": "Compte NatCash",
@@ -139,7 +136,7 @@ PAY_WORDS: dict[str, dict[str, str]] = {
         "ht": "Sa ap pran yon ti moman. Paj la ap kontinye pou kont li.",
     },
     "co_declined_title": {"en": "The payment did not go through",
-                          "fr": "Le paiement n’a pas abouti", "ht": "Peman an pa t pase"},
+                          "fr": "Le paiement n’a pas abouti", "ht": "Peman an pa pase"},
     "co_declined_text": {
         "en": "Nothing was charged. Go back to the payment page to try again or to pay otherwise.",
         "fr": "Rien n’a été débité. Revenez à la page de paiement pour réessayer ou payer"
@@ -175,13 +172,53 @@ PAY_WORDS: dict[str, dict[str, str]] = {
     "co_paid": {"en": "Paid", "fr": "Payé", "ht": "Peye"},
     "co_added": {"en": "Credits added", "fr": "Crédits ajoutés", "ht": "Kredi yo ajoute"},
     "co_on_way": {"en": "on their way", "fr": "en route", "ht": "sou wout"},
-    "co_count": {"en": "{count} credits", "fr": "{count} crédits", "ht": "{count} kredi"},
     "co_continue": {"en": "Continue", "fr": "Continuer", "ht": "Kontinye"},
     "co_again": {"en": "Try again", "fr": "Réessayer", "ht": "Eseye ankò"},
     "co_go_back": {"en": "Go back", "fr": "Revenir", "ht": "Tounen"},
     "co_to_page": {"en": "Back to the payment page", "fr": "Retour à la page de paiement",
                    "ht": "Tounen sou paj peman an"},
     "co_check": {"en": "Check now", "fr": "Vérifier maintenant", "ht": "Verifye kounye a"},
+    # What is paid by cash, transfer or agent
+    "by_hand_way": {
+        "en": "Pay at any of our distributors, or by bank transfer, with the reference below.",
+        "fr": "Payez chez l’un de nos distributeurs ou par virement, avec la référence ci-dessous.",
+        "ht": "Peye nan nenpòt nan distribitè nou yo, oswa ak yon transfè labank, ak referans ki"
+              " anba a.",
+    },
+    "by_hand_natcash": {
+        "en": "Send the amount by NatCash to {number}.",
+        "fr": "Envoyez le montant par NatCash au {number}.",
+        "ht": "Voye montan an ak NatCash nan {number}.",
+    },
+    "by_hand_title": {"en": "How to pay", "fr": "Comment payer", "ht": "Kijan pou peye"},
+    "by_hand_until": {"en": "Pay until", "fr": "À payer avant le", "ht": "Pou peye anvan"},
+    "by_hand_how": {
+        "en": "Write the reference beside the money, or say it at the counter: by it the payment"
+              " is found. You need not wait here; your order is completed when the money has come.",
+        "fr": "Indiquez la référence avec le versement ou donnez-la au guichet : c’est elle qui"
+              " permet de retrouver le paiement. Inutile d’attendre ici ; votre commande est"
+              " validée dès réception de l’argent.",
+        "ht": "Ekri referans lan ak lajan an, oswa di l nan kontwa a: se ak li yo jwenn peman an."
+              " Ou pa bezwen tann isit la; kòmand ou ap konplè lè lajan an rive.",
+    },
+    "by_hand_number": {
+        "en": "Paid already? The number on your receipt",
+        "fr": "Déjà payé ? Le numéro figurant sur votre reçu",
+        "ht": "Ou peye deja? Nimewo ki sou resi ou a",
+    },
+    "by_hand_send": {"en": "Send the number", "fr": "Envoyer le numéro", "ht": "Voye nimewo a"},
+    "by_hand_given": {"en": "Number you gave", "fr": "Numéro indiqué",
+                      "ht": "Nimewo ou te bay la"},
+    "by_hand_noted": {"en": "The reference was noted.", "fr": "La référence a été notée.",
+                      "ht": "Nou note referans lan."},
+    "by_hand_again": {
+        "en": "Another number was given for this payment before.",
+        "fr": "Un autre numéro a déjà été indiqué pour ce paiement.",
+        "ht": "Yo te bay yon lòt nimewo pou peman sa a deja.",
+    },
+    "by_hand_wrong": {"en": "This number cannot be taken.", "fr": "Ce numéro n’est pas valable.",
+                      "ht": "Nimewo sa a pa bon."},
+    "by_hand_come": {"en": "Has it come?", "fr": "Est-il arrivé ?", "ht": "Èske li rive?"},
     "invoice_bank": {
         "en": "Your bank asks you to confirm this payment.",
         "fr": "Votre banque vous demande de confirmer ce paiement.",

@@ -14,15 +14,20 @@ from paydesk.flows.subscription_payments import PaidFor
 from paydesk.notify import formats
 from paydesk.notify import invoices as papers
 from paydesk.notify.words import LOCALES, locale_of, say
+from paydesk.notify.words import WORDS as PAPER_WORDS
 from paydesk.pages.offer_words import OFFER_WORDS
 from paydesk.pages.pay_words import PAY_WORDS
 from paydesk.rules import access
 
 __all__ = ["LOCALES", "Tongue", "locale_of"]
 
+#: What pages call as mails and papers do.
+_SHARED = ("account", "amount", "date", "discount", "invoice", "payment", "plan", "receipt",
+           "reference", "subtotal", "total")  # fmt: skip
+
 #: Key -> sentence by language. Names in braces are filled in; every language has the same ones.
 WORDS: dict[str, dict[str, str]] = {
-    "account": {"en": "Your account", "fr": "Votre compte", "ht": "Kont ou"},
+    **{key: PAPER_WORDS[key] for key in _SHARED},
     "credits": {"en": "Credits", "fr": "Crédits", "ht": "Kredi"},
     "some_expire": {"en": "Some expire on {day}", "fr": "Certains expirent le {day}",
                     "ht": "Gen ladan yo k ap ekspire nan dat {day}"},
@@ -38,16 +43,13 @@ WORDS: dict[str, dict[str, str]] = {
     "list_price": {"en": "List price", "fr": "Prix public", "ht": "Pri piblik"},
     "history": {"en": "History", "fr": "Historique", "ht": "Istwa"},
     "payments": {"en": "Payments", "fr": "Paiements", "ht": "Peman"},
-    "payment": {"en": "Payment", "fr": "Paiement", "ht": "Peman"},
     "for": {"en": "For", "fr": "Pour", "ht": "Pou"},
-    "amount": {"en": "Amount", "fr": "Montant", "ht": "Montan"},
     "when": {"en": "When", "fr": "Date", "ht": "Lè"},
-    "receipt": {"en": "Receipt", "fr": "Reçu", "ht": "Resi"},
     "no_payments": {"en": "No payments yet", "fr": "Aucun paiement", "ht": "Poko gen peman"},
     "no_payments_why": {"en": "What you buy appears here.", "fr": "Vos achats s’affichent ici.",
                         "ht": "Sa ou achte ap parèt isit la."},
     "powered": {"en": "Powered by Paydesk", "fr": "Propulsé par Paydesk",
-                "ht": "Mache ak Paydesk"},
+                "ht": "Fonksyone ak Paydesk"},
     # Credits
     "no_batches": {"en": "No credits", "fr": "Aucun crédit", "ht": "Pa gen kredi"},
     "no_batches_why": {"en": "Bought and granted credits are kept in batches.",
@@ -56,7 +58,6 @@ WORDS: dict[str, dict[str, str]] = {
     "expires_on": {"en": "expires on {day}", "fr": "expire le {day}", "ht": "ekspire {day}"},
     "never_expires": {"en": "never expires", "fr": "n’expire pas", "ht": "pa janm ekspire"},
     "left_of": {"en": "of {count}", "fr": "sur {count}", "ht": "sou {count}"},
-    "reference": {"en": "Reference", "fr": "Référence", "ht": "Referans"},
     "balance": {"en": "Balance", "fr": "Solde", "ht": "Balans"},
     "no_history": {"en": "No credits yet", "fr": "Aucun crédit", "ht": "Poko gen kredi"},
     "no_history_why": {"en": "What is bought, given, used and expired appears here.",
@@ -82,7 +83,6 @@ WORDS: dict[str, dict[str, str]] = {
     "line_membership_payment": {"en": "Membership payment", "fr": "Abonnement",
                                 "ht": "Abònman"},
     # The plan
-    "plan": {"en": "Plan", "fr": "Formule", "ht": "Plan"},
     "no_plan": {"en": "No plan", "fr": "Aucune formule", "ht": "Pa gen plan"},
     "no_plan_why": {"en": "A plan that you subscribe to appears here.",
                     "fr": "La formule à laquelle vous vous abonnez s’affiche ici.",
@@ -194,9 +194,6 @@ WORDS: dict[str, dict[str, str]] = {
     "reactivate": {"en": "Reactivate", "fr": "Réactiver", "ht": "Reaktive"},
     # Invoices
     "invoices": {"en": "Invoices", "fr": "Factures", "ht": "Fakti"},
-    "invoice": {"en": "Invoice", "fr": "Facture", "ht": "Fakti"},
-    "total": {"en": "Total", "fr": "Total", "ht": "Total"},
-    "date": {"en": "Date", "fr": "Date", "ht": "Dat"},
     # What was done
     "done_changed": {"en": "Your plan was changed.", "fr": "Votre formule a été changée.",
                      "ht": "Plan ou chanje."},
@@ -283,6 +280,10 @@ class Tongue:
     def day(self, at: datetime | None) -> str:
         """The day of an instant in the business's time zone."""
         return formats.day(at.astimezone(self._zone), self.locale) if at else "—"
+
+    def hour(self, at: datetime) -> str:
+        """`14:05 UTC`: the hour in the business's time zone, which is named."""
+        return at.astimezone(self._zone).strftime("%H:%M %Z")
 
     def count(self, number: int) -> str:
         return formats.number(number, self.locale)

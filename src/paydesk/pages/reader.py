@@ -38,3 +38,11 @@ def tongue(request: Request, customer: Customer | None = None) -> Tongue:
     """The words of that language, with the days of the business."""
     env: Env = request.app.state.env
     return Tongue(locale_of(request, customer), env.settings.time_zone)
+
+
+def tongue_asked(request: Request, customer: Customer, asked: str = "") -> Tongue:
+    """What is asked for, by the address where `asked` is empty, else what the customer is known to
+    speak, or the browser."""
+    env: Env = request.app.state.env
+    asked = words.locale_of(asked or request.query_params.get("locale"), "")
+    return Tongue(asked, env.settings.time_zone) if asked else tongue(request, customer)
