@@ -73,3 +73,30 @@ def test_what_a_button_would_do_is_said_before_it_is_done(desk, shop, visit):
     assert button.is_visible()
     assert page.get_by_text("It asks for nothing any more.").is_visible()
     assert desk.api("GET", f"/v1/invoices/{invoice}")["status"] == "open"
+
+
+LONG = "Professional Studio for Agencies and Cooperatives with Unlimited Shared Libraries"
+
+
+@pytest.mark.parametrize("size", ["wide", "phone"])
+def test_a_long_name_hides_no_sum_beside_it(desk, visit, size):  # S1.52
+    desk.api("POST", "/v1/customers", {
+        "external_id": "long-" + "winded" * 12, "name": LONG,
+        "email": "accounts.payable.of.all.our.many.workshops@cooperative-of-bookbinders.example",
+    })  # fmt: skip
+    desk.api("PUT", "/v1/plans/long-winded", {
+        "name": LONG, "family": "long", "amount": 12_345_678, "currency": "usd", "public": False,
+        "trial_days": 30, "trial_needs_method": False,
+    })  # fmt: skip
+    who = "long-" + "winded" * 12
+    known = desk.api("GET", f"/v1/subscriptions?customer={who}")["data"]
+    sub = known[0] if known else desk.api(
+        "POST", "/v1/subscriptions", {"customer": who, "plan": "long-winded"}
+    )  # fmt: skip
+    page = visit(size=size)
+    for place in ("subscriptions?q=long-", f"customers/{sub['customer']}", "plans"):
+        page.goto(f"{desk.url}/dashboard/{place}")
+        price = page.locator("td.amount, td.prices").filter(has_text="$123,456.78").first
+        box = price.bounding_box()
+        assert box and box["x"] + box["width"] <= page.viewport_size["width"], place
+        assert not page.evaluate("document.documentElement.scrollWidth > window.innerWidth"), place

@@ -350,3 +350,20 @@ def test_a_customers_page_shows_subscriptions_and_invoices(env, visitor, maya):
     )
     (bill,) = invoices.list_(env, maya.customer_id)
     assert home_of(maya) in page.text and invoice_home(bill) in page.text
+
+
+def test_a_draft_asks_for_nothing_and_says_what_comes(env, visitor):  # S1.50
+    who = customers.ensure(env, "drafty")
+    made = invoices.create(env, NewInvoice(
+        customer_id=who.uuid, currency="usd", request_key=uuid4(), finalize=False,
+        items=[NewItem(kind="one_off", description="Hours", amount_minor=4500)],
+    ))  # fmt: skip
+    page = visitor("finance").get(f"/dashboard/invoices/{ids.show('invoice', made.id)}").text
+    assert "no number yet" in page and "Finalizing adds the taxes" in page
+    assert "Still asked for" not in page and "Tries" not in page
+
+
+def test_a_page_that_is_not_there_leads_back(visitor):  # S0.32
+    page = visitor("finance").get("/dashboard/invoices/nothing")
+    assert page.status_code == 404
+    assert 'href="/dashboard"' in page.text
