@@ -26,6 +26,8 @@ _CLOCKED = 0xFFF << (TAG_BITS - 12)
 _TAG_MASK = (1 << TAG_BITS) - 1
 _VERSION = 8 << 76
 _VARIANT = 2 << 62
+#: Where the tag stands in an id, the customer's own and those of what is his.
+_TAG_PLACES = (0xFFF << 64) | (((1 << 62) - 1) & ~((1 << RANDOM_BITS) - 1))
 #: Douglas Crockford's base 32 alphabet: no I, L, O, U.
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]
@@ -83,9 +85,20 @@ _random = random.Random(secrets.randbits(256))
 os.register_at_fork(after_in_child=lambda: _random.seed(secrets.randbits(256)))
 
 
+def _uuid(number: int) -> UUID:
+    """The same as UUID(int=number), which looks at many things that are so here."""
+    made = object.__new__(UUID)
+    _set(made, "int", number)
+    _set(made, "is_safe", uuid.SafeUUID.unknown)
+    return made
+
+
+_set = object.__setattr__
+
+
 def _assemble(ms: int, low74: int, version: int = _VERSION) -> UUID:
     high12, low62 = low74 >> 62, low74 & ((1 << 62) - 1)
-    return UUID(int=(ms << 80) | version | (high12 << 64) | _VARIANT | low62)
+    return _uuid((ms << 80) | version | (high12 << 64) | _VARIANT | low62)
 
 
 def customer_of_tag(tag: int) -> UUID:
@@ -126,9 +139,9 @@ def customer_of(owned: UUID) -> UUID:
 
 def new_owned(customer_id: UUID, ms: int | None = None) -> UUID:
     """A new id of something that belongs to this customer. `ms`: Unix milliseconds."""
-    ms = time.time_ns() // 1_000_000 if ms is None else ms
-    low = (tag_of(customer_id) << RANDOM_BITS) | _random.getrandbits(RANDOM_BITS)
-    return _assemble(ms & ((1 << 48) - 1), low)
+    ms = time.time_ns() // 1_000_000 if ms is None else ms & ((1 << 48) - 1)
+    tag = customer_id.int & _TAG_PLACES
+    return _uuid((ms << 80) | _VERSION | _VARIANT | tag | _random.getrandbits(RANDOM_BITS))
 
 
 def new_catalog(ms: int | None = None) -> UUID:
@@ -147,12 +160,13 @@ def request_key(*parts: str) -> UUID:
 
 def show(kind: str, value: UUID) -> str:
     """`show("payment", uuid)` is `pay_` and 26 characters of base 32."""
-    number, pairs = value.int, []
-    for _ in range(_TEXT_LENGTH // 2):
-        pairs.append(_PAIRS[number & 1023])
-        number >>= 10
-    pairs.reverse()
-    return f"{PREFIXES[kind]}_{''.join(pairs)}"
+    n, p = value.int, _PAIRS  # One expression: it is asked for ten times for each renewal.
+    return (
+        f"{PREFIXES[kind]}_{p[n >> 120]}{p[n >> 110 & 1023]}{p[n >> 100 & 1023]}"
+        f"{p[n >> 90 & 1023]}{p[n >> 80 & 1023]}{p[n >> 70 & 1023]}{p[n >> 60 & 1023]}"
+        f"{p[n >> 50 & 1023]}{p[n >> 40 & 1023]}{p[n >> 30 & 1023]}{p[n >> 20 & 1023]}"
+        f"{p[n >> 10 & 1023]}{p[n & 1023]}"
+    )
 
 
 def parse(kind: str, text: str) -> UUID:

@@ -31,7 +31,7 @@ _WRITERS: dict[type, Callable[[Any], str]] = {
     str: _quoted,
     int: str,
     bool: lambda one: "t" if one else "f",
-    datetime: lambda one: f'"{one}"',
+    datetime: datetime.isoformat,
     Jsonb: _document,
 }
 #: Types of which each value is sent as the same type of PostgreSQL.

@@ -163,14 +163,16 @@ class _Part(Tx):
         return rows[0] if rows else None
 
     def all(self, query: Any, params: Params = None) -> list[Any]:
-        if self.is_alone:
-            return self._group.tx.all(query, params)
-        return self._group.wait(_Statement(query, params, False))
+        group = self._group
+        if self._alone or getcurrent() is group.main:
+            return group.tx.all(query, params)
+        return group.main.switch(_Statement(query, params, False))
 
     def run(self, query: Any, params: Params = None) -> int:
-        if self.is_alone:
-            return self._group.tx.run(query, params)
-        return self._group.wait(_Statement(query, params, True))
+        group = self._group
+        if self._alone or getcurrent() is group.main:
+            return group.tx.run(query, params)
+        return group.main.switch(_Statement(query, params, True))
 
     def lock(self, *customers: UUID, free_only: bool = False) -> None:
         self._group.tx.lock(*customers, free_only=free_only)
@@ -274,9 +276,14 @@ class _Group:
             assert cursor.rowcount == len(asked), "each of these inserts one row"
             return [1] * len(asked)
         found: list[list[Any]] = [[] for _ in asked]
-        whose = {one.params.get(_OWNER): number for number, one in enumerate(asked)}
-        for row in cursor.fetchall():
-            found[row.pop("_n") if "_n" in row else whose[row.pop("_owner")]].append(row)
+        rows = cursor.fetchall()
+        if rows and "_n" in rows[0]:
+            for row in rows:
+                found[row.pop("_n")].append(row)
+        elif rows:
+            whose = {one.params.get(_OWNER): number for number, one in enumerate(asked)}
+            for row in rows:
+                found[whose[row.pop("_owner")]].append(row)
         return [len(rows) for rows in found] if asked[0].is_count else found
 
 
@@ -330,8 +337,7 @@ def _made(asked: list[_Statement]) -> _Made | None:
     if shape is None:
         return None
     sql, has_rows = shape
-    owners = {one.params.get(_OWNER) for one in asked}
-    if not _SELECT.match(sql) and len(owners) != len(asked):
+    if not _SELECT.match(sql) and len({one.params.get(_OWNER) for one in asked}) != len(asked):
         return None
     return _Made(sql, {**fixed, "_n": list(range(len(asked)))}, has_rows)
 

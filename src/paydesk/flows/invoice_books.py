@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
@@ -157,7 +157,14 @@ def change(tx: Tx, row: InvoiceRow, **values: Any) -> InvoiceRow:
     told = {name: jsonb(one) if name in _JSON else one for name, one in values.items()}
     after = tx.one(_update(names), {"customer_id": row.customer_id, "id": row.id, **told})
     assert after is not None, "invoices stay"
-    return InvoiceRow(**after)
+    if after["version"] != row.version + 1:  # It was read before somebody else's change.
+        return get(tx, row.customer_id, row.id)
+    return msgspec.structs.replace(row, **{n: _kept(one) for n, one in values.items()}, **after)
+
+
+def _kept(value: Any) -> Any:
+    """A value as it comes out of the row that it was written into."""
+    return value.astimezone(UTC) if isinstance(value, datetime) else value
 
 
 @lru_cache(maxsize=256)
@@ -167,8 +174,8 @@ def _update(names: tuple[str, ...]) -> Any:
     assert not unknown, f"these do not change: {sorted(unknown)}"
     return " ".join([
         "update invoices set", ", ".join(f"{name} = %({name})s" for name in names),
-        ", version = version + 1 where customer_id = %(customer_id)s and id = %(id)s returning",
-        COLUMNS,
+        ", version = version + 1 where customer_id = %(customer_id)s and id = %(id)s"
+        " returning version, updated_at",
     ])  # fmt: skip
 
 
