@@ -67,3 +67,8 @@ def test_a_single_payment_takes_no_coupon_here(world):
             "line_items": [{"quantity": 1, "price_data": {
                 "currency": "usd", "unit_amount": 500, "product_data": {"name": "One"}}}],
         })  # fmt: skip
+
+
+def test_an_amount_off_names_its_currency(client):
+    with pytest.raises(stripe.InvalidRequestError, match="currency"):
+        client.v1.coupons.create({"amount_off": 500})

@@ -27,6 +27,8 @@ def create(call: Call) -> dict[str, Any]:
         raise StripeError("percent_off must be between 0 and 100.", param="percent_off")
     if amount is not None and amount <= 0:
         raise StripeError("amount_off must be positive.", param="amount_off")
+    if amount is not None and not params.get("currency"):
+        raise errors.missing_param("currency")
     duration, months = params.get("duration", "once"), params.get("duration_in_months")
     if (duration == "repeating") != (months is not None):
         raise errors.missing_param("duration_in_months")
