@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from types import SimpleNamespace
+from uuid import uuid4
 
 import pytest
 from provider_run import There
 from test_provider_billing_payments import attach, pay_back, unpaid
 
 from paydesk.errors import NotRefundable
-from paydesk.flows import credits, refunds
+from paydesk.flows import credit_notes, credits, invoices, refunds
 from paydesk.flows import subscription_changes as changes
+from paydesk.flows.credit_notes import NewNote
 from paydesk.rules.money import USD
 
 
@@ -160,3 +162,27 @@ def test_what_went_back_of_any_part_before_is_not_unused_too(there, captured):
         there.deliver()
     pay_back(there, sub, captured, 1500)
     assert sum(give_up(there, sub)) == 2000
+
+
+def note_of(there, sub, kind: str, amount: int, **more):
+    """A credit note of so much of a line of the newest invoice."""
+    bill = invoices.get(there.env, sub.customer_id, there.look(sub).latest_invoice_id)
+    [line] = [one for one in bill.items if one.kind == kind]
+    return credit_notes.create(there.env, NewNote(
+        customer_id=sub.customer_id, invoice_id=bill.id, items=[(line.id, amount)], by="desk",
+        request_key=uuid4(), **more,
+    ))  # fmt: skip
+
+
+# S1.21 S1.28
+@pytest.mark.parametrize(("kind", "amount", "plan"), [
+    ("one_off", 20000, 2000), ("one_off", 15000, 2000), ("recurring", 1500, 500),
+])  # fmt: skip
+def test_a_note_about_a_line_leaves_the_others_as_they_are(there, kind, amount, plan):
+    there.plan("pro")
+    sub = with_fee(there, description="Fitting")
+    note = note_of(there, sub, kind, amount)
+    assert note.refunded.minor == amount
+    back = give_up(there, sub)
+    back.remove(amount)
+    assert abs(sum(back) - min(plan, 2000 * left_of(there, sub))) < 2

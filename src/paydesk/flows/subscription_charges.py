@@ -115,7 +115,13 @@ _CHARGED = """
         coalesce((select sum(r.amount_minor) from credit_notes n join refunds r
             on r.customer_id = n.customer_id and r.id = n.refund_id
             where n.customer_id = %(customer_id)s and n.invoice_id = v.id
-            and n.state = 'issued' and r.state = any(%(live)s)), 0)::bigint as noted
+            and n.state = 'issued' and r.state = any(%(live)s)), 0)::bigint as noted,
+        coalesce((select sum((l.line ->> 'amount')::bigint) from credit_notes n
+            cross join lateral jsonb_array_elements(n.items) l (line)
+            join invoice_items f on f.customer_id = n.customer_id
+            and f.id = (l.line ->> 'item')::uuid and f.kind in ('one_off', 'adjustment')
+            where n.customer_id = %(customer_id)s and n.invoice_id = v.id
+            and n.state = 'issued'), 0)::bigint as elsewhere
     from invoice_items i join invoices v on v.customer_id = i.customer_id and v.id = i.invoice_id
     cross join lateral (
         select coalesce(sum(p.refunded_minor), 0)::bigint as refunded, coalesce(sum((
@@ -165,7 +171,8 @@ def _paid(row: Mapping[str, Any]) -> int:
 
 def _gone(row: Mapping[str, Any]) -> int:
     """What of a charge's invoice went back by notes, refunds and disputes, without the taxes that
-    came on top of it."""
+    came on top of it. What notes say of lines that are no plan's is theirs; all else counts
+    against the plan's first."""
     total = row["total_minor"]
     if total <= 0:
         return 0
@@ -173,6 +180,7 @@ def _gone(row: Mapping[str, Any]) -> int:
         back = row["credited_minor"] + max(0, row["refunded"] - row["noted"])
     else:
         back = max(row["credited_minor"], row["refunded"])
+    back = max(0, back - row["elsewhere"])
     net = row["subtotal_minor"] - abs(row["discount_minor"])
     net = net if 0 < net < total else total
     return invoice_rules.half_up(Fraction(min(back + row["held"], total) * net, total))
