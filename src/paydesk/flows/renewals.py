@@ -30,6 +30,7 @@ from paydesk.flows import (
     provider_calls,
     subscription_notices,
     subscription_pauses,
+    subscription_trials,
 )
 from paydesk.flows import subscription_bills as bills
 from paydesk.flows import subscription_steps as steps
@@ -246,6 +247,8 @@ def _renew(env: Env, tx: Tx, now: datetime, sub: Sub) -> provider_calls.Call | N
         steps.save(tx, now, sub)
         return None
     _take_next(tx, now, sub)
+    if is_trial:
+        subscription_trials.count_on(sub, steps.terms(tx, sub))
     _move_on(tx, sub)
     if is_trial:
         steps.move(tx, now, sub, "paid", None)

@@ -25,10 +25,15 @@ def lay_out(sub: Sub, told: Terms, now: datetime, days: int) -> None:
     """The trial is period 0; the plan's own periods begin at its end."""
     sub.trial_start, sub.trial_end = now, now + timedelta(days=days)
     sub.period, sub.period_start, sub.period_end = 0, now, sub.trial_end
-    sub.anchor, sub.anchor_period = sub.trial_end, 1
+    count_on(sub, told)
+
+
+def count_on(sub: Sub, told: Terms) -> None:
+    """Periods are counted from the trial's end, by the plan that it ends with."""
+    sub.anchor, sub.anchor_period = sub.period_end, sub.period + 1
     if told.billing == "calendar":
-        sub.anchor = periods.calendar_anchor(sub.trial_end, told.interval_unit, sub.zone)
-        sub.anchor_period = 2
+        sub.anchor = periods.calendar_anchor(sub.period_end, told.interval_unit, sub.zone)
+        sub.anchor_period += 1
 
 
 def begin(
