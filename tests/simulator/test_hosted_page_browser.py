@@ -1,12 +1,18 @@
 """The hosted page in a real browser: both themes, two widths, with and without scripts."""
 
 import shutil
+import sys
+from pathlib import Path
 
 import pytest
 from simulator_support import session_params
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "kit"))
+
+import browsing
+
 playwright = pytest.importorskip("playwright.sync_api")
-axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+pytest.importorskip("axe_playwright_python.sync_playwright")
 CHROMIUM = shutil.which("chromium")
 pytestmark = [
     pytest.mark.browser,
@@ -30,43 +36,44 @@ def session(sandbox):
     return sandbox.request("POST", "/v1/checkout/sessions", session_params(success_url=thanks))
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 390])
-def test_the_page_is_accessible_and_fits(sandbox, chromium, session, width, scheme):
-    context = chromium.new_context(
-        viewport={"width": width, "height": 844}, color_scheme=scheme, bypass_csp=True
-    )
-    page = context.new_page()
-    page.goto(session["url"])
-    assert page.evaluate("document.documentElement.scrollWidth") == width
-    # The form is on the first screen of a phone, its button included.
-    assert page.locator("#pay").bounding_box()["y"] + 48 < 844
-    assert page.evaluate("getComputedStyle(document.getElementById('number')).fontSize") == "16px"
-    assert axe.Axe().run(page).violations_count == 0
-    page.locator("summary", has_text="All test cards").click()
-    assert axe.Axe().run(page).violations_count == 0
+@pytest.fixture
+def page(chromium):
+    """On a wide screen, in light colors."""
+    width, height = browsing.WIDTHS["wide"]
+    context = chromium.new_context(viewport={"width": width, "height": height}, bypass_csp=True)
+    yield context.new_page()
     context.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_of_an_invoice_is_accessible_and_fits(sandbox, chromium, scheme):
+def test_the_page_is_accessible_and_fits(sandbox, page, session):
+    page.goto(session["url"])
+    for name, size in browsing.WIDTHS.items():
+        page.set_viewport_size({"width": size[0], "height": 844})
+        assert page.evaluate("document.documentElement.scrollWidth") == size[0]
+        # The form is on the first screen of a phone, its button included.
+        assert page.locator("#pay").bounding_box()["y"] + 48 < 844, name
+        font = page.evaluate("getComputedStyle(document.getElementById('number')).fontSize")
+        assert font == "16px"
+    page.set_viewport_size({"width": 1440, "height": 844})
+    # The test cards are closed at first, open in dark colors and on the phone.
+    assert browsing.examined(page, "hosted") == []
+    cards = page.locator("details").filter(has_text="All test cards")
+    assert cards.get_attribute("open") is not None
+    assert browsing.faults_of(page) == []
+
+
+def test_the_page_of_an_invoice_is_accessible_and_fits(sandbox, page):
     customer = sandbox.request("POST", "/v1/customers", {"name": "Maya Okafor", "balance": -300})
     made = sandbox.request("POST", "/v1/invoices", {"customer": customer["id"]})
     sandbox.request("POST", "/v1/invoiceitems", {
         "customer": customer["id"], "invoice": made["id"], "amount": 2500, "currency": "usd",
         "description": "Remaining time on a plan with a rather long name after 16 Apr 2026"})
     final = sandbox.request("POST", f"/v1/invoices/{made['id']}/finalize")
-    context = chromium.new_context(
-        viewport={"width": 390, "height": 844}, color_scheme=scheme, bypass_csp=True
-    )
-    page = context.new_page()
     page.goto(final["hosted_invoice_url"])
-    assert page.evaluate("document.documentElement.scrollWidth") == 390
-    assert axe.Axe().run(page).violations_count == 0
+    assert browsing.examined(page, "hosted-invoice") == []
     page.get_by_role("button", name="Pay $22.00").click()
     page.get_by_role("heading", name="This invoice is paid").wait_for()
-    assert axe.Axe().run(page).violations_count == 0
-    context.close()
+    assert browsing.examined(page, "hosted-invoice-paid") == []
 
 
 @pytest.mark.parametrize("scripts", [True, False])
