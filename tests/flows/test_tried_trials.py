@@ -1,4 +1,4 @@
-"""Changes within a trial: what begins when it ends is the plan's own period, for the plan's price."""
+"""Changes within a trial: at its end begins a period of the new plan, for its price."""
 
 from __future__ import annotations
 
