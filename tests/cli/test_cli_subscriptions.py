@@ -41,7 +41,7 @@ def test_a_subscription_is_changed_and_canceled_from_the_shell(paydesk, sub):
 
 
 def test_one_that_stripe_runs_is_begun_and_looked_at_from_the_shell(paydesk, sub, sim, make):
-    # S1.12 S1.16
+    # S1.12 S1.16 S1.29
     who = make.user()
     made = told(paydesk, "subscriptions", "start", who.id, "pro", "--runner", "provider",
                 "--key", "one")[0]  # fmt: skip
@@ -52,6 +52,11 @@ def test_one_that_stripe_runs_is_begun_and_looked_at_from_the_shell(paydesk, sub
     sim.pay(sim.objects("checkout.session")[-1]["id"])
     assert told(paydesk, "subscriptions", "show", made["id"])[0]["status"] == "incomplete"
     assert told(paydesk, "subscriptions", "look", made["id"])[0]["status"] == "active"
+    later = told(paydesk, "subscriptions", "change", made["id"], "--plan", "team",
+                 "--at", "period_end", "--yes")[0]  # fmt: skip
+    assert (later["plan"], later["next"]) == ("pro", "team x 1")
+    back = told(paydesk, "subscriptions", "drop-change", made["id"])[0]
+    assert (back["plan"], back["next"]) == ("pro", None)
 
 
 # S1.44
