@@ -120,6 +120,9 @@ def _verified(
         return InvalidSignature()
     except PaydeskError as exc:
         return exc
+    except Exception as exc:  # The edge of one delivery: an adapter's fault stops no other.
+        log.exception("a webhook cannot be read", provider=provider)
+        return Unavailable(f"The webhook cannot be read: {type(exc).__name__}.")
 
 
 # Taking up -------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from paydesk.db.postgres import Tx
 from paydesk.env import Env
 from paydesk.flows import sweeps
 from paydesk.logger import get_logger
+from paydesk.providers import texts
 from paydesk.providers.base import ProviderEvent
 from paydesk.rules.payments import backoff_s
 
@@ -39,6 +41,9 @@ APPLY = {
 }
 #: Kinds whose word in `about` is another's: an invoice's subscription is what is asked about.
 _FAMILY = {"invoice.updated": "subscription"}
+
+#: What an event names things by.
+_NAMES = ("ref", "payment_ref", "charge_ref", "payment_id", "customer_id", "about")
 
 #: An event's provider, account and id; its next state and why.
 Key = tuple[str, str, str]
@@ -95,7 +100,27 @@ class Row:
 
 
 def row_of(env: Env, provider: str, event: ProviderEvent) -> Row:
+    event = _fit(event)
     return Row(provider, event.account or env.providers[provider].account, event)
+
+
+def _fit(event: ProviderEvent) -> ProviderEvent:
+    """An event whose texts can be kept, whatever its adapter made of it: where a name is none, it
+    is parked. Without an id it is known by its body."""
+    body = texts.text(event.body)
+    found = replace(event, body=body, type=texts.text(event.type)[:255])
+    odd = [name for name in _NAMES if getattr(event, name) is not None
+           and not (texts.is_id(getattr(event, name)))]  # fmt: skip
+    found = replace(found, **dict.fromkeys(odd))
+    if not texts.is_id(event.id):
+        told = body.encode()
+        found = replace(found, id="sha256:" + hashlib.sha256(told).hexdigest())
+        odd = ["id", *odd]
+    if event.account and not texts.is_id(event.account):
+        found, odd = replace(found, account=""), ["account", *odd]
+    if not odd:
+        return found
+    return replace(found, problem=found.problem or f"{', '.join(odd)}: no name of anything")
 
 
 def distinct(rows: Iterable[Row]) -> list[Row]:
@@ -179,7 +204,7 @@ def stored(env: Env, row: Mapping[str, Any]) -> Row:
     """A stored event once more. Raises whatever its reader raises."""
     event = env.providers[row["provider"]].read_event(row["body"], row["ref"])
     # The row's own id and type count, whatever the reader makes of the body.
-    event = replace(event, id=row["event_id"], type=row["type"], body=row["body"])
+    event = _fit(replace(event, id=row["event_id"], type=row["type"], body=row["body"]))
     return Row(row["provider"], row["account"], event, row["tries"], row["received_at"])
 
 
@@ -386,5 +411,4 @@ def _write(
 
 def _text(why: str | None) -> str | None:
     """A text as the database takes it: whole letters, and none that ends it."""
-    letters = (why or "").replace("\0", "").encode("utf-8", "replace").decode("utf-8")
-    return letters[:500] or None
+    return texts.text(why or "")[:500] or None

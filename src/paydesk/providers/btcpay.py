@@ -16,6 +16,7 @@ from functools import cached_property
 from typing import Any
 
 from paydesk.errors import InvalidRequest, InvalidSignature, MalformedRequest
+from paydesk.providers import texts
 from paydesk.providers.base import (
     AnswerUnclear,
     Charge,
@@ -203,7 +204,7 @@ class BTCPay(Provider):
     def read_event(self, body: str, ref: str | None) -> ProviderEvent:
         """What an event is about. It carries no claim: BTCPay is asked how the invoice stands."""
         try:
-            raw = json.loads(body)
+            raw = texts.clean(json.loads(body))
             kind, delivery = str(raw["type"]), raw.get("originalDeliveryId") or raw["deliveryId"]
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise MalformedRequest("The webhook's body is no event of BTCPay.") from None
@@ -215,7 +216,9 @@ class BTCPay(Provider):
             return ProviderEvent(
                 kind="charge.updated", ref=invoice, problem="The event is another store's.", **told
             )
-        order_id = (raw.get("metadata") or {}).get("orderId")
+        metadata = raw.get("metadata")
+        order_id = metadata.get("orderId") if isinstance(metadata, dict) else None
+        order_id = order_id if order_id is None else str(order_id)
         if order_id is not None and not is_ours(order_id):
             # Another program's invoice of the same store.
             return ProviderEvent(kind="ignored", ref=invoice, **told)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from paydesk.errors import OutcomeUnknown, ProviderRefused, ProviderUnavailable
+from paydesk.providers import texts
 from paydesk.providers.circuit import AnswerUnclear, SlowDown, told_s
 
 if TYPE_CHECKING:
@@ -330,9 +331,10 @@ def encode(value: Any) -> str:
 
 
 def decode(content: bytes) -> Any:
-    """The JSON with exact numbers; None where it is none."""
+    """The JSON with exact numbers, in texts that can be kept; None where it is none."""
     try:
-        return json.loads(content, parse_float=Decimal)
+        found = json.loads(content, parse_float=Decimal)
+        return texts.clean(found) if texts.may_be_odd(content) else found
     except (ValueError, RecursionError):
         return None
 

@@ -10,6 +10,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from paydesk.errors import InvalidRequest, MalformedRequest
+from paydesk.providers import texts
 from paydesk.providers.base import (
     AnswerUnclear,
     Charge,
@@ -249,8 +250,8 @@ def evidence_out(evidence: Mapping[str, str]) -> dict[str, Any]:
         words = f"{name.replace('_', ' ').capitalize()}: {text}"
         notes.setdefault(_EVIDENCE.get(name, "OTHER"), []).append(words)
     found = []
-    for kind, texts in sorted(notes.items()):
-        whole = "\n".join(texts)
+    for kind, lines in sorted(notes.items()):
+        whole = "\n".join(lines)
         found += [{"evidence_type": kind, "notes": whole[at : at + _NOTE]}
                   for at in range(0, len(whole), _NOTE)]  # fmt: skip
     return {"evidences": found}
@@ -346,15 +347,26 @@ def instant(text: Any) -> datetime | None:
 
 
 def read_event(text: str, *, livemode: bool) -> ProviderEvent:
-    """An event that is genuine. It never carries a claim: PayPal is asked how things stand."""
-    raw = json.loads(text)
-    resource = raw.get("resource")
-    kind = str(raw.get("event_type") or "")
+    """An event that is genuine. It never carries a claim: PayPal is asked how things stand.
+
+    Raises MalformedRequest where it has no id; one that cannot be understood has a `problem`.
+    """
+    try:
+        raw = texts.clean(json.loads(text))
+    except RecursionError:
+        raise MalformedRequest("The webhook's body is nested too deep.") from None
     if not isinstance(raw.get("id"), str) or not raw["id"]:
         raise MalformedRequest("The event has no id.")
-    told: dict[str, Any] = {
-        "id": raw["id"], "type": kind, "body": text, "livemode": livemode,
-    }  # fmt: skip
+    told: dict[str, Any] = {"id": raw["id"], "type": str(raw.get("event_type") or ""),
+                            "body": text, "livemode": livemode}  # fmt: skip
+    try:
+        return _about(raw, told)
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError):
+        return ProviderEvent(kind="charge.updated", problem="resource cannot be understood", **told)
+
+
+def _about(raw: dict[str, Any], told: dict[str, Any]) -> ProviderEvent:
+    resource, kind = raw.get("resource"), told["type"]
     about = next((word for start, word in _ABOUT.items() if kind.startswith(start)), None)
     if about is None or not isinstance(resource, dict):
         return ProviderEvent(kind="ignored", **told)

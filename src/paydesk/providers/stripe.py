@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from paydesk import ids
 from paydesk.errors import OutcomeUnknown, ProviderRefused, ProviderUnavailable
+from paydesk.providers import texts
 from paydesk.providers.base import (
     AnswerUnclear,
     Charge,
@@ -294,10 +295,12 @@ class Stripe(StripeCalls, StripeCatalog, StripeBilling, Provider):
                 raise SlowDown("Stripe asks us to slow down.", told_s(exc.headers or {})) from exc
             if exc.http_status == 409:
                 raise OutcomeUnknown("The same request is under way at Stripe.") from exc
-            raise ProviderRefused(_sentence(exc), provider_code=exc.code) from exc
+            code = texts.text(exc.code) if isinstance(exc.code, str) else None
+            raise ProviderRefused(_sentence(exc), provider_code=code) from exc
         except stripe.StripeError as exc:
             raise OutcomeUnknown("Stripe did not say what happened.", retry_after_s=2) from exc
-        return answer.last_response.data
+        told = answer.last_response
+        return texts.clean(told.data) if texts.may_be_odd(told.body) else told.data
 
 
 def _made_at_s(payment_id: str) -> int:
@@ -330,4 +333,4 @@ def _lacks_customer(refused: ProviderRefused) -> bool:
 
 
 def _sentence(exc: Any) -> str:
-    return str(exc.user_message or "Stripe refused the request.")[:500]
+    return texts.text(str(exc.user_message or "Stripe refused the request.")[:500])

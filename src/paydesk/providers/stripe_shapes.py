@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,6 +13,7 @@ import msgspec
 
 from paydesk import ids
 from paydesk.errors import InvalidRequest, InvalidSignature, MalformedRequest, NotFound
+from paydesk.providers import texts
 from paydesk.providers.base import Charge, ProviderEvent
 from paydesk.rules.dunning import sterner
 from paydesk.rules.money import Money, from_stripe
@@ -181,8 +183,8 @@ def read_event(body: bytes) -> ProviderEvent:
     """
     try:
         text = body.decode("utf-8")
-        raw = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raw = _decoded(text)
+    except (msgspec.DecodeError, ValueError, RecursionError):
         raise MalformedRequest("The webhook's body is not JSON.") from None
     if not isinstance(raw, dict):
         raise MalformedRequest("The webhook's body is no JSON object.")
@@ -208,6 +210,17 @@ def read_event(body: bytes) -> ProviderEvent:
     if account is None and raw.get("account") not in (None, ""):
         return ProviderEvent(kind="charge.updated", problem="account is no account", **common)
     return _of_object(kind, inner, common)
+
+
+def _decoded(text: str) -> Any:
+    """The JSON in texts that can be kept: halves of pairs of surrogates are read too."""
+    if not texts.may_be_odd(text):
+        return msgspec.json.decode(text)
+    return texts.clean(json.loads(text, parse_constant=_no_number))
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is no JSON")
 
 
 def _kept(text: str, raw: dict[str, Any]) -> str:
