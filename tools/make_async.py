@@ -72,7 +72,7 @@ IMPORTS = {
     "paydesk.client_disputes_async": [],
     "paydesk.client_goods": ["ItemRef"],
     "paydesk.client_goods_async": [],
-    "paydesk.client_invoices": ["CreditNote", "Invoice", "InvoiceRef", "NoteRef"],
+    "paydesk.client_invoices": ["CreditNote", "Invoice", "InvoiceItem", "InvoiceRef", "NoteRef"],
     "paydesk.client_invoices_async": [],
     "paydesk.client_methods": ["MethodRef", "PaymentMethod", "Setup"],
     "paydesk.client_methods_async": [],

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from paydesk import ids
 from paydesk.client_parts import CustomerRef, _Part, request_key
+from paydesk.errors import InvalidRequest
 from paydesk.flows import credit_notes, customers, invoice_papers, invoice_views, invoices
 from paydesk.flows.credit_notes import NewNote, NoteView
 from paydesk.flows.invoice_views import InvoiceView, ItemView
@@ -270,18 +271,25 @@ class CreditNotes(_Part):
         *,
         refund: Money | None = None,
         balance: Money | None = None,
+        items: Iterable[tuple[InvoiceItem | str, Money]] = (),
         reason: str | None = None,
         memo: str | None = None,
         by: str | None = None,
         key: str | None = None,
     ) -> CreditNote:
         """Give an invoice back, wholly (all that is left) or in part, the tax with it: to the
-        payer (`refund`) and to the customer's balance (`balance`); an open one asks for less. The
-        same `key` is the same note. Raises InvalidRequest, Conflict, and what a refund raises."""
+        payer (`refund`) and to the customer's balance (`balance`); an open one asks for less.
+        `items`: the lines that it is about, each with its part, that make up the amount. The same
+        `key` is the same note. Raises InvalidRequest, Conflict, and what a refund raises."""
         owner, found = invoice_views.key_of(_invoice_id(invoice))
+        parts = list(items)
+        if len({part.currency for _, part in parts}) > 1:
+            raise InvalidRequest("Lines of one invoice have one currency.", param="items")
+        if parts and amount is None:
+            amount = sum((part for _, part in parts[1:]), parts[0][1])
         return CreditNote.of(credit_notes.create(self._env, NewNote(
             customer_id=owner, invoice_id=found, amount=amount, refund=refund, balance=balance,
-            reason=reason, memo=memo, by=by or APPLICATION,
+            items=_parts(parts), reason=reason, memo=memo, by=by or APPLICATION,
             request_key=request_key(key) or uuid.uuid4(),
         )))  # fmt: skip
 
@@ -318,6 +326,14 @@ class CreditNotes(_Part):
         """The document, in `locale` or the customer's language."""
         found = credit_notes.get(self._env, None, _note_id(note))
         return invoice_papers.note_pdf(self._env, found, locale)[1]
+
+
+def _parts(items: Iterable[tuple[InvoiceItem | str, Money]]) -> list[tuple[UUID, int]]:
+    """Lines by id, with their parts in minor units."""
+    return [
+        (ids.parse("invoice_item", line if isinstance(line, str) else line.id), part.minor)
+        for line, part in items
+    ]
 
 
 def _lines(items: Iterable[Any]) -> tuple[list[NewItem], str]:

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from paydesk import client_invoices
-from paydesk.client_invoices import CreditNote, Invoice, InvoiceRef, NoteRef
+from paydesk.client_invoices import CreditNote, Invoice, InvoiceItem, InvoiceRef, NoteRef
 from paydesk.client_parts import CustomerRef
 from paydesk.client_threads import AsyncListing, Threads
 from paydesk.results import Session
@@ -127,17 +127,19 @@ class AsyncCreditNotes:
         *,
         refund: Money | None = None,
         balance: Money | None = None,
+        items: Iterable[tuple[InvoiceItem | str, Money]] = (),
         reason: str | None = None,
         memo: str | None = None,
         by: str | None = None,
         key: str | None = None,
     ) -> CreditNote:
         """Give an invoice back, wholly (all that is left) or in part, the tax with it: to the
-        payer (`refund`) and to the customer's balance (`balance`); an open one asks for less. The
-        same `key` is the same note. Raises InvalidRequest, Conflict, and what a refund raises."""
+        payer (`refund`) and to the customer's balance (`balance`); an open one asks for less.
+        `items`: the lines that it is about, each with its part, that make up the amount. The same
+        `key` is the same note. Raises InvalidRequest, Conflict, and what a refund raises."""
         return await self._threads.run(
-            self._part.create, invoice, amount, refund=refund, balance=balance, reason=reason,
-            memo=memo, by=by, key=key,
+            self._part.create, invoice, amount, refund=refund, balance=balance, items=items,
+            reason=reason, memo=memo, by=by, key=key,
         )  # fmt: skip
 
     async def get(self, note: NoteRef) -> CreditNote:

@@ -31,8 +31,24 @@ def test_invoices_are_shown_printed_credited_and_voided(run, tmp_path):
     assert to.read_bytes().startswith(b"%PDF")
     code, found, _ = run("invoices", "credit", first.id, "20.00", "--yes", "--key", "k")
     assert (code, found[0]["number"]) == (0, "CN-000001")
+    line = run("invoices", "show", first.id)[1][0]["lines"][0]["id"]
+    code, told, _ = run("invoices", "credit", first.id, "5.00", "--line", line, "--yes")
+    assert (code, told[0]["amount"]) == (0, 500)
+    assert run("invoices", "credit", other.id, "--line", line, "--yes")[0] == 1
     note = tmp_path / "note.pdf"
     assert run("invoices", "pdf", found[0]["id"], "--to", str(note))[0] == 0
     assert run("invoices", "pay", first.id)[0] != 0  # There is nothing to charge.
     assert run("invoices", "give-up", first.id)[1][0]["status"] == "uncollectible"
     assert run("invoices", "void", other.id)[1][0]["status"] == "void"
+
+
+def test_an_invoice_is_read_with_its_lines_as_a_table(paydesk):  # S1.50
+    with Paydesk() as pay:
+        made = pay.invoices.create("maya", [("Onboarding", USD("50.00")), ("Goodwill", USD(-5))])
+    code, out, _ = paydesk("invoices", "show", made.id, "-o", "table")
+    lines = out.partition("\nlines\n")[2].splitlines()
+    assert code == 0 and lines[0].split()[-2:] == ["DESCRIPTION", "AMOUNT"]
+    assert [line.split()[-3:] for line in lines[1:3]] == [
+        ["Onboarding", "USD", "50.00"], ["Goodwill", "USD", "-5.00"],
+    ]  # fmt: skip
+    assert "{" not in out

@@ -177,6 +177,7 @@ def note_of(there, sub, kind: str, amount: int, **more):
 # S1.21 S1.28
 @pytest.mark.parametrize(("kind", "amount", "plan"), [
     ("one_off", 20000, 2000), ("one_off", 15000, 2000), ("recurring", 1500, 500),
+    ("one_off", 21500, 500),
 ])  # fmt: skip
 def test_a_note_about_a_line_leaves_the_others_as_they_are(there, kind, amount, plan):
     there.plan("pro")

@@ -25,6 +25,12 @@ def test_an_invoice_is_written_listed_given_back_and_printed(pay, sim):
     assert (note.balance, note.refunded) == (USD("20.00"), USD("0"))
     assert pay.credit_notes.create(one, USD("20.00"), key="n").id == note.id
     assert [n.id for n in pay.credit_notes.list(invoice=one)] == [note.id]
+    line = one.items[0]
+    about = pay.credit_notes.create(one, items=[(line, USD("3.00")), (line.id, USD("2.00"))])
+    assert about.amount == about.refunded == USD("5.00")
+    for wrong in ([(line, EUR("5.00"))], [(line, USD("5.00")), (line, EUR("5.00"))]):
+        with pytest.raises(errors.InvalidRequest):
+            pay.credit_notes.create(one, items=wrong)
     assert pay.credit_notes.get(note.id).number == "CN-000001"
     assert pay.credit_notes.pdf(note).startswith(b"%PDF")
     assert pay.invoices.pdf(one.id, locale="ht").startswith(b"%PDF")

@@ -296,6 +296,25 @@ def test_a_credit_note_is_written_once_however_often_it_is_sent(env, visitor, ma
         "location"] == home  # fmt: skip
 
 
+def test_a_credit_note_names_the_line_that_it_is_about(env, visitor):  # S1.51
+    who = customers.ensure(env, "lina")
+    made = invoices.create(env, NewInvoice(
+        customer_id=who.uuid, currency="usd", request_key=uuid4(),
+        items=[NewItem(kind="one_off", description=name, amount_minor=minor)
+               for name, minor in (("Fitting", 700), ("Travel", 300))],
+    ))  # fmt: skip
+    browser, home = visitor("finance"), invoice_home(made)
+    page = browser.get(home)
+    fee = ids.show("invoice_item", made.items[1].id)
+    assert f'<option value="{fee}">Travel, $3.00</option>' in page.text
+    form = {**fields_of(page, f"{home}/credit"), "line": fee}
+    assert browser.post(f"{home}/credit", data={**form, "amount": ""}).status_code == 422
+    told = browser.post(f"{home}/credit", data={**form, "amount": "3.00"}).headers["location"]
+    assert told.endswith("done=credited")
+    (note,) = credit_notes.list_(env, who.uuid)
+    assert [(one["description"], one["amount"]) for one in note.items] == [("Travel", 300)]
+
+
 def test_plans_show_versions_prices_and_who_is_on_them(env, billing, visitor, maya):  # S1.25
     billing.plan("pro", name="Pro", price=USD("25.00"), credits=40)
     browser = visitor("support")

@@ -53,7 +53,7 @@ def invoices_list(
     output.rows(
         [_row(one) for one in found],
         [Column("NUMBER", "number"), Column("STATUS", "status"),
-         Column("TOTAL", "total", right=True), Column("DUE", "remaining", right=True),
+         Column("TOTAL", "total", right=True), Column("TO PAY", "remaining", right=True),
          Column("INVOICE", "id", rank=1), Column("CREATED", "created_at", rank=1),
          Column("CUSTOMER", "customer", rank=2)],
         output_,
@@ -68,9 +68,10 @@ def invoices_show(invoice: Which, output_: Output = "") -> None:
     with context.opened() as env:
         one = flow.get(env, None, ids.parse("invoice", invoice))
     lines = [
-        {"kind": i.kind, "description": i.description, "amount": i.amount, "why": i.why}
+        {"id": ids.show("invoice_item", i.id), "kind": i.kind, "description": i.description,
+         "amount": i.amount, "why": i.why}
         for i in one.items
-    ]
+    ]  # fmt: skip
     output.one({**_row(one), "lines": lines}, output_)
 
 
@@ -137,11 +138,24 @@ def invoices_give_up(invoice: Which, live: context.Live = False, output_: Output
     output.one(_row(one), output_)
 
 
+def _line_of(invoice: Any, ref: str) -> Any:
+    """A line of an invoice. Raises NotFound."""
+    from paydesk.errors import NotFound
+
+    wanted = ids.parse("invoice_item", ref)
+    found = next((one for one in invoice.items if one.id == wanted), None)
+    if found is None:
+        raise NotFound(f"No such line of this invoice: {ref[:64]!r}.")
+    return found
+
+
 @invoices.command("credit")
 def invoices_credit(
     invoice: Which,
     amount: Annotated[str | None, typer.Argument(help="Such as 4.50; all that is left without "
                                                       "one.")] = None,
+    line: Annotated[str | None, typer.Option(help="The line that it is about, ii_…: all of it "
+                                                  "without an amount.")] = None,
     to_balance: Annotated[bool, typer.Option("--to-balance", help="To the customer's balance, "
                                                                   "not to the payer.")] = False,
     reason: Annotated[str | None, typer.Option(help="Such as requested_by_customer.")] = None,
@@ -160,12 +174,14 @@ def invoices_credit(
     with context.opened(live=live) as env:
         one = flow.get(env, None, ids.parse("invoice", invoice))
         left = Money(one.total.minor - one.credited.minor, one.currency, minor=True)
-        money = left if amount is None else Money(amount, one.currency)
+        about = _line_of(one, line) if line else None
+        money = Money(amount, one.currency) if amount else about.amount if about else left
         if not yes:
             typer.confirm(f"Give {money} of {one.number or invoice} back?", abort=True, err=True)
         note = credit_notes.create(env, credit_notes.NewNote(
             customer_id=one.customer_id, invoice_id=one.id, by=causes.actor("cli"),
             amount=money, balance=money if to_balance else None, reason=reason, memo=memo,
+            items=[(about.id, money.minor)] if about else (),
             request_key=ids.request_key("cli", key) if key else uuid4(),
         ))  # fmt: skip
     output.one({

@@ -180,9 +180,11 @@ def _gone(row: Mapping[str, Any]) -> int:
         back = row["credited_minor"] + max(0, row["refunded"] - row["noted"])
     else:
         back = max(row["credited_minor"], row["refunded"])
-    back = max(0, back - row["elsewhere"])
     net = row["subtotal_minor"] - abs(row["discount_minor"])
     net = net if 0 < net < total else total
+    # Notes may say more of other lines than those came to.
+    others = max(0, total - invoice_rules.half_up(Fraction(_paid(row) * total, net)))
+    back = max(0, back - min(row["elsewhere"], others))
     return invoice_rules.half_up(Fraction(min(back + row["held"], total) * net, total))
 
 

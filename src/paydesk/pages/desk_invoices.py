@@ -171,16 +171,21 @@ def give_up(request: Request, ident: str, csrf: Csrf = "") -> Response:
 def credit(
     request: Request, ident: str, nonce: Annotated[UUID, Form()],
     amount: Annotated[str, Form(max_length=40)] = "", to: Text = "", reason: Text = "",
-    memo: Text = "", csrf: Csrf = "",
+    memo: Text = "", line: Text = "", csrf: Csrf = "",
 ) -> Response:  # fmt: skip
-    """A credit note of so much (all that is left): to the payer, or to the customer's balance."""
+    """A credit note of so much (all that is left): to the payer, or to the customer's balance.
+    `line`: the one that it is about."""
     who = desk.actor(request, csrf, "credit_notes")
     env = request.app.state.env
     one = invoices.get(env, None, ident)
     none = Money(0, one.currency, minor=True)
+    money = Money(amount.strip(), one.currency) if amount.strip() else None
+    about = ids.parse("invoice_item", line) if line else None
+    if about is not None and money is None:
+        raise InvalidRequest("Say how much of the line.", param="amount")
     credit_notes.create(env, NewNote(
         customer_id=one.customer_id, invoice_id=one.id,
-        amount=Money(amount.strip(), one.currency) if amount.strip() else None,
+        amount=money, items=[(about, money.minor)] if about and money else (),
         refund=none if to == "balance" and one.is_paid else None, reason=reason.strip() or None,
         memo=memo.strip() or None, by=who.caller, persons=who.persons, actor_role=who.role,
         request_key=ids.request_key("desk note", str(one.id), str(nonce)),
