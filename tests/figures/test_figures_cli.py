@@ -27,6 +27,18 @@ def test_reports_come_as_csv_json_and_table(paydesk):  # S4.39
     assert code == 0 and "creator" in out and "PRODUCT" in out
 
 
+def test_a_narrow_table_keeps_what_a_report_is_asked_for(paydesk, monkeypatch):  # S4.39
+    monkeypatch.setenv("COLUMNS", "60")
+    code, out, err = paydesk("report", "revenue", "--last", "7d", "-o", "table")
+    assert code == 0 and "NET" in out and "WITHDRAWN" not in out
+    assert "WITHDRAWN" in err and "-o csv" in err
+    monkeypatch.setenv("COLUMNS", "400")
+    code, out, err = paydesk("report", "revenue", "--last", "7d", "-o", "table")
+    assert "100.00%" in out and "WITHDRAWN" in out and not err
+    told = json.loads(paydesk("report", "revenue", "--last", "7d", "-o", "json")[1])
+    assert told["success_rate"] == "1.0000"
+
+
 def test_a_chart_draws_a_bar_for_each_row(paydesk):
     code, out, _ = paydesk("report", "revenue", "--last", "7d", "--chart")
     assert code == 0 and "█" * 40 in out and "usd" in out

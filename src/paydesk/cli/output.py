@@ -48,16 +48,19 @@ def is_table(output: str) -> bool:
     return sys.stdout.isatty()
 
 
-def rows(items: Iterable[dict[str, Any]], columns: Sequence[Column], output: str = "") -> None:
-    """Print a list. JSON lines hold every member, tables the columns that fit."""
+def rows(
+    items: Iterable[dict[str, Any]], columns: Sequence[Column], output: str = ""
+) -> list[str]:
+    """Print a list. JSON lines hold every member, tables the columns that fit; answers the heads
+    of those that do not."""
     found = list(items)
     if not is_table(output):
         for item in found:
             print_json(item)
-        return
+        return []
     if not found:
         console().print("[dim]Nothing.[/dim]")
-        return
+        return []
     texts = [{c.key: text(item.get(c.key)) for c in columns} for item in found]
     shown = _fitting(columns, texts)
     table = Table(box=None, pad_edge=False, header_style="dim", show_edge=False)
@@ -70,6 +73,7 @@ def rows(items: Iterable[dict[str, Any]], columns: Sequence[Column], output: str
     for item in texts:
         table.add_row(*(_escaped(item[c.key]) for c in shown))
     console().print(table)
+    return [c.head for c in columns if c not in shown]
 
 
 def _fitting(columns: Sequence[Column], texts: list[dict[str, str]]) -> list[Column]:
@@ -91,8 +95,19 @@ def one(item: dict[str, Any], output: str = "") -> None:
         print_json(item)
         return
     width = max((len(name) for name in item), default=0)
+    lists = {name: value for name, value in item.items() if _is_rows(value)}
     for name, value in item.items():
-        console().print(f"[dim]{name.ljust(width)}[/dim]  {_escaped(text(value))}")
+        if name not in lists:
+            console().print(f"[dim]{name.ljust(width)}[/dim]  {_escaped(text(value))}")
+    for name, value in lists.items():
+        console().print(f"\n[dim]{name}[/dim]")
+        keys = [key for key, cell in value[0].items() if not isinstance(cell, dict | list)]
+        rows(value, [Column(k.upper().replace("_", " "), k, isinstance(value[0][k], int | Money))
+                     for k in keys], "table")  # fmt: skip
+
+
+def _is_rows(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(v, dict) for v in value)
 
 
 def print_json(item: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Annotated, Any
 
 import typer
@@ -23,6 +24,15 @@ _DRAWN = {"revenue": "net", "credits": "spent", "refunds": "refund_amount",
           "customers": "customers", "risk": "assessments",
           "forecast": "expected", "mrr": "mrr_closing", "churn": "customers_churned",
           "trials": "trials_converted", "subscriptions": "subscriptions"}  # fmt: skip
+
+
+#: What stays of each report where the terminal is narrow, the first the longest; the others after.
+_FIRST = {
+    "revenue": ("net", "gross", "refunds", "fees"),
+    "mrr": ("mrr_closing", "mrr_net", "mrr_new", "mrr_churned"),
+    "churn": ("customer_churn", "revenue_churn", "net_revenue_churn", "customers_churned"),
+    "cohorts": ("customer_retention", "net_revenue_retention", "cohort_customers"),
+}
 
 
 def add_to(app: typer.Typer) -> None:
@@ -69,10 +79,17 @@ def _run(
     elif chart:
         _draw(found)
     else:
+        first = [n for n in _FIRST.get(kind, ()) if n in found.columns]
+        ranks = [*first, *(n for n in found.columns if n not in first)]
         columns = [Column(n.upper(), n, rank=0) for n in found.by]
-        columns += [Column(n.upper().replace("_", " "), n, right=True, rank=i)
-                    for i, n in enumerate(found.columns)]  # fmt: skip
-        output.rows([_texts(found.exact(row), found.columns) for row in found.rows], columns, form)
+        columns += [Column(n.upper().replace("_", " "), n, right=True, rank=ranks.index(n))
+                    for n in found.columns]  # fmt: skip
+        rows = [_texts(found.exact(row), found.columns) for row in found.rows]
+        if output.is_table(form):
+            rows = [_percents(row, found.columns) for row in rows]
+        left = output.rows(rows, columns, form)
+        if left:
+            output.note(f"[dim]No room for {', '.join(left)}; -o csv has every figure.[/dim]")
         if found.behind:
             output.note(f"Changes of {found.behind:,} customers are not counted yet.")
 
@@ -81,6 +98,17 @@ def _texts(row: dict[str, Any], columns: tuple[str, ...]) -> dict[str, Any]:
     """Counts stay numbers; decimals, days and instants become their text."""
     return {name: value if (name in columns and isinstance(value, int)) or value is None
             else _text(value) for name, value in row.items()}  # fmt: skip
+
+
+def _percents(row: dict[str, Any], columns: tuple[str, ...]) -> dict[str, Any]:
+    """Rates as people read them: 0.0412 is 4.12%."""
+    from paydesk.rules.figure_names import FIGURES
+
+    return {
+        name: f"{Decimal(value):.2%}" if name in columns and FIGURES[name].unit == "ratio"
+        and value is not None else value
+        for name, value in row.items()
+    }  # fmt: skip
 
 
 def _text(value: Any) -> str:
