@@ -24,10 +24,12 @@ __all__ = ["LOCALES", "Tongue", "locale_of"]
 #: What pages call as mails and papers do.
 _SHARED = ("account", "amount", "date", "discount", "invoice", "payment", "plan", "receipt",
            "reference", "subtotal", "total")  # fmt: skip
+_OF_INVOICES = ("open", "paid", "void", "uncollectible")
 
 #: Key -> sentence by language. Names in braces are filled in; every language has the same ones.
 WORDS: dict[str, dict[str, str]] = {
     **{key: PAPER_WORDS[key] for key in _SHARED},
+    **{f"state_{name}": PAPER_WORDS[f"status_{name}"] for name in _OF_INVOICES},
     "credits": {"en": "Credits", "fr": "Crédits", "ht": "Kredi"},
     "some_expire": {"en": "Some expire on {day}", "fr": "Certains expirent le {day}",
                     "ht": "Gen ladan yo k ap ekspire nan dat {day}"},
@@ -230,10 +232,6 @@ WORDS: dict[str, dict[str, str]] = {
     "state_unpaid": {"en": "Unpaid", "fr": "Impayée", "ht": "Pa peye"},
     "state_paused": {"en": "Paused", "fr": "En pause", "ht": "Nan poz"},
     "state_incomplete": {"en": "Not paid yet", "fr": "Pas encore payée", "ht": "Poko peye"},
-    "state_open": {"en": "Open", "fr": "À payer", "ht": "Pou peye"},
-    "state_paid": {"en": "Paid", "fr": "Payée", "ht": "Peye"},
-    "state_void": {"en": "Void", "fr": "Annulée", "ht": "Anile"},
-    "state_uncollectible": {"en": "Uncollectible", "fr": "Irrécouvrable", "ht": "Abandone"},
     "state_succeeded": {"en": "Succeeded", "fr": "Réussi", "ht": "Reyisi"},
     "state_pending": {"en": "Waiting for payment", "fr": "En attente", "ht": "Ap tann peman"},
     "state_processing": {"en": "Processing", "fr": "En cours", "ht": "Ap fèt"},
