@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 from datetime import timedelta
@@ -16,6 +17,7 @@ from paydesk.crash import CrashNow
 from paydesk.errors import (
     Conflict,
     InvalidRequest,
+    InvalidTransition,
     PaydeskError,
     PaymentFailed,
     PreviewOutdated,
@@ -25,6 +27,7 @@ from paydesk.flows import provider_billing_events as news
 from paydesk.flows import subscription_changes as changes
 from paydesk.flows import subscription_pauses as pauses
 from paydesk.ids import request_key
+from paydesk.rules import periods
 from paydesk.rules.money import USD
 
 
@@ -294,27 +297,28 @@ def test_a_clock_leads_it_and_it_is_as_where_this_desk_bills(there, env):
 
 def test_what_somebody_plans_or_lets_go_there_is_followed(there, sub):
     # S1.16: at Stripe's dashboard; what is for a later period is shown when that is the next
-    price = there.sim.request("POST", "/v1/prices", {
-        "product": there.remote(sub)["items"]["data"][0]["price"]["product"],
-        "unit_amount": 1500, "currency": "usd", "recurring": {"interval": "month"},
-        "lookup_key": "pro"})["id"]  # fmt: skip
     ref = there.remote(sub)["id"]
     made = there.sim.request("POST", "/v1/subscription_schedules", {"from_subscription": ref})
-    (now,) = made["phases"]
-    mine = {"price": now["items"][0]["price"], "quantity": 1}
-    end = there.env.now() + timedelta(days=200)
-    there.sim.request("POST", f"/v1/subscription_schedules/{made['id']}", {"phases": [
-        {"items": [mine], "start_date": now["start_date"],
-         "end_date": now["end_date"] + 86_400 * 31},
-        {"items": [{"price": price, "quantity": 2}], "end_date": int(end.timestamp())}]})
-    there.deliver()
+    path, (now,) = f"/v1/subscription_schedules/{made['id']}", made["phases"]
+    second = periods.boundary(sub.period_start, "month", 1, 2)
+
+    def plan_ahead(price):
+        there.sim.request("POST", path, {"phases": [
+            {"items": [{"price": now["items"][0]["price"], "quantity": 1}],
+             "start_date": now["start_date"], "end_date": int(second.timestamp())},
+            {"items": [{"price": price, "quantity": 2}], "duration": {"interval": "month"}}]})
+        there.deliver()
+
+    plan_ahead(there.price_there(1500, lookup_key="pro"))
     assert there.look(sub).next is None
     there.months()
-    there.deliver()
-    after = there.look(sub)
-    assert after.plan_key == "max"
-    assert waits(after) is None or waits(after)[1] == 2
-    there.sim.request("POST", f"/v1/subscription_schedules/{made['id']}/release", {})
+    assert (there.look(sub).plan_key, waits(there.look(sub))) == ("max", ("pro", 2))
+    assert ("updated", ["next"], "pro") in told(there, sub)
+    plan_ahead(there.price_there(700))  # It stands for no plan.
+    assert there.look(sub).next is None
+    plan_ahead(there.price_there(1500, lookup_key="max"))
+    assert waits(there.look(sub)) == ("max", 2)
+    there.sim.request("POST", f"{path}/release", {})
     there.deliver()
     assert there.look(sub).next is None
     assert there.parked() == []
@@ -434,6 +438,64 @@ def test_what_stripe_refuses_changes_nothing(there, sub):
     assert (there.look(sub).next, schedule(there, sub)) == (None, None)
     del calls.update
     assert waits(change(there, sub, "pro")) == ("pro", 1)
+
+
+def test_one_that_another_makes_in_the_same_moment_is_taken_over(there, sub):
+    calls = there.env.providers["stripe"]._client.v1.subscription_schedules
+    real = calls.create
+
+    def second(*args):
+        there.sim.request("POST", "/v1/subscription_schedules", args[0])
+        return real(*args)
+
+    calls.create = second
+    assert waits(change(there, sub, "pro")) == ("pro", 1)
+    assert len(there.sim.objects("subscription_schedule")) == 1
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_whatever_is_asked_for_and_however_it_is_heard_of_both_say_the_same(there, sub, seed):
+    # I27: what waits and what runs here is what waits and runs at Stripe
+    rng = random.Random(seed)
+    whose = (there.env, sub.customer_id, sub.id)
+
+    def begin_later():
+        change(there, sub, rng.choice(["pro", "max"]), quantity=rng.randint(1, 3))
+
+    deeds = {
+        "later": begin_later, "later too": begin_later,
+        "now": lambda: change(there, sub, rng.choice(["pro", "max"]), "now",
+                              quantity=rng.randint(1, 3)),
+        "drop": lambda: subscription_pending.drop(*whose),
+        "cancel": lambda: changes.cancel(*whose), "reactivate": lambda: changes.reactivate(*whose),
+        "pause": lambda: pauses.pause(*whose, resume_at=None),
+        "resume": lambda: pauses.resume(*whose),
+        "release": lambda: there.sim.request(
+            "POST", f"/v1/subscription_schedules/{there.remote(sub)['schedule']}/release", {}),
+        "days": lambda: there.go_on(days=rng.randint(1, 12)),
+    }  # fmt: skip
+    for _ in range(25):
+        what = rng.choice(sorted(deeds))
+        if what == "release" and there.remote(sub)["schedule"] is None:
+            continue
+        # Stripe refuses what nobody has heard yet that it cannot be.
+        with contextlib.suppress(Conflict, InvalidRequest, InvalidTransition, PaymentFailed):
+            deeds[what]()
+        if rng.random() < 0.7:
+            there.deliver(shuffle=rng, twice=rng.choice([1, 2]))
+    there.deliver(shuffle=rng)
+    view, remote, plan = there.look(sub), there.remote(sub), schedule(there, sub)
+    (item,) = remote["items"]["data"]
+    assert (view.price.minor, view.quantity) == (item["price"]["unit_amount"], item["quantity"])
+    ahead = [one for one in plan["phases"]
+             if one["start_date"] == item["current_period_end"]] if plan else []  # fmt: skip
+    prices = {there.sim.get(one["price"])["unit_amount"]: one["quantity"]
+              for phase in ahead for one in phase["items"]}  # fmt: skip
+    amounts = {"pro": 2000, "max": 5000}
+    mine = {amounts[view.next["plan"]]: view.next["quantity"]} if view.next else {}
+    running = {view.price.minor: view.quantity}
+    assert mine == ({} if prices == running else prices)
+    assert there.parked() == []
 
 
 @pytest.mark.parametrize("sent", [True, False])

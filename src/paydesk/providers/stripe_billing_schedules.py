@@ -53,9 +53,14 @@ class StripeSchedules:
         _check(raw, told)
         is_new = schedule is None
         if schedule is None:
-            schedule = self._ask(lambda: calls.create(
-                {"from_subscription": ref}, {"idempotency_key": f"{key}-schedule"}
-            ))
+            try:
+                schedule = self._ask(lambda: calls.create(
+                    {"from_subscription": ref}, {"idempotency_key": f"{key}-schedule"}
+                ))
+            except ProviderRefused:  # Refused where another made one in this moment.
+                schedule, is_new = _standing(self._with_schedule(ref)), False
+                if schedule is None:
+                    raise
         params = {
             "end_behavior": "release", "proration_behavior": "none",
             "phases": _phases(raw, schedule, told),
