@@ -92,3 +92,33 @@ def test_a_period_that_begins_again_forgets_how_long_it_was_paused(billing):
     billing.renew()
     assert billing.look(sub).state == "active"
     assert amounts(changes.preview(billing.env, who.uuid, sub.id, plan="team")) == [-2000, 5000]
+
+
+# S1.28 S1.29 I24
+@pytest.mark.parametrize(("first", "days", "length"), [
+    (datetime(2026, 2, 20, tzinfo=UTC), 12, 30),  # Billed for 31 days, served for 30.
+    (datetime(2026, 1, 20, tzinfo=UTC), 12, 31),  # Billed for 28 days, served for 31.
+])  # fmt: skip
+def test_what_begins_when_it_is_paid_at_last_is_what_was_paid_for(
+    billing, clock, first, days, length
+):
+    clock.set(first)
+    terms = {"dunning": {"days": [1], "final": "unpaid"}, "downgrade_when": "now"}
+    billing.plan("pro", price=USD("20.00"), **terms)
+    billing.plan("team", price=USD("60.00"), **terms)
+    who = billing.user()
+    sub = billing.subscribe(who)
+    billing.card(who, DECLINES)
+    clock.set(sub.period_end)
+    billing.renew()
+    billing.renew(days=1)
+    assert billing.look(sub).state == "unpaid"
+    billing.renew(days=days)
+    billing.card(who)
+    billing.renew()
+    one = billing.look(sub)
+    assert (one.state, (one.period_end - one.period_start).days) == ("active", length)
+    billing.renew(days=3)
+    left = length - 3
+    seen = changes.preview(billing.env, who.uuid, sub.id, plan="team")
+    assert amounts(seen) == [-round(2000 * left / length), round(6000 * left / length)]

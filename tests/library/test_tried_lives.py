@@ -155,9 +155,10 @@ def test_what_is_kept_of_the_money_is_the_price_of_the_time_that_it_ran(pay, clo
     with pay.env.db.read() as tx:
         told = tx.one(
             "select (select coalesce(sum(captured_minor - refunded_minor), 0)::bigint"
-            " from payments) as paid, (select coalesce(sum(balance), 0) from accounts where code = 18)::bigint"
-            " as balance, (select coalesce(sum(written_off_minor), 0) from credit_notes"
-            " where state = 'issued')::bigint as off, (select count(*) from invoice_items) as lines"
+            "  from payments) as paid,"
+            " (select coalesce(sum(balance), 0)::bigint from accounts where code = 18) as balance,"
+            " (select coalesce(sum(written_off_minor), 0)::bigint from credit_notes"
+            "  where state = 'issued') as off, (select count(*) from invoice_items) as lines"
         )
     cost = life.cost
     if life.tax and not life.tax[1]:

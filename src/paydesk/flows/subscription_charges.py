@@ -88,7 +88,8 @@ class Weighed:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Charged:
     """What pays for the running time: the last charge of it. `paid_minor` is after discounts,
-    `credited_minor` what was credited or refunded of it since."""
+    `credited_minor` what was credited or refunded of it since. `is_cycle`: it is the whole period's
+    own, and no change's within it."""
 
     item_id: UUID
     invoice_id: UUID
@@ -98,6 +99,7 @@ class Charged:
     is_discounted: bool
     start: datetime
     end: datetime
+    is_cycle: bool
     charged_at: datetime
 
 
@@ -111,7 +113,7 @@ _CHARGED = """
             on w.customer_id = c.customer_id and w.id = c.invoice_id
             where c.customer_id = %(customer_id)s and c.of_item = i.id
             and c.kind = 'proration_credit' and w.state = 'paid'), 0)::bigint as credited,
-        v.credited_minor, v.runner, back.refunded, back.held,
+        v.credited_minor, v.runner, v.cycle, back.refunded, back.held,
         coalesce((select sum(r.amount_minor) from credit_notes n join refunds r
             on r.customer_id = n.customer_id and r.id = n.refund_id
             where n.customer_id = %(customer_id)s and n.invoice_id = v.id
@@ -161,7 +163,7 @@ def charged(tx: Tx, sub: Sub) -> Charged | None:
         item_id=row["id"], invoice_id=row["invoice_id"], payment_id=row["payment_id"],
         paid_minor=paid, credited_minor=min(paid, gone),
         is_discounted=bool(row["discount"]) or "promo" in row["why"], start=row["period_start"],
-        end=row["period_end"], charged_at=row["finalized_at"],
+        end=row["period_end"], is_cycle=row["cycle"] == sub.period, charged_at=row["finalized_at"],
     )  # fmt: skip
 
 
@@ -217,10 +219,14 @@ def old_side(tx: Tx, sub: Sub, told: Terms, paid: Charged | None) -> proration.S
     if told.credits:
         given, left = memberships.given_in(tx, sub, paid.charged_at)
         total = given + told.credits * sub.quantity * _later(sub, told)
-    # A pause moves the time that was paid for: it ends where the period does.
+    # A pause moves the time that was paid for: it ends where the period does. The period's own is
+    # all of it, also where it began later than its invoice says, after it stood unpaid.
+    since = sub.period_end - (paid.end - paid.start)
+    if paid.is_cycle:
+        since = sub.period_start + steps.stood_in(sub)
     return proration.Side(
         **shared, paid_minor=paid.paid_minor, credited_minor=paid.credited_minor,
-        since=sub.period_end - (paid.end - paid.start), item=paid.item_id,
+        since=since, item=paid.item_id,
         credits_given=given, credits_left=left, credits_total=total,
     )  # fmt: skip
 
