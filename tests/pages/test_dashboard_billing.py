@@ -386,3 +386,14 @@ def test_a_page_that_is_not_there_leads_back(visitor):  # S0.32
     page = visitor("finance").get("/dashboard/invoices/nothing")
     assert page.status_code == 404
     assert 'href="/dashboard"' in page.text
+
+
+def test_a_lost_browser_gets_a_page_and_a_program_the_document(visitor):  # S0.32
+    browser = visitor("finance")
+    chromium = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+    page = browser.get("/nothing-here", headers=chromium)
+    assert (page.status_code, page.headers["content-type"][:9]) == (404, "text/html")
+    assert "Nothing is at this address." in page.text
+    for place, accept in (("/nothing-here", "*/*"), ("/v1/nothing", "text/html")):
+        found = browser.get(place, headers={"accept": accept})
+        assert (found.status_code, found.json()["code"]) == (404, "not_found")

@@ -177,6 +177,10 @@ async def _on_http(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)
     if exc.status_code == 404:
         error: PaydeskError = NotFound("Nothing is at this address.")
+        if _is_lost_browser(request):
+            from paydesk.pages.routing import problem
+
+            return problem(request, error)
     elif exc.status_code == 405:
         allow = _allowed(request)
         error = MethodNotAllowed(f"This address takes {allow or 'other methods'}.", allow=allow)
@@ -185,6 +189,13 @@ async def _on_http(request: Request, exc: Exception) -> Response:
     else:
         error = InternalError()
     return answer(request, error)
+
+
+def _is_lost_browser(request: Request) -> bool:
+    """Whether a person looks for a page; programs, and whoever tries the API, get the document."""
+    wanted = request.headers.get("accept", "").partition(",")[0].strip()
+    is_api = request.url.path.startswith(("/v1/", "/api/", "/payment/"))
+    return request.method == "GET" and wanted == "text/html" and not is_api
 
 
 def _allowed(request: Request) -> str:
