@@ -340,8 +340,7 @@ class Provider(Billing):
         raise self._lacks("refund")
 
     def payment_of(self, charge: str) -> str:
-        """What an event's `charge_ref` is a charge of, as payments are named here. Has no
-        effect."""
+        """The `payment_ref` that an event's `charge_ref` is a charge of. Has no effect."""
         raise self._lacks("refund")
 
     def list_refunds(self, payment_ref: str) -> Any:
@@ -509,6 +508,12 @@ def provider(name: str) -> Callable[[type[Provider]], type[Provider]]:
     return register
 
 
+#: Methods whose answer bears the id that was asked about.
+NAMED = frozenset({
+    "fetch_refund", "fetch_dispute", "fetch_subscription", "fetch_invoice", "fetch_page",
+})  # fmt: skip
+
+
 class Providers(Mapping[str, Provider]):
     """The providers of one environment, each behind a circuit of its own."""
 
@@ -544,7 +549,10 @@ class Providers(Mapping[str, Provider]):
         """
         assert not in_transaction(), f"{name}.{method} must not be called inside a transaction"
         known = self[name]
-        return self._circuits[name].call(functools.partial(getattr(known, method), **more), *args)
+        found = self._circuits[name].call(functools.partial(getattr(known, method), **more), *args)
+        if method in NAMED and args and getattr(found, "id", args[0]) != args[0]:
+            raise AnswerUnclear(f"{name} answered about something else than it was asked about.")
+        return found
 
     def warm(self) -> None:
         """Warm every provider; one that cannot be reached yet is no fault."""
