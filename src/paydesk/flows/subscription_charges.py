@@ -163,7 +163,8 @@ def charged(tx: Tx, sub: Sub) -> Charged | None:
         item_id=row["id"], invoice_id=row["invoice_id"], payment_id=row["payment_id"],
         paid_minor=paid, credited_minor=min(paid, gone),
         is_discounted=bool(row["discount"]) or "promo" in row["why"], start=row["period_start"],
-        end=row["period_end"], is_cycle=row["cycle"] == sub.period, charged_at=row["finalized_at"],
+        end=row["period_end"], is_cycle=row["cycle"] == sub.period and row["runner"] == "paydesk",
+        charged_at=row["finalized_at"],
     )  # fmt: skip
 
 
