@@ -124,13 +124,8 @@ def report(
     with env.db.snapshot() as snapshot:
         heard = Heard(snapshot)
         tx = cast("Tx", heard)
-        parts = (
-            figure_parts.raw(over)
-            if recount
-            else figure_parts.parts_of(
-                tx, over, period or ("month" if kind == "forecast" else None)
-            )
-        )
+        step = period or ("month" if kind == "forecast" else None)
+        parts = figure_parts.raw(over) if recount else figure_parts.parts_of(tx, over, step)
         ask = Ask(tx, over, parts, told, limit, recount, now, periods or rules.FORECAST_PERIODS,
                   period, env.settings.rate_max_age_days, together)  # fmt: skip
         heads = ((period,) if period else ()) + dimensions
