@@ -119,7 +119,7 @@ class InProcess(Stripe):
     def _client(self) -> Any:
         def create(params: dict[str, Any], options: dict[str, Any]) -> Any:
             data = self.sandbox.request("POST", "/v1/payment_intents", params, **options)
-            return SimpleNamespace(last_response=SimpleNamespace(data=data))
+            return SimpleNamespace(last_response=SimpleNamespace(data=data, body=""))
 
         return SimpleNamespace(v1=SimpleNamespace(payment_intents=SimpleNamespace(create=create)))
 

@@ -208,7 +208,7 @@ def open_batches(tx: Tx, rows: Sequence[BatchRow]) -> None:
     if not rows:
         return
     tx.all(
-        "select batches_v1(%(customers)s::uuid[], %(ids)s::uuid[], %(kinds)s::text[],"
+        "select batches_v2(%(customers)s::uuid[], %(ids)s::uuid[], %(kinds)s::text[],"
         " %(origins)s::text[], %(amounts)s::bigint[], %(take_at)s::timestamptz[],"
         " %(granted_at)s::timestamptz[], %(expires_at)s::timestamptz[], %(payments)s::uuid[],"
         " %(sources)s::uuid[], %(costs)s::bigint[], %(currencies)s::text[])",
@@ -305,7 +305,7 @@ def _post(tx: Tx, fresh: Sequence[tuple[UUID, Entry]]) -> None:
     }
     try:
         tx.all(
-            "select post_v2(%(customers)s::uuid[], %(ids)s::uuid[], %(txns)s::uuid[],"
+            "select post_v3(%(customers)s::uuid[], %(ids)s::uuid[], %(txns)s::uuid[],"
             " %(debits)s::smallint[], %(credits)s::smallint[], %(assets)s::text[],"
             " %(amounts)s::bigint[], %(reasons)s::text[], %(subjects)s::uuid[],"
             " %(reverses)s::uuid[], %(keys)s::uuid[], %(hashes)s::bigint[], %(notes)s::text[],"
