@@ -26,7 +26,7 @@ def entries(user, now, assets):
 
 def test_a_posting_reads_its_own_accounts_alone_however_many_there_are(
     env, make, database
-):  # S4.F
+):  # I2
     user, now = make.user().uuid, env.now()
     with psycopg.connect(database.owner_dsn, autocommit=True) as owner:
         owner.execute("vacuum (analyze) accounts")  # It is known to be empty: so it is planned for.

@@ -24,7 +24,7 @@ print(any(one() is None for one in seen))
 """
 
 
-def test_what_is_loaded_is_settled_and_cycles_are_freed_all_the_same():  # S4.F
+def test_what_is_loaded_is_settled_and_cycles_are_freed_all_the_same():
     said = subprocess.run(
         [sys.executable, "-c", SETTLED], capture_output=True, text=True, check=True, timeout=60
     ).stdout.split()
