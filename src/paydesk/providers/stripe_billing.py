@@ -188,14 +188,16 @@ class StripeBilling(StripeSchedules):
         self, ref: str, op: str, told: Mapping[str, Any], key: str
     ) -> RemoteSubscription:
         if op in ("schedule", "drop"):
-            raw = self._unplan(ref, key) if op == "drop" else self._plan_ahead(ref, told, key)
+            raw = (self._unplan(ref, key, keeps_end=True) if op == "drop"
+                   else self._plan_ahead(ref, told, key))  # fmt: skip
             return self._read(shapes.of_subscription, raw)
         if op in ("cancel", "cancel_at_end", "reactivate"):  # A schedule would keep them out.
             self._unplan(ref, key)
         raw = self._steered(ref, op, told, key)
         if op == "change" and raw.get("schedule"):  # It comes instead of what was to come.
-            raw = self._unplan(ref, key)
-        if op == "method" and told.get("again"):  # A schedule has a method of its own.
+            raw = self._unplan(ref, key, keeps_end=True)
+        if op == "method" and (told.get("again") or raw.get("schedule")):
+            # A schedule has a method of its own.
             raw = self._plan_anew(ref, told, key)
         return self._read(shapes.of_subscription, raw)
 

@@ -46,6 +46,8 @@ class StripeSchedules:
     def _plan_ahead(self, ref: str, told: Mapping[str, Any], key: str) -> dict[str, Any]:
         """From `at` on the item is to be of a price and so many. A schedule that stands there is
         taken over. Raises ProviderRefused where that period is over, or ends it."""
+        if not self._expanded:
+            raise ProviderRefused("Stripe plans nothing ahead in the API version that is pinned.")
         calls, raw = self._client.v1.subscription_schedules, self._with_schedule(ref)
         schedule = _standing(raw)
         if _is_ahead(raw, schedule, told):
@@ -78,28 +80,44 @@ class StripeSchedules:
 
     def _plan_anew(self, ref: str, told: Mapping[str, Any], key: str) -> dict[str, Any]:
         """What was to come, in a schedule that has the subscription's method of now: that of
-        before would bring its own along."""
-        schedule = _standing(self._with_schedule(ref))
-        if schedule is not None:
-            defaults = schedule.get("default_settings") or {}
-            if _ref(defaults.get("default_payment_method")) != (told["method"] or None):
-                self._let_go(schedule["id"], key)
-        return self._plan_ahead(ref, told["again"], f"{key}-again")
+        before would bring its own along. One that ends the subscription, or of which nothing is
+        known to wait, stays as somebody made it."""
+        raw = self._with_schedule(ref)
+        schedule, again = _standing(raw), told.get("again")
+        if schedule is None:
+            return self._plan_ahead(ref, again, f"{key}-again") if again else raw
+        defaults = schedule.get("default_settings") or {}
+        is_other = _ref(defaults.get("default_payment_method")) != (told["method"] or None)
+        if again is None or _ends(schedule):
+            if is_other and told["method"]:
+                params = {"default_settings": {"default_payment_method": told["method"]}}
+                self._ask(lambda: self._client.v1.subscription_schedules.update(
+                    schedule["id"], params, {"idempotency_key": f"{key}-method"}
+                ))
+            return self._with_schedule(ref)
+        if is_other:
+            self._let_go(schedule["id"], key)
+        return self._plan_ahead(ref, again, f"{key}-again")
 
-    def _unplan(self, ref: str, key: str) -> dict[str, Any]:
-        """The subscription, without what was to come; where nothing was it stays as it is."""
+    def _unplan(self, ref: str, key: str, *, keeps_end: bool = False) -> dict[str, Any]:
+        """The subscription, without what was to come; where nothing was it stays as it is.
+        `keeps_end`: it ends on the day that the schedule had for it."""
         raw = self._with_schedule(ref)
         schedule = _standing(raw)
-        if schedule is None:
+        if schedule is not None:
+            self._let_go(schedule["id"], key, keeps_end=keeps_end and _ends(schedule))
+        elif isinstance(raw.get("schedule"), str):  # An older version names it alone.
+            self._let_go(raw["schedule"], key, keeps_end=keeps_end)
+        else:
             return raw
-        self._let_go(schedule["id"], key)
         return self._with_schedule(ref)
 
-    def _let_go(self, schedule: str, key: str) -> None:
+    def _let_go(self, schedule: str, key: str, *, keeps_end: bool = False) -> None:
         calls = self._client.v1.subscription_schedules
+        params = {"preserve_cancel_date": True} if keeps_end else {}
         try:
             self._ask(lambda: calls.release(
-                schedule, {}, {"idempotency_key": f"{key}-release-{schedule}"}
+                schedule, params, {"idempotency_key": f"{key}-release-{schedule}"}
             ))
         except ProviderRefused:  # Refused where somebody did so before: it says so itself.
             if self._ask(lambda: calls.retrieve(schedule))["status"] in STANDING:
@@ -110,6 +128,11 @@ def _standing(raw: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The schedule that the subscription has."""
     found = raw.get("schedule")
     return found if isinstance(found, dict) and found.get("status") in STANDING else None
+
+
+def _ends(schedule: Mapping[str, Any]) -> bool:
+    """Whether the subscription ends with it."""
+    return schedule.get("end_behavior") == "cancel"
 
 
 def _is_ahead(
