@@ -71,6 +71,19 @@ def test_a_charge_that_a_change_credited_is_not_given_back_twice(billing, minor,
     assert amounts(seen) == [-left, 2000]
 
 
+# S1.29 S1.44 I24
+@pytest.mark.parametrize(("minor", "left"), [(2000, 18000), (700, 19300)])
+def test_a_charge_that_a_new_cycle_credited_is_not_given_back_twice(billing, minor, left):
+    """The rest of a month pays for a part of a year, and is refunded all the same."""
+    who, sub = subscribed(billing)
+    first = bill(billing, sub)
+    billing.plan("yearly", price=USD("200.00"), interval="year", downgrade_when="now")
+    changes.change(billing.env, who.uuid, sub.id, plan="yearly", at="now")
+    refund(billing, first, minor)
+    seen = changes.preview(billing.env, who.uuid, sub.id, plan="pro", at="now")
+    assert amounts(seen) == [-left, 2000]
+
+
 # S1.29 S1.44 S3.23 I24
 @pytest.mark.parametrize(("outcome", "credits"), [(None, []), ("lost", []), ("won", [-2000])])
 def test_a_charge_that_its_payer_took_back_is_credited_to_nobody(billing, outcome, credits):

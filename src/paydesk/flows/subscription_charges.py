@@ -103,7 +103,25 @@ class Charged:
     charged_at: datetime
 
 
-_CHARGED = """
+#: The invoices that paid for the running time: the period's, those of its changes (`running`), and
+#: those whose charges they credited, where the cycle began anew (`bought` has all of them).
+BOUGHT = """
+    with recursive running (id) as (
+        select v.id from invoices v where v.customer_id = %(customer_id)s
+        and v.subscription_id = %(id)s and v.state = 'paid'
+        and (v.cycle = %(cycle)s or (v.reason = 'subscription_update' and v.finalized_at >= (
+            select f.finalized_at from invoices f where f.customer_id = %(customer_id)s
+            and f.subscription_id = %(id)s and f.cycle = %(cycle)s)))
+    ), bought (id) as (
+        select r.id from running r
+        union
+        select i.invoice_id from bought b
+        join invoice_items c on c.customer_id = %(customer_id)s and c.invoice_id = b.id
+        and c.kind = 'proration_credit'
+        join invoice_items i on i.customer_id = c.customer_id and i.id = c.of_item
+    )
+"""
+_CHARGES = """
     select i.id, i.invoice_id, v.payment_id, i.amount_minor, i.period_start, i.period_end, i.why,
         v.finalized_at, v.total_minor, v.subtotal_minor, v.discount_minor,
         coalesce((select sum(d.amount_minor) from invoice_items d
@@ -124,7 +142,8 @@ _CHARGED = """
             and f.id = (l.line ->> 'item')::uuid and f.kind in ('one_off', 'adjustment')
             where n.customer_id = %(customer_id)s and n.invoice_id = v.id
             and n.state = 'issued'), 0)::bigint as elsewhere
-    from invoice_items i join invoices v on v.customer_id = i.customer_id and v.id = i.invoice_id
+    from bought b join invoices v on v.customer_id = %(customer_id)s and v.id = b.id
+    join invoice_items i on i.customer_id = v.customer_id and i.invoice_id = v.id
     cross join lateral (
         select coalesce(sum(p.refunded_minor), 0)::bigint as refunded, coalesce(sum((
             select sum(greatest(d.withdrawn_minor - d.reinstated_minor - d.loss_minor, 0))
@@ -134,20 +153,18 @@ _CHARGED = """
             or (v.runner <> 'paydesk' and p.purpose = 'invoice'
                 and p.terms -> 'goods' ->> 'invoice' = v.id::text))
     ) back
-    where i.customer_id = %(customer_id)s and v.subscription_id = %(id)s and v.state = 'paid'
+    where v.state = 'paid'
     and i.kind in ('recurring', 'proration_charge') and i.period_end > i.period_start
-    and (v.cycle = %(cycle)s or (v.reason = 'subscription_update' and v.finalized_at >= (
-        select f.finalized_at from invoices f where f.customer_id = %(customer_id)s
-        and f.subscription_id = %(id)s and f.cycle = %(cycle)s)))
-    order by v.finalized_at desc, v.id desc, i.position desc limit 100
+    order by v.id in (select r.id from running r) desc,
+        v.finalized_at desc, v.id desc, i.position desc limit 100
 """
 
 
 def charged(tx: Tx, sub: Sub) -> Charged | None:
     """The charge that pays for the running time; None where nothing was paid for it."""
     found = tx.all(
-        _CHARGED, {"customer_id": sub.customer_id, "id": sub.id, "cycle": sub.period,
-                   "live": sorted(LIVE_STATES)},
+        BOUGHT + _CHARGES, {"customer_id": sub.customer_id, "id": sub.id, "cycle": sub.period,
+                            "live": sorted(LIVE_STATES)},
     )  # fmt: skip
     if not found:
         return None

@@ -22,21 +22,8 @@ from paydesk.rules.money import Money
 from paydesk.rules.promo import charge_step
 from paydesk.tracker.stores.joined import JoinedStore
 
-#: What the running period was paid with, the newest first: its invoice, those of its changes, and
-#: those whose charges they credited, where the cycle began anew.
+#: What the running time was paid with, the newest first.
 _INVOICES = """
-    with recursive bought (id) as (
-        select v.id from invoices v where v.customer_id = %(customer_id)s
-        and v.subscription_id = %(id)s and v.state = 'paid'
-        and (v.cycle = %(cycle)s or (v.reason = 'subscription_update' and v.finalized_at >= (
-            select f.finalized_at from invoices f where f.customer_id = %(customer_id)s
-            and f.subscription_id = %(id)s and f.cycle = %(cycle)s)))
-        union
-        select i.invoice_id from bought b
-        join invoice_items c on c.customer_id = %(customer_id)s and c.invoice_id = b.id
-        and c.kind = 'proration_credit'
-        join invoice_items i on i.customer_id = c.customer_id and i.id = c.of_item
-    )
     select v.id, v.payment_id from bought b
     join invoices v on v.customer_id = %(customer_id)s and v.id = b.id
     where v.state = 'paid' and v.total_minor > 0
@@ -60,7 +47,7 @@ def begin(
     whole, credits = _unused(tx, now, sub, paid_for)
     left, found, on_balance, still = whole, list[Begun](), 0, credits
     values = {"customer_id": sub.customer_id, "id": sub.id, "cycle": sub.period}
-    for row in tx.all(_INVOICES, values):
+    for row in tx.all(charges.BOUGHT + _INVOICES, values):
         part = min(left, credit_notes.left_of(tx, sub.customer_id, row["id"]))
         if part <= 0:
             continue
