@@ -14,7 +14,7 @@ from paydesk.errors import NotRefundable
 from paydesk.flows import credit_notes, credits, invoices, refunds
 from paydesk.flows import subscription_changes as changes
 from paydesk.flows.credit_notes import NewNote
-from paydesk.rules.money import USD
+from paydesk.rules.money import USD, Money
 
 
 @pytest.fixture
@@ -70,6 +70,19 @@ def test_the_taxes_on_top_go_back_with_the_line_that_they_are_on(there):
     assert there.billing.invoices(sub) == [(0, "paid", 2000, 2000)]
     (back,) = give_up(there, sub)
     assert abs(back - 2000 * left_of(there, sub)) < 2
+
+
+# S1.28 I13
+def test_what_is_unused_goes_back_as_far_as_cards_carry_it(there):
+    """24.390 KWD; of 18.699 that are unused cards take back 18.69."""
+    there.plan("pro", price=Money(24390, "kwd", minor=True))
+    sub = there.begin(there.user())
+    there.go_on(days=7)
+    sub = there.look(sub)
+    (back,) = give_up(there, sub)
+    assert back % 10 == 0
+    assert 0 <= 24390 * left_of(there, sub) - back < 11
+    assert there.look(sub).state == "canceled"
 
 
 # S1.28 S4.25 I6

@@ -32,6 +32,7 @@ from paydesk.rules import proration
 from paydesk.rules import subscriptions as rules
 from paydesk.rules.invoices import half_up
 from paydesk.rules.money import Money
+from paydesk.rules.promo import charge_step
 from paydesk.tracker.stores.joined import JoinedStore
 
 
@@ -61,7 +62,9 @@ def unused(
     came = [one.captured.minor for one in paid]
     whole = half_up(Fraction(rest * total, lines)) if lines > 0 else rest
     here = half_up(Fraction(whole * sum(came), max(total, sum(came), 1)))
-    shares = _split(here, came, [one.refundable.minor for one in paid])
+    step = charge_step(sub.currency)  # A last digit that cards do not carry stays where it is.
+    room = [one.refundable.minor // step for one in paid]
+    shares = [step * one for one in _split(here // step, came, room)]
     credits = _split(left.credits_back, shares, [left.credits_back] * len(paid))
     parts = [{"payment": str(one.id), "minor": minor, "credits": most}
              for one, minor, most in zip(paid, shares, credits, strict=True) if minor]
