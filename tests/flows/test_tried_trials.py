@@ -36,10 +36,16 @@ def test_a_trial_ends_in_a_period_of_the_plan_that_it_was_changed_to(
     sub = billing.subscribe(who, was)
     assert sub.state == "trialing"
     changes.change(billing.env, who.uuid, sub.id, plan=then)
+    if then == "quarter":  # 1 January to 1 April has 90 days, of which 17 are left.
+        total = 1700
+    clock.set(utc(2026, 3, 14))
+    billing.renew()
+    (told,) = billing.all(
+        "select data ->> 'total' as total from events where customer_id = %(c)s"
+        " and type = 'subscription.trial_will_end'", c=who.uuid)  # fmt: skip
+    assert int(told["total"]) == total
     clock.set(utc(2026, 3, 15))
     billing.renew()
     one = billing.look(sub)
-    if then == "quarter":  # 1 January to 1 April has 90 days, of which 17 are left.
-        total = 1700
     assert (one.state, one.period_start, one.period_end) == ("active", utc(2026, 3, 15), end)
     assert billing.invoices(sub)[-1] == (1, "paid", total, total)

@@ -12,7 +12,15 @@ from uuid import UUID
 
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
-from paydesk.flows import clock_sources, heads, invoice_views, ledger, plans, tax_rates
+from paydesk.flows import (
+    clock_sources,
+    heads,
+    invoice_views,
+    ledger,
+    plans,
+    subscription_trials,
+    tax_rates,
+)
 from paydesk.flows import subscription_bills as bills
 from paydesk.flows import subscription_steps as steps
 from paydesk.flows.clock_sources import Due
@@ -253,6 +261,8 @@ def upcoming(tx: Tx, now: datetime, sub: Sub, settings: Settings) -> dict[str, A
         intervals = [(one.interval_unit, one.interval_count) for one in (before, told)]
         if intervals[0] != intervals[1]:
             after.anchor, after.anchor_period = sub.period_end, sub.period + 1
+    if sub.state == "trialing":  # It may have been changed since its periods were laid out.
+        subscription_trials.count_on(after, told)
     start, end = steps.bounds(after, told, sub.period + 1)
     lines = rules.discounted(
         [bills.period_item(tx, after, told, start, end)], bills.use_discount(after)
