@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -118,17 +119,17 @@ def described(locale: str, text: str, kind: str | None = None) -> str:
     `kind`, as in facts that were kept long ago, the text tells."""
     for start, key in _OWN.items() if kind not in _NAMED else ():
         if text.startswith(start):
-            return words.say(locale, key, name=text.removeprefix(start))
+            return words.say(locale, key, name=isolated(text.removeprefix(start)))
     return text
 
 
 def _sums(locale: str, facts: Facts) -> list[Row]:
     w = partial(words.say, locale)
     shown = partial(formats.amount, currency=facts["currency"], locale=locale)
-    rows = [(w("discount_code", code=one["name"]), shown(-one["amount"]))
+    rows = [(w("discount_code", code=isolated(one["name"])), shown(-one["amount"]))
             for one in facts["discounts"]]  # fmt: skip
     for tax in facts["taxes"]:
-        told = {"name": tax["name"], "percent": percent(tax["micros"], locale)}
+        told = {"name": isolated(tax["name"]), "percent": percent(tax["micros"], locale)}
         if tax["inclusive"]:
             rows.append((w("included", amount=shown(tax["amount"]), **told), ""))
         else:
@@ -194,6 +195,13 @@ def percent(micros: int, locale: str) -> str:
     mark = "." if locale == "en" else ","
     text = f"{whole}{mark}{digits}" if digits else str(whole)
     return f"{text}%" if locale == "en" else f"{text}\u00a0%"
+
+
+def isolated(name: str) -> str:
+    """A name for a place beside other words: one that is written from right to left takes no
+    figures of theirs with it."""
+    is_right_to_left = any(unicodedata.bidirectional(one) in ("R", "AL") for one in name)
+    return f"\u2068{name}\u2069" if is_right_to_left else name
 
 
 def _span(locale: str, period: Sequence[str]) -> str:

@@ -317,7 +317,7 @@ class Tongue:
         says it. A tax that the price includes has its sum in words, and no amount."""
         amount = self.amount(one.amount_minor, one.currency)
         if one.kind == "tax" and "rate_micros" in one.why:
-            told = {"name": self._own(one.description),
+            told = {"name": papers.isolated(self._own(one.description)),
                     "percent": papers.percent(one.why["rate_micros"], self.locale)}  # fmt: skip
             if not one.why["inclusive"]:
                 return say(self.locale, "tax_rate", **told), amount
