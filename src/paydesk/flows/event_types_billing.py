@@ -87,7 +87,7 @@ BILLING: dict[str, tuple[str, str, dict[str, Any]]] = {
          "error_code": "insufficient_funds", "retry_at": "2026-02-01T00:00:00+00:00"},
     ),
     "subscription.recovered": (
-        "All that was owed is paid: it runs as before.",
+        "Nothing is owed any more: it runs as before.",
         "subscription",
         {**_SUBSCRIPTION, "was": "past_due"},
     ),

@@ -35,6 +35,8 @@ PaidHook = Callable[[Tx, datetime, "InvoiceRow", ServicePayment | None, Settings
 FailedHook = Callable[[Tx, datetime, "InvoiceRow", ServicePayment], None]
 ON_PAID: list[PaidHook] = []
 ON_FAILED: list[FailedHook] = []
+VoidedHook = Callable[[Tx, datetime, "InvoiceRow", Settings], None]
+ON_VOIDED: list[VoidedHook] = []
 _ENGINE = "paydesk.flows.subscriptions"
 
 
@@ -346,6 +348,12 @@ def _paid(
     for hook in _hooks(ON_PAID):
         hook(tx, now, after, payment, settings)
     return after
+
+
+def voided(tx: Tx, now: datetime, row: InvoiceRow, settings: Settings) -> None:
+    """A person voided an invoice that was owed: what follows."""
+    for hook in _hooks(ON_VOIDED):
+        hook(tx, now, row, settings)
 
 
 def _last_paying(tx: Tx, row: InvoiceRow) -> UUID | None:

@@ -499,7 +499,9 @@ def _close(
     with env.db.transaction(customer_id) as tx:
         now = heads.decide(tx, env.now(), customer_id)
         row = invoice_books.get(tx, customer_id, invoice_id)
-        close(tx, now, row, step, type, column)
+        after = close(tx, now, row, step, type, column)
+        if after.state == "void" != row.state:
+            invoice_books.voided(tx, now, after, env.settings)
     return _numbered(env, row)
 
 

@@ -211,7 +211,8 @@ def _do(
         return None
     elif found.what == "credits":
         sub.credits_month += 1
-        memberships.give(tx, now, sub, steps.terms(tx, sub), sub.credits_month,
+        if not _is_void(tx, sub):
+            memberships.give(tx, now, sub, steps.terms(tx, sub), sub.credits_month,
                          steps.payment_of_period(tx, sub), env.settings)  # fmt: skip
     steps.save(tx, now, sub)
     return None
@@ -228,6 +229,15 @@ def _may_give_month(tx: Tx, sub: Sub) -> bool:
         {"customer_id": sub.customer_id, "id": sub.id, "cycle": sub.period},
     )
     return paid is not None and not provider_billing_books.is_trials_own(tx, sub, paid)
+
+
+def _is_void(tx: Tx, sub: Sub) -> bool:
+    """Whether the running period's invoice is void: what nobody paid gives no credits."""
+    return bool(tx.value(
+        "select exists (select 1 from invoices where customer_id = %(customer_id)s"
+        " and subscription_id = %(id)s and cycle = %(cycle)s and state = 'void')",
+        {"customer_id": sub.customer_id, "id": sub.id, "cycle": sub.period},
+    ))  # fmt: skip
 
 
 # A period begins -------------------------------------------------------------------------------

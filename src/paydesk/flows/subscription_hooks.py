@@ -11,7 +11,14 @@ from uuid import UUID
 from paydesk import ids
 from paydesk.db.postgres import Tx
 from paydesk.errors import AlreadyPurchased, NotFound, SubscriptionAlreadyActive
-from paydesk.flows import dunning, invoices, memberships, subscription_promos, subscription_trials
+from paydesk.flows import (
+    dunning,
+    invoice_books,
+    invoices,
+    memberships,
+    subscription_promos,
+    subscription_trials,
+)
 from paydesk.flows import subscription_steps as steps
 from paydesk.flows.invoice_books import InvoiceRow
 from paydesk.flows.subscription_steps import Sub
@@ -156,6 +163,25 @@ def failed(tx: Tx, now: datetime, row: InvoiceRow, payment: ServicePayment) -> N
     steps.save(tx, now, sub)
 
 
+def voided(tx: Tx, now: datetime, row: InvoiceRow, settings: Settings) -> None:
+    """A period's invoice is void: nothing is owed for it, and its dunning is over. What the plan
+    opens is open, its credits are of what is paid. The head is locked."""
+    if row.subscription_id is None or row.runner != "paydesk" or row.cycle is None:
+        return
+    sub = steps.read(tx, row.customer_id, row.subscription_id)
+    before = sub.state
+    if before not in ("past_due", "unpaid") or row.reason == "subscription_update":
+        return
+    told, still_open = steps.terms(tx, sub), steps.open_invoices(tx, sub)
+    if before == "unpaid" and not still_open:
+        _go_on(tx, now, sub, told, settings)
+    if row.cycle == sub.period and (before == "past_due" or not still_open):
+        steps.give_access(tx, now, sub, told, steps.until_of(told, sub.period_end), None)
+    if not still_open:
+        steps.move(tx, now, sub, "paid", "recovered", invoice=ids.show("invoice", row.id))
+    steps.save(tx, now, sub)
+
+
 def method_saved(
     tx: Tx, now: datetime, customer_id: UUID, setup: Mapping[str, Any]
 ) -> None:
@@ -179,3 +205,4 @@ def method_saved(
 
 invoices.ON_PAID.append(paid)
 invoices.ON_FAILED.append(failed)
+invoice_books.ON_VOIDED.append(voided)

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
-from paydesk.errors import InvalidRequest
+from paydesk.errors import Conflict, InvalidRequest
 from paydesk.flows import access, heads, invoice_books, memberships
 from paydesk.flows import provider_billing_changes as there
 from paydesk.flows import subscription_steps as steps
@@ -20,7 +20,8 @@ def pause(
 ) -> SubscriptionView:
     """Stop its time: nothing is billed and nothing is open until it is resumed. Safe to repeat.
 
-    Raises NotFound, InvalidTransition (it is not active), InvalidRequest (`resume_at` is past).
+    Raises NotFound, InvalidTransition (it is not active), Conflict (it is to end), InvalidRequest
+    (`resume_at` is past).
     """
     if there.runs(env, customer_id, sub_id):
         return there.pause(env, customer_id, sub_id, resume_at=resume_at)
@@ -31,6 +32,8 @@ def pause(
             raise InvalidRequest("resume_at lies in the past.", param="resume_at")
         if sub.state != "paused":
             _refuse_trial(sub)
+            if sub.cancel_at is not None:
+                raise Conflict("It is to end: reactivate it before it is paused.")
             steps.move(tx, now, sub, "paused", "paused",
                        resume_at=resume_at and resume_at.isoformat())  # fmt: skip
             sub.paused_at = now

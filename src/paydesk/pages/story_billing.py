@@ -96,7 +96,7 @@ WORDS: dict[str, Callable[[Row], tuple[str, str]]] = {
     "subscription.past_due": lambda d: (
         "Payment is late", joined(words(d.get("error_code")),
                                   day(d.get("retry_at"), "tried again on "))),
-    "subscription.recovered": lambda d: ("Recovered", "All that was owed is paid"),
+    "subscription.recovered": lambda d: ("Recovered", "Nothing is owed any more"),
     "subscription.unpaid": lambda d: ("Unpaid", "No try to charge succeeded"),
     "subscription.paused": lambda d: ("Paused", day(d.get("resume_at"), "until ")),
     "subscription.resumed": lambda d: ("Resumed", day(d.get("period_end"), "paid until ")),
