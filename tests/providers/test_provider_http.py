@@ -139,3 +139,13 @@ def test_an_awaited_client_answers_the_json_itself(http, server):
 
     assert asyncio.run(both()) == [{"token": "t1"}] * 2
     assert asyncio.run(asked.get("/x")) == {"token": "t1"}
+
+
+# I34
+@pytest.mark.parametrize("content", [
+    b'{"a": "x\xed\xa0\x80y"}', '{"a": "x\\ud800y"}'.encode("utf-16"),
+    '{"a": "x\\u0000y"}'.encode("utf-16-le"), '{"a": "x\\u0000y"}'.encode("utf-32"),
+])  # fmt: skip
+def test_what_an_answer_says_can_be_kept_in_whatever_bytes_it_came(content):
+    assert set(decode(content)["a"][1:-1]) == {"\ufffd"}
+    assert decode('{"a": "서울 편지"}'.encode()) == {"a": "서울 편지"}

@@ -9,9 +9,10 @@ ODD = "\ufffd"
 
 
 def may_be_odd(raw: str | bytes) -> bool:
-    """Whether JSON as it came can hold a NUL or half of a pair of surrogates: each is an escape."""
+    """Whether JSON as it came can hold a NUL or half of a pair of surrogates. In a text each is an
+    escape; bytes can have a half as it is, behind 0xED, and in UTF-16, with NULs, an escape too."""
     if isinstance(raw, bytes):
-        return b"\\u0000" in raw or b"\\ud" in raw or b"\\uD" in raw
+        return any(sign in raw for sign in (b"\\u0000", b"\\ud", b"\\uD", b"\xed", b"\0"))
     return "\\u0000" in raw or "\\ud" in raw or "\\uD" in raw
 
 
