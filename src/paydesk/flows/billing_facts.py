@@ -262,7 +262,10 @@ def _changed(env: Env, customer: Customer, event: Event) -> Facts:
 
 
 def _next_price(env: Env, data: Mapping[str, Any], facts: Facts) -> Facts:
-    """What a period costs once the change is made, at the plan's present terms."""
+    """What a period costs once the change is made: as its provider says, else at the plan's
+    present terms."""
+    if "amount_next" in data:
+        return {"amount": data["amount_next"]}
     try:
         with env.db.read() as tx:
             terms = plans.plan_in(tx, data.get("plan_next") or data["plan"]).terms

@@ -228,7 +228,9 @@ def lay(
 def _planned(sub: Sub, changed: list[str]) -> dict[str, Any]:
     if "next" not in changed or sub.next is None:
         return {}
-    return {"plan_next": sub.next["plan"], "quantity_next": sub.next["quantity"]}
+    each, quantity = sub.told.get("next_minor"), sub.next["quantity"]
+    return {"plan_next": sub.next["plan"], "quantity_next": quantity,
+            "amount_next": None if each is None else each * quantity}  # fmt: skip
 
 
 def _is_news(sub: Sub, remote: RemoteSubscription, told_at: datetime) -> bool:

@@ -15,6 +15,9 @@ from paydesk.rules import subscriptions as rules
 
 log = get_logger(__name__)
 
+#: What is kept of the price that is to come: its name there, and what one costs by it.
+OF_NEXT = ("next_price", "next_minor")
+
 
 def lay(tx: Tx, sub: Sub, remote: RemoteSubscription) -> bool:
     """Make ours what the provider has next, after its terms and times; answers whether something
@@ -31,7 +34,7 @@ def lay(tx: Tx, sub: Sub, remote: RemoteSubscription) -> bool:
     elif before is not None and _runs(sub, before):
         sub.next = None
     if sub.next is None:
-        sub.told = {name: one for name, one in sub.told.items() if name != "next_price"}
+        sub.told = {name: one for name, one in sub.told.items() if name not in OF_NEXT}
     return before != sub.next
 
 
@@ -60,5 +63,6 @@ def _next(
     }  # fmt: skip
     if _runs(sub, found):
         return None
-    sub.told = {**sub.told, "next_price": sold.item.price}
+    sub.told = {**sub.told, "next_price": sold.item.price,
+                "next_minor": sold.item.unit.minor if sold.item.unit else None}  # fmt: skip
     return found

@@ -76,6 +76,8 @@ class SubscriptionView:
     #: Of the provider's own page, where it runs the subscription: where it is, and its name there.
     page_url: str | None = None
     page_ref: str | None = None
+    #: What one costs from the next period on, where the provider said so of what waits.
+    next_price: Money | None = None
     checkout: CheckoutView | None = None
     setup: SetupView | None = field(default=None)
     payment: PaymentView | None = None
@@ -122,7 +124,7 @@ _SELECT = """
         s.ended_at, s.end_reason, s.paused_at, s.resume_at, s.next, s.discount, s.method_id,
         s.provider, s.provider_ref, s.latest_invoice_id, nullif(s.due_at, 'infinity') as due_at,
         s.metadata, s.created_at, s.updated_at, s.told->'page'->>'url' as page_url,
-        s.told->'page'->>'session' as page_ref
+        s.told->'page'->>'session' as page_ref, (s.told->>'next_minor')::bigint as next_minor
     from subscriptions s join plans p on p.id = s.plan_id
     join plan_versions v on v.plan_id = s.plan_id and v.version = s.plan_version
 """
@@ -225,6 +227,8 @@ def _of(row: Mapping[str, Any]) -> SubscriptionView:
     told = dict(row)
     currency = told.pop("currency")
     told["price"] = Money(told.pop("price_minor"), currency, minor=True)
+    if (later := told.pop("next_minor")) is not None:
+        told["next_price"] = Money(later, currency, minor=True)
     return SubscriptionView(**told)
 
 

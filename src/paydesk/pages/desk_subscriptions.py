@@ -113,8 +113,8 @@ def subscription(request: Request, ident: str) -> Response:
 
 def deeds(one: SubscriptionView, owes: bool) -> frozenset[str]:
     """What may be done about it as it stands."""
-    if one.runner != "paydesk":
-        return frozenset()
+    if one.runner != "paydesk":  # Only what waits there is taken back here.
+        return frozenset({"drop"} if one.next is not None and one.state in rules.LIVE else ())
     found = {
         "change": one.state in _CHANGEABLE,
         "drop": one.next is not None and one.state in _CHANGEABLE,
@@ -154,12 +154,13 @@ def card_words(method: MethodView | None) -> str | None:
 
 def next_charge(env: Env, one: SubscriptionView) -> Next | None:
     """When the next period is billed and for how much; None where none is to come."""
-    if one.state not in ("trialing", "active", "past_due") or one.cancel_at is not None:
+    is_last = one.cancel_at is not None and one.cancel_at <= one.period_end
+    if one.state not in ("trialing", "active", "past_due") or is_last:
         return None
     if one.next is None or "invoice" in one.next:
         return Next(one.period_end, one.amount, None)
     later = plans.terms(env, UUID(one.next["plan_id"]), one.next["plan_version"])
-    each = later.prices.get(one.price.currency, one.price)
+    each = one.next_price or later.prices.get(one.price.currency, one.price)
     amount = type(each)(each.minor * one.next["quantity"], each.currency, minor=True)
     return Next(one.period_end, amount, one.next["plan"])
 
