@@ -1,20 +1,108 @@
-"""Corners of subscriptions that were found by trying: pauses before an end, invoices that are
-voided, and names that are read from the right."""
+"""Corners of subscriptions that were found by trying: codes of some plans, pauses before an end,
+invoices that are voided, and names that are read from the right."""
 
 from __future__ import annotations
+
+from datetime import UTC, datetime
 
 import pypdfium2
 import pytest
 from billing import DECLINES
 
 from paydesk.errors import Conflict
-from paydesk.flows import credit_notes, invoice_papers, invoices, tax_rates
+from paydesk.flows import credit_notes, invoice_papers, invoices, promos, tax_rates
 from paydesk.flows import subscription_changes as changes
 from paydesk.flows import subscription_pauses as pauses
 from paydesk.notify import invoices as papers
 from paydesk.rules.money import USD
 
 ARABIC = "\u0645\u0636\u0627\u0641\u0629"
+
+
+# Codes -----------------------------------------------------------------------------------------
+
+
+def coded(billing, clock, code: str, **terms):
+    """A subscription to `pro` at 20.00 with a code of half its price, half way through April."""
+    clock.set(datetime(2026, 4, 1, tzinfo=UTC))
+    prices = {"pro": "20.00", "team": "50.00", "gold": "30.00"}
+    for key, price in prices.items():
+        billing.plan(key, price=USD(price), downgrade_when="now")
+    billing.plan("year", price=USD("500.00"), interval="year", downgrade_when="now")
+    promos.upsert_promo(billing.env, code, percent_off=50, **terms)
+    who = billing.user()
+    sub = billing.subscribe(who, promo=code)
+    clock.set(datetime(2026, 4, 16, tzinfo=UTC))
+    return who, sub
+
+
+def costs(billing, sub, plan: str) -> list[int]:
+    seen = changes.preview(billing.env, sub.customer_id, sub.id, plan=plan, at="now")
+    return [one.amount.minor for one in seen.lines]
+
+
+def move(billing, sub, plan: str) -> list[int]:
+    seen = costs(billing, sub, plan)
+    changes.change(billing.env, sub.customer_id, sub.id, plan=plan, at="now")
+    row = invoices.get(billing.env, None, billing.look(sub).latest_invoice_id)
+    assert [one.amount.minor for one in row.items] == seen
+    return seen
+
+
+def monthly(billing, sub) -> int:
+    """What it brings in a month."""
+    (row,) = billing.all("select monthly_minor from subscriptions where customer_id = %(c)s"
+                         " and id = %(s)s", c=sub.customer_id, s=sub.id)  # fmt: skip
+    return row["monthly_minor"]
+
+
+# S1.44 S4.41 I24
+@pytest.mark.parametrize("duration", ["once", "repeating", "forever"])
+def test_a_code_of_some_plans_takes_nothing_off_another_one(billing, clock, duration):
+    more = {"duration_periods": 3} if duration == "repeating" else {}
+    who, sub = coded(billing, clock, "HALF", duration=duration, plans=["pro", "gold"], **more)
+    assert costs(billing, sub, "gold") == [-500, 1500, -750], "it holds for this one too"
+    assert costs(billing, sub, "year") == [-500, 50000]
+    assert move(billing, sub, "team") == [-500, 2500]
+    assert monthly(billing, sub) == 5000
+    # The way back nets zero: what was paid for is what is given back.
+    assert move(billing, sub, "pro") == [-2500, 1000, -500]
+    assert billing.books(who, "balance") == 2000
+    assert monthly(billing, sub) == (2000 if duration == "once" else 1000)
+
+
+# S1.44 S4.41
+@pytest.mark.parametrize("way", ["now", "period_end"])
+def test_renewals_of_a_plan_that_a_code_is_not_for_cost_their_price(billing, clock, way):
+    who, sub = coded(billing, clock, "HALF", duration="repeating", duration_periods=3,
+                     plans=["pro"])  # fmt: skip
+    changes.change(billing.env, who.uuid, sub.id, plan="team", at=way)
+    billing.until(datetime(2026, 5, 2, tzinfo=UTC))
+    assert billing.invoices(sub)[-1][2] == 5000
+    assert monthly(billing, sub) == 5000
+    # Its periods go by all the same: the third of them is the last.
+    changes.change(billing.env, who.uuid, sub.id, plan="pro", at="period_end")
+    billing.until(datetime(2026, 6, 2, tzinfo=UTC))
+    assert billing.invoices(sub)[-1][2] == 1000
+    billing.until(datetime(2026, 7, 2, tzinfo=UTC))
+    assert billing.invoices(sub)[-1][2] == 2000
+
+
+# S1.44 S4.41
+def test_a_new_cycle_has_a_code_only_for_periods_that_it_has_left(billing, clock):
+    who, sub = coded(billing, clock, "ONCE", duration="once")
+    assert costs(billing, sub, "team") == [-500, 2500, -1250], "within the period it is carried"
+    assert move(billing, sub, "year") == [-500, 50000], "used up: the year is another period"
+    assert costs(billing, sub, "pro") == [-50000, 2000]
+
+
+# S1.44 S4.41
+def test_a_new_cycle_uses_one_of_the_periods_that_a_code_has_left(billing, clock):
+    who, sub = coded(billing, clock, "TWICE", duration="repeating", duration_periods=2)
+    billing.plan("other", price=USD("600.00"), interval="year", downgrade_when="now")
+    assert move(billing, sub, "year") == [-500, 50000, -25000]
+    assert costs(billing, sub, "other") == [-25000, 60000, -30000], "the same period still"
+    assert costs(billing, sub, "pro") == [-25000, 2000], "none is left"
 
 
 # Pauses ----------------------------------------------------------------------------------------

@@ -124,7 +124,7 @@ def _begin(
         customer_id=what.customer_id, id=ids.new_owned(what.customer_id), state="incomplete",
         runner="provider", plan_id=plan.uuid, plan_version=plan.version, family=plan.family,
         quantity=quantity, currency=price.currency, price_minor=price.minor, anchor=now,
-        period_start=now, period_end=now + steps.INSTANT, discount=code.kept if code else None,
+        period_start=now, period_end=now + steps.INSTANT, discount=_kept(code),
         provider=name, provider_account=env.providers[name].account,
         told={"way": "page", "trial_days": days}, metadata=fields.metadata(what.metadata),
         request_key=what.request_key, request_hash=what.digest(),
@@ -184,6 +184,11 @@ def _trial_days(tx: Tx, what: NewSubscription, plan: Plan, code: Code | None) ->
     if days and subscription_trials.had(tx, what.customer_id, plan.family):
         return 0
     return days
+
+
+def _kept(code: subscription_promos.Code | None) -> dict[str, Any] | None:
+    """What it keeps of its code: the coupon there is for every plan."""
+    return {k: v for k, v in code.kept.items() if k != "plans"} if code else None
 
 
 def _coupon(sub: Sub, plan: Plan) -> dict[str, Any] | None:

@@ -263,7 +263,7 @@ def _renew(env: Env, tx: Tx, now: datetime, sub: Sub) -> provider_calls.Call | N
     if is_trial:
         steps.move(tx, now, sub, "paid", None)
     told, span = steps.terms(tx, sub), (sub.period_start, sub.period_end)
-    discount = bills.use_discount(sub)
+    discount = bills.use_discount(tx, sub)
 
     def drafted(draft: invoice_books.InvoiceRow) -> None:
         sub.latest_invoice_id = draft.id

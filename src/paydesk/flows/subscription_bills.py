@@ -10,11 +10,11 @@ from uuid import UUID
 from paydesk import ids
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
-from paydesk.flows import credit_notes, invoices, provider_calls
+from paydesk.flows import credit_notes, invoices, provider_calls, subscription_history
 from paydesk.flows import subscription_steps as steps
 from paydesk.flows.invoice_books import InvoiceRow
 from paydesk.flows.subscription_steps import Sub
-from paydesk.rules import periods, proration
+from paydesk.rules import periods, promo, proration
 from paydesk.rules.invoices import Discount, NewItem
 from paydesk.rules.plans import Terms
 from paydesk.rules.promo import charge_step, least_charge
@@ -98,9 +98,9 @@ def period_item(
     )  # fmt: skip
 
 
-def use_discount(sub: Sub) -> Discount | None:
-    """What the subscription's promo code takes off the next period; one that is counted counts
-    down, and says whether the period has it (`runs`)."""
+def use_discount(tx: Tx, sub: Sub) -> Discount | None:
+    """What the subscription's promo code takes off the next period, of a plan that it is for; one
+    that is counted counts down, and says whether the period is one of its own (`runs`)."""
     kept = sub.discount
     if kept is None:
         return None
@@ -109,7 +109,7 @@ def use_discount(sub: Sub) -> Discount | None:
         return None
     if kept.get("left") is not None:
         sub.discount = {**kept, "left": kept["left"] - 1, "runs": True}
-    if not (kept.get("percent") or kept.get("minor")):
+    if not promo.is_discount(kept) or subscription_history.held(tx, sub) is None:
         return None
     return discount_of(kept)
 

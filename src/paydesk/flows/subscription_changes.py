@@ -290,6 +290,7 @@ def _apply(
         sub.period += 1
         sub.anchor, sub.anchor_period, sub.credits_month = start, sub.period, 0
         sub.period_start, sub.period_end = start, end
+        bills.use_discount(tx, sub)  # It is one more period of a code that is counted.
     changed = [name for name, differs in (
         ("plan", version[0] != wanted["plan_id"]), ("terms", version[1] != wanted["plan_version"]),
         ("quantity", seats != wanted["quantity"]), ("period", bool(wanted.get("restart"))),

@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import Any
@@ -15,7 +15,14 @@ from uuid import UUID
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
 from paydesk.errors import Conflict, InvalidRequest
-from paydesk.flows import invoice_views, ledger, memberships, plans, tax_rates
+from paydesk.flows import (
+    invoice_views,
+    ledger,
+    memberships,
+    plans,
+    subscription_history,
+    tax_rates,
+)
 from paydesk.flows import subscription_bills as bills
 from paydesk.flows import subscription_steps as steps
 from paydesk.flows.plans import Plan
@@ -302,7 +309,7 @@ def weigh(
     if when == "period_end" or sub.state == "trialing" or not changes:
         result = proration.Result((), 0, 0, 0)
     else:
-        result = _prorate(tx, sub, before, wanted.name, told, price, seats, moment,
+        result = _prorate(tx, sub, before, wanted, told, price, seats, moment,
                           before.upgrade if is_up else before.downgrade,
                           span if restart else None)  # fmt: skip
     items = _items(result, sub, wanted, told)
@@ -316,25 +323,36 @@ def weigh(
 
 
 def _prorate(
-    tx: Tx, sub: Sub, before: Terms, name: str, told: Terms, price: int, seats: int,
+    tx: Tx, sub: Sub, before: Terms, plan: Plan, told: Terms, price: int, seats: int,
     moment: datetime, policy: str, fresh: tuple[datetime, datetime] | None,
 ) -> proration.Result:  # fmt: skip
     paid = charged(tx, sub)
     old = old_side(tx, sub, before, paid)
-    discount = None
-    kept = sub.discount or {}
-    if (paid is not None and paid.is_discounted) or kept.get("left", 0) is None:
-        discount = proration.Discount(
-            percent_micros=kept["percent"] * 10_000 if kept.get("percent") else 0,
-            minor=kept.get("minor") or 0,
-        )
+    discount = _discount(tx, replace(sub, plan_id=plan.uuid), paid, is_new=fresh is not None)
     new = proration.Side(
-        plan=name, unit_minor=price, quantity=seats, period=fresh or whole_period(sub, before),
+        plan=plan.name, unit_minor=price, quantity=seats, period=fresh or whole_period(sub, before),
         credits_given=told.credits * seats, discount=discount,
         allotment=None if fresh else _allotment(sub, before, told),
     )  # fmt: skip
     return proration.change(old, new, moment, policy=policy, zone=sub.zone,
                             restart=fresh is not None, fresh_period=fresh)  # fmt: skip
+
+
+def _discount(
+    tx: Tx, sub: Sub, paid: Charged | None, *, is_new: bool
+) -> proration.Discount | None:
+    """What the code takes off a charge of this plan: for the rest of a period that it was used
+    for, or for a new one, where it has one left. None where it is for other plans."""
+    kept = subscription_history.held(tx, sub) or {}
+    left = kept.get("left", 0)
+    if left is not None:
+        was_used = kept.get("runs", paid is not None and paid.is_discounted)
+        if not (left > 0 if is_new else was_used):
+            return None
+    return proration.Discount(
+        percent_micros=kept["percent"] * 10_000 if kept.get("percent") else 0,
+        minor=kept.get("minor") or 0,
+    )
 
 
 def _allotment(sub: Sub, before: Terms, told: Terms) -> tuple[datetime, datetime] | None:

@@ -118,7 +118,7 @@ def _sums(env: Env, tx: Tx, sub: Sub, told: Terms, at: datetime) -> invoice_rule
     country = invoice_views.buyer(tx, sub.customer_id, {}).get("country") or ""
     held = {one.product: tax_rates.find(tx, country, one.product, at) for one in items}
     return invoice_rules.compute(
-        items, bills.use_discount(sub), held, currency=sub.currency,
+        items, bills.use_discount(tx, sub), held, currency=sub.currency,
         rounding=env.settings.tax_rounding,
     )  # fmt: skip
 

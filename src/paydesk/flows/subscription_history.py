@@ -27,6 +27,15 @@ def standing(sub: Sub) -> Standing:
             sub.monthly_minor)  # fmt: skip
 
 
+def held(tx: Tx, sub: Sub) -> dict[str, Any] | None:
+    """What its code takes off, where the code is for the plan that it runs with."""
+    names = (sub.discount or {}).get("plans")
+    if names is None:
+        return sub.discount
+    key = tx.value("select key from plans where id = %(id)s", {"id": sub.plan_id})
+    return sub.discount if key in names else None
+
+
 def record(tx: Tx, now: datetime, sub: Sub, before: Standing | None) -> None:
     """Reckon what it brings in a month, and add a row where it stands otherwise than `before`
     (None: it is new). The head is locked; the caller writes `sub`."""
@@ -84,7 +93,7 @@ def _monthly(tx: Tx, sub: Sub) -> int:
     if sub.state not in recurring.COUNTED:
         return 0
     told = plans.terms(tx, sub.plan_id, sub.plan_version)
-    price = recurring.net(sub.price_minor * sub.quantity, sub.discount)
+    price = recurring.net(sub.price_minor * sub.quantity, held(tx, sub))
     worth = recurring.monthly(price, told.interval_unit, told.interval_count)
     if worth and not sub.monthly_minor and not _is_paid(tx, sub):
         return 0
@@ -149,10 +158,12 @@ CHECKS: tuple[tuple[str, str, str, LiteralString], ...] = (
         # As `recurring.monthly` and `recurring.net` reckon it.
         "select s.customer_id, s.id, s.state, s.monthly_minor, w.worth from subscriptions s"
         " join plan_versions v on v.plan_id = s.plan_id and v.version = s.plan_version"
+        " join plans k on k.id = s.plan_id"
         " cross join lateral (select s.price_minor::numeric * s.quantity as full_minor) p"
         " cross join lateral (select case when s.discount ->> 'left' is not null"
         "  and not (s.discount ->> 'duration' = 'repeating'"
         "   and coalesce((s.discount ->> 'runs')::boolean, false)) then 0"
+        "  when not (s.discount -> 'plans') @> to_jsonb(k.key) then 0"
         "  when (s.discount ->> 'percent')::int > 0"
         "   then div(2 * p.full_minor * (s.discount ->> 'percent')::int + 100, 200)"
         "  else coalesce((s.discount ->> 'minor')::bigint, 0) end as off_minor) o"

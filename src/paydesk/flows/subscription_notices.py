@@ -265,7 +265,7 @@ def upcoming(tx: Tx, now: datetime, sub: Sub, settings: Settings) -> dict[str, A
         subscription_trials.count_on(after, told)
     start, end = steps.bounds(after, told, sub.period + 1)
     lines = rules.discounted(
-        [bills.period_item(tx, after, told, start, end)], bills.use_discount(after)
+        [bills.period_item(tx, after, told, start, end)], bills.use_discount(tx, after)
     )
     country = invoice_views.buyer(tx, sub.customer_id, {}).get("country") or ""
     held = {told.product: tax_rates.find(tx, country, told.product, now)}

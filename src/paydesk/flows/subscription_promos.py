@@ -101,6 +101,8 @@ def weigh(
         kept |= {"bonus": promo.bonus_credits, "left": 0}
     else:
         kept["left"] = 0
+    if row["plans"] is not None and rules.is_discount(kept):
+        kept["plans"] = list(row["plans"])
     return Code(promo.uuid, kept, row["trial_days"] or 0, promos.product_of(plan=plan))
 
 

@@ -295,7 +295,7 @@ def _open(
             steps.save(tx, now, sub)
         return None
     sub.told = {"way": "charge" if has_method else "checkout"}
-    discount = bills.use_discount(sub)
+    discount = bills.use_discount(tx, sub)
     _write(tx, now, sub)
     span = sub.period_start, sub.period_end
     row = bills.bill(

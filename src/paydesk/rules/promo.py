@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from paydesk.errors import InvalidRequest
 from paydesk.rules.money import STRIPE_SCALE, divide_half_up, exponent, parse_minor
@@ -139,6 +140,11 @@ def discount(terms: Terms, price_minor: int, currency: str) -> int:
     else:
         wanted = 0
     return max(0, min(wanted, price_minor - least_charge(currency)))
+
+
+def is_discount(kept: Mapping[str, Any] | None) -> bool:
+    """Whether what a subscription keeps of a code takes something off its price."""
+    return bool(kept and (kept.get("percent") or kept.get("minor")))
 
 
 def refusal(terms: Terms, purchase: Purchase, now: datetime) -> str | None:
