@@ -54,9 +54,8 @@ class StripeCalls:
             params["reason"] = reason
         if metadata:
             params["metadata"] = dict(metadata)
-        return self._read(shapes.of_refund, self._ask(
-            lambda: self._client.v1.refunds.create(params, {"idempotency_key": key})
-        ))
+        raw = self._ask(lambda: self._client.v1.refunds.create(params, {"idempotency_key": key}))
+        return self._read(shapes.of_refund, _unnamed(raw))
 
     def fetch_refund(self, ref: str) -> RemoteRefund:
         raw = self._ask(lambda: self._client.v1.refunds.retrieve(ref))
@@ -97,9 +96,10 @@ class StripeCalls:
         self, ref: str, evidence: Mapping[str, str], *, submit: bool, key: str
     ) -> RemoteDispute:
         params: dict[str, Any] = {"evidence": dict(evidence), "submit": submit}
-        return self._read(shapes.of_dispute, self._ask(
+        raw = self._ask(
             lambda: self._client.v1.disputes.update(ref, params, {"idempotency_key": key})
-        ))
+        )
+        return self._read(shapes.of_dispute, _unnamed(raw))
 
     def upload_file(self, name: str, content: bytes, content_type: str, key: str) -> str:
         """Evidence of a dispute: an image or a PDF; Stripe sees the kind from its content."""
@@ -108,9 +108,10 @@ class StripeCalls:
         return raw["id"]
 
     def accept_dispute(self, ref: str, key: str) -> RemoteDispute:
-        return self._read(shapes.of_dispute, self._ask(
+        raw = self._ask(
             lambda: self._client.v1.disputes.close(ref, None, {"idempotency_key": key})
-        ))
+        )
+        return self._read(shapes.of_dispute, _unnamed(raw))
 
     # Customers and their methods --------------------------------------------------------------
 
@@ -241,6 +242,12 @@ class StripeCalls:
 def _named(ref: str) -> str:
     """What a payment's name is the name of: before 2019 there were charges alone."""
     return "payment_intent" if ref.startswith("pi_") else "charge"
+
+
+def _unnamed(raw: dict[str, Any]) -> dict[str, Any]:
+    """What Stripe answers to a change of ours, in a shape that knows of no intents. Whose it is, is
+    known, and nobody is asked: the change is done, whatever came of the question."""
+    return raw if "payment_intent" in raw else {**raw, "charge": None}
 
 
 def _charges(rows: list[dict[str, Any]]) -> list[Listed]:
