@@ -165,12 +165,22 @@ def discounted(items: Sequence[NewItem], discount: Discount | None) -> list[NewI
     parts = running([Fraction(off * w, base) for _, w in weights])
     for (i, weight), part in zip(weights, parts, strict=True):
         if part:
-            why = {**discount.why, "of_minor": weight, "discount_minor": off, "base_minor": base}
+            why = {**discount.why, **_told(discount), "of_minor": weight, "discount_minor": off,
+                   "base_minor": base}  # fmt: skip
             found.append(
                 NewItem(kind="discount", description=discount.description, amount_minor=-part,
                         of=i, product=items[i].product, period=items[i].period, why=why)
             )  # fmt: skip
     return found
+
+
+def _told(discount: Discount) -> dict[str, Any]:
+    """By which rule a discount was taken, and how much it is."""
+    if discount.percent_micros is not None:
+        told = {"percent_micros": discount.percent_micros}
+    else:
+        told = {"minor": discount.minor or 0}
+    return {"rule": "discount", "rounding": "half_up", **told}
 
 
 def taxed(
@@ -182,14 +192,17 @@ def taxed(
     A line is taxed as it is after its discounts; `keys` are the ids of lines that are written
     already, by which those discounts name theirs. A tax that prices include is taken out of the
     line's amount first; its own line then is 0 and says the sum in `why`. `rounding`: "line"
-    rounds each line's tax half up, "rate" the sum of a rate's taxes once.
+    rounds each line's tax half up, "rate" the sum of a rate's taxes once. `why` has of each line
+    that it taxes, in `lines`, (index, tax), and in `of` (index, amount after discounts, millionths
+    of all rates that this amount includes): its tax is amount x rate / (1000000 + those).
     """
     nets = _nets(items, keys)
     exact: dict[UUID, list[tuple[int, Fraction]]] = {}
+    within: dict[int, int] = {}
     known: dict[UUID, TaxRate] = {}
     for i, net in nets.items():
         held = _held(items[i], rates)
-        inside = sum(rate.micros for rate in held if rate.inclusive)
+        inside = within[i] = sum(rate.micros for rate in held if rate.inclusive)
         for rate in held:
             known[rate.id] = rate
             # Of the net price, which is the line's without the taxes that it includes.
@@ -204,9 +217,11 @@ def taxed(
             taxes = running([tax for _, tax in parts])
         total = sum(taxes)
         why = {
-            "rate_micros": rate.micros, "inclusive": rate.inclusive, "rounding": rounding,
-            "tax_minor": total, "base_minor": sum(nets[i] for i, _ in parts),
+            "rule": "net x rate", "rate_micros": rate.micros, "inclusive": rate.inclusive,
+            "rounding": rounding, "tax_minor": total,
+            "base_minor": sum(nets[i] for i, _ in parts),
             "lines": [[i, tax] for (i, _), tax in zip(parts, taxes, strict=True)],
+            "of": [[i, nets[i], within[i]] for i, _ in parts],
         }  # fmt: skip
         found.append(
             NewItem(kind="tax", description=rate.name, tax_rate_id=rate.id, why=why,
