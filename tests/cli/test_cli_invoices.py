@@ -42,6 +42,15 @@ def test_invoices_are_shown_printed_credited_and_voided(run, tmp_path):
     assert run("invoices", "void", other.id)[1][0]["status"] == "void"
 
 
+def test_a_line_is_given_back_with_its_taxes(run):  # S1.51 I13
+    with Paydesk() as pay:
+        pay.tax_rates.add("VAT", "20", country="")
+        made = pay.invoices.create("nora", [("Fitting", USD("7.00")), ("Travel", USD("3.00"))])
+    line = made.items[1].id
+    code, told, _ = run("invoices", "credit", made.id, "--line", line, "--yes")
+    assert (code, told[0]["amount"]) == (0, 360)
+
+
 def test_an_invoice_is_read_with_its_lines_as_a_table(paydesk):  # S1.50
     with Paydesk() as pay:
         made = pay.invoices.create("maya", [("Onboarding", USD("50.00")), ("Goodwill", USD(-5))])

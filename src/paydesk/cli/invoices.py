@@ -154,8 +154,8 @@ def invoices_credit(
     invoice: Which,
     amount: Annotated[str | None, typer.Argument(help="Such as 4.50; all that is left without "
                                                       "one.")] = None,
-    line: Annotated[str | None, typer.Option(help="The line that it is about, ii_…: all of it "
-                                                  "without an amount.")] = None,
+    line: Annotated[str | None, typer.Option(help="The line that it is about, ii_…: all of it, "
+                                                  "with its taxes, without an amount.")] = None,
     to_balance: Annotated[bool, typer.Option("--to-balance", help="To the customer's balance, "
                                                                   "not to the payer.")] = False,
     reason: Annotated[str | None, typer.Option(help="Such as requested_by_customer.")] = None,
@@ -167,7 +167,7 @@ def invoices_credit(
     output_: Output = "",
 ) -> None:  # fmt: skip
     """Give an invoice back by a credit note, wholly or in part."""
-    from paydesk.flows import credit_notes
+    from paydesk.flows import credit_notes, invoice_views
     from paydesk.flows import invoices as flow
     from paydesk.rules.money import Money
 
@@ -175,7 +175,8 @@ def invoices_credit(
         one = flow.get(env, None, ids.parse("invoice", invoice))
         left = Money(one.total.minor - one.credited.minor, one.currency, minor=True)
         about = _line_of(one, line) if line else None
-        money = Money(amount, one.currency) if amount else about.amount if about else left
+        whole = invoice_views.whole_of(one.items, about) if about else left
+        money = Money(amount, one.currency) if amount else whole
         if not yes:
             typer.confirm(f"Give {money} of {one.number or invoice} back?", abort=True, err=True)
         note = credit_notes.create(env, credit_notes.NewNote(

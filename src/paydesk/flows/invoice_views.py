@@ -187,6 +187,17 @@ def items_of(tx: Tx, customer_id: UUID, invoice_id: UUID) -> list[ItemView]:
     return items_of_many(tx, [(customer_id, invoice_id)]).get(invoice_id, [])
 
 
+def whole_of(lines: Sequence[ItemView], one: ItemView) -> Money:
+    """What a line of these came to, with its discounts and with the taxes on top of it."""
+    minor = one.amount.minor
+    for other in lines:
+        if other.kind == "tax" and other.amount.minor:
+            minor += sum(tax for at, tax in other.why.get("lines", ()) if at == one.position)
+        elif other.kind == "discount" and other.of_item == one.id:
+            minor += other.amount.minor
+    return Money(minor, one.amount.currency, minor=True)
+
+
 @in_sets()
 def items_of_many(tx: Tx, keys: list[tuple[UUID, UUID]]) -> dict[UUID, list[ItemView]]:
     """The lines of several invoices, in their order, by invoice."""

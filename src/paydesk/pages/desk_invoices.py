@@ -15,6 +15,7 @@ from paydesk.flows import (
     desk_lists,
     heads,
     invoice_papers,
+    invoice_views,
     invoices,
     payments,
     subscription_views,
@@ -70,7 +71,7 @@ def invoice(request: Request, ident: str) -> Response:
     paid_by = one.payment_id and payments.get(env, one.customer_id, one.payment_id)
     return desk.show(
         request, "invoice_desk.html", who=who, i=one, ident=ids.show("invoice", one.id),
-        person=person, because=BECAUSE[one.reason], lines=[_line(item) for item in one.items],
+        person=person, because=BECAUSE[one.reason], lines=[_line(one, item) for item in one.items],
         notes=notes, shown=ids.show, books=[_entry(entry) for entry in books], payment=paid_by,
         steps=[story.of_event(row) for row in rows], at=now, deeds=deeds(one),
         left=Money(max(0, one.total.minor - one.credited.minor), one.currency, minor=True),
@@ -79,8 +80,9 @@ def invoice(request: Request, ident: str) -> Response:
     )  # fmt: skip
 
 
-def _line(item: ItemView) -> dict[str, Any]:
+def _line(one: InvoiceView, item: ItemView) -> dict[str, Any]:
     return {
+        "whole": invoice_views.whole_of(one.items, item),
         "item": item, "ident": ids.show("invoice_item", item.id), "is_made": item.kind in MADE,
         "why": reasons.of_line(item.why, item.amount.currency),
     }
