@@ -143,3 +143,17 @@ def test_every_line_of_a_year_can_be_reckoned_again_from_why(billing, seed, roun
             assert told["rule"].split(",")[0] in TOLD_RULES or "short first" in told["rule"], told
             assert why.amount == one.amount
     assert len(rows) > 7 and seen["recurring"] > 5 and seen["tax"] > 10, seen
+
+
+# S1.44 I13
+def test_entries_are_told_with_the_instant_at_which_they_count_and_add_up(billing):
+    tax_rates.add(billing.env, "VAT", "20")
+    billing.plan(price=USD("20.00"))
+    sub = billing.subscribe(billing.user())
+    end = billing.look(sub).period_end
+    billing.until(end)
+    bill = invoices.get(billing.env, sub.customer_id, billing.look(sub).latest_invoice_id)
+    told = subscription_views.why(billing.env, None, bill.items[0].id)
+    assert {one["at"] for one in told.entries} == {end.isoformat()}
+    found = Counter({one["credit"]: one["amount"] for one in told.entries})
+    assert (found["revenue"], found["tax"], found.total()) == (2000, 400, bill.total.minor)

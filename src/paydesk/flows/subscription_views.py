@@ -272,9 +272,9 @@ def why(env: Env, customer_id: UUID | None, ref: str | UUID) -> Why:
         if row is None:
             raise NotFound(f"No such line: {str(ref)[:64]!r}.")
         entries = tx.all(
-            "select t.id, t.debit, t.credit, t.asset, t.amount, t.reason, t.created_at"
+            "select t.id, t.debit, t.credit, t.asset, t.amount, t.reason, t.effective_at"
             " from transfers t where t.customer_id = %(customer_id)s"
-            " and (t.txn_id = %(txn)s or t.subject_id = %(invoice)s) order by t.created_at, t.id"
+            " and (t.txn_id = %(txn)s or t.subject_id = %(invoice)s) order by t.seq"
             " limit 100",
             {"customer_id": whose, "txn": row["txn_id"], "invoice": row["invoice_id"]},
         )
@@ -292,5 +292,5 @@ def _entry(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "id": ids.show("transfer", row["id"]), "debit": NAMES[row["debit"]],
         "credit": NAMES[row["credit"]], "amount": row["amount"], "currency": row["asset"],
-        "reason": row["reason"], "at": row["created_at"].isoformat(),
+        "reason": row["reason"], "at": row["effective_at"].isoformat(),
     }  # fmt: skip
