@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import secrets
 import string
@@ -14,6 +15,7 @@ _TOO_HIGH = bytes(range(_FITTING, 256))
 
 #: Nothing real hangs on these: a generator seeded by the system saves a system call for each.
 _random = random.Random(secrets.randbits(256))
+os.register_at_fork(after_in_child=lambda: _random.seed(secrets.randbits(256)))
 
 #: Prefix of each kind of object.
 PREFIXES = {
