@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
+from provider_run import There
 
 from paydesk.errors import (
     InvalidPromoCode,
@@ -14,7 +15,14 @@ from paydesk.errors import (
     PreviewOutdated,
     SubscriptionAlreadyActive,
 )
-from paydesk.flows import credit_notes, invoices, promos, subscription_offers, tax_rates
+from paydesk.flows import (
+    credit_notes,
+    invoices,
+    promos,
+    subscription_changes,
+    subscription_offers,
+    tax_rates,
+)
 from paydesk.flows.subscriptions import NewSubscription
 from paydesk.rules.invoices import NewItem
 from paydesk.rules.money import Money
@@ -40,6 +48,8 @@ CASES = {
     "a trial, then a short one": {"trial_days": 10, "billing": "calendar", "quantity": 2},
     "yearly": {"interval": "year", "promo": {"percent_off": 20}},
 }  # fmt: skip
+#: Tokens that no preview had: of no instant, of one long ago, and of ones past all calendars.
+ODD_TOKENS = ("", "x", "12", "-1.x", "9" * 17 + ".x", "9" * 18, "9" * 19 + ".x", "9" * 30 + ".x")
 _TERMS = ("price", "billing", "upgrade", "trial_days", "interval")
 
 
@@ -216,9 +226,25 @@ def test_what_cannot_begin_has_no_preview(billing):
         preview(runner="provider")
     with pytest.raises(NotSupported):
         billing.subscribe(who, runner="provider", expect=preview())
-    for odd in ("", "x", "12", "9" * 30 + ".x", "-1.x"):
+    for odd in ODD_TOKENS:
         with pytest.raises((InvalidRequest, PreviewOutdated)):
             billing.subscribe(who, expect=odd)
     billing.subscribe(who)
     with pytest.raises(SubscriptionAlreadyActive):
         preview()
+
+
+@pytest.mark.parametrize("runner", ["paydesk", "provider"])
+def test_a_token_that_no_preview_had_changes_nothing(billing, runner):
+    # S1.44
+    there = There(billing)
+    there.plan("pro")
+    there.plan("max", price=Money("50.00", "usd"))
+    sub = (there.begin(there.user(), "max") if runner == "provider"
+           else billing.subscribe(billing.user(), "max"))  # fmt: skip
+    for odd in ODD_TOKENS:
+        with pytest.raises((InvalidRequest, PreviewOutdated)):
+            subscription_changes.change(
+                billing.env, sub.customer_id, sub.id, plan="pro", at="now", expect=odd
+            )
+    assert billing.look(sub).plan_key == "max"

@@ -419,7 +419,7 @@ def _shown(wanted: _Wanted, found: RemoteInvoice | None) -> ChangePreview:
 def _moment(token: str, now: datetime) -> datetime:
     """The instant that the preview was made for. Raises InvalidRequest, PreviewOutdated."""
     head = token.partition(".")[0]
-    if not (head.isascii() and head.isdigit() and len(head) < 20):
+    if not (head.isascii() and head.isdigit() and len(head) < 18):
         raise InvalidRequest("expect is the token of a preview.", param="expect")
     moment = EPOCH + int(head) * MICROSECOND
     if moment > EPOCH and not now - PREVIEW_LIFE <= moment <= now + SECOND:

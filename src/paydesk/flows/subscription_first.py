@@ -142,7 +142,7 @@ def moment_of(now: datetime, expect: FirstInvoice | str | None) -> datetime:
     if expect is None:
         return now
     head = _token(expect).partition(".")[0]
-    if not (head.isascii() and head.isdigit() and len(head) < 20):
+    if not (head.isascii() and head.isdigit() and len(head) < 18):
         raise InvalidRequest("expect is the token of a preview.", param="expect")
     micros = int(head)
     if not (now - PREVIEW_LIFE - EPOCH) // MICROSECOND <= micros <= (now - EPOCH) // MICROSECOND:
