@@ -1,5 +1,5 @@
-"""Corners of subscriptions that were found by trying: codes of some plans, pauses before an end,
-invoices that are voided, and names that are read from the right."""
+"""Corners of subscriptions that were found by trying: codes of some plans, changes to a calendar,
+pauses before an end, invoices that are voided, and names that are read from the right."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_renewals_of_a_plan_that_a_code_is_not_for_cost_their_price(billing, clo
 
 # S1.44 S4.41
 def test_a_new_cycle_has_a_code_only_for_periods_that_it_has_left(billing, clock):
-    who, sub = coded(billing, clock, "ONCE", duration="once")
+    _, sub = coded(billing, clock, "ONCE", duration="once")
     assert costs(billing, sub, "team") == [-500, 2500, -1250], "within the period it is carried"
     assert move(billing, sub, "year") == [-500, 50000], "used up: the year is another period"
     assert costs(billing, sub, "pro") == [-50000, 2000]
@@ -98,11 +98,151 @@ def test_a_new_cycle_has_a_code_only_for_periods_that_it_has_left(billing, clock
 
 # S1.44 S4.41
 def test_a_new_cycle_uses_one_of_the_periods_that_a_code_has_left(billing, clock):
-    who, sub = coded(billing, clock, "TWICE", duration="repeating", duration_periods=2)
+    _, sub = coded(billing, clock, "TWICE", duration="repeating", duration_periods=2)
     billing.plan("other", price=USD("600.00"), interval="year", downgrade_when="now")
     assert move(billing, sub, "year") == [-500, 50000, -25000]
     assert costs(billing, sub, "other") == [-25000, 60000, -30000], "the same period still"
     assert costs(billing, sub, "pro") == [-25000, 2000], "none is left"
+
+
+# Calendars -------------------------------------------------------------------------------------
+
+
+def at(*parts: int) -> datetime:
+    return datetime(*parts, tzinfo=UTC)
+
+
+def dated(billing, clock, plan: str, **terms):
+    """A subscription that began on 5 March; the plans of the calendar cost 1.00 a day."""
+    clock.set(at(2026, 3, 5))
+    terms = {"upgrade_when": "now", "downgrade_when": "now", **terms}
+    billing.plan("month", price=USD("62.00"), **terms)
+    billing.plan("other", price=USD("31.00"), billing="calendar", **terms)
+    billing.plan("year", price=USD("365.00"), interval="year", **terms)
+    billing.plan("calendar", price=USD("31.00"), billing="calendar", **terms)
+    billing.plan("years", price=USD("365.00"), interval="year", billing="calendar", **terms)
+    who = billing.user()
+    return who, billing.subscribe(who, plan)
+
+
+def spans(billing, sub) -> list[tuple[str, str, int]]:
+    """(begin, end, total) of each invoice, oldest first."""
+    rows = billing.all(
+        "select period_start, period_end, total_minor from invoices where customer_id = %(c)s"
+        " and subscription_id = %(s)s order by created_at, id",
+        c=sub.customer_id, s=sub.id)  # fmt: skip
+    return [(f"{row['period_start']:%m-%d}", f"{row['period_end']:%m-%d}", row["total_minor"])
+            for row in rows]  # fmt: skip
+
+
+# S1.28 S1.29 I22
+@pytest.mark.parametrize(("was", "then", "paid", "end", "part"), [
+    ("month", "calendar", -4200, "04-01", 1700),  # 21 of 31 days at 2.00 are left.
+    ("year", "calendar", -35500, "04-01", 1700),
+    ("calendar", "years", -1700, "01-01", 29200),  # 292 days are left of the year.
+    ("month", "years", -4200, "01-01", 29200),
+])  # fmt: skip
+def test_a_change_to_a_plan_of_the_calendar_runs_to_its_first(
+    billing, clock, was, then, paid, end, part
+):
+    who, sub = dated(billing, clock, was)
+    clock.set(at(2026, 3, 15))
+    seen = changes.preview(billing.env, who.uuid, sub.id, plan=then, at="now")
+    assert [one.amount.minor for one in seen.lines] == [paid, part]
+    changes.change(billing.env, who.uuid, sub.id, plan=then, at="now", expect=seen)
+    assert spans(billing, sub)[-1] == ("03-15", end, paid + part)
+    one = billing.look(sub)
+    assert f"{one.period_end:%m-%d}" == end
+    # What is left of it is a part of the whole: the change to itself's like nets zero.
+    if then == "calendar":
+        clock.set(at(2026, 3, 20))
+        assert costs(billing, sub, "other") == [-1200, 1200]
+    clock.set(one.period_end)
+    billing.renew()
+    assert spans(billing, sub)[-1][0] == end
+    following = billing.look(sub).period_end
+    assert (following.day, following.month) == ((1, 5) if then == "calendar" else (1, 1))
+
+
+# S1.28 S1.29 I22
+@pytest.mark.parametrize(("was", "then", "first"), [
+    ("month", "calendar", ("04-05", "05-01", 2687)),
+    ("month", "years", ("04-05", "01-01", 27100)),
+    ("calendar", "years", ("04-01", "01-01", 27500)),
+    ("calendar", "month", ("04-01", "05-01", 6200)),
+])  # fmt: skip
+def test_a_change_at_the_periods_end_runs_to_the_calendars_first(billing, clock, was, then, first):
+    who, sub = dated(billing, clock, was)
+    changes.change(billing.env, who.uuid, sub.id, plan=then, at="period_end")
+    clock.set(sub.period_end)
+    billing.renew()
+    assert spans(billing, sub)[-1] == first
+    clock.set(billing.look(sub).period_end)
+    billing.renew()
+    assert spans(billing, sub)[-1][0] == first[1]
+    assert billing.look(sub).period_end.day == 1
+
+
+# S1.28 S1.29 I22 I24
+def test_there_and_back_between_the_calendar_and_the_day_it_began(billing, clock):
+    who, sub = dated(billing, clock, "calendar")
+    assert spans(billing, sub) == [("03-05", "04-01", 2700)]
+    clock.set(at(2026, 3, 15))
+    assert move(billing, sub, "month") == [-1700, 6200]
+    assert f"{billing.look(sub).period_end:%m-%d}" == "04-15"
+    assert move(billing, sub, "calendar") == [-6200, 1700]
+    assert f"{billing.look(sub).period_end:%m-%d}" == "04-01"
+    assert billing.books(who, "balance") == 4500
+
+
+# S1.29 I22
+def test_without_proration_the_calendar_begins_with_the_next_period(billing, clock):
+    who, sub = dated(billing, clock, "month", upgrade="none", downgrade="none")
+    clock.set(at(2026, 3, 15))
+    changes.change(billing.env, who.uuid, sub.id, plan="calendar", at="now")
+    assert f"{billing.look(sub).period_end:%m-%d}" == "04-05"
+    for end in (at(2026, 4, 5), at(2026, 5, 1)):
+        clock.set(end)
+        billing.renew()
+    assert [one[:2] for one in spans(billing, sub)[1:]] == [("04-05", "05-01"), ("05-01", "06-01")]
+
+
+# S4.25
+def test_a_short_period_that_is_changed_to_gives_its_part_of_the_credits(billing, clock):
+    who, sub = dated(billing, clock, "month", credits=310)
+    clock.set(at(2026, 3, 15))
+    seen = changes.preview(billing.env, who.uuid, sub.id, plan="calendar", at="now")
+    assert (seen.credits_back, seen.credits_given) == (210, 170)
+    # Ten months of the year are left: the first of them is whole.
+    assert changes.preview(
+        billing.env, who.uuid, sub.id, plan="years", at="now").credits_given == 310
+
+
+# S1.28 S1.29 I22
+@pytest.mark.parametrize(("then", "end"), [("year", at(2027, 4, 5)), ("calendar", at(2026, 5, 1))])
+def test_a_new_cycle_while_the_desk_is_behind_begins_where_the_old_one_ended(
+    billing, clock, then, end
+):
+    who, sub = dated(billing, clock, "month")
+    clock.set(at(2026, 4, 14))  # Nobody was there on the 5th.
+    changes.change(billing.env, who.uuid, sub.id, plan=then, at="now")
+    one = billing.look(sub)
+    assert (one.period_start, one.period_end) == (at(2026, 4, 5), end)
+    assert spans(billing, sub)[-1][0] == "04-05"
+    assert billing.renew() == 0
+
+
+# S1.26 S1.28 I22
+def test_dunning_that_ends_with_a_lesser_plan_begins_its_calendar(billing, clock):
+    who, sub = dated(billing, clock, "month", dunning={
+        "days": [1], "final": "downgrade", "downgrade_to": "calendar"})  # fmt: skip
+    billing.card(who, DECLINES)
+    for day in (5, 6):
+        clock.set(at(2026, 4, day))
+        billing.renew()
+    billing.card(who)
+    billing.renew()
+    assert spans(billing, sub)[-1] == ("04-06", "05-01", 2583)  # 25 of 30 days.
 
 
 # Pauses ----------------------------------------------------------------------------------------

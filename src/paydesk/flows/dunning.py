@@ -32,6 +32,7 @@ from paydesk.flows import (
     methods,
     plans,
     provider_calls,
+    subscription_trials,
 )
 from paydesk.flows import subscription_bills as bills
 from paydesk.flows import subscription_steps as steps
@@ -118,7 +119,8 @@ def _downgrade(tx: Tx, now: datetime, sub: Sub, row: InvoiceRow, key: str) -> No
     sub.quantity = min(max(sub.quantity, plan.terms.least_quantity), plan.terms.most_quantity)
     steps.drop_next(tx, now, sub)
     sub.next = None
-    sub.anchor, sub.anchor_period, sub.period_end = now, sub.period + 1, now
+    sub.period_end = now
+    subscription_trials.count_on(sub, plan.terms)
     sub.period_start = min(sub.period_start, now - steps.INSTANT)
     steps.move(tx, now, sub, "downgraded", "updated", changed=["plan"], plan_was=was,
                reason="payment_failed")  # fmt: skip

@@ -313,8 +313,8 @@ def _take_next(tx: Tx, now: datetime, sub: Sub) -> None:
     sub.quantity = wanted["quantity"]
     after = steps.terms(tx, sub)
     sub.price_minor = plans.price(after, sub.currency).minor
-    if (before.interval_unit, before.interval_count) != (after.interval_unit, after.interval_count):
-        sub.anchor, sub.anchor_period = sub.period_end, sub.period + 1
+    if steps.begins_anew(before, after):
+        subscription_trials.count_on(sub, after)
     changed = ["plan"] if before.plan_id != after.plan_id else ["quantity"]
     if before.plan_id != after.plan_id:
         access.revoke_source(tx, now, sub.customer_id, sub.id, "cancellation")

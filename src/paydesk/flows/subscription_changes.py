@@ -37,6 +37,7 @@ from paydesk.flows import (
     provider_calls,
     subscription_pending,
     subscription_refunds,
+    subscription_trials,
 )
 from paydesk.flows import provider_billing_changes as there
 from paydesk.flows import subscription_bills as bills
@@ -183,7 +184,7 @@ def _moment(now: datetime, sub: Sub, expect: ChangePreview | str | None) -> date
     if expect is None:
         return None
     head = _token(expect).partition(".")[0]
-    if not (head.isascii() and head.isdigit() and len(head) < 20):
+    if not (head.isascii() and head.isdigit() and len(head) < 18):
         raise InvalidRequest("expect is the token of a preview.", param="expect")
     moment = EPOCH + int(head) * MICROSECOND
     if not max(now - PREVIEW_LIFE, sub.period_start) <= moment <= now:
@@ -227,7 +228,8 @@ def _bill(
     steps.save(tx, now, sub)
     row = bills.bill(
         env, tx, now, sub, "subscription_update", found.items, key=("change", str(key)),
-        cycle=sub.period + 1 if found.restart else None, period=(moment, found.period[1]),
+        cycle=sub.period + 1 if found.restart else None,
+        period=found.period if found.restart else (moment, found.period[1]),
     )  # fmt: skip
     fresh = steps.read(tx, *sub.key)
     fresh.latest_invoice_id = row.id
@@ -279,6 +281,7 @@ def _apply(
 ) -> None:  # fmt: skip
     was, _ = steps.plan_words(tx, sub.plan_id)
     seats, version = sub.quantity, (str(sub.plan_id), sub.plan_version)
+    before = steps.terms(tx, sub)
     sub.plan_id, sub.plan_version = UUID(wanted["plan_id"]), wanted["plan_version"]
     sub.quantity = wanted["quantity"]
     told = steps.terms(tx, sub)
@@ -290,7 +293,11 @@ def _apply(
         sub.period += 1
         sub.anchor, sub.anchor_period, sub.credits_month = start, sub.period, 0
         sub.period_start, sub.period_end = start, end
+        if told.billing == "calendar":
+            sub.anchor, sub.anchor_period = end, sub.period + 1
         bills.use_discount(tx, sub)  # It is one more period of a code that is counted.
+    elif steps.begins_anew(before, told):  # With the next period.
+        subscription_trials.count_on(sub, told)
     changed = [name for name, differs in (
         ("plan", version[0] != wanted["plan_id"]), ("terms", version[1] != wanted["plan_version"]),
         ("quantity", seats != wanted["quantity"]), ("period", bool(wanted.get("restart"))),

@@ -301,16 +301,16 @@ def weigh(
     when = at or (before.upgrade_when if is_up else before.downgrade_when)
     if sub.state == "trialing" or not changes:
         when = "now"
-    moment = moment or now
-    restart = when == "now" and sub.state == "active" and intervals[0] != intervals[1]
+    moment, policy = moment or now, before.upgrade if is_up else before.downgrade
+    restart = when == "now" and sub.state == "active" and (intervals[0] != intervals[1] or (
+        steps.begins_anew(before, told) and policy != "none"))  # fmt: skip
     span = sub.period_start, sub.period_end
-    if restart:
-        span = moment, periods.boundary(moment, *intervals[1], 1, sub.zone)
+    if restart:  # No time is left out between the cycles where the desk is behind.
+        span = _first(min(moment, sub.period_end), told, sub.zone)
     if when == "period_end" or sub.state == "trialing" or not changes:
         result = proration.Result((), 0, 0, 0)
     else:
-        result = _prorate(tx, sub, before, wanted, told, price, seats, moment,
-                          before.upgrade if is_up else before.downgrade,
+        result = _prorate(tx, sub, before, wanted, told, price, seats, moment, policy,
                           span if restart else None)  # fmt: skip
     items = _items(result, sub, wanted, told)
     shown = _preview(env, tx, now, sub, wanted.key, seats, when, items, result, moment, span,
@@ -322,6 +322,13 @@ def weigh(
     )  # fmt: skip
 
 
+def _first(start: datetime, told: Terms, zone: str) -> tuple[datetime, datetime]:
+    """The first period of a cycle that begins anew: by the calendar a short one."""
+    if told.billing == "calendar":
+        return start, periods.calendar_anchor(start, told.interval_unit, zone)
+    return start, periods.boundary(start, told.interval_unit, told.interval_count, 1, zone)
+
+
 def _prorate(
     tx: Tx, sub: Sub, before: Terms, plan: Plan, told: Terms, price: int, seats: int,
     moment: datetime, policy: str, fresh: tuple[datetime, datetime] | None,
@@ -329,13 +336,27 @@ def _prorate(
     paid = charged(tx, sub)
     old = old_side(tx, sub, before, paid)
     discount = _discount(tx, replace(sub, plan_id=plan.uuid), paid, is_new=fresh is not None)
+    whole = None
+    if fresh and told.billing == "calendar":
+        whole = periods.period(fresh[1], told.interval_unit, told.interval_count, -1, sub.zone)
     new = proration.Side(
         plan=plan.name, unit_minor=price, quantity=seats, period=fresh or whole_period(sub, before),
         credits_given=told.credits * seats, discount=discount,
-        allotment=None if fresh else _allotment(sub, before, told),
+        allotment=_short(fresh, whole, sub.zone) if fresh else _allotment(sub, before, told),
     )  # fmt: skip
-    return proration.change(old, new, moment, policy=policy, zone=sub.zone,
+    return proration.change(old, new, moment, policy=policy, zone=sub.zone, fresh_whole=whole,
                             restart=fresh is not None, fresh_period=fresh)  # fmt: skip
+
+
+def _short(
+    fresh: tuple[datetime, datetime], whole: tuple[datetime, datetime] | None, zone: str
+) -> tuple[datetime, datetime] | None:
+    """The time of one allotment of credits that a short first period has only a part of; None
+    where it has all of it."""
+    if whole is None:
+        return None
+    start = max(whole[0], periods.boundary(fresh[1], "month", 1, -1, zone))
+    return (start, fresh[1]) if start < fresh[0] else None
 
 
 def _discount(

@@ -258,9 +258,8 @@ def upcoming(tx: Tx, now: datetime, sub: Sub, settings: Settings) -> dict[str, A
     told = steps.terms(tx, after)
     if sub.next is not None and "invoice" not in sub.next:
         after.price_minor = plans.price(told, sub.currency).minor
-        intervals = [(one.interval_unit, one.interval_count) for one in (before, told)]
-        if intervals[0] != intervals[1]:
-            after.anchor, after.anchor_period = sub.period_end, sub.period + 1
+        if steps.begins_anew(before, told):
+            subscription_trials.count_on(after, told)
     if sub.state == "trialing":  # It may have been changed since its periods were laid out.
         subscription_trials.count_on(after, told)
     start, end = steps.bounds(after, told, sub.period + 1)

@@ -241,6 +241,13 @@ def bounds(sub: Sub, told: Terms, number: int) -> tuple[datetime, datetime]:
     )
 
 
+def begins_anew(before: Terms, told: Terms) -> bool:
+    """Whether periods are counted anew with the terms that follow: another interval, or by the
+    calendar and no more by the day on which it began."""
+    return any(getattr(before, name) != getattr(told, name)
+               for name in ("interval_unit", "interval_count", "billing"))  # fmt: skip
+
+
 def _schedule(sub: Sub, told: Terms) -> rules.Schedule:
     number, stood = sub.period - sub.anchor_period, timedelta(0)
     anchor = sub.anchor

@@ -29,7 +29,8 @@ def lay_out(sub: Sub, told: Terms, now: datetime, days: int) -> None:
 
 
 def count_on(sub: Sub, told: Terms) -> None:
-    """Periods are counted from the trial's end, by the plan that it ends with."""
+    """Periods are counted anew from the end of the trial, or of the running period, by these
+    terms."""
     sub.anchor, sub.anchor_period = sub.period_end, sub.period + 1
     if told.billing == "calendar":
         sub.anchor = periods.calendar_anchor(sub.period_end, told.interval_unit, sub.zone)

@@ -209,6 +209,7 @@ def change(
     zone: str = "UTC",
     restart: bool = False,
     fresh_period: tuple[datetime, datetime] | None = None,
+    fresh_whole: tuple[datetime, datetime] | None = None,
 ) -> Result:
     """What moving from `old` to `new` at `at` costs and gives back.
 
@@ -218,8 +219,11 @@ def change(
     to `net_minor`. Tax is not in it: the invoice adds it to charges and takes it from credits.
 
     `restart`: the cycle begins anew at `at`, as it does when the interval changes: the whole new
-    price for `fresh_period`, whatever the policy, which then is about the credit alone. Without
-    it policy none has no line and moves no credits until the next period.
+    price for `fresh_period`, whatever the policy, which then is about the credit alone. Where that
+    is the short first one of calendar billing, `fresh_whole` is the whole one that it is a part of,
+    and it costs that part: by days with policy days, else by seconds. `allotment` is then the time
+    of its credits where it has only a part of that. Without a restart policy none has no line and
+    moves no credits until the next period.
 
     I24: a change and the change back at the same instant add up to zero within one unit a line,
     where the old charge was paid at the price and discount that the way back charges, and both
@@ -244,8 +248,12 @@ def change(
     if restart:
         if fresh_period is None:
             raise ValueError("a cycle that restarts has a fresh period")
-        lines += _charge(new, len(lines), fresh_period, 1, 1, "whole", "recurring", "new_period")
-        given = new.credits_given
+        by, start = "days" if policy == "days" else "seconds", fresh_period[0]
+        measure = _measure(*fresh_whole, start, by, zone) if fresh_whole else (1, 1, "whole")
+        lines += _charge(new, len(lines), fresh_period, *measure, "recurring", "new_period",
+                         by if fresh_whole else "whole")  # fmt: skip
+        is_part = fresh_whole is not None and new.allotment is not None
+        given = _allotted(new, start, by, zone) if is_part else new.credits_given
     elif policy != "none":
         start, end = new.period
         measure = _measure(start, end, at, policy, zone)
