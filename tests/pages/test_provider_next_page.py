@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+import stripe
 from starlette.testclient import TestClient
 
 from paydesk import ids
@@ -107,3 +108,37 @@ def test_what_comes_costs_as_stripe_has_it(env, sim, sub, visitor):
                         " order by seq desc limit 1",
                         {"c": sub.customer_id, "s": sub.id})  # fmt: skip
     assert (told["amount_next"], told["amount"]) == (4500, 5000)
+
+
+@pytest.mark.parametrize("who", ["desk", "portal"])
+@pytest.mark.parametrize(("error", "said", "waits"), [
+    (stripe.InvalidRequestError("No.", "schedule", http_status=400), "the change waits as before",
+     True),
+    (stripe.APIConnectionError("gone"), "by itself", False),
+])  # fmt: skip
+def test_what_stripe_refuses_or_does_not_answer_is_said(
+    env, billing, sub, visitor, who, error, said, waits
+):
+    # S4.38 I6: without an answer it is asked anew, and comes about then
+    ident = ids.show("subscription", sub.id)
+    link = session.portal_link(env, customers.get(env, sub.customer_id).external_id)
+    with TestClient(create_app(env), base_url="http://localhost:8000") as portal:
+        portal.get(link.removeprefix(env.settings.base_url))
+        browser = visitor("support") if who == "desk" else portal
+        place, home = (
+            (f"/dashboard/subscriptions/{ident}",) * 2 if who == "desk"
+            else ("/portal", f"/portal/plan/{ident}"))  # fmt: skip
+        changes.change(env, sub.customer_id, sub.id, plan="pro", at="period_end")
+        sent = forms(browser.get(place), f"{home}/drop")
+        calls = env.providers["stripe"]._client.v1.subscription_schedules
+
+        def fails(*args):
+            raise error
+
+        calls.release = fails
+        answer = browser.post(f"{home}/drop", data=sent, follow_redirects=True)
+        assert answer.status_code == 200 and said in answer.text
+        del calls.release
+        billing.clock.advance(minutes=5)
+        billing.recover(rounds=2)
+        assert bool(subscription_views.get(env, None, ident).next) is waits

@@ -48,6 +48,8 @@ NOTICES: dict[str, tuple[str, str, str]] = {
     "dropped": (*_OK, "The change that waited was dropped."),
     "moved": (*_WARN, "Another change waits by now, which this page shows. Nothing was dropped."),
     "gone": (*_WARN, "That change waits no more: this is how the subscription stands now."),
+    "kept": (*_BAD, "The provider refused: the change waits as before."),
+    "asked": (*_WARN, "The provider has not answered yet: it is asked again by itself."),
     "another": (*_WARN, "Another change waits for its payment: take it back first."),
     "outdated": (*_WARN, "The figures have moved since: these are the new ones. Nothing changed."),
     "declined": (*_BAD, "The charge was declined. Nothing changed."),

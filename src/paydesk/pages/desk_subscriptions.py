@@ -14,11 +14,13 @@ from paydesk import ids
 from paydesk.errors import (
     InvalidRequest,
     NotFound,
+    OutcomeUnknown,
     PaydeskError,
     PaymentFailed,
     PaymentInFlight,
     PaymentMethodNotUsable,
     PreviewOutdated,
+    ProviderUnavailable,
 )
 from paydesk.flows import (
     desk_lists,
@@ -262,6 +264,10 @@ def drop(request: Request, ident: str, waits: Text = "", csrf: Csrf = "") -> Res
         after = subscription_pending.drop(env, one.customer_id, one.id, waits=waits or None)
     except PaymentInFlight:
         return desk.done(home, "charging")
+    except PaymentFailed:  # Who runs it refused.
+        return desk.done(home, "kept")
+    except (OutcomeUnknown, ProviderUnavailable):
+        return desk.done(home, "asked")
     if (after.plan_id, after.quantity) != (one.plan_id, one.quantity):
         return desk.done(home, "changed")
     # One that waited before it waits again.

@@ -16,11 +16,13 @@ from paydesk import causes, ids
 from paydesk.errors import (
     NotFound,
     NotPermitted,
+    OutcomeUnknown,
     PaydeskError,
     PaymentFailed,
     PaymentInFlight,
     PaymentMethodNotUsable,
     PreviewOutdated,
+    ProviderUnavailable,
 )
 from paydesk.flows import (
     customers,
@@ -59,7 +61,8 @@ REASONS = ("too_expensive", "missing_features", "unused", "switched_service", "o
 _TONES = {
     "outdated": ("warn", "triangle-alert"), "declined": ("bad", "circle-x"),
     "no_method": ("bad", "circle-x"), "unconfirmed": ("bad", "circle-x"),
-    "on_its_way": ("info", "hourglass"),
+    "on_its_way": ("info", "hourglass"), "kept": ("bad", "circle-x"),
+    "asked": ("info", "hourglass"),
 }  # fmt: skip
 
 Word = Annotated[str, Form(max_length=1000)]
@@ -293,6 +296,10 @@ def drop(request: Request, ident: str, word: Word, waits: Text = "") -> Response
         after = subscription_pending.drop(env, one.customer_id, one.id, waits=waits or None)
     except PaymentInFlight:
         return look.go("/portal?done=on_its_way")
+    except PaymentFailed:  # Who runs it refused.
+        return look.go("/portal?done=kept")
+    except (OutcomeUnknown, ProviderUnavailable):
+        return look.go("/portal?done=asked")
     if wanted is not None:
         return look.go(f"/portal?done={'changed' if _is_as(after, wanted) else 'dropped'}")
     return look.go(f"/portal{_came_of(env, one, waits)}")

@@ -204,6 +204,14 @@ WORDS: dict[str, dict[str, str]] = {
                        "ht": "Chanjman an ap fèt nan fen peryòd la."},
     "done_dropped": {"en": "Your plan stays as it is.", "fr": "Votre formule reste inchangée.",
                      "ht": "Plan ou rete jan li ye a."},
+    "done_kept": {"en": "This could not be done: the change waits as before.",
+                  "fr": "Cela n’a pas pu être fait : le changement reste prévu.",
+                  "ht": "Nou pa t ka fè sa: chanjman an toujou la."},
+    "done_asked": {"en": "There is no answer yet: it is tried again by itself. Look again shortly.",
+                   "fr": "Pas encore de réponse : une nouvelle tentative aura lieu d’elle-même."
+                         " Revenez dans un instant.",
+                   "ht": "Poko gen repons: sistèm nan ap eseye ankò poukont li. Tounen gade"
+                         " talè."},
     "done_outdated": {"en": "The figures have moved since: these are the new ones. Nothing was"
                             " changed.",
                       "fr": "Les montants ont changé entre-temps : voici les nouveaux. Rien n’a été"
