@@ -229,7 +229,8 @@ def _bill(
     row = bills.bill(
         env, tx, now, sub, "subscription_update", found.items, key=("change", str(key)),
         cycle=sub.period + 1 if found.restart else None,
-        period=found.period if found.restart else (moment, found.period[1]),
+        # Of a period that is over and not renewed yet nothing is left.
+        period=found.period if found.restart else (min(moment, found.period[1]), found.period[1]),
     )  # fmt: skip
     fresh = steps.read(tx, *sub.key)
     fresh.latest_invoice_id = row.id
