@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -154,6 +157,45 @@ def test_a_taker_takes_its_own_providers_events_only(two):
     two.desk.clock.advance(minutes=2)
     assert inbox.apply_waiting(two.env) == 2
     assert [two.desk.balance(view) for view in views] == [150] * 3
+
+
+def test_a_long_backlog_of_one_provider_stands_before_no_others_events(two):
+    # I29: a sweep takes so many of each, however long those of another wait already
+    view = two.bought("well")
+    with two.env.db.transaction() as tx:
+        tx.run(
+            "insert into provider_events (provider, account, event_id, type, body, received_at,"
+            " try_at, state) select 'ill', 'default', 'evt-' || n, 'told', 'x' || n, %(at)s,"
+            " %(at)s, 'new' from generate_series(1, 300) as n",
+            {"at": two.desk.clock.now() - timedelta(hours=1)},
+        )
+    two.hand(_Idle(), "well", view)  # type: ignore[arg-type]
+    taken = inbox_rows.take_due(two.env)
+    told = Counter(row["provider"] for row in taken)
+    assert told == {"ill": inbox_rows.GROUP, "well": 1}
+    assert len(inbox_rows.take_due(two.env, 10)) == 10
+
+
+def test_what_is_due_is_found_by_its_provider_in_the_index(two):
+    # I29: the time of a look grows with what is taken, not with what another provider has waiting
+    with two.env.db.transaction() as tx:
+        tx.run(
+            "insert into provider_events (provider, account, event_id, type, body, received_at,"
+            " try_at, state) select case when n %% 2 = 0 then 'ill' else 'well' end, 'default',"
+            " 'evt-' || n, 'told', 'x', %(at)s, %(at)s, case when n %% 2 = 0 then 'new' else 'done'"
+            " end from generate_series(1, 20000) as n",
+            {"at": two.desk.clock.now() - timedelta(hours=1)},
+        )
+        tx.run("analyze provider_events", {})
+    told = {"now": two.desk.clock.now(), "limit": 64, "provider": "well"}
+    for query in (inbox_rows._DUE_OF, inbox_rows._DUE):
+        with two.env.db.read() as tx:
+            tx.run("set local plan_cache_mode = force_generic_plan", {})
+            plan = "\n".join(
+                row["QUERY PLAN"] for row in tx.all("explain (analyze, buffers) " + query, told)
+            )
+        read = sum(int(n) for n in re.findall(r"Buffers: shared hit=(\d+)", plan)[:1])
+        assert "Seq Scan" not in plan and read < 100, plan
 
 
 class _Idle:

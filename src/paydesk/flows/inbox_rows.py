@@ -217,28 +217,36 @@ def find(env: Env, provider: str, account: str, event_id: str) -> dict[str, Any]
         )
 
 
-_DUE = (
-    "select provider, account, event_id from provider_events"
-    " where state in ('new', 'waiting') and try_at <= %(now)s"
-    " order by try_at limit %(limit)s"
-)
 _DUE_OF = (
     "select provider, account, event_id from provider_events"
-    " where state in ('new', 'waiting') and try_at <= %(now)s and provider = %(provider)s"
+    " where provider = %(provider)s and state in ('new', 'waiting') and try_at <= %(now)s"
     " order by try_at limit %(limit)s"
+)
+#: Of each provider that has something waiting: they are found one after the other in the index.
+_DUE = (
+    "with recursive p (provider) as ("
+    " (select provider from provider_events where state in ('new', 'waiting')"
+    "   order by provider limit 1)"
+    " union all"
+    " select (select e.provider from provider_events e where e.state in ('new', 'waiting')"
+    "   and e.provider > p.provider order by e.provider limit 1)"
+    "  from p where p.provider is not null)"
+    " select d.* from p cross join lateral ("
+    "  select provider, account, event_id from provider_events"
+    "   where provider = p.provider and state in ('new', 'waiting') and try_at <= %(now)s"
+    "   order by try_at limit %(limit)s) d"
 )
 
 
 def take_due(
     env: Env, limit: int = GROUP, provider: str | None = None
 ) -> list[dict[str, Any]]:
-    """Take up what is due, of all or of one provider, the longest first; nobody else has it until
-    the lease ends."""
+    """Take up what is due: so many of each provider, or of one, those that wait longest; nobody
+    else has it until the lease ends."""
     now = env.now()
     with env.db.read() as tx:
         due = tx.all(
-            _DUE_OF if provider else _DUE,
-            {"now": now, "limit": limit, "provider": provider},
+            _DUE_OF if provider else _DUE, {"now": now, "limit": limit, "provider": provider}
         )
     if not due:
         return []

@@ -391,7 +391,8 @@ def _made(values: dict[str, Any]) -> ServicePayment:
     """What `model_construct` makes of values that are fit, which looks at each field by itself."""
     payment, whole = ServicePayment.__new__(ServicePayment), {**_DEFAULTS, **values}
     for name, value in (
-        ("__dict__", {field: whole[field] for field in _ORDER}), ("__pydantic_fields_set__", set(values)),
+        ("__dict__", {field: whole[field] for field in _ORDER}),
+        ("__pydantic_fields_set__", set(values)),
         ("__pydantic_extra__", None), ("__pydantic_private__", None),
     ):
         object.__setattr__(payment, name, value)
