@@ -16,7 +16,7 @@ from uuid import UUID
 from paydesk import crash
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
-from paydesk.errors import InvalidRequest, PaymentFailed, PaymentInFlight
+from paydesk.errors import InvalidRequest, PaydeskError, PaymentFailed, PaymentInFlight
 from paydesk.flows import (
     access,
     clock_sources,
@@ -36,7 +36,10 @@ from paydesk.flows import subscription_bills as bills
 from paydesk.flows import subscription_steps as steps
 from paydesk.flows.subscription_steps import Sub
 from paydesk.flows.sweeps import SET_BACK, WAIT_S, is_ending
+from paydesk.logger import get_logger
 from paydesk.rules import subscriptions as rules
+
+log = get_logger(__name__)
 
 #: When a period waits for the payment of a change that is under way.
 WAIT_FOR_CHANGE = timedelta(minutes=5)
@@ -165,6 +168,22 @@ def step(env: Env, customer_id: UUID, sub_id: UUID) -> bool:
         with contextlib.suppress(PaymentFailed):  # It stands on the payment and the invoice.
             provider_calls.run(env, call)
     return True
+
+
+def catch_up(env: Env, customer_id: UUID, sub_id: UUID) -> None:
+    """Do first what was due before: a command of now is then about the period that runs now, as if
+    no worker had ever stopped. What cannot be done at this moment is left to the sweeps."""
+    for _ in range(MOST_AT_ONCE):
+        with env.db.read() as tx:
+            sub = steps.read(tx, customer_id, sub_id)
+            if sub.due_at is None or sub.due_at > heads.now(env, customer_id, tx):
+                return
+        try:
+            if not step(env, customer_id, sub_id):
+                return
+        except PaydeskError as exc:
+            log.info("what is due is left to the sweeps", subscription=str(sub_id), why=repr(exc))
+            return
 
 
 def _put_right(env: Env, customer_id: UUID, sub_id: UUID) -> bool:

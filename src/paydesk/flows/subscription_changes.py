@@ -35,6 +35,7 @@ from paydesk.flows import (
     methods,
     payments,
     provider_calls,
+    renewals,
     subscription_pending,
     subscription_refunds,
     subscription_trials,
@@ -103,6 +104,7 @@ def change(
     if is_back or (is_new and subscription_pending.takes_back(stands, plan, quantity)):
         return subscription_pending.take_back(env, customer_id, sub_id, plan, quantity, key)
     dunning.learn_method(env, customer_id)
+    renewals.catch_up(env, customer_id, sub_id)
     with env.db.transaction(customer_id) as tx:
         now = heads.decide(tx, env.now(), customer_id)
         sub = steps.read(tx, customer_id, sub_id)
@@ -371,6 +373,8 @@ def cancel(
         crash.at("refund_before_commit")
     crash.at("refund_after_commit")
     subscription_refunds.finish(env, back)
+    if sub.cancel_at is not None and sub.cancel_at <= now:
+        renewals.catch_up(env, customer_id, sub_id)  # It ends with what was billed last.
     return get(env, customer_id, sub_id)
 
 
@@ -387,6 +391,7 @@ def reactivate(env: Env, customer_id: UUID, sub_id: UUID) -> SubscriptionView:
     """
     if there.runs(env, customer_id, sub_id):
         return there.reactivate(env, customer_id, sub_id)
+    renewals.catch_up(env, customer_id, sub_id)
     with env.db.transaction(customer_id) as tx:
         now = heads.decide(tx, env.now(), customer_id)
         sub = steps.read(tx, customer_id, sub_id)

@@ -25,6 +25,9 @@ def pause(
     """
     if there.runs(env, customer_id, sub_id):
         return there.pause(env, customer_id, sub_id, resume_at=resume_at)
+    from paydesk.flows import renewals  # It resumes what is due to be.
+
+    renewals.catch_up(env, customer_id, sub_id)
     with env.db.transaction(customer_id) as tx:
         now = heads.decide(tx, env.now(), customer_id)
         sub = steps.read(tx, customer_id, sub_id)
