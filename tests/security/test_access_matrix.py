@@ -12,6 +12,7 @@ from starlette.routing import Route, WebSocketRoute
 
 from paydesk.http import auth, live
 from paydesk.http.routes import Route as OurRoute
+from paydesk.pages.routing import PageRoute
 
 OPERATIONS = [
     (path, method, operation["x-access"])
@@ -53,6 +54,8 @@ def test_every_route_of_the_service_stands_in_the_document(http):
     for route in http.app.routes:
         if isinstance(route, WebSocketRoute):
             assert route.path in hidden
+        elif isinstance(route, PageRoute):  # Who may see a page, the pages' own tests say.
+            assert not route.path.startswith(("/v1", "/api", "/payment")), route.path
         elif isinstance(route, APIRoute | Route) and route.path not in hidden:
             for method in (route.methods or set()) - {"HEAD"}:
                 assert (route.path, method) in known, (method, route.path)
