@@ -36,9 +36,11 @@ from paydesk.flows.subscription_charges import (
     CHANGEABLE,
     EPOCH,
     MICROSECOND,
+    PREVIEW_LIFE,
     WHEN,
     ChangeLine,
     ChangePreview,
+    instant_of,
 )
 from paydesk.flows.subscription_steps import Sub
 from paydesk.flows.subscription_views import SubscriptionView, get
@@ -48,8 +50,6 @@ from paydesk.rules import subscriptions as rules
 from paydesk.rules.money import Money
 from paydesk.rules.plans import Terms
 
-#: So long a preview holds.
-PREVIEW_LIFE = timedelta(hours=1)
 SECOND = timedelta(seconds=1)
 
 #: Whether a command is still to be given, looked at under the customer's lock; it raises where it
@@ -418,10 +418,7 @@ def _shown(wanted: _Wanted, found: RemoteInvoice | None) -> ChangePreview:
 
 def _moment(token: str, now: datetime) -> datetime:
     """The instant that the preview was made for. Raises InvalidRequest, PreviewOutdated."""
-    head = token.partition(".")[0]
-    if not (head.isascii() and head.isdigit() and len(head) < 18):
-        raise InvalidRequest("expect is the token of a preview.", param="expect")
-    moment = EPOCH + int(head) * MICROSECOND
+    moment = instant_of(token)
     if moment > EPOCH and not now - PREVIEW_LIFE <= moment <= now + SECOND:
         raise PreviewOutdated("The preview is too old: preview the change anew.")
     return moment

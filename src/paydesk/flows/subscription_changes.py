@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -45,7 +45,7 @@ from paydesk.flows import subscription_bills as bills
 from paydesk.flows import subscription_charges as charges
 from paydesk.flows import subscription_steps as steps
 from paydesk.flows.invoice_books import InvoiceRow
-from paydesk.flows.subscription_charges import EPOCH, MICROSECOND, ChangePreview, Weighed
+from paydesk.flows.subscription_charges import ChangePreview, Weighed
 from paydesk.flows.subscription_steps import Sub
 from paydesk.flows.subscription_views import SubscriptionView, get
 from paydesk.rules import fields
@@ -55,9 +55,6 @@ from paydesk.settings import Settings
 __all__ = [
     "ChangePreview", "cancel", "change", "failed", "paid", "preview", "reactivate", "set_method",
 ]  # fmt: skip
-
-#: So long a preview holds: a change that expects it is reckoned for the preview's instant.
-PREVIEW_LIFE = timedelta(hours=1)
 
 #: In these nothing runs until the period's end: canceled, it ends at once.
 _AT_ONCE = ("incomplete", "unpaid", "paused")
@@ -185,11 +182,8 @@ def _moment(now: datetime, sub: Sub, expect: ChangePreview | str | None) -> date
     """The instant that the preview was reckoned for. Raises PreviewOutdated."""
     if expect is None:
         return None
-    head = _token(expect).partition(".")[0]
-    if not (head.isascii() and head.isdigit() and len(head) < 18):
-        raise InvalidRequest("expect is the token of a preview.", param="expect")
-    moment = EPOCH + int(head) * MICROSECOND
-    if not max(now - PREVIEW_LIFE, sub.period_start) <= moment <= now:
+    moment = charges.instant_of(_token(expect))
+    if not max(now - charges.PREVIEW_LIFE, sub.period_start) <= moment <= now:
         raise PreviewOutdated("The preview is too old: preview the change anew.")
     return moment
 

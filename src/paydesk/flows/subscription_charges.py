@@ -37,6 +37,8 @@ from paydesk.rules.refunds import LIVE_STATES
 WHEN = ("now", "period_end")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
+#: So long a preview holds: what expects it is reckoned for the preview's instant.
+PREVIEW_LIFE = timedelta(hours=1)
 #: States in which a plan may be changed; what is owed is paid first.
 CHANGEABLE = frozenset({"active", "trialing"})
 
@@ -448,3 +450,11 @@ def _preview(
         next_at=span[1], next_amount=money(price * seats), credits_back=result.credits_back,
         credits_given=result.credits_given, at=moment, token=f"{micros}.{digest}",
     )  # fmt: skip
+
+
+def instant_of(token: str) -> datetime:
+    """The instant that a preview was reckoned for, from its token. Raises InvalidRequest."""
+    head = token.partition(".")[0]
+    if not (head.isascii() and head.isdigit() and len(head) < 18):
+        raise InvalidRequest("expect is the token of a preview.", param="expect")
+    return EPOCH + int(head) * MICROSECOND

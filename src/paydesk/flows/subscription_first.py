@@ -6,18 +6,18 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from paydesk import ids
 from paydesk.db.postgres import Tx
 from paydesk.env import Env
-from paydesk.errors import InvalidRequest, PreviewOutdated
+from paydesk.errors import PreviewOutdated
 from paydesk.flows import invoice_views, ledger, subscription_trials, tax_rates
 from paydesk.flows import subscription_bills as bills
 from paydesk.flows import subscription_steps as steps
-from paydesk.flows.subscription_charges import EPOCH, MICROSECOND
+from paydesk.flows.subscription_charges import EPOCH, MICROSECOND, PREVIEW_LIFE, instant_of
 from paydesk.flows.subscription_steps import Sub
 from paydesk.rules import invoices as invoice_rules
 from paydesk.rules.invoices import NewItem
@@ -26,9 +26,6 @@ from paydesk.rules.plans import Terms
 
 if TYPE_CHECKING:
     from paydesk.flows.subscriptions import Draft
-
-#: So long a preview holds: what expects it begins at the preview's instant.
-PREVIEW_LIFE = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,13 +138,10 @@ def moment_of(now: datetime, expect: FirstInvoice | str | None) -> datetime:
     PreviewOutdated."""
     if expect is None:
         return now
-    head = _token(expect).partition(".")[0]
-    if not (head.isascii() and head.isdigit() and len(head) < 18):
-        raise InvalidRequest("expect is the token of a preview.", param="expect")
-    micros = int(head)
-    if not (now - PREVIEW_LIFE - EPOCH) // MICROSECOND <= micros <= (now - EPOCH) // MICROSECOND:
+    moment = instant_of(_token(expect))
+    if not now - PREVIEW_LIFE <= moment <= now:
         raise PreviewOutdated("The preview is too old: preview it anew.")
-    return EPOCH + micros * MICROSECOND
+    return moment
 
 
 def check(
